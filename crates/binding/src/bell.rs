@@ -1,0 +1,53 @@
+//! The bell of an event loop, and the tokens that verbs leave in it.
+
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    sync::{Arc, OnceLock},
+    task::{Context, Waker},
+};
+
+use libp2p_quic_engine as engine;
+use pyo3::prelude::*;
+
+/// Where tokens of things that became ready are collected.
+#[pyclass(frozen, module = "libp2p_quic._engine")]
+pub(crate) struct Bell(pub(crate) Arc<engine::Bell>);
+
+#[pymethods]
+impl Bell {
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(Self(engine::Bell::new()?))
+    }
+
+    fn fileno(&self) -> i32 {
+        self.0.as_fd().as_raw_fd()
+    }
+
+    fn drain(&self) -> Vec<u64> {
+        let mut taken = Vec::new();
+        self.0.drain(&mut taken);
+        taken
+    }
+}
+
+/// What one verb waits for: a token, and its waker once someone waits.
+pub(crate) struct Token {
+    pub(crate) number: u64,
+    bell: Arc<engine::Bell>,
+    waker: OnceLock<Waker>,
+}
+
+impl Token {
+    pub(crate) fn new(bell: &Arc<engine::Bell>) -> Self {
+        Self {
+            number: bell.token(),
+            bell: bell.clone(),
+            waker: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context::from_waker(self.waker.get_or_init(|| self.bell.waker(self.number)))
+    }
+}

@@ -1,0 +1,141 @@
+//! Connections.
+
+use std::{sync::Arc, task::Poll};
+
+use libp2p_quic_engine as engine;
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
+
+use crate::{bell::Token, endpoint::host_and_port, error::Error, stream::Stream};
+
+/// A connection to a proven peer.
+#[pyclass(frozen, module = "libp2p_quic._engine")]
+pub(crate) struct Connection {
+    connection: engine::Connection,
+    bell: Arc<engine::Bell>,
+    connected: Token,
+    openable: Token,
+    acceptable: Token,
+    closed: Token,
+}
+
+impl Connection {
+    pub(crate) fn new(connection: engine::Connection, bell: &Arc<engine::Bell>) -> Self {
+        Self {
+            connection,
+            bell: bell.clone(),
+            connected: Token::new(bell),
+            openable: Token::new(bell),
+            acceptable: Token::new(bell),
+            closed: Token::new(bell),
+        }
+    }
+}
+
+#[pymethods]
+impl Connection {
+    #[getter]
+    fn connected(&self) -> u64 {
+        self.connected.number
+    }
+
+    #[getter]
+    fn openable(&self) -> u64 {
+        self.openable.number
+    }
+
+    #[getter]
+    fn acceptable(&self) -> u64 {
+        self.acceptable.number
+    }
+
+    #[getter]
+    fn closed(&self) -> u64 {
+        self.closed.number
+    }
+
+    #[getter]
+    fn peer_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let id = self.connection.peer_id()?;
+        Some(PyBytes::new(py, &id.to_bytes()))
+    }
+
+    #[getter]
+    fn public_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let key = self.connection.public_key()?;
+        Some(PyBytes::new(py, &key.encode_protobuf()))
+    }
+
+    #[getter]
+    fn is_initiator(&self) -> bool {
+        self.connection.is_initiator()
+    }
+
+    #[getter]
+    fn remote_address(&self) -> (String, u16) {
+        host_and_port(self.connection.remote_addr())
+    }
+
+    #[getter]
+    fn local_address(&self) -> (String, u16) {
+        host_and_port(self.connection.local_addr())
+    }
+
+    fn connected_nowait(&self) -> Result<Option<bool>, Error> {
+        match self
+            .connection
+            .poll_connected(&mut self.connected.context())
+        {
+            Poll::Ready(outcome) => Ok(Some(outcome.map(|()| true)?)),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    fn open_stream_nowait(&self) -> Result<Option<Stream>, Error> {
+        match self.connection.poll_open(&mut self.openable.context()) {
+            Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.bell))),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    fn accept_stream_nowait(&self) -> Result<Option<Stream>, Error> {
+        match self.connection.poll_accept(&mut self.acceptable.context()) {
+            Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.bell))),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    fn closed_nowait(&self) -> Option<PyErr> {
+        match self.connection.poll_closed(&mut self.closed.context()) {
+            Poll::Ready(error) => Some(Error::from(error).into()),
+            Poll::Pending => None,
+        }
+    }
+
+    fn close(&self, code: u64, reason: &[u8]) {
+        self.connection.close(code, reason);
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let statistics = self.connection.statistics();
+        let dict = PyDict::new(py);
+        dict.set_item("rtt", statistics.rtt.as_secs_f64())?;
+        dict.set_item("handshake", statistics.handshake.as_secs_f64())?;
+        for (name, value) in [
+            ("congestion_window", statistics.congestion_window),
+            ("mtu", statistics.mtu.into()),
+            ("bytes_sent", statistics.bytes_sent),
+            ("bytes_received", statistics.bytes_received),
+            ("datagrams_sent", statistics.datagrams_sent),
+            ("datagrams_received", statistics.datagrams_received),
+            ("packets_lost", statistics.packets_lost),
+            ("congestion_events", statistics.congestion_events),
+            ("streams_open", statistics.streams_open as u64),
+        ] {
+            dict.set_item(name, value)?;
+        }
+        Ok(dict)
+    }
+}

@@ -1,0 +1,163 @@
+//! Identities, endpoints and listeners.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    task::Poll,
+};
+
+use libp2p_quic_engine as engine;
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
+
+use crate::{
+    bell::{Bell, Token},
+    config::Config,
+    connection::Connection,
+    error::Error,
+};
+
+/// A libp2p host key and the TLS certificate made for it.
+#[pyclass(frozen, module = "libp2p_quic._engine")]
+pub(crate) struct Identity(engine::Identity);
+
+#[pymethods]
+impl Identity {
+    #[new]
+    fn new(private_key: &[u8]) -> Result<Self, Error> {
+        Ok(Self(engine::Identity::from_protobuf(private_key)?))
+    }
+
+    #[getter]
+    fn peer_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.peer_id().to_bytes())
+    }
+
+    #[getter]
+    fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.public_key().encode_protobuf())
+    }
+}
+
+/// One identity with its sockets.
+#[pyclass(frozen, module = "libp2p_quic._engine")]
+pub(crate) struct Endpoint {
+    endpoint: engine::Endpoint,
+    bell: Arc<engine::Bell>,
+    closed: Token,
+}
+
+/// A literal IP address; names are resolved elsewhere.
+fn socket_addr(host: &str, port: u16) -> PyResult<SocketAddr> {
+    let ip: IpAddr = host
+        .parse()
+        .map_err(|_| PyValueError::new_err(format!("{host:?} is not an IP address")))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// How Python spells an address.
+pub(crate) fn host_and_port(addr: SocketAddr) -> (String, u16) {
+    (addr.ip().to_canonical().to_string(), addr.port())
+}
+
+#[pymethods]
+impl Endpoint {
+    #[new]
+    fn new(identity: &Identity, config: &Config, bell: &Bell) -> Result<Self, Error> {
+        Ok(Self {
+            endpoint: engine::Endpoint::new(&identity.0, config.0.clone())?,
+            closed: Token::new(&bell.0),
+            bell: bell.0.clone(),
+        })
+    }
+
+    fn listen(&self, host: &str, port: u16) -> Result<Listener, Error> {
+        let listener = self.endpoint.listen(socket_addr(host, port)?)?;
+        Ok(Listener {
+            listener,
+            acceptable: Token::new(&self.bell),
+            bell: self.bell.clone(),
+        })
+    }
+
+    fn connect(&self, host: &str, port: u16, peer_id: Option<&[u8]>) -> Result<Connection, Error> {
+        let peer = peer_id
+            .map(engine::PeerId::from_bytes)
+            .transpose()
+            .map_err(|e| PyValueError::new_err(format!("not a peer id: {e}")))?;
+        let connection = self.endpoint.connect(socket_addr(host, port)?, peer)?;
+        Ok(Connection::new(connection, &self.bell))
+    }
+
+    fn flush(&self) {
+        self.endpoint.flush();
+    }
+
+    fn close(&self, code: u64, reason: &[u8]) {
+        self.endpoint.close(code, reason);
+    }
+
+    #[getter]
+    fn closed(&self) -> u64 {
+        self.closed.number
+    }
+
+    fn closed_nowait(&self) -> Option<bool> {
+        match self.endpoint.poll_closed(&mut self.closed.context()) {
+            Poll::Ready(()) => Some(true),
+            Poll::Pending => None,
+        }
+    }
+}
+
+/// A socket that accepts connections.
+#[pyclass(frozen, module = "libp2p_quic._engine")]
+pub(crate) struct Listener {
+    listener: engine::Listener,
+    bell: Arc<engine::Bell>,
+    acceptable: Token,
+}
+
+#[pymethods]
+impl Listener {
+    #[getter]
+    fn acceptable(&self) -> u64 {
+        self.acceptable.number
+    }
+
+    #[getter]
+    fn local_address(&self) -> (String, u16) {
+        host_and_port(self.listener.local_addr())
+    }
+
+    fn accept_nowait(&self) -> Result<Option<Connection>, Error> {
+        match self.listener.poll_accept(&mut self.acceptable.context()) {
+            Poll::Ready(connection) => Ok(Some(Connection::new(connection?, &self.bell))),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    fn close(&self) {
+        self.listener.close();
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let statistics = self.listener.statistics();
+        let dict = PyDict::new(py);
+        for (name, value) in [
+            ("handshakes_started", statistics.handshakes_started),
+            ("handshakes_failed", statistics.handshakes_failed),
+            ("connections_accepted", statistics.connections_accepted),
+            ("connections_refused", statistics.connections_refused),
+            ("datagrams_received", statistics.datagrams_received),
+            ("bytes_received", statistics.bytes_received),
+            ("backlog", statistics.backlog as u64),
+        ] {
+            dict.set_item(name, value)?;
+        }
+        Ok(dict)
+    }
+}

@@ -1,0 +1,118 @@
+//! The engine's errors as Python's exceptions. Python owns the classes
+//! (`libp2p_quic._errors`); the party, kind and code cross as attributes.
+
+use libp2p_quic_engine as engine;
+use pyo3::{PyErr, PyTypeInfo, prelude::*, types::PyType};
+
+pyo3::import_exception!(libp2p_quic._errors, ConfigError);
+pyo3::import_exception!(libp2p_quic._errors, ConnectionLostError);
+pyo3::import_exception!(libp2p_quic._errors, EndpointClosedError);
+pyo3::import_exception!(libp2p_quic._errors, IdentityError);
+pyo3::import_exception!(libp2p_quic._errors, StreamClosedError);
+pyo3::import_exception!(libp2p_quic._errors, StreamResetError);
+pyo3::import_exception!(libp2p_quic._errors, StreamStoppedError);
+
+/// The one way out of the engine for errors.
+pub(crate) struct Error(PyErr);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        error.0
+    }
+}
+
+impl From<PyErr> for Error {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+fn party(by: engine::Party) -> &'static str {
+    match by {
+        engine::Party::Local => "local",
+        engine::Party::Peer => "peer",
+        engine::Party::Network => "network",
+    }
+}
+
+fn kind(kind: engine::LossKind) -> &'static str {
+    use engine::LossKind;
+    match kind {
+        LossKind::Closed => "closed",
+        LossKind::HandshakeTimeout => "handshake_timeout",
+        LossKind::IdleTimeout => "idle_timeout",
+        LossKind::PeerIdMismatch => "peer_id_mismatch",
+        LossKind::Refused => "refused",
+        LossKind::StatelessReset => "stateless_reset",
+        LossKind::Transport => "transport",
+        LossKind::Version => "version",
+        // Internal, and whatever a later engine adds.
+        _ => "internal",
+    }
+}
+
+impl From<engine::ConnectionError> for Error {
+    fn from(error: engine::ConnectionError) -> Self {
+        let words = error.to_string();
+        Self(ConnectionLostError::new_err((
+            words,
+            party(error.by),
+            kind(error.kind),
+            error.code,
+            error.reason,
+        )))
+    }
+}
+
+impl From<engine::ReadError> for Error {
+    fn from(error: engine::ReadError) -> Self {
+        let words = error.to_string();
+        match error {
+            engine::ReadError::Reset(code) => Self(StreamResetError::new_err((words, code))),
+            engine::ReadError::Closed => Self(StreamClosedError::new_err(words)),
+            engine::ReadError::Lost(error) => error.into(),
+        }
+    }
+}
+
+impl From<engine::WriteError> for Error {
+    fn from(error: engine::WriteError) -> Self {
+        let words = error.to_string();
+        match error {
+            engine::WriteError::Stopped(code) => Self(StreamStoppedError::new_err((words, code))),
+            engine::WriteError::Closed => Self(StreamClosedError::new_err(words)),
+            engine::WriteError::Lost(error) => error.into(),
+        }
+    }
+}
+
+impl From<engine::Closed> for Error {
+    fn from(error: engine::Closed) -> Self {
+        Self(EndpointClosedError::new_err(error.to_string()))
+    }
+}
+
+impl From<engine::IdentityError> for Error {
+    fn from(error: engine::IdentityError) -> Self {
+        Self(IdentityError::new_err(error.to_string()))
+    }
+}
+
+impl From<engine::EndpointError> for Error {
+    fn from(error: engine::EndpointError) -> Self {
+        match error {
+            engine::EndpointError::Config(error) => {
+                Self(ConfigError::new_err((error.to_string(), error.field)))
+            }
+            engine::EndpointError::Identity(error) => error.into(),
+            engine::EndpointError::Io(error) => Self(error.into()),
+            engine::EndpointError::Closed(error) => error.into(),
+        }
+    }
+}
+
+/// A configuration value that is wrong before the engine sees it.
+pub(crate) fn config(py: Python<'_>, field: &str, message: &str) -> PyErr {
+    let class: Bound<'_, PyType> = ConfigError::type_object(py);
+    PyErr::from_type(class, (message.to_owned(), field.to_owned()))
+}

@@ -1,0 +1,34 @@
+//! `libp2p_quic._engine`: the engine's nouns as Python classes.
+//!
+//! The law of this room: translation only. Bytes, integers, addresses and errors cross here
+//! and nothing is decided. No loops, no waiting, no libp2p words; "not yet" is `None`.
+//! The contract, with its docstrings, is the stub `_engine.pyi`.
+
+mod bell;
+mod config;
+mod connection;
+mod endpoint;
+mod error;
+mod stream;
+
+use pyo3::prelude::*;
+
+/// The Rust engine, in verbs that never block.
+#[pymodule(gil_used = false)]
+mod _engine {
+    #[pymodule_export]
+    use super::{
+        bell::Bell,
+        config::Config,
+        connection::Connection,
+        endpoint::{Endpoint, Identity, Listener},
+        stream::Stream,
+    };
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,256 @@
+//! Limits and timeouts of an endpoint: each default with its why.
+//!
+//! A [`Config`] is plain values; it is checked once, when an endpoint is made of it, and
+//! becomes quinn-proto's two configurations there. Nothing else reads environment or files.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn_proto::{
+    IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+    congestion::{BbrConfig, CubicConfig, NewRenoConfig},
+};
+
+use crate::error::ConfigError;
+
+/// Which algorithm decides how fast to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// BBR: follows measured bandwidth and round-trip time.
+    Bbr,
+    /// CUBIC (RFC 9438): the default of every sibling but go's.
+    #[default]
+    Cubic,
+    /// NewReno (RFC 9002).
+    NewReno,
+}
+
+/// When the verbs hand their work to the I/O thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    /// Each verb at once.
+    #[default]
+    Immediate,
+    /// At [`Endpoint::flush`](crate::Endpoint::flush), which an event loop calls once per
+    /// pass: what many tasks wrote in one pass then costs one wake-up.
+    OnRequest,
+}
+
+/// Limits and timeouts of an endpoint.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long a handshake may take, dialed or accepted. 10 s, as in rust-libp2p's swarm.
+    pub handshake_timeout: Duration,
+    /// How long a connection lives without hearing from the peer; the smaller of both
+    /// sides' values counts. 30 s, as in go-libp2p.
+    pub idle_timeout: Duration,
+    /// Silence after which a PING is sent. 5 s, as in rust- and js-libp2p: peers exist that
+    /// give up after 10 s and send no keep-alive of their own. `None`: never.
+    pub keep_alive_interval: Option<Duration>,
+    /// How long a closed connection goes on delivering what finished streams still owe.
+    /// 1 s: enough for a retransmission on any common path, and no shutdown hangs on it.
+    pub linger: Duration,
+    /// Unread bytes the peer may send on one stream. 10 MB, as in the siblings.
+    pub stream_receive_window: u64,
+    /// Unread bytes the peer may send on all streams of a connection. 15 MB, likewise.
+    pub connection_receive_window: u64,
+    /// Unacknowledged bytes held per connection. 10 MB: one stream window.
+    pub send_window: u64,
+    /// Received bytes that wait outside of QUIC for the reader of a stream. 512 KiB: several
+    /// reads' worth, so that the I/O thread rarely waits for the application.
+    pub read_buffer: usize,
+    /// Written bytes that wait for the I/O thread, per stream; no byte is accepted beyond.
+    pub write_buffer: usize,
+    /// Streams that the peer may have open at once. The allowance starts at 16 and doubles
+    /// up to this while more than half is in use, as quinn-proto reserves memory for each.
+    pub max_incoming_streams: u32,
+    /// Connections that are done with their handshake and wait for
+    /// [`Listener::poll_accept`](crate::Listener::poll_accept). Beyond it, peers are refused.
+    pub max_accept_backlog: usize,
+    /// Inbound handshakes in flight above which unknown addresses must first answer a Retry
+    /// (RFC 9000 section 8.1.2). `Some(0)`: always. `None`: never.
+    pub retry_above: Option<usize>,
+    /// Connections in all, inbound ones beyond which are refused. `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// The congestion control algorithm.
+    pub congestion_control: CongestionControl,
+    /// Round-trip time assumed before the first measurement. 333 ms (RFC 9002 section 6.2.2).
+    pub initial_rtt: Duration,
+    /// The largest UDP payload that path MTU discovery tries. 1452: Ethernet less IPv6 and UDP.
+    pub max_datagram_size: u16,
+    /// Give the kernel many datagrams in one system call (GSO) where it can take them.
+    pub segmentation_offload: bool,
+    /// When verbs hand their work over.
+    pub flush: Flush,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            keep_alive_interval: Some(Duration::from_secs(5)),
+            linger: Duration::from_secs(1),
+            stream_receive_window: 10_000_000,
+            connection_receive_window: 15_000_000,
+            send_window: 10_000_000,
+            read_buffer: 512 * 1024,
+            write_buffer: 256 * 1024,
+            max_incoming_streams: 1024,
+            max_accept_backlog: 256,
+            retry_above: Some(1024),
+            max_connections: None,
+            congestion_control: CongestionControl::default(),
+            initial_rtt: Duration::from_millis(333),
+            max_datagram_size: 1452,
+            segmentation_offload: true,
+            flush: Flush::default(),
+        }
+    }
+}
+
+/// Streams allowed to the peer before it has shown that it needs more: quinn-proto reserves
+/// about 0.1 KiB for each, which an idle connection would pay for.
+pub(crate) const INITIAL_STREAM_ALLOWANCE: u32 = 16;
+
+/// Smallest payload every QUIC path must carry (RFC 9000 section 14).
+const MIN_DATAGRAM_SIZE: u16 = 1200;
+
+impl Config {
+    /// Check every field and that they agree with each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |field, reason: &str| {
+            Err(ConfigError {
+                field,
+                reason: reason.to_owned(),
+            })
+        };
+        for (field, value) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("initial_rtt", self.initial_rtt),
+        ] {
+            if value.is_zero() {
+                return refuse(field, "must be more than zero");
+            }
+        }
+        if IdleTimeout::try_from(self.idle_timeout).is_err() {
+            return refuse("idle_timeout", "too long for QUIC to express");
+        }
+        if let Some(interval) = self.keep_alive_interval {
+            if interval.is_zero() {
+                return refuse("keep_alive_interval", "must be more than zero, or absent");
+            }
+            if interval >= self.idle_timeout {
+                return refuse(
+                    "keep_alive_interval",
+                    "must be shorter than idle_timeout, or the connection dies before the first one",
+                );
+            }
+        }
+        for (field, value) in [
+            ("stream_receive_window", self.stream_receive_window),
+            ("connection_receive_window", self.connection_receive_window),
+            ("send_window", self.send_window),
+        ] {
+            if value == 0 || VarInt::from_u64(value).is_err() {
+                return refuse(field, "must be between 1 and 2**62 - 1 bytes");
+            }
+        }
+        if self.stream_receive_window > self.connection_receive_window {
+            return refuse(
+                "stream_receive_window",
+                "must not exceed connection_receive_window",
+            );
+        }
+        for (field, value) in [
+            ("read_buffer", self.read_buffer),
+            ("write_buffer", self.write_buffer),
+            ("max_accept_backlog", self.max_accept_backlog),
+        ] {
+            if value == 0 {
+                return refuse(field, "must be at least 1");
+            }
+        }
+        if self.max_datagram_size < MIN_DATAGRAM_SIZE {
+            return refuse(
+                "max_datagram_size",
+                "must be at least 1200 (RFC 9000 section 14)",
+            );
+        }
+        Ok(())
+    }
+
+    /// The part of it that every connection of the endpoint shares.
+    pub(crate) fn transport(&self) -> Result<Arc<TransportConfig>, ConfigError> {
+        self.check()?;
+        // `check` has bounded what these conversions could refuse.
+        let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(
+                self.max_incoming_streams.min(INITIAL_STREAM_ALLOWANCE),
+            ))
+            // libp2p's streams are bidirectional (libp2p connections spec).
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
+            .keep_alive_interval(self.keep_alive_interval)
+            .stream_receive_window(varint(self.stream_receive_window))
+            .receive_window(varint(self.connection_receive_window))
+            .send_window(self.send_window)
+            .initial_rtt(self.initial_rtt)
+            .datagram_receive_buffer_size(None)
+            .enable_segmentation_offload(self.segmentation_offload);
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(self.max_datagram_size);
+        transport.mtu_discovery_config(
+            (self.max_datagram_size > MIN_DATAGRAM_SIZE).then_some(discovery),
+        );
+        match self.congestion_control {
+            CongestionControl::Bbr => {
+                transport.congestion_controller_factory(Arc::new(BbrConfig::default()))
+            }
+            CongestionControl::Cubic => {
+                transport.congestion_controller_factory(Arc::new(CubicConfig::default()))
+            }
+            CongestionControl::NewReno => {
+                transport.congestion_controller_factory(Arc::new(NewRenoConfig::default()))
+            }
+        };
+        Ok(Arc::new(transport))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_sound() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn nonsense_names_its_field() {
+        let wrong: [(&str, fn(&mut Config)); 7] = [
+            ("handshake_timeout", |c| {
+                c.handshake_timeout = Duration::ZERO
+            }),
+            ("idle_timeout", |c| c.idle_timeout = Duration::MAX),
+            ("keep_alive_interval", |c| {
+                c.keep_alive_interval = Some(c.idle_timeout)
+            }),
+            ("stream_receive_window", |c| {
+                c.stream_receive_window = u64::MAX
+            }),
+            ("stream_receive_window", |c| c.connection_receive_window = 1),
+            ("write_buffer", |c| c.write_buffer = 0),
+            ("max_datagram_size", |c| c.max_datagram_size = 1199),
+        ];
+        for (field, spoil) in wrong {
+            let mut config = Config::default();
+            spoil(&mut config);
+            assert_eq!(config.check().map_err(|e| e.field), Err(field));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What application threads ask of a core, and the doorbell that wakes its thread.
+//!
+//! A push is a short lock and at most one system call. Work on streams may be held back
+//! until a flush, so that one pass of an event loop wakes the thread once.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    config::Flush, connection::ConnectionShared, driver::network::SocketKey,
+    listener::ListenerShared, stream::StreamShared, tls::Verdict,
+};
+
+pub(crate) enum Command {
+    /// A socket came to be; `is_kept` ones outlive their listeners and connections.
+    Socket {
+        socket: SocketKey,
+        local: std::net::SocketAddr,
+        is_kept: bool,
+    },
+    Listen(Arc<ListenerShared>),
+    StopListening(SocketKey),
+    Connect {
+        socket: SocketKey,
+        shared: Arc<ConnectionShared>,
+        config: Box<quinn_proto::ClientConfig>,
+        verdict: Verdict,
+    },
+    /// Look at both queues of this stream of this connection.
+    Stream(u64, Arc<StreamShared>),
+    /// Open streams ahead of need on this connection.
+    Refill(u64),
+    Close {
+        connection: u64,
+        code: u64,
+        reason: Vec<u8>,
+    },
+    CloseAll {
+        code: u64,
+        reason: Vec<u8>,
+    },
+    /// Panic when this connection is driven next: what a defect would do.
+    #[cfg(feature = "simulation")]
+    Poison(u64),
+}
+
+/// Wakes the thread that drives cores, if it sleeps.
+pub(crate) trait Doorbell: Send + Sync {
+    fn ring(&self);
+}
+
+/// The commands of one core.
+pub(crate) struct Commands {
+    queue: Mutex<Vec<Command>>,
+    has_some: AtomicBool,
+    doorbell: Arc<dyn Doorbell>,
+    flush: Flush,
+}
+
+impl Commands {
+    pub(crate) fn new(doorbell: Arc<dyn Doorbell>, flush: Flush) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::default(),
+            has_some: AtomicBool::new(false),
+            doorbell,
+            flush,
+        })
+    }
+
+    pub(crate) fn push(&self, command: Command) {
+        let can_wait = self.flush == Flush::OnRequest
+            && matches!(command, Command::Stream(..) | Command::Refill(_));
+        {
+            let mut queue = self.queue.lock();
+            queue.push(command);
+            self.has_some.store(true, Ordering::SeqCst);
+        }
+        if !can_wait {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Wake the thread if there is something for it.
+    pub(crate) fn flush(&self) {
+        if self.has_some() {
+            self.doorbell.ring();
+        }
+    }
+
+    pub(crate) fn has_some(&self) -> bool {
+        self.has_some.load(Ordering::SeqCst)
+    }
+
+    /// Swap the commands into `taken`, which must be empty.
+    pub(crate) fn take(&self, taken: &mut Vec<Command>) {
+        if self.has_some() {
+            let mut queue = self.queue.lock();
+            self.has_some.store(false, Ordering::SeqCst);
+            mem::swap(&mut *queue, taken);
+        }
+    }
+}

@@ -1,0 +1,621 @@
+//! Drives one endpoint: datagrams, commands and time go in; datagrams, deadlines and wake-ups
+//! come out. Knows time and the network only as parameters.
+//!
+//! A panic while one connection is driven ends that connection, not this.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use quinn_proto::{
+    ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, Incoming, Transmit,
+};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    connection::ConnectionShared,
+    driver::{
+        command::{Command, Commands},
+        connection::{Driven, Origin, Turn, borrow},
+        network::{Network, Sending, SocketKey},
+        settings::Settings,
+        timers::Timers,
+    },
+    error::{ConnectionError, LossKind, Party},
+    listener::ListenerShared,
+    ready::Waiters,
+    tls::Verdict,
+};
+
+/// What an endpoint's handle and its core share.
+#[derive(Default)]
+pub(crate) struct EndpointState {
+    /// Sockets that exist; application threads add, the core removes.
+    pub(crate) sockets: Vec<SocketInfo>,
+    pub(crate) is_closing: bool,
+    /// Every connection has ended and every socket is closed.
+    pub(crate) is_closed: bool,
+    pub(crate) closed: Waiters,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketInfo {
+    pub(crate) key: SocketKey,
+    pub(crate) local: SocketAddr,
+    pub(crate) is_listening: bool,
+}
+
+/// Turns per drive before the caller may look at its sockets again.
+const TURNS_PER_DRIVE: usize = 32;
+
+/// How long closing may take beyond the lingering: three probe timeouts of a slow path.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+
+struct Socket {
+    local: SocketAddr,
+    listener: Option<Arc<ListenerShared>>,
+    /// Outlives its listeners and connections.
+    is_kept: bool,
+    /// Connections that use it.
+    users: usize,
+    /// What the system refused to take for now.
+    refused: Option<(Transmit, Vec<u8>)>,
+    /// Connections that wait until it is writable.
+    waiting: Vec<ConnectionHandle>,
+}
+
+pub(crate) struct Core {
+    endpoint: Endpoint,
+    settings: Arc<Settings>,
+    state: Arc<Mutex<EndpointState>>,
+    commands: Arc<Commands>,
+    sockets: FxHashMap<SocketKey, Socket>,
+    /// By quinn-proto's handle.
+    connections: Vec<Option<Box<Driven>>>,
+    /// By our own id, which is never reused.
+    handles: FxHashMap<u64, ConnectionHandle>,
+    dirty: VecDeque<ConnectionHandle>,
+    timers: Timers,
+    inbound_handshakes: usize,
+    next_connection: u64,
+    closing: Option<Instant>,
+    taken: Vec<Command>,
+    buf: Vec<u8>,
+}
+
+/// Ids of connections that were accepted; those of dialed ones count up from zero.
+const ACCEPTED: u64 = 1 << 63;
+
+impl Core {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        state: Arc<Mutex<EndpointState>>,
+        commands: Arc<Commands>,
+    ) -> Self {
+        let endpoint = Endpoint::new(
+            settings.endpoint.clone(),
+            Some(settings.server.clone()),
+            true,
+            None,
+        );
+        Self {
+            endpoint,
+            settings,
+            state,
+            commands,
+            sockets: FxHashMap::default(),
+            connections: Vec::new(),
+            handles: FxHashMap::default(),
+            dirty: VecDeque::new(),
+            timers: Timers::default(),
+            inbound_handshakes: 0,
+            next_connection: ACCEPTED,
+            closing: None,
+            taken: Vec::new(),
+            buf: Vec::with_capacity(MAX_BUFFER),
+        }
+    }
+
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Everything has ended; the core may be dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.is_some() && self.handles.is_empty()
+    }
+
+    /// When it next wants to be driven, if nothing else happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match (self.timers.deadline(), self.closing) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// A datagram arrived at `socket`.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        remote: SocketAddr,
+        local_ip: Option<IpAddr>,
+        ecn: Option<EcnCodepoint>,
+        data: BytesMut,
+        network: &mut dyn Network,
+    ) {
+        if let Some(listener) = self.sockets.get(&socket).and_then(|s| s.listener.as_ref()) {
+            let statistics = &mut listener.state.lock().statistics;
+            statistics.datagrams_received += 1;
+            statistics.bytes_received += data.len() as u64;
+        }
+        let mut buf = std::mem::take(&mut self.buf);
+        buf.clear();
+        match self
+            .endpoint
+            .handle(now, remote, local_ip, ecn, data, &mut buf)
+        {
+            None => {}
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                self.with(handle, |driven, _| driven.conn.handle_event(event));
+                self.mark(handle);
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                self.handle_incoming(now, socket, incoming, &mut buf, network);
+            }
+            // Best effort, as whoever asked may be lying about its address.
+            Some(DatagramEvent::Response(transmit)) => {
+                let _ = network.send(socket, &borrow(&transmit, &buf));
+            }
+        }
+        self.buf = buf;
+    }
+
+    fn handle_incoming(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        incoming: Incoming,
+        buf: &mut Vec<u8>,
+        network: &mut dyn Network,
+    ) {
+        let Some(listener) = self.sockets.get(&socket).and_then(|s| s.listener.clone()) else {
+            self.endpoint.ignore(incoming);
+            return;
+        };
+        let config = &self.settings.config;
+        let is_full = config
+            .max_connections
+            .is_some_and(|max| self.handles.len() >= max);
+        if is_full || self.closing.is_some() {
+            listener.state.lock().statistics.connections_refused += 1;
+            let transmit = self.endpoint.refuse(incoming, buf);
+            let _ = network.send(socket, &borrow(&transmit, buf));
+            return;
+        }
+        let must_prove_address = config
+            .retry_above
+            .is_some_and(|max| self.inbound_handshakes >= max);
+        if must_prove_address && !incoming.remote_address_validated() {
+            // RFC 9000 section 8.1.2. It fails only for an address that is already proven.
+            match self.endpoint.retry(incoming, buf) {
+                Ok(transmit) => {
+                    let _ = network.send(socket, &borrow(&transmit, buf));
+                }
+                Err(refused) => self.endpoint.ignore(refused.into_incoming()),
+            }
+            return;
+        }
+        let remote = incoming.remote_address();
+        match self.endpoint.accept(incoming, now, buf, None) {
+            Ok((handle, conn)) => {
+                listener.state.lock().statistics.handshakes_started += 1;
+                self.next_connection += 1;
+                let local = self.sockets.get(&socket).map_or(remote, |s| s.local);
+                let shared = ConnectionShared::new(
+                    self.next_connection,
+                    false,
+                    remote,
+                    local,
+                    self.commands.clone(),
+                );
+                self.inbound_handshakes += 1;
+                self.insert(
+                    now,
+                    conn,
+                    Origin {
+                        handle,
+                        shared,
+                        socket,
+                        listener: Some(listener),
+                        verdict: None,
+                    },
+                );
+            }
+            Err(error) => {
+                tracing::debug!(%remote, cause = %error.cause, "refused a first packet");
+                if let Some(transmit) = error.response {
+                    let _ = network.send(socket, &borrow(&transmit, buf));
+                }
+            }
+        }
+    }
+
+    /// The system takes datagrams on `socket` again.
+    pub(crate) fn handle_writable(&mut self, socket: SocketKey, network: &mut dyn Network) {
+        let Some(entry) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        // What was refused is already accounted as sent, so it goes first.
+        if let Some((transmit, contents)) = entry.refused.take()
+            && network.send(socket, &borrow(&transmit, &contents)) == Sending::Blocked
+        {
+            entry.refused = Some((transmit, contents));
+            return;
+        }
+        for handle in std::mem::take(&mut entry.waiting) {
+            if let Some(driven) = self.slot(handle) {
+                driven.is_waiting = false;
+            }
+            self.mark(handle);
+        }
+    }
+
+    /// Whether `socket` has refused a datagram and is worth watching for writability.
+    pub(crate) fn is_blocked(&self, socket: SocketKey) -> bool {
+        self.sockets
+            .get(&socket)
+            .is_some_and(|s| s.refused.is_some())
+    }
+
+    /// Do what commands, deadlines and datagrams made due. True when more is left to do at
+    /// once, because it has done as much as is fair to sockets that wait.
+    pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
+        self.take_commands(now);
+        self.expire(now);
+        let mut buf = std::mem::take(&mut self.buf);
+        for _ in 0..TURNS_PER_DRIVE {
+            let Some(handle) = self.dirty.pop_front() else {
+                break;
+            };
+            self.take_turn(now, handle, network, &mut buf);
+        }
+        self.buf = buf;
+        self.release_sockets(network);
+        !self.dirty.is_empty() || self.commands.has_some()
+    }
+
+    fn take_turn(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        network: &mut dyn Network,
+        buf: &mut Vec<u8>,
+    ) {
+        let Some(driven) = self.slot(handle) else {
+            return;
+        };
+        driven.is_dirty = false;
+        let socket = driven.socket;
+        if self.is_blocked(socket) {
+            self.wait_for_socket(handle, socket);
+            return;
+        }
+        let settings = self.settings.clone();
+        let was_handshake = self.slot(handle).is_some_and(|d| d.is_inbound_handshake());
+        let turn = self.with(handle, |driven, endpoint| {
+            driven.drive(now, &settings.config, endpoint, network, buf)
+        });
+        let is_handshake = self.slot(handle).is_some_and(|d| d.is_inbound_handshake());
+        if was_handshake && !is_handshake {
+            self.inbound_handshakes -= 1;
+        }
+        match turn {
+            None => return,
+            Some(Turn::Idle) => {}
+            Some(Turn::More) => self.mark(handle),
+            Some(Turn::Blocked(transmit)) => {
+                if let Some(entry) = self.sockets.get_mut(&socket) {
+                    entry.refused = Some((transmit, buf.clone()));
+                }
+                self.wait_for_socket(handle, socket);
+            }
+        }
+        self.rearm(handle);
+    }
+
+    fn wait_for_socket(&mut self, handle: ConnectionHandle, socket: SocketKey) {
+        let Some(driven) = self.slot(handle) else {
+            return;
+        };
+        if !std::mem::replace(&mut driven.is_waiting, true)
+            && let Some(entry) = self.sockets.get_mut(&socket)
+        {
+            entry.waiting.push(handle);
+        }
+    }
+
+    /// After a turn: forget it when drained, else note its next deadline.
+    fn rearm(&mut self, handle: ConnectionHandle) {
+        let Some(Some(driven)) = self.connections.get_mut(handle.0) else {
+            return;
+        };
+        if driven.is_drained() {
+            self.remove(handle);
+            return;
+        }
+        let deadline = driven.deadline();
+        self.timers.arm(handle.0, deadline, &mut driven.armed);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((at, slot)) = self.timers.pop_due(now) {
+            let handle = ConnectionHandle(slot);
+            let Some(driven) = self.slot(handle) else {
+                continue;
+            };
+            // Another entry of this slot, or of its predecessor.
+            if driven.armed != Some(at) {
+                continue;
+            }
+            driven.armed = None;
+            let was_handshake = driven.is_inbound_handshake();
+            self.with(handle, |driven, _| driven.handle_timeout(now));
+            let is_handshake = self.slot(handle).is_some_and(|d| d.is_inbound_handshake());
+            if was_handshake && !is_handshake {
+                self.inbound_handshakes -= 1;
+            }
+            self.mark(handle);
+        }
+        if self.closing.is_some_and(|deadline| deadline <= now) {
+            for slot in 0..self.connections.len() {
+                self.remove(ConnectionHandle(slot));
+            }
+        }
+    }
+
+    fn take_commands(&mut self, now: Instant) {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.commands.take(&mut taken);
+        for command in taken.drain(..) {
+            self.handle_command(now, command);
+        }
+        self.taken = taken;
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        let settings = self.settings.clone();
+        let config = &settings.config;
+        match command {
+            Command::Socket {
+                socket,
+                local,
+                is_kept,
+            } => {
+                self.sockets.insert(
+                    socket,
+                    Socket {
+                        local,
+                        listener: None,
+                        is_kept,
+                        users: 0,
+                        refused: None,
+                        waiting: Vec::new(),
+                    },
+                );
+            }
+            Command::Listen(listener) => {
+                if let Some(entry) = self.sockets.get_mut(&listener.socket) {
+                    entry.listener = Some(listener);
+                }
+            }
+            Command::StopListening(socket) => {
+                if let Some(entry) = self.sockets.get_mut(&socket) {
+                    entry.listener = None;
+                }
+            }
+            Command::Connect {
+                socket,
+                shared,
+                config,
+                verdict,
+            } => self.connect(now, socket, shared, *config, verdict),
+            Command::Stream(connection, stream) => {
+                self.with_id(connection, |driven| driven.touch(&stream));
+            }
+            Command::Refill(connection) => {
+                self.with_id(connection, |driven| driven.refill(config));
+            }
+            Command::Close {
+                connection,
+                code,
+                reason,
+            } => self.with_id(connection, |driven| driven.close(now, config, code, reason)),
+            Command::CloseAll { code, reason } => {
+                self.closing
+                    .get_or_insert(now + config.linger + CLOSING_TIMEOUT);
+                let ids: Vec<_> = self.handles.keys().copied().collect();
+                for id in ids {
+                    self.with_id(id, |driven| driven.close(now, config, code, reason.clone()));
+                }
+                for entry in self.sockets.values_mut() {
+                    if let Some(listener) = entry.listener.take() {
+                        listener.close();
+                    }
+                    entry.is_kept = false;
+                }
+            }
+            #[cfg(feature = "simulation")]
+            Command::Poison(connection) => {
+                self.with_id(connection, |driven| driven.is_poisoned = true);
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        shared: Arc<ConnectionShared>,
+        config: quinn_proto::ClientConfig,
+        verdict: Verdict,
+    ) {
+        // Closed again before it began.
+        if shared.state.lock().error.is_some() {
+            return;
+        }
+        let remote = shared.state.lock().remote;
+        // The name is for certificates of another world and is not sent (libp2p tls spec, "SNI").
+        match self.endpoint.connect(now, config, remote, "libp2p") {
+            Ok((handle, conn)) => self.insert(
+                now,
+                conn,
+                Origin {
+                    handle,
+                    shared,
+                    socket,
+                    listener: None,
+                    verdict: Some(verdict),
+                },
+            ),
+            Err(error) => {
+                let mut state = shared.state.lock();
+                state.error = Some(ConnectionError::new(
+                    Party::Local,
+                    LossKind::Refused,
+                    None,
+                    error.to_string(),
+                ));
+                state.wake_all();
+            }
+        }
+    }
+
+    fn insert(&mut self, now: Instant, conn: quinn_proto::Connection, origin: Origin) {
+        let handle = origin.handle;
+        if let Some(entry) = self.sockets.get_mut(&origin.socket) {
+            entry.users += 1;
+        }
+        self.handles.insert(origin.shared.id, handle);
+        if self.connections.len() <= handle.0 {
+            self.connections.resize_with(handle.0 + 1, || None);
+        }
+        let driven = Driven::new(conn, origin, now, &self.settings.config);
+        self.connections[handle.0] = Some(Box::new(driven));
+        self.mark(handle);
+    }
+
+    /// Forget a connection. quinn-proto must have been told that it is drained.
+    fn remove(&mut self, handle: ConnectionHandle) {
+        let Some(mut driven) = self.connections.get_mut(handle.0).and_then(Option::take) else {
+            return;
+        };
+        self.handles.remove(&driven.shared.id);
+        if let Some(entry) = self.sockets.get_mut(&driven.socket) {
+            entry.users -= 1;
+        }
+        if driven.is_inbound_handshake() {
+            self.inbound_handshakes -= 1;
+        }
+        // Whoever still waits hears of it: nobody else will tell them.
+        driven.bury(ConnectionError::internal(
+            "the endpoint forgot the connection",
+        ));
+    }
+
+    fn slot(&mut self, handle: ConnectionHandle) -> Option<&mut Driven> {
+        self.connections.get_mut(handle.0)?.as_deref_mut()
+    }
+
+    fn mark(&mut self, handle: ConnectionHandle) {
+        if let Some(driven) = self.slot(handle)
+            && !std::mem::replace(&mut driven.is_dirty, true)
+        {
+            self.dirty.push_back(handle);
+        }
+    }
+
+    fn with_id(&mut self, id: u64, work: impl FnOnce(&mut Driven)) {
+        if let Some(handle) = self.handles.get(&id).copied() {
+            self.with(handle, |driven, _| work(driven));
+            self.mark(handle);
+        }
+    }
+
+    /// Work on one connection; a panic ends it and spares the others.
+    fn with<T>(
+        &mut self,
+        handle: ConnectionHandle,
+        work: impl FnOnce(&mut Driven, &mut Endpoint) -> T,
+    ) -> Option<T> {
+        let driven = self.connections.get_mut(handle.0)?.as_deref_mut()?;
+        let endpoint = &mut self.endpoint;
+        // Whatever the panic left half done belongs to the connection, which is dropped.
+        match catch_unwind(AssertUnwindSafe(|| work(driven, endpoint))) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                let words = panic
+                    .downcast_ref::<&str>()
+                    .map(|s| (*s).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
+                tracing::error!(%words, "a panic ended a connection");
+                if driven.is_inbound_handshake() {
+                    self.inbound_handshakes -= 1;
+                }
+                if !driven.is_drained() {
+                    self.endpoint.handle_event(handle, EndpointEvent::drained());
+                }
+                driven.bury(ConnectionError::internal(words));
+                self.remove(handle);
+                None
+            }
+        }
+    }
+
+    /// Close sockets that nobody needs any more.
+    fn release_sockets(&mut self, network: &mut dyn Network) {
+        let is_idle = |s: &Socket| s.users == 0 && s.listener.is_none() && !s.is_kept;
+        if !self.sockets.values().any(is_idle) {
+            return;
+        }
+        let mut state = self.state.lock();
+        self.sockets.retain(|key, entry| {
+            // An application thread may just have decided to listen on it again.
+            let is_wanted = state
+                .sockets
+                .iter()
+                .any(|s| s.key == *key && s.is_listening);
+            if !is_idle(entry) || (is_wanted && !state.is_closing) {
+                return true;
+            }
+            state.sockets.retain(|s| s.key != *key);
+            network.close(*key);
+            false
+        });
+    }
+}
+
+impl Drop for Core {
+    /// Nobody waits for a core that is gone.
+    fn drop(&mut self) {
+        for driven in self.connections.iter_mut().flatten() {
+            driven.bury(ConnectionError::internal("the endpoint stopped"));
+        }
+        let mut state = self.state.lock();
+        state.sockets.clear();
+        state.is_closing = true;
+        state.is_closed = true;
+        state.closed.wake();
+    }
+}
+
+/// Room for the largest send.
+const MAX_BUFFER: usize = 64 * 1024;

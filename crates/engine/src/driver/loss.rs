@@ -1,0 +1,100 @@
+//! quinn-proto's reasons for the end of a connection, in our words: who, how, which code.
+
+use quinn_proto::{ConnectionError as Quinn, TransportErrorCode};
+
+use crate::{
+    error::{ConnectionError, LossKind, Party},
+    tls::{Refusal, Verdict},
+};
+
+/// TLS alerts travel as these QUIC transport codes (RFC 9001 section 4.8).
+const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
+
+pub(super) fn explain(
+    reason: Quinn,
+    was_connected: bool,
+    verdict: Option<&Verdict>,
+) -> ConnectionError {
+    if let Some(refusal) = verdict.and_then(Verdict::refusal) {
+        return refused_here(refusal, &reason);
+    }
+    match reason {
+        Quinn::ApplicationClosed(close) => ConnectionError::new(
+            Party::Peer,
+            LossKind::Closed,
+            Some(close.error_code.into_inner()),
+            String::from_utf8_lossy(&close.reason),
+        ),
+        Quinn::ConnectionClosed(close) => {
+            let code = u64::from(close.error_code);
+            let is_refusal = CRYPTO_ERRORS.contains(&code)
+                || close.error_code == TransportErrorCode::CONNECTION_REFUSED;
+            let kind = if is_refusal {
+                LossKind::Refused
+            } else {
+                LossKind::Transport
+            };
+            let words = String::from_utf8_lossy(&close.reason);
+            let reason = if words.is_empty() {
+                close.error_code.to_string()
+            } else {
+                words.into_owned()
+            };
+            ConnectionError::new(Party::Peer, kind, Some(code), reason)
+        }
+        Quinn::TransportError(error) => {
+            let code = u64::from(error.code);
+            let kind = if CRYPTO_ERRORS.contains(&code) && !was_connected {
+                LossKind::Refused
+            } else {
+                LossKind::Transport
+            };
+            ConnectionError::new(Party::Local, kind, Some(code), error.reason)
+        }
+        Quinn::Reset => ConnectionError::new(
+            Party::Peer,
+            LossKind::StatelessReset,
+            None,
+            "it has probably restarted",
+        ),
+        Quinn::TimedOut if was_connected => {
+            ConnectionError::new(Party::Network, LossKind::IdleTimeout, None, "")
+        }
+        Quinn::TimedOut => handshake_timeout(),
+        Quinn::VersionMismatch => ConnectionError::new(
+            Party::Peer,
+            LossKind::Version,
+            None,
+            "the peer does not speak QUIC version 1",
+        ),
+        Quinn::LocallyClosed => ConnectionError::closed_here(0, b""),
+        Quinn::CidsExhausted => ConnectionError::internal("out of connection ids"),
+    }
+}
+
+pub(super) fn handshake_timeout() -> ConnectionError {
+    ConnectionError::new(
+        Party::Network,
+        LossKind::HandshakeTimeout,
+        None,
+        "the peer did not answer, or not completely",
+    )
+}
+
+fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {
+    let code = match reason {
+        Quinn::TransportError(error) => Some(u64::from(error.code)),
+        _ => None,
+    };
+    let kind = match refusal {
+        Refusal::PeerIdMismatch { .. } => LossKind::PeerIdMismatch,
+        Refusal::Certificate(_) => LossKind::Refused,
+    };
+    let words = match refusal {
+        Refusal::PeerIdMismatch { expected, actual } => {
+            format!("expected {expected}, got {actual}")
+        }
+        Refusal::Certificate(error) => error.to_string(),
+    };
+    ConnectionError::new(Party::Local, kind, code, words)
+}

@@ -1,0 +1,30 @@
+//! The driver: what turns quinn-proto's state machines, and the only room that names quinn.
+//!
+//! `core` drives one endpoint; time and the network are its parameters, so that it runs
+//! the same over sockets and in the simulation. `connection` and `streams` are its parts,
+//! `timers` and `loss` its small tools. `thread` runs cores over real `socket`s. Application
+//! threads reach a core only through the `command` queue, which never blocks them.
+
+mod command;
+mod connection;
+mod core;
+mod loss;
+mod network;
+mod settings;
+mod socket;
+mod streams;
+mod thread;
+mod timers;
+
+#[cfg(feature = "simulation")]
+pub(crate) use self::{
+    command::Doorbell,
+    network::{Network, Sending},
+};
+pub(crate) use self::{
+    command::{Command, Commands},
+    core::{Core, EndpointState, SocketInfo},
+    network::{Ground, SocketKey},
+    settings::Settings,
+    thread::on_the_io_thread,
+};

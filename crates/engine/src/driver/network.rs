@@ -1,0 +1,33 @@
+//! The network as a core sees it: sockets by key, sends that may be refused for now.
+
+use std::{io, net::SocketAddr};
+
+/// Names a socket of an endpoint; never reused.
+pub(crate) type SocketKey = u64;
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Out of our hands; like any datagram it may never arrive.
+    Sent,
+    /// The socket takes nothing now: keep it and try again when it is writable.
+    Blocked,
+}
+
+/// Where a core's datagrams go.
+pub(crate) trait Network {
+    /// Send one datagram, or several of `segment_size` at once.
+    fn send(&mut self, socket: SocketKey, transmit: &quinn_udp::Transmit<'_>) -> Sending;
+
+    /// How many datagrams one send may hold now; it can fall when the system refuses.
+    fn max_segments(&self, socket: SocketKey) -> usize;
+
+    /// No one uses this socket any more.
+    fn close(&mut self, socket: SocketKey);
+}
+
+/// Where an endpoint gets its sockets from.
+pub(crate) trait Ground: Send + Sync {
+    /// Bind a socket under `key` and return its address, with the port that it got.
+    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr>;
+}

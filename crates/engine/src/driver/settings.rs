@@ -1,0 +1,83 @@
+//! What a core is made of: the checked configuration in quinn-proto's terms.
+//!
+//! Keys that must outlive a restart (stateless reset tokens, connection ids, Retry tokens)
+//! are derived from the identity, so that a restarted node can still speak for its past.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn_proto::{
+    EndpointConfig, HashedConnectionIdGenerator, ServerConfig, TransportConfig, crypto::HmacKey,
+};
+use ring::{hkdf, hmac};
+
+use crate::{
+    config::Config,
+    error::EndpointError,
+    identity::{Identity, PeerId},
+    tls::{Tls, Verdict},
+};
+
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    transport: Arc<TransportConfig>,
+    pub(super) endpoint: Arc<EndpointConfig>,
+    pub(super) server: Arc<ServerConfig>,
+    tls: Tls,
+}
+
+/// Inbound handshakes that may wait for their first packet to be looked at. Ours are looked
+/// at at once, so this only bounds a burst.
+const MAX_INCOMING: usize = 1024;
+
+/// How long a Retry token is good for: the round trip that it costs, generously.
+const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
+
+impl Settings {
+    pub(crate) fn new(identity: &Identity, config: Config) -> Result<Arc<Self>, EndpointError> {
+        let reset_key = hmac::Key::new(
+            hmac::HMAC_SHA256,
+            &identity.derive_secret("stateless reset"),
+        );
+        let mut endpoint = EndpointConfig::new(Arc::new(reset_key) as Arc<dyn HmacKey>);
+        let [a, b, c, d, e, f, g, h, ..] = identity.derive_secret("connection ids");
+        let cid_key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+        Self::with_endpoint(identity, config, endpoint)
+    }
+
+    pub(crate) fn with_endpoint(
+        identity: &Identity,
+        config: Config,
+        mut endpoint: EndpointConfig,
+    ) -> Result<Arc<Self>, EndpointError> {
+        let transport = config.transport()?;
+        let tls = Tls::new(identity)?;
+        endpoint.supported_versions(vec![QUIC_V1]);
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"libp2p-quic retry token")
+            .extract(&identity.derive_secret("retry token"));
+        let mut server = ServerConfig::new(tls.server(), Arc::new(token_key));
+        server
+            .transport_config(transport.clone())
+            .max_incoming(MAX_INCOMING)
+            .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
+        Ok(Arc::new(Self {
+            config,
+            transport,
+            endpoint: Arc::new(endpoint),
+            server: Arc::new(server),
+            tls,
+        }))
+    }
+
+    /// The configuration of one dial, and where the verdict on the peer will be.
+    pub(crate) fn client(&self, expected: Option<PeerId>) -> (quinn_proto::ClientConfig, Verdict) {
+        let (tls, verdict) = self.tls.client(expected);
+        let mut client = quinn_proto::ClientConfig::new(tls);
+        client.transport_config(self.transport.clone());
+        client.version(QUIC_V1);
+        (client, verdict)
+    }
+}
+
+/// RFC 9000; libp2p's `/quic-v1`.
+pub(crate) const QUIC_V1: u32 = 1;

@@ -1,0 +1,308 @@
+//! The streams of one driven connection: between quinn-proto and the two queues of each.
+//!
+//! Bytes leave a queue only when QUIC took them and leave QUIC only when the queue has room,
+//! so flow control reaches from one application to the other.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use quinn_proto::{
+    Connection, Dir, ReadError as QuinnRead, StreamId, VarInt, WriteError as QuinnWrite,
+};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    error::{ConnectionError, ReadError, WriteError},
+    queue::{End, Ending},
+    stream::StreamShared,
+};
+
+pub(super) struct Streams {
+    slots: FxHashMap<StreamId, Slot>,
+}
+
+struct Slot {
+    shared: Arc<StreamShared>,
+    /// Nothing more to send and nothing to wait for.
+    is_send_done: bool,
+    /// Nothing more will be received.
+    is_receive_done: bool,
+    /// QUIC has our finish.
+    is_finish_sent: bool,
+}
+
+/// A 62-bit code as QUIC wants it; the public verbs promise no more than that range, and
+/// what is beyond is cut to the largest code.
+pub(super) fn varint(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
+}
+
+/// QUIC's own name of a stream, from the number on the wire (RFC 9000 section 2.1).
+fn quinn_id(id: u64) -> StreamId {
+    StreamId::from(varint(id))
+}
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: FxHashMap::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Open one ahead of need, if the peer allows another.
+    pub(super) fn open(
+        &mut self,
+        conn: &mut Connection,
+        share: impl FnOnce(u64) -> Arc<StreamShared>,
+    ) -> Option<Arc<StreamShared>> {
+        let id = conn.streams().open(Dir::Bi)?;
+        Some(self.insert(id, share(id.into())))
+    }
+
+    /// The next one that the peer opened. What came with its first packet is read at once,
+    /// as QUIC reports only what comes later.
+    pub(super) fn accept(
+        &mut self,
+        conn: &mut Connection,
+        share: impl FnOnce(u64) -> Arc<StreamShared>,
+    ) -> Option<Arc<StreamShared>> {
+        let id = conn.streams().accept(Dir::Bi)?;
+        let shared = self.insert(id, share(id.into()));
+        self.receive(conn, id);
+        Some(shared)
+    }
+
+    fn insert(&mut self, id: StreamId, shared: Arc<StreamShared>) -> Arc<StreamShared> {
+        self.slots.insert(
+            id,
+            Slot {
+                shared: shared.clone(),
+                is_send_done: false,
+                is_receive_done: false,
+                is_finish_sent: false,
+            },
+        );
+        shared
+    }
+
+    /// The application did something to this stream.
+    pub(super) fn touch(&mut self, conn: &mut Connection, shared: &StreamShared) {
+        // Before the queues are read, so that what comes after is told again.
+        shared.is_queued.store(false, Ordering::Release);
+        let id = quinn_id(shared.id);
+        self.send(conn, id);
+        self.receive(conn, id);
+    }
+
+    /// QUIC can take more of this stream.
+    pub(super) fn writable(&mut self, conn: &mut Connection, id: StreamId) {
+        if let Some(slot) = self.slots.get(&id) {
+            slot.shared.outgoing.lock().is_blocked = false;
+        }
+        self.send(conn, id);
+    }
+
+    fn send(&mut self, conn: &mut Connection, id: StreamId) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if slot.is_send_done {
+            return;
+        }
+        let mut out = slot.shared.outgoing.lock();
+        if let Some(Ending::Reset(code)) = out.ending {
+            // Fails only on a stream that QUIC has already forgotten.
+            let _ = conn.send_stream(id).reset(varint(code));
+            slot.is_send_done = true;
+        }
+        while !out.chunks.is_empty() && !slot.is_send_done {
+            match conn
+                .send_stream(id)
+                .write_chunks(out.chunks.make_contiguous())
+            {
+                Ok(written) => {
+                    out.chunks.drain(..written.chunks);
+                    out.len -= written.bytes;
+                }
+                Err(QuinnWrite::Blocked) => {
+                    out.is_blocked = true;
+                    break;
+                }
+                Err(QuinnWrite::Stopped(code)) => {
+                    out.fail(WriteError::Stopped(code.into_inner()));
+                    let _ = conn.send_stream(id).reset(code);
+                    slot.is_send_done = true;
+                }
+                Err(QuinnWrite::ClosedStream) => {
+                    out.fail(WriteError::Closed);
+                    slot.is_send_done = true;
+                }
+            }
+        }
+        if out.ending == Some(Ending::Finish)
+            && out.chunks.is_empty()
+            && !slot.is_finish_sent
+            && !slot.is_send_done
+        {
+            slot.is_finish_sent = true;
+            // Fails only where the peer stopped the stream, which has its own event.
+            let _ = conn.send_stream(id).finish();
+        }
+        if out.len <= slot.shared.write_buffer() / 2 {
+            out.writable.wake();
+        }
+        drop(out);
+        self.forget_if_done(id);
+    }
+
+    /// Move what QUIC has of this stream to its queue, as far as there is room.
+    pub(super) fn receive(&mut self, conn: &mut Connection, id: StreamId) {
+        if let Some(slot) = self.slots.get(&id) {
+            let bound = slot.shared.read_buffer();
+            self.receive_up_to(conn, id, bound);
+        }
+    }
+
+    fn receive_up_to(&mut self, conn: &mut Connection, id: StreamId, bound: usize) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if slot.is_receive_done {
+            return;
+        }
+        let mut incoming = slot.shared.incoming.lock();
+        if let Some(code) = incoming.stopped {
+            let out = slot.shared.outgoing.lock();
+            if out.is_owed() {
+                // The peer is asked to stop once it has acknowledged our finish.
+                return;
+            }
+            drop(out);
+            let _ = conn.recv_stream(id).stop(varint(code));
+            slot.is_receive_done = true;
+        } else {
+            incoming.is_paused = false;
+            let mut stream = conn.recv_stream(id);
+            let Ok(mut chunks) = stream.read(true) else {
+                return;
+            };
+            let mut has_news = false;
+            while incoming.end.is_none() {
+                let Some(room) = bound.checked_sub(incoming.len).filter(|room| *room > 0) else {
+                    incoming.is_paused = true;
+                    break;
+                };
+                match chunks.next(room) {
+                    Ok(Some(chunk)) => {
+                        incoming.push(chunk.bytes);
+                        has_news = true;
+                    }
+                    Ok(None) => incoming.finish(End::Finished),
+                    Err(QuinnRead::Reset(code)) => {
+                        incoming.finish(End::Failed(ReadError::Reset(code.into_inner())));
+                    }
+                    Err(QuinnRead::Blocked) => break,
+                }
+            }
+            // The connection is driven after every change, so credit goes out by itself.
+            let _ = chunks.finalize();
+            slot.is_receive_done = incoming.end.is_some();
+            if has_news {
+                incoming.readable.wake();
+            }
+        }
+        drop(incoming);
+        self.forget_if_done(id);
+    }
+
+    /// The peer acknowledged everything up to our finish.
+    pub(super) fn finished(&mut self, conn: &mut Connection, id: StreamId) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        slot.is_send_done = true;
+        {
+            let mut out = slot.shared.outgoing.lock();
+            out.is_acknowledged = true;
+            out.wake_all();
+        }
+        // A stop may have waited for this.
+        self.receive(conn, id);
+        self.forget_if_done(id);
+    }
+
+    /// The peer reads no more of this stream.
+    pub(super) fn stopped(&mut self, conn: &mut Connection, id: StreamId, code: VarInt) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if !slot.is_send_done {
+            slot.is_send_done = true;
+            let error = WriteError::Stopped(code.into_inner());
+            slot.shared.outgoing.lock().fail(error);
+            // RFC 9000 section 3.5: answer with a reset, which also frees the stream.
+            let _ = conn.send_stream(id).reset(code);
+        }
+        self.receive(conn, id);
+        self.forget_if_done(id);
+    }
+
+    /// Whether any finished stream still owes the peer bytes.
+    pub(super) fn is_any_owed(&self) -> bool {
+        self.slots
+            .values()
+            .any(|slot| !slot.is_send_done && slot.shared.outgoing.lock().is_owed())
+    }
+
+    /// The connection is over for the application. What arrived stays readable and a stream
+    /// that arrived whole ends cleanly; everything else fails with `error`.
+    pub(super) fn fail(&mut self, conn: &mut Connection, error: &ConnectionError) {
+        let ids: Vec<_> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.receive_up_to(conn, id, usize::MAX);
+        }
+        self.abandon(error);
+    }
+
+    /// Like `fail`, where QUIC's own state is not to be touched any more.
+    pub(super) fn abandon(&mut self, error: &ConnectionError) {
+        for (_, slot) in self.slots.drain() {
+            let end = End::Failed(ReadError::Lost(error.clone()));
+            slot.shared.incoming.lock().finish(end);
+            if !slot.is_send_done {
+                let error = WriteError::Lost(error.clone());
+                slot.shared.outgoing.lock().fail(error);
+            }
+        }
+    }
+
+    /// We closed the connection: streams that were not finished end here; finished ones go
+    /// on owing, and reading is over.
+    pub(super) fn linger(&mut self, conn: &mut Connection, error: &ConnectionError) {
+        let ids: Vec<_> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.receive_up_to(conn, id, usize::MAX);
+        }
+        for slot in self.slots.values() {
+            let end = End::Failed(ReadError::Lost(error.clone()));
+            slot.shared.incoming.lock().finish(end);
+            let mut out = slot.shared.outgoing.lock();
+            if !out.is_owed() {
+                out.fail(WriteError::Lost(error.clone()));
+            }
+        }
+    }
+
+    fn forget_if_done(&mut self, id: StreamId) {
+        let is_done = self
+            .slots
+            .get(&id)
+            .is_some_and(|slot| slot.is_send_done && slot.is_receive_done);
+        if is_done {
+            self.slots.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One identity and its UDP sockets: listen, dial, close.
+//!
+//! Dials leave from a socket that listens in the same family where there is one, so that
+//! peers see the address that they can dial back and a NAT keeps one mapping for both.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    blocking,
+    config::Config,
+    connection::{Connection, ConnectionShared},
+    driver::{
+        Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo, SocketKey,
+        on_the_io_thread,
+    },
+    error::{Closed, EndpointError},
+    identity::{Identity, PeerId},
+    listener::{Listener, ListenerShared},
+};
+
+/// What endpoints, listeners and the I/O thread share of one endpoint.
+pub(crate) struct EndpointShared {
+    peer_id: PeerId,
+    settings: Arc<Settings>,
+    commands: Arc<Commands>,
+    ground: Arc<dyn Ground>,
+    state: Arc<Mutex<EndpointState>>,
+    next_socket: AtomicU64,
+    next_connection: AtomicU64,
+}
+
+impl EndpointShared {
+    pub(crate) fn stop_listening(&self, socket: SocketKey) {
+        for info in &mut self.state.lock().sockets {
+            info.is_listening &= info.key != socket;
+        }
+        self.commands.push(Command::StopListening(socket));
+    }
+
+    /// Bind a socket; the caller holds the state's lock and records it there.
+    fn bind(&self, addr: SocketAddr, is_kept: bool) -> io::Result<SocketInfo> {
+        let key = self.next_socket.fetch_add(1, Ordering::Relaxed);
+        let local = self.ground.bind(key, addr)?;
+        self.commands.push(Command::Socket {
+            socket: key,
+            local,
+            is_kept,
+        });
+        Ok(SocketInfo {
+            key,
+            local,
+            is_listening: !is_kept,
+        })
+    }
+}
+
+/// One identity with its sockets. Dropping it closes everything.
+pub struct Endpoint(Arc<EndpointShared>);
+
+impl Endpoint {
+    /// An endpoint without sockets yet. Fails on a configuration that makes no sense, a key
+    /// that cannot be used, or a system without room for a thread.
+    pub fn new(identity: &Identity, config: Config) -> Result<Self, EndpointError> {
+        let settings = Settings::new(identity, config)?;
+        Ok(on_the_io_thread(|doorbell, ground| {
+            let commands = Commands::new(doorbell, settings.config.flush);
+            Self::assemble(identity, settings, commands, ground)
+        })?)
+    }
+
+    pub(crate) fn assemble(
+        identity: &Identity,
+        settings: Arc<Settings>,
+        commands: Arc<Commands>,
+        ground: Arc<dyn Ground>,
+    ) -> (Core, Self) {
+        let state = Arc::<Mutex<EndpointState>>::default();
+        let core = Core::new(settings.clone(), state.clone(), commands.clone());
+        let endpoint = Self(Arc::new(EndpointShared {
+            peer_id: identity.peer_id(),
+            settings,
+            commands,
+            ground,
+            state,
+            next_socket: AtomicU64::new(0),
+            next_connection: AtomicU64::new(0),
+        }));
+        (core, endpoint)
+    }
+
+    /// Who we are.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.peer_id
+    }
+
+    /// Bind a UDP socket and accept connections on it. Port 0: the system chooses.
+    ///
+    /// An address whose listener was closed, and whose socket still serves connections, is
+    /// taken up again.
+    pub fn listen(&self, addr: SocketAddr) -> Result<Listener, EndpointError> {
+        let mut state = self.0.state.lock();
+        if state.is_closing {
+            return Err(Closed.into());
+        }
+        let known = state
+            .sockets
+            .iter_mut()
+            .find(|s| s.local == addr && !s.is_listening);
+        let info = match known {
+            Some(info) => {
+                info.is_listening = true;
+                *info
+            }
+            None => {
+                let info = self.0.bind(addr, false)?;
+                state.sockets.push(info);
+                info
+            }
+        };
+        drop(state);
+        let backlog = self.0.settings.config.max_accept_backlog;
+        let listener = ListenerShared::new(info.key, info.local, backlog);
+        self.0.commands.push(Command::Listen(listener.clone()));
+        Ok(Listener::new(listener, self.0.clone()))
+    }
+
+    /// Begin a handshake and return at once; [`Connection::poll_connected`] tells how it went.
+    /// When `peer` is given, any other that answers is refused. Dropping the connection
+    /// gives the attempt up.
+    pub fn connect(
+        &self,
+        remote: SocketAddr,
+        peer: Option<PeerId>,
+    ) -> Result<Connection, EndpointError> {
+        let remote = unmapped(remote);
+        let mut state = self.0.state.lock();
+        if state.is_closing {
+            return Err(Closed.into());
+        }
+        let known = state.sockets.iter().copied().find(|s| can_reach(s, remote));
+        let info = match known {
+            Some(info) => info,
+            None => {
+                let any: IpAddr = match remote {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let info = self.0.bind(SocketAddr::new(any, 0), true)?;
+                state.sockets.push(info);
+                info
+            }
+        };
+        drop(state);
+        let (config, verdict) = self.0.settings.client(peer);
+        let shared = ConnectionShared::new(
+            self.0.next_connection.fetch_add(1, Ordering::Relaxed),
+            true,
+            remote,
+            info.local,
+            self.0.commands.clone(),
+        );
+        self.0.commands.push(Command::Connect {
+            socket: info.key,
+            shared: shared.clone(),
+            config: Box::new(config),
+            verdict,
+        });
+        Ok(Connection::new(shared))
+    }
+
+    /// Hand over what verbs queued since the last flush; needed only with
+    /// [`Flush::OnRequest`](crate::Flush::OnRequest).
+    pub fn flush(&self) {
+        self.0.commands.flush();
+    }
+
+    /// Close every listener and connection with an application code below 2^62. Finished
+    /// streams are delivered as in [`Connection::close`].
+    pub fn close(&self, code: u64, reason: &[u8]) {
+        {
+            let mut state = self.0.state.lock();
+            if std::mem::replace(&mut state.is_closing, true) {
+                return;
+            }
+            for info in &mut state.sockets {
+                info.is_listening = false;
+            }
+        }
+        self.0.commands.push(Command::CloseAll {
+            code,
+            reason: reason.to_vec(),
+        });
+    }
+
+    /// Ready when every connection has ended and every socket is closed, which takes at most
+    /// the linger time and two seconds more.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
+        if state.is_closed {
+            return Poll::Ready(());
+        }
+        state.closed.add(cx.waker());
+        Poll::Pending
+    }
+
+    /// Block until everything is closed.
+    pub fn wait_closed(&self) {
+        blocking::wait(|cx| self.poll_closed(cx));
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.0.commands
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.close(0, b"dropped");
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.0.peer_id).finish()
+    }
+}
+
+/// `::ffff:a.b.c.d` is a.b.c.d: a socket serves one family.
+fn unmapped(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip if ip == addr.ip() => addr,
+        ip => SocketAddr::new(ip, addr.port()),
+    }
+}
+
+/// Whether a dial to `remote` may leave from this socket. One bound to the loopback reaches
+/// only the loopback, and the loopback is reached from nowhere else but the wildcard.
+fn can_reach(socket: &SocketInfo, remote: SocketAddr) -> bool {
+    let local = socket.local.ip();
+    let is_closing = !socket.is_listening && !local.is_unspecified();
+    !is_closing
+        && local.is_ipv4() == remote.is_ipv4()
+        && (local.is_unspecified() || local.is_loopback() == remote.ip().is_loopback())
+}

@@ -1,0 +1,177 @@
+//! What can go wrong, and who did it: this program, the peer, or the network.
+//!
+//! One small enum a verb; codes are fields, never only text. No error here is made from
+//! another by formatting it away: the party and the code survive to the caller.
+
+use std::{error, fmt, io};
+
+use crate::identity::IdentityError;
+
+/// Who caused an ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// This program.
+    Local,
+    /// The program at the other end.
+    Peer,
+    /// Neither: packets stopped arriving.
+    Network,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossKind {
+    /// An application closed it; the code is the application's (RFC 9000 section 20.2).
+    Closed,
+    /// The handshake was not done in time.
+    HandshakeTimeout,
+    /// Nothing arrived for the idle timeout (RFC 9000 section 10.1).
+    IdleTimeout,
+    /// A defect in this engine ended this connection; others are unharmed.
+    Internal,
+    /// Another peer answered than the one that was dialed.
+    PeerIdMismatch,
+    /// One side refused the other's handshake; the code is a QUIC crypto error.
+    Refused,
+    /// The peer lost its state, usually by restarting (RFC 9000 section 10.3).
+    StatelessReset,
+    /// A QUIC transport error (RFC 9000 section 20.1).
+    Transport,
+    /// No QUIC version in common.
+    Version,
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionError {
+    /// Who ended it.
+    pub by: Party,
+    /// How it ended.
+    pub kind: LossKind,
+    /// The error code on the wire, where there was one.
+    pub code: Option<u64>,
+    /// What the ending side said, or what happened, in words.
+    pub reason: String,
+}
+
+impl ConnectionError {
+    pub(crate) fn new(
+        by: Party,
+        kind: LossKind,
+        code: Option<u64>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            by,
+            kind,
+            code,
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn closed_here(code: u64, reason: &[u8]) -> Self {
+        Self::new(
+            Party::Local,
+            LossKind::Closed,
+            Some(code),
+            String::from_utf8_lossy(reason),
+        )
+    }
+
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
+        Self::new(Party::Local, LossKind::Internal, None, what)
+    }
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = match self.by {
+            Party::Local => "by us",
+            Party::Peer => "by the peer",
+            Party::Network => "by the network",
+        };
+        match self.kind {
+            LossKind::Closed => write!(f, "connection closed {who}")?,
+            LossKind::HandshakeTimeout => write!(f, "no handshake in time")?,
+            LossKind::IdleTimeout => {
+                write!(f, "connection timed out: nothing heard from the peer")?
+            }
+            LossKind::Internal => write!(f, "connection ended by a defect in the engine")?,
+            LossKind::PeerIdMismatch => write!(f, "Peer ID mismatch")?,
+            LossKind::Refused => write!(f, "handshake refused {who}")?,
+            LossKind::StatelessReset => write!(f, "connection lost: the peer no longer knows it")?,
+            LossKind::Transport => write!(f, "connection ended {who} by a QUIC transport error")?,
+            LossKind::Version => write!(f, "no QUIC version in common")?,
+        }
+        if let Some(code) = self.code {
+            write!(f, " (code {code:#x})")?;
+        }
+        if !self.reason.is_empty() {
+            write!(f, ": {}", self.reason)?;
+        }
+        Ok(())
+    }
+}
+
+impl error::Error for ConnectionError {}
+
+/// Why a stream yields no more bytes. The end of the stream is not an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The peer abandoned its side (RESET_STREAM) with this code.
+    #[error("stream reset by the peer with code {0:#x}")]
+    Reset(u64),
+    /// This program stopped reading.
+    #[error("reading was stopped by this program")]
+    Closed,
+    /// The connection is over.
+    #[error(transparent)]
+    Lost(ConnectionError),
+}
+
+/// Why a stream takes no more bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The peer reads no more (STOP_SENDING) and gave this code.
+    #[error("the peer stopped reading with code {0:#x}")]
+    Stopped(u64),
+    /// This program finished or reset the stream.
+    #[error("the stream was finished or reset by this program")]
+    Closed,
+    /// The connection is over.
+    #[error(transparent)]
+    Lost(ConnectionError),
+}
+
+/// The endpoint or listener was closed by this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("closed by this program")]
+pub struct Closed;
+
+/// A configuration value makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct ConfigError {
+    /// The field of [`Config`](crate::Config).
+    pub field: &'static str,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+/// Why an endpoint could not be made, or could not listen or dial.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// A configuration value makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The system refused a socket, or the thread that drives it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The endpoint was closed by this program.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}

@@ -1,0 +1,168 @@
+//! A listening socket: connections that are proven and wait to be accepted.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    blocking,
+    connection::{Connection, ConnectionShared},
+    driver::SocketKey,
+    endpoint::EndpointShared,
+    error::{Closed, ConnectionError},
+    ready::Waiters,
+};
+
+/// Counters of a listener, since it began to listen.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ListenerStatistics {
+    /// Handshakes that began.
+    pub handshakes_started: u64,
+    /// Handshakes that ended without a proven peer.
+    pub handshakes_failed: u64,
+    /// Connections with a proven peer.
+    pub connections_accepted: u64,
+    /// Connections refused for a limit.
+    pub connections_refused: u64,
+    /// Datagrams that arrived at the socket.
+    pub datagrams_received: u64,
+    /// Bytes in them.
+    pub bytes_received: u64,
+    /// Connections that wait in [`Listener::poll_accept`].
+    pub backlog: usize,
+}
+
+/// What the application's listener and the I/O thread share.
+pub(crate) struct ListenerShared {
+    pub(crate) socket: SocketKey,
+    local: SocketAddr,
+    max_backlog: usize,
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    backlog: VecDeque<Connection>,
+    is_closed: bool,
+    acceptable: Waiters,
+    pub(crate) statistics: ListenerStatistics,
+}
+
+impl ListenerShared {
+    pub(crate) fn new(socket: SocketKey, local: SocketAddr, max_backlog: usize) -> Arc<Self> {
+        Arc::new(Self {
+            socket,
+            local,
+            max_backlog,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Hand over a proven connection. False when there is no room or no one to take it.
+    pub(crate) fn offer(&self, connection: &Arc<ConnectionShared>) -> bool {
+        let mut state = self.state.lock();
+        if state.is_closed || state.backlog.len() >= self.max_backlog {
+            state.statistics.connections_refused += 1;
+            return false;
+        }
+        state.statistics.connections_accepted += 1;
+        state.backlog.push_back(Connection::new(connection.clone()));
+        state.acceptable.wake();
+        true
+    }
+
+    pub(crate) fn handshake_failed(&self, error: &ConnectionError) {
+        tracing::debug!(listener = %self.local, %error, "inbound handshake failed");
+        self.state.lock().statistics.handshakes_failed += 1;
+    }
+
+    /// Stop accepting; who still waits to be accepted is closed. True the first time.
+    pub(crate) fn close(&self) -> bool {
+        let backlog = {
+            let mut state = self.state.lock();
+            if state.is_closed {
+                return false;
+            }
+            state.is_closed = true;
+            state.acceptable.wake();
+            std::mem::take(&mut state.backlog)
+        };
+        for connection in backlog {
+            connection.close(0, b"listener closed");
+        }
+        true
+    }
+}
+
+/// A socket that accepts connections, until it is closed or dropped.
+pub struct Listener {
+    shared: Arc<ListenerShared>,
+    endpoint: Arc<EndpointShared>,
+}
+
+impl Listener {
+    pub(crate) fn new(shared: Arc<ListenerShared>, endpoint: Arc<EndpointShared>) -> Self {
+        Self { shared, endpoint }
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local
+    }
+
+    /// The next connection whose handshake is done and whose peer is proven.
+    ///
+    /// # Cancellation
+    /// A connection is taken only when this returns `Ready`.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Connection, Closed>> {
+        let mut state = self.shared.state.lock();
+        if let Some(connection) = state.backlog.pop_front() {
+            return Poll::Ready(Ok(connection));
+        }
+        if state.is_closed {
+            return Poll::Ready(Err(Closed));
+        }
+        state.acceptable.add(cx.waker());
+        Poll::Pending
+    }
+
+    /// Block until a peer connects.
+    pub fn accept(&self) -> Result<Connection, Closed> {
+        blocking::wait(|cx| self.poll_accept(cx))
+    }
+
+    /// Stop accepting. Connections that were accepted live on, and the socket with them.
+    pub fn close(&self) {
+        if self.shared.close() {
+            self.endpoint.stop_listening(self.shared.socket);
+        }
+    }
+
+    /// A snapshot of the counters.
+    pub fn statistics(&self) -> ListenerStatistics {
+        let state = self.shared.state.lock();
+        ListenerStatistics {
+            backlog: state.backlog.len(),
+            ..state.statistics
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener").field(&self.shared.local).finish()
+    }
+}

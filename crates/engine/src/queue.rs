@@ -1,0 +1,288 @@
+//! Where an application thread and the I/O thread meet: two bounded byte queues per stream.
+//!
+//! Outgoing bytes are copied in once, on write; incoming ones are the packets' own buffers.
+//! Each queue has its own short lock, held for list operations and never across a wait.
+//! The I/O thread's half of each rule lives in `driver::streams`.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+
+use crate::{
+    error::{ReadError, WriteError},
+    ready::Waiters,
+};
+
+/// Bytes per chunk of outgoing data. Allocations above this come fresh from the kernel
+/// (page faults) with common allocators; measured slower.
+const CHUNK: usize = 64 * 1024;
+
+/// Received chunks smaller than this are copied, not kept: a chunk pins the whole buffer it
+/// was received into.
+const PINNING: usize = 256;
+
+/// How this program ended its sending side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All bytes, then the end (FIN).
+    Finish,
+    /// Abandoned, with a code.
+    Reset(u64),
+}
+
+/// Bytes on their way out.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    pub(crate) chunks: VecDeque<Bytes>,
+    /// Bytes in `chunks`.
+    pub(crate) len: usize,
+    pub(crate) ending: Option<Ending>,
+    /// The peer acknowledged everything up to our finish.
+    pub(crate) is_acknowledged: bool,
+    /// Why nothing more can be sent.
+    pub(crate) error: Option<WriteError>,
+    /// QUIC takes no more for now; its own event, not a write, resumes the stream.
+    pub(crate) is_blocked: bool,
+    pub(crate) writable: Waiters,
+    pub(crate) finished: Waiters,
+}
+
+impl Outgoing {
+    /// Take as much of `data` as the bound leaves room for.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &Context<'_>,
+        data: &[u8],
+        bound: usize,
+    ) -> Poll<Result<usize, WriteError>> {
+        if let Some(error) = &self.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if self.ending.is_some() {
+            return Poll::Ready(Err(WriteError::Closed));
+        }
+        let room = bound.saturating_sub(self.len);
+        if room == 0 && !data.is_empty() {
+            self.writable.add(cx.waker());
+            return Poll::Pending;
+        }
+        let taken = &data[..data.len().min(room)];
+        for chunk in taken.chunks(CHUNK) {
+            self.chunks.push_back(Bytes::copy_from_slice(chunk));
+        }
+        self.len += taken.len();
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    pub(crate) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<(), WriteError>> {
+        if self.is_acknowledged {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(error) = &self.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if let Some(Ending::Reset(_)) = self.ending {
+            return Poll::Ready(Err(WriteError::Closed));
+        }
+        self.finished.add(cx.waker());
+        Poll::Pending
+    }
+
+    /// Say how this side ends. The first word counts, but a reset overtakes a finish that
+    /// the peer has not acknowledged. True when something changed.
+    pub(crate) fn end(&mut self, ending: Ending) -> bool {
+        let is_news = match (self.ending, ending) {
+            (None, _) => true,
+            (Some(Ending::Finish), Ending::Reset(_)) => !self.is_acknowledged,
+            _ => false,
+        };
+        if !is_news || self.error.is_some() {
+            return false;
+        }
+        self.ending = Some(ending);
+        if let Ending::Reset(_) = ending {
+            self.drop_chunks();
+            self.wake_all();
+        } else {
+            self.writable.wake();
+        }
+        true
+    }
+
+    /// Nothing more can be sent, and why.
+    pub(crate) fn fail(&mut self, error: WriteError) {
+        self.drop_chunks();
+        self.error.get_or_insert(error);
+        self.wake_all();
+    }
+
+    /// Finished by us, not yet known to have arrived.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.ending == Some(Ending::Finish) && !self.is_acknowledged && self.error.is_none()
+    }
+
+    pub(crate) fn drop_chunks(&mut self) {
+        self.chunks = VecDeque::new();
+        self.len = 0;
+    }
+
+    pub(crate) fn wake_all(&mut self) {
+        self.writable.wake();
+        self.finished.wake();
+    }
+}
+
+/// How the peer's bytes ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All of them arrived.
+    Finished,
+    /// They will not all arrive, and why.
+    Failed(ReadError),
+}
+
+/// Bytes that arrived.
+#[derive(Default)]
+pub(crate) struct Incoming {
+    chunks: VecDeque<Bytes>,
+    /// Bytes in `chunks`.
+    pub(crate) len: usize,
+    pub(crate) end: Option<End>,
+    /// This program stopped reading, with this code.
+    pub(crate) stopped: Option<u64>,
+    /// The bound is reached and QUIC may hold more: a read must tell the I/O thread.
+    pub(crate) is_paused: bool,
+    pub(crate) readable: Waiters,
+}
+
+impl Incoming {
+    /// Move up to `max` bytes, as the chunks they came in, to `into`. `Ok(0)`: the end.
+    pub(crate) fn poll_read_chunks(
+        &mut self,
+        cx: &Context<'_>,
+        max: usize,
+        into: &mut Vec<Bytes>,
+    ) -> Poll<Result<usize, ReadError>> {
+        if self.stopped.is_some() {
+            return Poll::Ready(Err(ReadError::Closed));
+        }
+        if self.len == 0 {
+            return match &self.end {
+                Some(End::Finished) => Poll::Ready(Ok(0)),
+                Some(End::Failed(error)) => Poll::Ready(Err(error.clone())),
+                None => {
+                    self.readable.add(cx.waker());
+                    Poll::Pending
+                }
+            };
+        }
+        let mut taken = 0;
+        while taken < max {
+            let Some(front) = self.chunks.front_mut() else {
+                break;
+            };
+            let room = max - taken;
+            if front.len() > room {
+                into.push(front.split_to(room));
+                taken += room;
+            } else {
+                taken += front.len();
+                into.extend(self.chunks.pop_front());
+            }
+        }
+        self.len -= taken;
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Room has come for bytes that QUIC holds back: half of `bound`, so that it pays.
+    pub(crate) fn wants_more(&self, bound: usize) -> bool {
+        self.is_paused && self.len <= bound / 2
+    }
+
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        self.len += chunk.remaining();
+        self.chunks.push_back(if chunk.len() < PINNING {
+            Bytes::copy_from_slice(&chunk)
+        } else {
+            chunk
+        });
+    }
+
+    /// Nothing more will come, and why. Bytes that are here stay readable.
+    pub(crate) fn finish(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        self.readable.wake();
+    }
+
+    /// This program reads no more. True when the peer has to be told.
+    pub(crate) fn stop(&mut self, code: u64) -> bool {
+        if self.stopped.is_some() {
+            return false;
+        }
+        self.stopped = Some(code);
+        self.chunks = VecDeque::new();
+        self.len = 0;
+        self.readable.wake();
+        self.end.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    #[test]
+    fn no_byte_is_accepted_beyond_the_bound() {
+        let mut out = Outgoing::default();
+        assert_eq!(out.poll_write(&cx(), &[0; 7], 10), Poll::Ready(Ok(7)));
+        assert_eq!(out.poll_write(&cx(), &[0; 7], 10), Poll::Ready(Ok(3)));
+        assert_eq!(out.poll_write(&cx(), &[0; 7], 10), Poll::Pending);
+        assert_eq!(out.poll_write(&cx(), &[], 10), Poll::Ready(Ok(0)));
+        assert_eq!(out.len, 10);
+    }
+
+    #[test]
+    fn a_reset_overtakes_a_finish_and_a_finish_no_reset() {
+        let mut out = Outgoing::default();
+        assert!(out.end(Ending::Finish));
+        assert!(!out.end(Ending::Finish));
+        assert!(out.end(Ending::Reset(3)));
+        assert!(!out.end(Ending::Finish));
+        assert_eq!(out.ending, Some(Ending::Reset(3)));
+        assert_eq!(
+            out.poll_write(&cx(), b"x", 10),
+            Poll::Ready(Err(WriteError::Closed))
+        );
+    }
+
+    #[test]
+    fn reads_cut_chunks_where_asked_and_deliver_before_the_end() {
+        let mut inc = Incoming::default();
+        inc.push(Bytes::from_static(&[1; 300]));
+        inc.push(Bytes::from_static(&[2; 5]));
+        inc.finish(End::Failed(ReadError::Reset(9)));
+        let mut chunks = Vec::new();
+        assert_eq!(
+            inc.poll_read_chunks(&cx(), 301, &mut chunks),
+            Poll::Ready(Ok(301))
+        );
+        assert_eq!(chunks.concat().len(), 301);
+        assert_eq!(
+            inc.poll_read_chunks(&cx(), 301, &mut chunks),
+            Poll::Ready(Ok(4))
+        );
+        assert_eq!(
+            inc.poll_read_chunks(&cx(), 301, &mut chunks),
+            Poll::Ready(Err(ReadError::Reset(9)))
+        );
+    }
+}

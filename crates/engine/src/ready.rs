@@ -1,0 +1,166 @@
+//! The bell: how wake-ups reach an event loop without taking its lock or its time.
+//!
+//! A waker made here is a token and the bell. Waking puts the token into the ready set and,
+//! if the set was empty, rings once. The loop waits for the bell's descriptor, takes the
+//! set, and wakes whoever waits for those tokens. What a token means is the caller's affair.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Wake, Waker},
+};
+
+use parking_lot::Mutex;
+
+use crate::signal::Signal;
+
+/// Collects the tokens of what became ready, for one event loop.
+pub struct Bell {
+    ready: Mutex<Vec<u64>>,
+    signal: Signal,
+    next_token: AtomicU64,
+}
+
+impl Bell {
+    /// A silent bell. Fails when the system is out of descriptors.
+    pub fn new() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            ready: Mutex::new(Vec::new()),
+            signal: Signal::new()?,
+            next_token: AtomicU64::new(1),
+        }))
+    }
+
+    /// A token that this bell has not given before.
+    pub fn token(&self) -> u64 {
+        self.next_token.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A waker that leaves `token` here.
+    pub fn waker(self: &Arc<Self>, token: u64) -> Waker {
+        Waker::from(Arc::new(Rope {
+            bell: self.clone(),
+            token,
+        }))
+    }
+
+    /// Swap the ready tokens into `taken`, which is emptied first, and silence the bell.
+    pub fn drain(&self, taken: &mut Vec<u64>) {
+        taken.clear();
+        let mut ready = self.ready.lock();
+        if ready.is_empty() {
+            return;
+        }
+        // Under the lock: a token that comes later finds an empty set and a silent bell.
+        self.signal.clear();
+        std::mem::swap(&mut *ready, taken);
+    }
+
+    fn ring(&self, token: u64) {
+        let mut ready = self.ready.lock();
+        if ready.is_empty() {
+            self.signal.raise();
+        }
+        ready.push(token);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.signal.as_fd()
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bell").finish_non_exhaustive()
+    }
+}
+
+struct Rope {
+    bell: Arc<Bell>,
+    token: u64,
+}
+
+impl Wake for Rope {
+    fn wake(self: Arc<Self>) {
+        self.bell.ring(self.token);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.bell.ring(self.token);
+    }
+}
+
+/// The wakers of those who wait for one condition. More than one may: two tasks in `open`.
+#[derive(Default)]
+pub(crate) struct Waiters(Vec<Waker>);
+
+impl Waiters {
+    pub(crate) fn add(&mut self, waker: &Waker) {
+        if !self.0.iter().any(|known| known.will_wake(waker)) {
+            self.0.push(waker.clone());
+        }
+    }
+
+    pub(crate) fn wake(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn is_ringing(bell: &Bell) -> bool {
+        let mut fds = [PollFd::new(bell, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n > 0)
+    }
+
+    #[test]
+    fn rings_once_for_many_and_again_after_a_drain() {
+        let bell = Bell::new().expect("a descriptor");
+        let (one, two) = (bell.waker(1), bell.waker(2));
+        assert!(!is_ringing(&bell));
+        one.wake_by_ref();
+        two.wake_by_ref();
+        assert!(is_ringing(&bell));
+        let mut taken = Vec::new();
+        bell.drain(&mut taken);
+        assert_eq!(taken, [1, 2]);
+        assert!(!is_ringing(&bell));
+        one.wake();
+        assert!(is_ringing(&bell));
+        bell.drain(&mut taken);
+        assert_eq!(taken, [1]);
+        bell.drain(&mut taken);
+        assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn no_wake_is_lost_between_threads() {
+        let bell = Bell::new().expect("a descriptor");
+        const ROUNDS: u64 = 20_000;
+        let sender = {
+            let waker_of = bell.clone();
+            std::thread::spawn(move || (0..ROUNDS).for_each(|i| waker_of.waker(i).wake()))
+        };
+        let (mut taken, mut seen) = (Vec::new(), 0);
+        while seen < ROUNDS {
+            let mut fds = [PollFd::new(&*bell, PollFlags::IN)];
+            poll(&mut fds, None).expect("poll");
+            bell.drain(&mut taken);
+            for token in &taken {
+                assert_eq!(*token, seen);
+                seen += 1;
+            }
+        }
+        sender.join().expect("sender");
+    }
+}

@@ -1,0 +1,128 @@
+//! libp2p's TLS 1.3: how two peers prove to each other who they are, inside the handshake.
+//!
+//! This room turns an identity into rustls configurations and a finished session into a peer's
+//! public key. It does no I/O and keeps no connection state; of QUIC it knows only the two
+//! traits through which quinn-proto asks for cryptography.
+//!
+//! The rules are those of libp2p's "tls" specification. Beyond them we choose: no session
+//! resumption and no 0-RTT, so that every handshake proves the peer anew.
+
+mod algorithms;
+pub mod certificate;
+mod der;
+pub(crate) mod issue;
+mod verifier;
+
+use std::sync::Arc;
+
+use libp2p_identity::{PeerId, PublicKey};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::{ClientConfig, ServerConfig, Session};
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use rustls::{KeyLog, KeyLogFile};
+
+use crate::identity::{Identity, IdentityError};
+use verifier::PeerVerifier;
+pub use verifier::Refusal;
+pub(crate) use verifier::Verdict;
+
+/// libp2p tls spec, "ALPN".
+const ALPN: &[u8] = b"libp2p";
+
+const INITIAL_SUITE: &str = "the suite given is TLS13_AES_128_GCM_SHA256, the only one taken";
+
+/// The TLS configurations of one endpoint.
+pub(crate) struct Tls {
+    server: Arc<rustls::ServerConfig>,
+    /// All of a dial's configuration but for its verifier.
+    client: rustls::ClientConfig,
+    initial: rustls::quic::Suite,
+}
+
+impl Tls {
+    /// Configure both roles for `identity`, making its certificate if it has none yet.
+    ///
+    /// When the environment variable `SSLKEYLOGFILE` names a file, the secrets of every
+    /// connection are appended to it, for Wireshark and the like.
+    pub(crate) fn new(identity: &Identity) -> Result<Self, IdentityError> {
+        let failed = |error| IdentityError::new("cannot configure TLS", error);
+        let initial = algorithms::initial_suite()
+            .ok_or_else(|| IdentityError::new("cannot configure TLS", "no AES-128-GCM"))?;
+        let provider = Arc::new(algorithms::provider());
+        let key_log: Arc<dyn KeyLog> = Arc::new(KeyLogFile::new());
+        let certificate = Arc::new(SingleCertAndKey::from(identity.certified_key()?));
+
+        let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(failed)?
+            .with_client_cert_verifier(Arc::new(PeerVerifier::anybody()))
+            .with_cert_resolver(Arc::clone(&certificate) as _);
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.key_log = Arc::clone(&key_log);
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        // The client's cipher order counts: one that puts ChaCha20 first may have no AES
+        // instructions, and it would pay more for AES than we for ChaCha20.
+        server.ignore_client_order = false;
+
+        let mut client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(PeerVerifier::anybody()))
+            .with_client_cert_resolver(certificate);
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.key_log = key_log;
+        client.resumption = Resumption::disabled();
+        // libp2p tls spec, "Future Extensibility": clients MUST NOT send a server name.
+        client.enable_sni = false;
+
+        Ok(Self {
+            server: Arc::new(server),
+            client,
+            initial,
+        })
+    }
+
+    /// The configuration of the accepting role.
+    pub(crate) fn server(&self) -> Arc<dyn ServerConfig> {
+        let config = QuicServerConfig::with_initial(Arc::clone(&self.server), self.initial)
+            .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
+        Arc::new(config)
+    }
+
+    /// The configuration of one dial, and where to read why the peer was refused.
+    ///
+    /// With an `expected` peer id, the handshake fails unless that very peer answers.
+    pub(crate) fn client(&self, expected: Option<PeerId>) -> (Arc<dyn ClientConfig>, Verdict) {
+        let (config, verdict) = self.rustls_client(expected);
+        let config = QuicClientConfig::with_initial(config, self.initial)
+            .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
+        (Arc::new(config), verdict)
+    }
+
+    fn rustls_client(&self, expected: Option<PeerId>) -> (Arc<rustls::ClientConfig>, Verdict) {
+        let verdict = Verdict::default();
+        let mut config = self.client.clone();
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(PeerVerifier::dial(expected, verdict.clone())));
+        (Arc::new(config), verdict)
+    }
+}
+
+/// The host key of the peer at the other end of a session whose handshake is done.
+///
+/// The certificate was verified inside the handshake, at that time. Here it is only read
+/// again: no clock, so a certificate that has expired since does not matter.
+pub(crate) fn peer_public_key(session: &dyn Session) -> Option<PublicKey> {
+    let chain = session
+        .peer_identity()?
+        .downcast::<Vec<CertificateDer<'static>>>()
+        .ok()?;
+    certificate::parse(chain.first()?).ok()?.host_key().ok()
+}

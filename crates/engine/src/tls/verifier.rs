@@ -1,0 +1,230 @@
+//! The judge inside the handshake: what rustls asks about the peer, answered by libp2p's rules.
+//!
+//! The rules themselves are in `certificate`; here they become a refusal of the handshake with
+//! a fitting alert, and on a dial the reason is kept where the dialler finds it.
+
+use std::sync::{Arc, OnceLock};
+
+use libp2p_identity::PeerId;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError as Alert, DigitallySignedStruct, DistinguishedName, OtherError,
+    PeerIncompatible, SignatureScheme,
+};
+
+use super::algorithms::SIGNATURES;
+use super::certificate::{self, CertificateError};
+
+/// Why we refused a peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The peer proved to be somebody else than the one we dialled.
+    #[error("Peer ID mismatch: expected {expected}, but {actual} answered")]
+    PeerIdMismatch {
+        /// Whom we dialled.
+        expected: PeerId,
+        /// Who answered, proven.
+        actual: PeerId,
+    },
+    /// The peer proved nothing.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// Why our verifier refused the peer of one dial, if it did. All clones share one answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verdict(Arc<OnceLock<Refusal>>);
+
+impl Verdict {
+    /// The reason, once the verifier has refused the peer. `None` when it has not judged yet,
+    /// has accepted, or the handshake failed for another reason.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.0.get()
+    }
+}
+
+/// Judges the peer of a dial (with an expected peer id, perhaps) or of an accepted connection.
+#[derive(Debug)]
+pub(super) struct PeerVerifier {
+    expected: Option<PeerId>,
+    verdict: Verdict,
+}
+
+impl PeerVerifier {
+    /// For accepted connections: anybody who can prove who they are.
+    pub(super) fn anybody() -> Self {
+        Self {
+            expected: None,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// For one dial: a refusal is recorded in `verdict`.
+    pub(super) fn dial(expected: Option<PeerId>, verdict: Verdict) -> Self {
+        Self { expected, verdict }
+    }
+
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        // libp2p tls spec, "Peer Authentication": abort if more than one is received.
+        if !others.is_empty() {
+            return Err(Refusal::Certificate(CertificateError::ChainLength {
+                count: 1 + others.len(),
+            }));
+        }
+        let actual = certificate::parse(certificate)?.verify(now)?.to_peer_id();
+        match self.expected {
+            // libp2p tls spec, "libp2p Public Key Extension": clients MUST compare.
+            Some(expected) if expected != actual => {
+                Err(Refusal::PeerIdMismatch { expected, actual })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> rustls::Error {
+        tracing::debug!(%refusal, "peer refused in the TLS handshake");
+        let error = rustls::Error::InvalidCertificate(alert(&refusal));
+        // A handshake has one certificate, so there is only ever one refusal to keep.
+        let _ = self.verdict.0.set(refusal);
+        error
+    }
+}
+
+/// The rustls error whose TLS alert fits. Where the alert is `certificate_unknown`, the error's
+/// text is the refusal's own; the other errors have fixed texts.
+fn alert(refusal: &Refusal) -> Alert {
+    match refusal {
+        Refusal::Certificate(error) => match error {
+            CertificateError::Malformed(_)
+            | CertificateError::ExtensionMalformed
+            | CertificateError::HostKey(_) => Alert::BadEncoding,
+            CertificateError::UnknownCriticalExtension => Alert::UnhandledCriticalExtension,
+            CertificateError::NotYetValid { .. } => Alert::NotValidYet,
+            CertificateError::Expired { .. } => Alert::Expired,
+            CertificateError::SelfSignature | CertificateError::HostSignature => {
+                Alert::BadSignature
+            }
+            _ => other(refusal),
+        },
+        Refusal::PeerIdMismatch { .. } => other(refusal),
+    }
+}
+
+fn other(refusal: &Refusal) -> Alert {
+    Alert::Other(OtherError(Arc::new(refusal.clone())))
+}
+
+/// Verify the peer's signature over the handshake with its certificate's key.
+///
+/// The key is taken out by our own parser. webpki's refuses every certificate that has a
+/// critical extension it does not know, and libp2p's extension MAY be critical.
+fn verify_handshake_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let certificate = certificate::parse(certificate)
+        .map_err(|_| rustls::Error::InvalidCertificate(Alert::BadEncoding))?;
+    let key = SubjectPublicKeyInfoDer::from(certificate.key_info());
+    rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, signed, &SIGNATURES)
+}
+
+/// libp2p tls spec, "Handshake Protocol": versions below 1.3 MUST NOT be negotiated. QUIC has
+/// none either, so this is never asked.
+fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
+    Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.judge(end_entity, intermediates, now)
+            .map(|()| ServerCertVerified::assertion())
+            .map_err(|refusal| self.refuse(refusal))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_handshake_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SIGNATURES.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    // libp2p tls spec, "Handshake Protocol": servers MUST require client authentication. Both
+    // answers are rustls' defaults, and too important to leave to a default.
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        true
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.judge(end_entity, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
+            .map_err(|refusal| self.refuse(refusal))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_handshake_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SIGNATURES.supported_schemes()
+    }
+}

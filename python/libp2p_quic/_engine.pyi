@@ -1,0 +1,179 @@
+"""The Rust engine, in verbs that never block.
+
+A verb that cannot do its work yet returns ``None`` ("not yet") and remembers the
+caller's token: when it is worth trying again, the token turns up in `Bell.drain`.
+The token is remembered *before* ``None`` is returned, so no wake-up is lost, and a
+caller that stops waiting leaves nothing behind: no byte, no stream, no Python object.
+
+Times are seconds, sizes are bytes, codes are integers below 2**62. All classes may be
+used from any thread.
+"""
+
+from typing import final
+
+from libp2p_quic._errors import ConnectionLostError
+
+__version__: str
+
+@final
+class Bell:
+    """Where tokens of things that became ready are collected.
+
+    One bell belongs to one event loop. Its descriptor becomes readable when the set
+    of ready tokens stops being empty.
+    """
+
+    def __new__(cls) -> Bell: ...
+    def fileno(self) -> int: ...
+    def drain(self) -> list[int]:
+        """Take the ready tokens and silence the bell. Duplicates may occur. Cheap when empty."""
+
+@final
+class Identity:
+    """A libp2p host key and the TLS certificate made for it.
+
+    ``private_key`` is libp2p's PrivateKey protobuf (Ed25519, Secp256k1, ECDSA or RSA).
+    Raises IdentityError when it cannot be parsed.
+    """
+
+    def __new__(cls, private_key: bytes) -> Identity: ...
+    @property
+    def peer_id(self) -> bytes:
+        """The peer id as multihash bytes."""
+    @property
+    def public_key(self) -> bytes:
+        """libp2p's PublicKey protobuf."""
+
+@final
+class Config:
+    """Limits and timeouts of an endpoint. Raises ConfigError (which names the field)."""
+
+    def __new__(
+        cls,
+        *,
+        handshake_timeout: float = 10.0,
+        idle_timeout: float = 30.0,
+        keep_alive_interval: float | None = 5.0,
+        linger: float = 1.0,
+        stream_receive_window: int = 10_000_000,
+        connection_receive_window: int = 15_000_000,
+        send_window: int = 10_000_000,
+        read_buffer: int = 524_288,
+        write_buffer: int = 262_144,
+        max_incoming_streams: int = 1024,
+        max_accept_backlog: int = 256,
+        congestion_control: str = "cubic",
+        initial_rtt: float = 0.333,
+        max_datagram_size: int = 1452,
+        segmentation_offload: bool = True,
+        retry_above: int | None = 1024,
+        max_connections: int | None = None,
+    ) -> Config: ...
+
+@final
+class Endpoint:
+    """One identity with its sockets: it listens, dials, and owns its connections."""
+
+    def __new__(cls, identity: Identity, config: Config, bell: Bell) -> Endpoint: ...
+    def listen(self, host: str, port: int) -> Listener:
+        """Bind a UDP socket. ``host`` is a literal IPv4 or IPv6 address. Raises OSError."""
+    def connect(self, host: str, port: int, peer_id: bytes | None) -> Connection:
+        """Begin a handshake and return at once; `Connection.connected_nowait` tells the outcome.
+
+        ``peer_id`` (multihash bytes) is the peer that must answer. Leaves from the listening
+        socket of that address family when there is one.
+        Raises OSError when no socket can be had, EndpointClosedError after `close`.
+        """
+    def flush(self) -> None:
+        """Hand over what the verbs queued since the last flush: once per scheduler pass."""
+    def close(self, code: int, reason: bytes) -> None:
+        """Close every listener and connection. Idempotent."""
+    closed: int
+    """Token for `closed_nowait`."""
+    def closed_nowait(self) -> bool | None:
+        """True when every connection has ended and every socket is closed. None: not yet."""
+
+@final
+class Listener:
+    acceptable: int
+    """Token for `accept_nowait`."""
+    @property
+    def local_address(self) -> tuple[str, int]: ...
+    def accept_nowait(self) -> Connection | None:
+        """The next connection whose handshake is done and whose peer is proven.
+
+        Raises EndpointClosedError once the listener is closed.
+        """
+    def close(self) -> None:
+        """Stop accepting. Connections that were accepted live on. Idempotent."""
+    def statistics(self) -> dict[str, int]:
+        """handshakes_started, handshakes_failed, connections_accepted, connections_refused,
+        datagrams_received, bytes_received, and backlog (accepted by the engine, not yet taken)."""
+
+@final
+class Connection:
+    connected: int
+    openable: int
+    acceptable: int
+    closed: int
+    """Tokens for the verbs of the same stem."""
+    @property
+    def peer_id(self) -> bytes | None:
+        """Multihash bytes; known once connected."""
+    @property
+    def public_key(self) -> bytes | None:
+        """PublicKey protobuf; known once connected."""
+    @property
+    def is_initiator(self) -> bool: ...
+    @property
+    def remote_address(self) -> tuple[str, int]:
+        """IPv4-mapped addresses are unmapped."""
+    @property
+    def local_address(self) -> tuple[str, int]: ...
+    def connected_nowait(self) -> bool | None:
+        """True once the handshake is done and the peer proven. Raises ConnectionLostError."""
+    def open_stream_nowait(self) -> Stream | None:
+        """None while the peer allows no further stream. Raises ConnectionLostError."""
+    def accept_stream_nowait(self) -> Stream | None:
+        """The peer's next stream. Streams that arrived before the connection ended come first.
+        Raises ConnectionLostError."""
+    def closed_nowait(self) -> ConnectionLostError | None:
+        """Why the connection ended, *returned*, not raised; None while it lives."""
+    def close(self, code: int, reason: bytes) -> None:
+        """Close. What finished streams still owe the peer is delivered first, for at most
+        ``linger`` seconds. Idempotent; never raises."""
+    def statistics(self) -> dict[str, float]:
+        """rtt (s), congestion_window, mtu, bytes_sent, bytes_received, datagrams_sent,
+        datagrams_received, packets_lost, streams_open, handshake (s)."""
+
+@final
+class Stream:
+    """Reads give up to n bytes as soon as one is there; writes take what the buffer has room for."""
+
+    readable: int
+    writable: int
+    finished: int
+    """Tokens for `read_nowait`, `write_nowait` and `finished_nowait`."""
+    @property
+    def id(self) -> int: ...
+    def read_nowait(self, max_bytes: int) -> bytes | None:
+        """1 to ``max_bytes`` bytes, ``b""`` at the end of the stream, None for not yet.
+
+        Raises StreamResetError (the peer abandoned the stream), StreamClosedError (we
+        stopped reading), ConnectionLostError. Bytes that arrived before come first, except
+        before a reset.
+        """
+    def write_nowait(self, data: bytes, start: int = 0) -> int | None:
+        """Take bytes from ``data[start:]`` and return how many; None when there is no room.
+
+        Raises StreamStoppedError (the peer stopped reading), StreamClosedError (we finished
+        or reset the stream), ConnectionLostError.
+        """
+    def finish(self) -> None:
+        """End of our bytes. Idempotent; does nothing on a stream that is already over."""
+    def reset(self, code: int) -> None:
+        """Abandon our side: unsent bytes are dropped, the peer reads an error. Idempotent."""
+    def stop(self, code: int) -> None:
+        """Read no more and ask the peer to stop. Idempotent."""
+    def finished_nowait(self) -> bool | None:
+        """True when the peer acknowledged everything up to our finish. Raises like write_nowait."""
