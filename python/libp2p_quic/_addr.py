@@ -1,0 +1,87 @@
+"""Multiaddr to (host, port, peer) and back. Strict: what is not plainly QUIC is not ours.
+
+Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with a zone in front and one
+/p2p/PEER behind. /webtransport rides on quic-v1 but is another transport, and an address
+that goes on with /p2p-circuit is a relay's. No I/O here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+import multiaddr.exceptions
+from libp2p.peer.id import ID
+from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
+from multiaddr import Multiaddr
+
+QUIC_V1 = "quic-v1"
+# What py-libp2p calls draft 29. Addresses of that name are served by QUIC v1 (RFC 9000).
+QUIC = "quic"
+
+
+@dataclass(frozen=True)
+class QUICAddress:
+    """The parts of a QUIC multiaddr. ``host`` is a literal, with ``%zone`` if there is one."""
+
+    host: str
+    port: int
+    protocol: str
+    peer_id: ID | None
+
+    @classmethod
+    def parse(cls, maddr: Multiaddr) -> QUICAddress:
+        """Raises QUICInvalidMultiaddrError, which names the part that is wrong."""
+        parts = _parts(maddr)
+
+        def take(*names: str) -> tuple[str, str] | None:
+            return parts.pop(0) if parts and parts[0][0] in names else None
+
+        zone = take("ip6zone")
+        ip = take("ip6") if zone else take("ip4", "ip6")
+        if ip is None:
+            raise _invalid(maddr, "it must start with /ip4 or /ip6")
+        udp = take("udp")
+        if udp is None:
+            raise _invalid(maddr, f"/{ip[0]} must be followed by /udp")
+        quic = take(QUIC_V1, QUIC)
+        if quic is None:
+            raise _invalid(maddr, "/udp must be followed by /quic-v1 or /quic")
+        peer = take("p2p")
+        if parts:
+            raise _invalid(maddr, f"/{parts[0][0]} is not part of a QUIC address")
+        try:
+            peer_id = ID.from_string(peer[1]) if peer else None
+        except ValueError as error:
+            raise _invalid(maddr, f"unreadable peer id: {error}") from error
+        host = f"{ip[1]}%{zone[1]}" if zone else ip[1]
+        return cls(host, int(udp[1]), quic[0], peer_id)
+
+
+def is_quic(maddr: Multiaddr) -> bool:
+    """Whether `QUICAddress.parse` would accept it."""
+    try:
+        QUICAddress.parse(maddr)
+    except QUICInvalidMultiaddrError:
+        return False
+    return True
+
+
+def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
+    """The multiaddr of a socket address; ``host`` is an IP literal, perhaps with ``%zone``."""
+    address, _, zone = host.partition("%")
+    ip = "ip6" if isinstance(ip_address(address), IPv6Address) else "ip4"
+    prefix = f"/ip6zone/{zone}" if zone else ""
+    return Multiaddr(f"{prefix}/{ip}/{address}/udp/{port}/{protocol}")
+
+
+def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
+    try:
+        return [(protocol.name, value or "") for protocol, value in maddr.items()]
+    except multiaddr.exceptions.Error as error:
+        # A Multiaddr made of bytes is looked at only now.
+        raise QUICInvalidMultiaddrError(f"unreadable multiaddr: {error}") from error
+
+
+def _invalid(maddr: Multiaddr, why: str) -> QUICInvalidMultiaddrError:
+    return QUICInvalidMultiaddrError(f"{maddr} is not a QUIC address: {why}")

@@ -1,0 +1,127 @@
+"""The driver of one trio run.
+
+A system task waits for the bell, so that a sleeping run wakes up; an instrument drains it
+right after trio looked for I/O, so that waiting tasks run in the very pass that saw the
+bell, and flushes the endpoints right before trio looks again, so that whatever one pass
+wrote costs one wake-up of the engine. When the run ends, its endpoints are closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+from trio.lowlevel import Abort, RunVar, Task
+
+from libp2p_quic._engine import Bell, Endpoint
+
+T = TypeVar("T")
+
+
+class TrioDriver(trio.abc.Instrument):
+    """See `libp2p_quic._driver.Driver`."""
+
+    checkpoint = staticmethod(trio.lowlevel.checkpoint)
+    checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+    cancel_shielded_checkpoint = staticmethod(trio.lowlevel.cancel_shielded_checkpoint)
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self._waiting: dict[int, list[Task]] = {}
+        self._dirty: set[Endpoint] = set()
+        self._endpoints: set[Endpoint] = set()
+        self._is_closed = False
+
+    async def wait(self, token: int) -> None:
+        if self._is_closed:
+            # Nobody listens to the bell any more: better an error than a wait without end.
+            raise RuntimeError("the trio run that this endpoint belongs to is ending")
+        task = trio.lowlevel.current_task()
+        self._waiting.setdefault(token, []).append(task)
+
+        def abort(_: object) -> Abort:
+            tasks = self._waiting[token]
+            tasks.remove(task)
+            if not tasks:
+                del self._waiting[token]
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def ready(self, verb: Callable[[], T | None], token: int) -> T:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        result = verb()
+        if result is not None:
+            # The result is already taken, so a cancellation has to wait for the next call.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return result
+        while result is None:
+            await self.wait(token)
+            result = verb()
+        return result
+
+    def touch(self, endpoint: Endpoint) -> None:
+        if self._is_closed:
+            endpoint.flush()
+        else:
+            self._dirty.add(endpoint)
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        self._endpoints.add(endpoint)
+
+    def release(self, endpoint: Endpoint) -> None:
+        self._endpoints.discard(endpoint)
+
+    # trio calls the next two in every pass. They must not raise: trio drops an instrument
+    # that does, and then nobody would be woken.
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self._dirty:
+            for endpoint in self._dirty:
+                endpoint.flush()
+            self._dirty.clear()
+
+    def after_io_wait(self, timeout: float) -> None:
+        # A token without a waiting task needs no memory: whoever wants the thing calls the
+        # verb first, and finds it.
+        for token in self.bell.drain():
+            for task in self._waiting.pop(token, ()):
+                trio.lowlevel.reschedule(task)
+
+    async def run(self) -> None:
+        """Wake a sleeping run when the bell rings; clean up when the run ends."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self.bell.fileno())
+                # Usually `after_io_wait` was first and there is nothing left.
+                self.after_io_wait(0)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._is_closed = True
+        trio.lowlevel.remove_instrument(self)
+        for endpoint in self._endpoints:
+            endpoint.close(0, b"")
+        for endpoint in self._endpoints | self._dirty:
+            endpoint.flush()
+        self._endpoints.clear()
+        self._dirty.clear()
+        # Only system tasks can still wait here, and trio has cancelled them.
+        self._waiting.clear()
+
+
+_driver: RunVar[TrioDriver] = RunVar("libp2p_quic driver")
+
+
+def current() -> TrioDriver:
+    """The driver of the current trio run. Raises RuntimeError outside of one."""
+    try:
+        return _driver.get()
+    except LookupError:
+        driver = TrioDriver()
+        trio.lowlevel.spawn_system_task(driver.run, name="libp2p_quic bell")
+        trio.lowlevel.add_instrument(driver)
+        _driver.set(driver)
+        return driver

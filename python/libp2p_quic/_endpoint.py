@@ -1,0 +1,60 @@
+"""The engine's endpoint, tied to the event loop it was made in.
+
+A transport has one per run: all its listeners and dials share it, so that dials leave from
+the listening socket. Says where background work runs: in the nursery that the swarm gave,
+so that it ends with the swarm, and without one in a system task, so that a bare transport
+works too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from libp2p_quic._driver import Driver, current_driver
+from libp2p_quic._engine import Config, Endpoint, Identity
+
+# Beyond the linger time, for the last packets and the sockets. Seconds.
+_CLOSE_MARGIN = 2.0
+
+
+class LoopEndpoint:
+    """``engine`` with the ``driver`` of its event loop. Make it inside that loop."""
+
+    def __init__(self, identity: Identity, config: Config, linger: float) -> None:
+        self.driver: Driver = current_driver()
+        self.engine = Endpoint(identity, config, self.driver.bell)
+        self.linger = linger
+        self.touch = partial(self.driver.touch, self.engine)
+        self.nursery: trio.Nursery | None = None
+        self.driver.adopt(self.engine)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the running event loop is the one it was made in."""
+        return self.driver is current_driver()
+
+    def spawn(self, work: Callable[[], Awaitable[None]], nursery: trio.Nursery | None) -> None:
+        """Run ``work`` in ``nursery``, else in the swarm's, else in a system task."""
+        for home in (nursery, self.nursery):
+            if home is not None:
+                try:
+                    home.start_soon(work)
+                    return
+                except RuntimeError:
+                    # That nursery is closed: a swarm that is gone, or an earlier run's.
+                    continue
+        trio.lowlevel.spawn_system_task(work)
+
+    async def close(self) -> None:
+        """Close everything and wait, for a bounded time, until what is owed is delivered.
+
+        Cancelling stops the waiting, not the closing.
+        """
+        self.engine.close(0, b"")
+        self.touch()
+        with trio.move_on_after(self.linger + _CLOSE_MARGIN):
+            await self.driver.ready(self.engine.closed_nowait, self.engine.closed)
+        self.driver.release(self.engine)

@@ -1,0 +1,127 @@
+"""Every class this transport raises towards py-libp2p, and the way from the engine's words.
+
+py-libp2p decides by exception class, and by families that do not meet (QUICError is not a
+BaseLibp2pError). So each class here belongs to all families whose callers must recognise
+it. Nothing else in the adapter translates an error of the engine.
+"""
+
+from __future__ import annotations
+
+from libp2p.io.exceptions import IOException
+from libp2p.stream_muxer.exceptions import (
+    MuxedConnUnavailable,
+    MuxedStreamClosed,
+    MuxedStreamReset,
+)
+from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.quic.exceptions import (
+    QUICConnectionClosedError,
+    QUICConnectionTimeoutError,
+    QUICDialError,
+    QUICHandshakeError,
+    QUICInvalidConfigError,
+    QUICListenError,
+    QUICPeerVerificationError,
+    QUICSecurityError,
+    QUICStreamClosedError,
+    QUICStreamError,
+    QUICStreamResetError,
+    QUICStreamTimeoutError,
+)
+from libp2p.transport.quic.stream import _QUICStreamEOF as StreamEOF
+
+from libp2p_quic._errors import (
+    ConnectionLostError,
+    EngineError,
+    StreamResetError,
+    StreamStoppedError,
+)
+
+
+class DialError(QUICDialError, OpenConnectionError):
+    """No connection came of a dial. ``error_code`` is the peer's, if it gave one."""
+
+
+class PeerIdMismatchError(DialError, QUICPeerVerificationError):
+    """Another peer answered than the one that was dialed. Dialing again is no use."""
+
+
+class HandshakeRefusedError(DialError, QUICHandshakeError):
+    """The peer refused us, or we refused the peer, in the handshake."""
+
+
+class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError):
+    """Nobody answered within the handshake timeout."""
+
+
+class ListenError(QUICListenError, OpenConnectionError):
+    """The address cannot be listened on. `Swarm.listen` knows the second family only."""
+
+
+class ConnectionClosed(QUICConnectionClosedError, MuxedConnUnavailable):
+    """The connection is over: no stream can be opened, and none will be accepted."""
+
+
+class StreamReset(QUICStreamResetError, MuxedStreamReset, IOException):
+    """This direction was abandoned, by the peer or here. ``error_code`` is the code."""
+
+
+class StreamLost(QUICStreamError, MuxedStreamReset, IOException):
+    """Neither direction is left: the connection is gone, or a write met the peer's reset.
+
+    Never a clean end of stream. Not a QUICStreamResetError, since py-libp2p takes that, on
+    a write, for the end of one direction only.
+    """
+
+
+class StreamClosed(QUICStreamClosedError, MuxedStreamClosed, IOException):
+    """This program closed this direction of the stream before."""
+
+
+def dial_error(error: ConnectionLostError, address: str) -> DialError:
+    """Why a dial to ``address`` failed."""
+    kind = DialError
+    why = str(error)
+    if error.kind == "peer_id_mismatch":
+        # The swarm looks for this phrase: it forgets the address and does not try again.
+        kind, why = PeerIdMismatchError, f"Peer ID mismatch: {why}"
+    elif error.kind in ("refused", "version"):
+        kind = HandshakeRefusedError
+    elif error.kind in ("handshake_timeout", "idle_timeout"):
+        kind = HandshakeTimeoutError
+    return kind(f"failed to dial {address}: {why}", error.code)
+
+
+def connection_error(error: ConnectionLostError) -> ConnectionClosed:
+    """Why a stream cannot be opened or accepted."""
+    return ConnectionClosed(f"Connection is closed: {error}", error.code)
+
+
+def stream_error(error: EngineError, stream_id: str) -> StreamReset | StreamLost | StreamClosed:
+    """Why a read or a write failed."""
+    message = f"stream {stream_id}: {error}"
+    if isinstance(error, StreamResetError | StreamStoppedError):
+        return StreamReset(message, stream_id, error.code, reset_by_peer=True)
+    if isinstance(error, ConnectionLostError):
+        return StreamLost(message, stream_id, error.code)
+    return StreamClosed(message, stream_id)
+
+
+__all__ = [
+    "ConnectionClosed",
+    "DialError",
+    "HandshakeRefusedError",
+    "HandshakeTimeoutError",
+    "ListenError",
+    "PeerIdMismatchError",
+    "QUICInvalidConfigError",
+    "QUICSecurityError",
+    "QUICStreamTimeoutError",
+    "StreamClosed",
+    "StreamEOF",
+    "StreamLost",
+    "StreamReset",
+    "connection_error",
+    "dial_error",
+    "stream_error",
+]

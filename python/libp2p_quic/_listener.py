@@ -1,0 +1,131 @@
+"""py-libp2p's listener over one listening socket of the engine.
+
+Takes proven connections from the engine and gives each its keeper and the handler that
+py-libp2p brought. Handshakes, refusals and limits are the engine's.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+from libp2p.abc import IListener
+from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
+from multiaddr import Multiaddr
+
+from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._connection import ConnectionHandler, QUICConnection
+from libp2p_quic._endpoint import LoopEndpoint
+from libp2p_quic._engine import Listener
+from libp2p_quic._errors import EndpointClosedError
+from libp2p_quic._exceptions import ListenError
+
+if TYPE_CHECKING:
+    from libp2p_quic._transport import QUICTransport
+
+logger = logging.getLogger("libp2p_quic.listener")
+
+
+class QUICListener(IListener):
+    """Listens on one address. Made by `QUICTransport.create_listener`."""
+
+    def __init__(self, transport: QUICTransport, handler: ConnectionHandler) -> None:
+        # The swarm sets it before it calls `listen`. Without one, system tasks are used.
+        self.background_nursery: trio.Nursery | None = None
+        self._transport = transport
+        self._handler = handler
+        self._listening = False
+        self._closed = False
+        self._addrs: tuple[Multiaddr, ...] = ()
+        self._engine: Listener | None = None
+        self._endpoint: LoopEndpoint | None = None
+        self._accepting: trio.CancelScope | None = None
+        self._statistics: dict[str, int] = {}
+
+    async def listen(self, maddr: Multiaddr) -> None:
+        """Bind, and accept connections in the background until `close`.
+
+        Always a checkpoint; cancelling binds nothing. Raises ListenError: already listening,
+        closed, not a QUIC address, or what the system said (address in use, and so on).
+        """
+        # Nothing is taken yet: the place for a cancellation.
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise ListenError("Listener is closed")
+        if self._listening:
+            raise ListenError("Already listening")
+        try:
+            address = QUICAddress.parse(maddr)
+        except QUICInvalidMultiaddrError as error:
+            raise ListenError(f"Invalid QUIC multiaddr: {error}") from error
+        endpoint = self._transport.endpoint()
+        try:
+            engine = endpoint.engine.listen(address.host, address.port)
+        except (OSError, EndpointClosedError) as error:
+            raise ListenError(f"cannot listen on {maddr}: {error}") from error
+        self._engine, self._endpoint = engine, endpoint
+        self._addrs = (to_multiaddr(*engine.local_address, address.protocol),)
+        self._listening = True
+        endpoint.touch()
+        endpoint.spawn(self._accept, self.background_nursery)
+        logger.info("listening on %s", self._addrs[0])
+
+    async def _accept(self) -> None:
+        assert self._engine is not None
+        assert self._endpoint is not None
+        driver = self._endpoint.driver
+        try:
+            with trio.CancelScope() as self._accepting:
+                while True:
+                    engine = await driver.ready(self._engine.accept_nowait, self._engine.acceptable)
+                    connection = QUICConnection(engine, self._endpoint, self._transport, listener=self)
+                    logger.debug("accepted %r", connection)
+                    self._transport.remember(connection)
+                    connection.keep(self._handler, self.background_nursery)
+        except EndpointClosedError:
+            logger.debug("the transport of %s was closed", self._addrs[0])
+        finally:
+            self._release()
+
+    async def close(self) -> None:
+        """Stop listening. Connections that were accepted live on. Idempotent."""
+        self.stop()
+        await trio.lowlevel.checkpoint()
+
+    def stop(self) -> None:
+        """What `close` does, without its checkpoint."""
+        self._closed = True
+        self._release()
+
+    def _release(self) -> None:
+        if self._listening and self._engine is not None and self._endpoint is not None:
+            self._listening = False
+            self._statistics = self._engine.statistics()
+            self._engine.close()
+            self._endpoint.touch()
+            if self._accepting is not None:
+                self._accepting.cancel()
+            logger.info("no longer listening on %s", self._addrs[0])
+
+    def get_addrs(self) -> tuple[Multiaddr, ...]:
+        """The bound address with its real port, without /p2p; nothing when not listening."""
+        return self._addrs if self._listening else ()
+
+    def is_listening(self) -> bool:
+        return self._listening
+
+    def get_stats(self) -> dict[str, int | bool]:
+        """Counters since `listen`; after `close` they stay as they were."""
+        if self._listening and self._engine is not None:
+            self._statistics = self._engine.statistics()
+        count = self._statistics.get
+        return {
+            "connections_accepted": count("connections_accepted", 0),
+            "connections_rejected": count("connections_refused", 0) + count("handshakes_failed", 0),
+            "bytes_received": count("bytes_received", 0),
+            "packets_processed": count("datagrams_received", 0),
+            "pending_connections": count("backlog", 0),
+            "active_connections": self._transport.count_connections(self),
+            "is_listening": self._listening,
+        }

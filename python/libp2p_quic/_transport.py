@@ -1,0 +1,206 @@
+"""py-libp2p's transport: dials, makes listeners, and owns the endpoint they share.
+
+The engine proves the peer inside the TLS handshake; nothing here looks at certificates.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+from libp2p.abc import ITransport
+from libp2p.crypto.keys import PrivateKey
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
+from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
+from multiaddr import Multiaddr
+
+from libp2p_quic._addr import QUIC, QUIC_V1, QUICAddress, is_quic
+from libp2p_quic._config import QUICTransportConfig, engine_config, linger
+from libp2p_quic._connection import ConnectionHandler, QUICConnection
+from libp2p_quic._endpoint import LoopEndpoint
+from libp2p_quic._engine import Identity
+from libp2p_quic._errors import ConnectionLostError, EndpointClosedError, IdentityError
+from libp2p_quic._exceptions import (
+    DialError,
+    ListenError,
+    QUICInvalidConfigError,
+    QUICSecurityError,
+    dial_error,
+)
+from libp2p_quic._listener import QUICListener
+
+logger = logging.getLogger("libp2p_quic.transport")
+
+
+# py-libp2p recognises a QUIC transport by the name of its class: it has to be this one.
+class QUICTransport(ITransport):
+    """libp2p over QUIC v1, with the host's ``private_key``.
+
+    ``config`` is py-libp2p's QUICTransportConfig or, better, ours; it is read here, once.
+    ``enable_autotls`` is accepted and without effect: libp2p's QUIC certificate is made of
+    the host key. One transport serves one trio run at a time, and a later one anew.
+
+    Raises QUICSecurityError when the key cannot be used, QUICInvalidConfigError.
+    """
+
+    provides_native_muxing = True
+
+    def __init__(
+        self,
+        private_key: PrivateKey,
+        config: StockConfig | None = None,
+        enable_autotls: bool = False,
+    ) -> None:
+        self._private_key = private_key
+        # The host reads its negotiation timeout here.
+        self._config = QUICTransportConfig() if config is None else config
+        self._enable_autotls = enable_autotls
+        self._engine_config = engine_config(self._config)
+        try:
+            self._identity = Identity(private_key.serialize())
+        except IdentityError as error:
+            raise QUICSecurityError(f"cannot use this private key: {error}") from error
+        self._peer_id = ID(self._identity.peer_id)
+        self._closed = False
+        # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
+        self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
+        self._endpoint: LoopEndpoint | None = None
+        self._background_nursery: trio.Nursery | None = None
+        self._listeners: list[QUICListener] = []
+        self._connections: set[QUICConnection] = set()
+
+    # What the swarm tells us
+
+    def set_background_nursery(self, nursery: trio.Nursery) -> None:
+        """Where background tasks shall run; without it they are system tasks."""
+        self._background_nursery = nursery
+        if self._endpoint is not None:
+            self._endpoint.nursery = nursery
+
+    def set_swarm(self, swarm: Swarm) -> None:
+        """Raises QUICInvalidConfigError when the swarm has a pre-shared key.
+
+        A private network's key protects raw connections only (libp2p pnet spec), so a peer
+        without the key could talk to us over QUIC. go-libp2p refuses too.
+        """
+        if getattr(swarm, "psk", None) is not None:
+            raise QUICInvalidConfigError("QUIC cannot take part in a private network (psk)")
+
+    # Addresses
+
+    def can_dial(self, maddr: Multiaddr) -> bool:
+        return is_quic(maddr)
+
+    def can_listen(self, maddr: Multiaddr) -> bool:
+        return is_quic(maddr)
+
+    def protocols(self) -> list[str]:
+        """Multiaddr names: "quic" (py-libp2p's draft 29) is served by QUIC v1."""
+        enabled = {QUIC_V1: self._config.enable_v1, QUIC: self._config.enable_draft29}
+        return [name for name, is_enabled in enabled.items() if is_enabled]
+
+    def listen_order(self) -> int:
+        """After TCP, which py-libp2p gives 0."""
+        return 1
+
+    # Dialing and listening
+
+    async def dial(self, maddr: Multiaddr) -> QUICConnection:
+        """A connection whose handshake is done and whose peer is proven.
+
+        Leaves from the listening socket of that address family, if there is one. With
+        /p2p/PEER in ``maddr`` only that peer will do; without, whoever answers. Always a
+        checkpoint; a cancelled dial leaves nothing behind.
+
+        Raises DialError or, more exactly, its subclasses PeerIdMismatchError,
+        HandshakeRefusedError, and HandshakeTimeoutError after the configured
+        CONNECTION_HANDSHAKE_TIMEOUT.
+        """
+        # Nothing is taken yet: the place for a cancellation.
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise DialError("Transport is closed")
+        try:
+            address = QUICAddress.parse(maddr)
+        except QUICInvalidMultiaddrError as error:
+            raise DialError(f"Invalid QUIC multiaddr: {error}") from error
+        if address.port == 0:
+            raise DialError(f"Invalid QUIC multiaddr: nobody listens on port 0: {maddr}")
+        endpoint = self.endpoint()
+        peer_id = address.peer_id.to_bytes() if address.peer_id else None
+        is_connected = False
+        try:
+            engine = endpoint.engine.connect(address.host, address.port, peer_id)
+        except (OSError, EndpointClosedError) as error:
+            raise DialError(f"failed to dial {maddr}: {error}") from error
+        try:
+            endpoint.touch()
+            await endpoint.driver.ready(engine.connected_nowait, engine.connected)
+            is_connected = True
+        except ConnectionLostError as error:
+            logger.debug("dial of %s failed: %s", maddr, error)
+            raise dial_error(error, str(maddr)) from error
+        finally:
+            if not is_connected:
+                engine.close(0, b"")
+                endpoint.touch()
+        connection = QUICConnection(engine, endpoint, self, maddr)
+        logger.debug("dialed %r", connection)
+        self.remember(connection)
+        connection.keep()
+        return connection
+
+    async def dial_with_source(self, maddr: Multiaddr, source: tuple[str, int]) -> QUICConnection:
+        """`dial`: ``source`` is a TCP address, and dials leave from our UDP socket anyway."""
+        return await self.dial(maddr)
+
+    def create_listener(self, handler_function: ConnectionHandler) -> QUICListener:
+        """A listener that will call ``handler_function`` for each proven connection.
+
+        Raises ListenError when the transport is closed.
+        """
+        if self._closed:
+            raise ListenError("Transport is closed")
+        listener = QUICListener(self, handler_function)
+        self._listeners.append(listener)
+        return listener
+
+    async def close(self) -> None:
+        """Close listeners, connections and sockets.
+
+        Waits until what closed streams owe is delivered, for at most the linger time and a
+        little; cancelling stops that wait, not the closing. Idempotent.
+        """
+        self._closed = True
+        endpoint, self._endpoint = self._endpoint, None
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.stop()
+        if endpoint is not None and endpoint.is_current:
+            try:
+                await endpoint.close()
+            finally:
+                for connection in list(self._connections):
+                    connection.abandon()
+            logger.debug("transport of %s closed", self._peer_id)
+        await trio.lowlevel.checkpoint()
+
+    # For the listener and the connections
+
+    def endpoint(self) -> LoopEndpoint:
+        """The endpoint of the running event loop, made on first use."""
+        if self._endpoint is None or not self._endpoint.is_current:
+            self._endpoint = LoopEndpoint(self._identity, self._engine_config, linger(self._config))
+            self._endpoint.nursery = self._background_nursery
+        return self._endpoint
+
+    def remember(self, connection: QUICConnection) -> None:
+        self._connections.add(connection)
+
+    def forget(self, connection: QUICConnection) -> None:
+        self._connections.discard(connection)
+
+    def count_connections(self, listener: QUICListener) -> int:
+        return sum(connection.listener is listener for connection in self._connections)

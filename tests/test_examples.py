@@ -1,0 +1,88 @@
+"""What the README promises runs: the examples and the demonstration, as real processes.
+
+They are started the way a reader would start them; nothing of them is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def listening(example: str) -> Iterator[str]:
+    """Start an example as the listener; gives the address that it printed."""
+    program = [sys.executable, f"examples/{example}.py"]
+    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, *arguments]
+    finished = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert finished.returncode == status, finished.stdout + finished.stderr
+    return finished
+
+
+def test_echo_with_the_transport_handed_to_new_host() -> None:
+    with listening("echo") as address:
+        assert re.fullmatch(r"/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1/p2p/12D3KooW\w+", address)
+        assert run("examples/echo.py", address, "grüß dich").stdout == "grüß dich\n"
+
+
+def test_ping_with_install() -> None:
+    with listening("ping") as address:
+        assert re.fullmatch(r"(\d+ µs\n){5}", run("examples/ping.py", address).stdout)
+
+
+def test_readme_shows_both_ways_to_switch_it_on() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "transports=[QUICTransport(key_pair.private_key)]" in readme
+    assert "libp2p_quic.install()" in readme
+
+
+@pytest.mark.slow
+def test_demo_holds_every_step_and_compares() -> None:
+    shown = run("-m", "demo", "--size", "32MiB", "--stock-size", "256KiB", "--pings", "10").stdout
+    assert shown.count("equal at both ends") == 2
+    assert re.search(r"goodput, one stream +\d+\.\d+ Gbit/s +\d+\.\d+ Gbit/s +\d+\.\d x", shown)
+    assert shown.endswith("Every step held.\n")
+    assert "\r" not in shown
+    assert "\x1b" not in shown
+
+
+def test_demo_fails_when_a_step_does_not_hold() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        failed = run("-m", "demo", "--transport", "libp2p-quic", "--port", port, status=1)
+    assert "Failed: the listener ended with status 1" in failed.stderr
+    assert "Every step held" not in failed.stdout
+
+
+def test_demo_ends_both_processes_on_interrupt() -> None:
+    program = [sys.executable, "-m", "demo", "--transport", "libp2p-quic", "--size", "2GiB"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        for line in demo.stdout:
+            if "transfer" in line:
+                demo.send_signal(signal.SIGINT)
+                break
+        assert "Interrupted; both processes were ended." in demo.stderr.read()
+    assert demo.returncode == 130

@@ -1,0 +1,186 @@
+"""The house keeps its shape: arrows between the rooms point down, files stay small.
+
+Everything here is read from the source text; nothing of the package is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "libp2p_quic"
+ENGINE = ROOT / "crates" / "engine"
+MAX_LINES = 600
+BANNED_STEMS = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
+
+# Room -> what it may import beside the standard library.
+PYTHON_ROOMS: dict[str, tuple[list[Path], set[str]]] = {
+    "adapter": (
+        [path for path in PACKAGE.glob("*.py") if path.name != "_errors.py"],
+        {"libp2p", "libp2p_quic", "multiaddr", "trio"},
+    ),
+    "driver": (
+        sorted(PACKAGE.glob("_driver/**/*.py")),
+        {"libp2p_quic._driver", "libp2p_quic._engine", "libp2p_quic._errors", "outcome", "trio"},
+    ),
+    "words": ([PACKAGE / "_errors.py"], set()),
+    "stub": ([PACKAGE / "_engine.pyi"], {"libp2p_quic._errors"}),
+}
+
+# Part of the engine -> modules of the crate it must not name.
+ENGINE_PARTS: dict[str, set[str]] = {
+    "driver": {"blocking", "endpoint", "simulation"},
+    "tls": {"blocking", "connection", "driver", "endpoint", "listener", "queue", "simulation", "stream"},
+}
+
+
+def sources(*suffixes: str) -> list[Path]:
+    """The project's own files of those kinds."""
+    tops = ("crates", "python", "tests", "demo", "examples", "bench", "interop", "fuzz")
+    found = (path for top in tops for path in (ROOT / top).rglob("*") if path.suffix in suffixes)
+    return sorted(path for path in found if "target" not in path.relative_to(ROOT).parts)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), named(path))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import; ``from a import b`` counts as ``a.b``."""
+    package = ".".join(path.relative_to(ROOT / "python").parent.parts)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(part for part in (origin, node.module) if part)
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+@pytest.mark.parametrize("room", PYTHON_ROOMS)
+def test_python_rooms_import_only_what_lies_below_them(room: str) -> None:
+    files, allowed = PYTHON_ROOMS[room]
+    assert files, f"the {room} has no files"
+    wrong = [
+        f"{named(path)}:{line} imports {name}"
+        for path in files
+        for line, name in imports(path)
+        if name.split(".")[0] not in sys.stdlib_module_names
+        and not any(f"{name}.".startswith(f"{prefix}.") for prefix in allowed)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def dependencies() -> dict[str, set[str]]:
+    """Crate -> the crates it depends on outside its tests, as cargo understands it."""
+    command = ["cargo", "metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]
+    metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    return {
+        package["name"]: {item["name"] for item in package["dependencies"] if item["kind"] != "dev"}
+        for package in metadata["packages"]
+    }
+
+
+def test_crates_depend_downwards() -> None:
+    crates = dependencies()
+    assert crates["libp2p-quic-binding"] <= {"libp2p-quic-engine", "pyo3"}
+    assert not crates["libp2p-quic-engine"] & {"async-std", "libp2p-quic-binding", "pyo3", "smol", "tokio"}
+
+
+def crate_modules(path: Path) -> set[str]:
+    """The modules of the crate that a Rust file names after ``crate::``."""
+    text = re.sub(r"//.*", "", path.read_text())
+    found = set(re.findall(r"\bcrate::(\w+)", text))
+    for group in re.findall(r"\bcrate::\{(.*?)\};", text, re.DOTALL):
+        while re.search(r"\{[^{}]*\}", group):
+            group = re.sub(r"\{[^{}]*\}", "", group)
+        found |= set(re.findall(r"(?:^|,)\s*(\w+)", group))
+    return found
+
+
+@pytest.mark.parametrize("part", ENGINE_PARTS)
+def test_engine_parts_do_not_reach_up(part: str) -> None:
+    files = sorted((ENGINE / "src" / part).rglob("*.rs"))
+    assert files, f"the engine's {part} has no files"
+    wrong = [
+        f"{named(path)} names crate::{module}"
+        for path in files
+        for module in sorted(crate_modules(path) & ENGINE_PARTS[part])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_quinn_is_named_only_where_it_is_driven() -> None:
+    # `config` and `tls` make what quinn is configured with; sockets are the driver's alone.
+    allowed = {
+        "quinn_proto": {"config", "driver", "simulation", "tls"},
+        "quinn_udp": {"driver"},
+    }
+    wrong = [
+        f"{named(path)} names {crate}"
+        for path in (ENGINE / "src").rglob("*.rs")
+        for crate, parts in allowed.items()
+        if path.relative_to(ENGINE / "src").parts[0].removesuffix(".rs") not in parts
+        and re.search(rf"\b{crate}::", re.sub(r"//.*", "", path.read_text()))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_engine_forbids_unsafe_code() -> None:
+    assert "#![forbid(unsafe_code)]" in (ENGINE / "src" / "lib.rs").read_text()
+
+
+def test_no_blind_except_in_the_package() -> None:
+    blind = {"Exception", "BaseException"}
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(tree_of(path)):
+            caught: ast.AST | None = None
+            if isinstance(node, ast.ExceptHandler):
+                caught = node.type or ast.Name("BaseException")
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                caught = ast.Tuple(node.args)
+            names = {each.id for each in ast.walk(caught) if isinstance(each, ast.Name)} if caught else set()
+            if names & blind:
+                wrong.append(f"{named(path)}:{getattr(node, 'lineno', 0)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_sleeps_to_wait_for_something() -> None:
+    """A pause that *is* the scenario says so on its line: ``# scenario: the reader is slow``."""
+    pause = re.compile(r"\b(?:trio|time|asyncio|thread)(?:\.|::)sleep(?:_until)?\(|^\s*(?:await\s+)?sleep\(")
+    roots = (ROOT / "python", ROOT / "tests", ROOT / "crates")
+    wrong = [
+        f"{named(path)}:{number}: {line.strip()}"
+        for path in sources(".py", ".rs")
+        if any(root in path.parents for root in roots)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pause.search(line) and not re.search(r"(?:#|//) scenario: \w", line)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_files_are_small_named_and_open_with_their_law() -> None:
+    wrong = []
+    for path in sources(".py", ".pyi", ".rs"):
+        text = path.read_text()
+        if text.count("\n") > MAX_LINES:
+            wrong.append(f"{named(path)} has more than {MAX_LINES} lines")
+        if path.stem in BANNED_STEMS:
+            wrong.append(f"{named(path)} is named after nothing")
+        law = text.startswith("//!") if path.suffix == ".rs" else ast.get_docstring(ast.parse(text))
+        if text.strip() and not law:
+            wrong.append(f"{named(path)} does not open with its law")
+    assert not wrong, "\n".join(wrong)
