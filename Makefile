@@ -7,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CODE := python tests demo examples
-CARGO_TESTS := cargo test --workspace --exclude libp2p-quic-binding --all-features --locked
+CARGO_TESTS := cargo test --workspace --all-features --locked
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
 # The interpreter that PyO3 asks must be the same in every command, or cargo builds twice.

@@ -45,8 +45,7 @@ class QUICTransportConfig(StockConfig):
     keep_alive_interval: float | None = 5.0
     """Silence after which a PING is sent; at most half of the idle timeout. None: never."""
     linger: float = 1.0
-    """How long a closed connection goes on delivering what closed streams still owe, and
-    how long the reader of a finished stream may pause before a lost connection is reported."""
+    """How long a closed connection goes on delivering what closed streams still owe."""
 
 
 def engine_config(config: StockConfig) -> Config:

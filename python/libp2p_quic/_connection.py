@@ -162,15 +162,21 @@ class QUICConnection(IRawConnection, IMuxedConn):
         """Give readers time for the streams that the peer finished before it was gone.
 
         The swarm resets all streams as soon as it hears of the end, and what has arrived
-        whole would be lost. Over when all is read, or nobody read for the linger time.
+        whole would be lost. Over when all is read or given up, or when nobody has read for
+        the configured CONNECTION_CLOSE_TIMEOUT (where only ends of streams are left unread,
+        for the linger time: many a protocol knows its end without looking).
         """
         self._progress = trio.Event()
         for stream in list(self._streams):
             stream.gather()
         with self._drain_scope:
-            while any(stream.is_owed for stream in self._streams):
+            while owed := [stream for stream in self._streams if stream.is_owed]:
+                has_bytes = any(stream.has_unread for stream in owed)
+                patience = self._transport.drain_timeout if has_bytes else self._endpoint.linger
+                # The list would keep alive what its reader has dropped.
+                del owed
                 self._progress = trio.Event()
-                with trio.move_on_after(self._endpoint.linger) as pause:
+                with trio.move_on_after(patience) as pause:
                     await self._progress.wait()
                 if pause.cancelled_caught:
                     break

@@ -158,6 +158,11 @@ class QUICStream(IMuxedStream):
         """Whether the peer finished this stream and its reader has not come to the end."""
         return self._has_end and not (self._is_end_told or self._is_read_closed)
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes wait here for a reader."""
+        return bool(self._buffer)
+
     # Writing
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:

@@ -63,6 +63,8 @@ class QUICTransport(ITransport):
         except IdentityError as error:
             raise QUICSecurityError(f"cannot use this private key: {error}") from error
         self._peer_id = ID(self._identity.peer_id)
+        # How long a connection that the peer ended waits for readers to come. Seconds.
+        self.drain_timeout = float(self._config.CONNECTION_CLOSE_TIMEOUT)
         self._closed = False
         # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)

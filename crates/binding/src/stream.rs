@@ -57,7 +57,7 @@ impl Stream {
     ) -> Result<Option<Bound<'py, PyBytes>>, Error> {
         if max_bytes == 0 {
             // An empty result would look like the end of the stream.
-            return Err(PyErr::from(PyValueError::new_err("max_bytes must be at least 1")).into());
+            return Err(PyValueError::new_err("max_bytes must be at least 1").into());
         }
         let mut chunks = Vec::new();
         let read =

@@ -92,18 +92,16 @@ impl fmt::Display for ConnectionError {
             Party::Network => "by the network",
         };
         match self.kind {
-            LossKind::Closed => write!(f, "connection closed {who}")?,
-            LossKind::HandshakeTimeout => write!(f, "no handshake in time")?,
-            LossKind::IdleTimeout => {
-                write!(f, "connection timed out: nothing heard from the peer")?
-            }
-            LossKind::Internal => write!(f, "connection ended by a defect in the engine")?,
-            LossKind::PeerIdMismatch => write!(f, "Peer ID mismatch")?,
-            LossKind::Refused => write!(f, "handshake refused {who}")?,
-            LossKind::StatelessReset => write!(f, "connection lost: the peer no longer knows it")?,
-            LossKind::Transport => write!(f, "connection ended {who} by a QUIC transport error")?,
-            LossKind::Version => write!(f, "no QUIC version in common")?,
-        }
+            LossKind::Closed => write!(f, "connection closed {who}"),
+            LossKind::HandshakeTimeout => f.write_str("no handshake in time"),
+            LossKind::IdleTimeout => f.write_str("connection timed out"),
+            LossKind::Internal => f.write_str("connection ended by a defect in the engine"),
+            LossKind::PeerIdMismatch => f.write_str("Peer ID mismatch"),
+            LossKind::Refused => write!(f, "handshake refused {who}"),
+            LossKind::StatelessReset => f.write_str("connection lost: the peer no longer knows it"),
+            LossKind::Transport => write!(f, "connection ended {who} by a QUIC transport error"),
+            LossKind::Version => f.write_str("no QUIC version in common"),
+        }?;
         if let Some(code) = self.code {
             write!(f, " (code {code:#x})")?;
         }

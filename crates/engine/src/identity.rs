@@ -191,3 +191,86 @@ impl IdentityError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn private(kind: u8, key: &[u8]) -> Vec<u8> {
+        assert!(key.len() < 0x4000, "the length is written as two bytes");
+        let length = [(key.len() & 0x7f) as u8 | 0x80, (key.len() >> 7) as u8];
+        [&[0x08, kind, 0x12], &length[..], key].concat()
+    }
+
+    fn seed_form(seed: [u8; 32]) -> Vec<u8> {
+        [&ED25519_SEED_HEADER[..], &seed].concat()
+    }
+
+    #[test]
+    fn an_ed25519_key_is_the_same_in_both_forms() {
+        let keypair = Keypair::ed25519_from_bytes([7; 32]).expect("a key");
+        let long = keypair.to_protobuf_encoding().expect("an encoding");
+        let long = Identity::from_protobuf(&long).expect("an identity");
+        let short = Identity::from_protobuf(&seed_form([7; 32])).expect("an identity");
+        assert_eq!(short.peer_id(), long.peer_id());
+        assert_eq!(short.public_key(), &keypair.public());
+        assert_eq!(short.derive_secret("a"), long.derive_secret("a"));
+    }
+
+    #[test]
+    fn secrets_depend_on_key_and_label_only() {
+        let one = Identity::from_protobuf(&seed_form([1; 32])).expect("an identity");
+        let again = Identity::from_protobuf(&seed_form([1; 32])).expect("an identity");
+        let other = Identity::from_protobuf(&seed_form([2; 32])).expect("an identity");
+        assert_eq!(one.derive_secret("a"), again.derive_secret("a"));
+        assert_ne!(one.derive_secret("a"), one.derive_secret("b"));
+        assert_ne!(one.derive_secret("a"), other.derive_secret("a"));
+        // A reset token made before an update must be the one made after it.
+        let expected = "8cafbc6aa83c9833564d8fb1a0b606da9f8b5200b11ac48d52d64a873483c276";
+        assert_eq!(hex::encode(one.derive_secret("a")), expected);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for bytes in [
+            &b""[..],
+            b"garbage",
+            &private(4, &[1; 32]),
+            &private(1, &[1; 31]),
+            &private(2, &[0; 32]),
+            &private(3, &[1; 32]),
+            &private(0, &hex::decode(RSA_1024).expect("hex")),
+        ] {
+            let error = Identity::from_protobuf(bytes).expect_err("no key");
+            assert!(error.source().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_peer_id_and_no_secret() {
+        let identity = Identity::from_protobuf(&seed_form([7; 32])).expect("an identity");
+        assert_eq!(
+            format!("{identity:?}"),
+            format!("Identity({:?})", identity.peer_id())
+        );
+    }
+
+    /// A sound RSA key, too short to be safe.
+    const RSA_1024: &str = "\
+        3082025c02010002818100cef4a52dd68b72bcae19708e55b6fa89b7d02638bfa325fff1837ba5f2\
+        b08d6188142f24601417af1f8ac4f314e4de5a3c49da04ac91898254c3e92578bdd5b1ee769b00b4\
+        f6b54109348d9f06b4f3550a16011beac4e5d04923154915ecc7496d05af8d752d704d25d5af13ae\
+        22bd31b4fff696c548671cf7de4e72e6d985fd020301000102818077ea7dc37fab31826e86c31756\
+        473e088a7f8b861a5498722329027e778f217cbff2a2163bada8c38a4d482d698febdef14c018def\
+        c82c9b5e2e5e6b9df8b156eb8b7a3a45cd2699fe628c95d8c40deb5094a69a3d3b08c41f21c30854\
+        5d38357fd8a864f86311f708b2451446340317b18b5a385060de2eb9c0918cbda8bdc1024100e7d5\
+        1f213454c5fdd7200da2f1cb2d88d3958d51fc420864e70f4dffe4693d760f3c6606641683d13d8c\
+        3482f0fb412214fa39d4de8a52d4fea346402a7c0bd5024100e487a380424e1175fe198cab609b5d\
+        6ad28d9dfbfb3b0043d6a346a51560c68c3e5ebaebdf8a2202ad964e4f913d0c6cae099f3b6b3440\
+        cdf0afeb89c5f7ed89024018d447883bdd9472f256597f891bf49d81e3b38603596322c3686d3729\
+        d467a3bc5000b15088e4c7452b3df8842cb4b61cbf0bf09381070c0ed597d1897b4d9d024100c83f\
+        feca3dcf90c756d0668e298a1a92a74b86db2daae6b18b1be9a470962b84ea8631becc538b37d389\
+        f8b70a2a777fa805306d6da40d01285dcec41c20031902407e7339dab61cf4ce1edb23b6096cb9f2\
+        7b191ebf2bf250c681f2c70db2daadf9de2b28ee3fe78bb97296ae60da68ad3b6a3458af3698ee23\
+        569c0a709b3ff486";
+}

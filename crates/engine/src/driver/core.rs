@@ -309,14 +309,9 @@ impl Core {
             return;
         }
         let settings = self.settings.clone();
-        let was_handshake = self.slot(handle).is_some_and(|d| d.is_inbound_handshake());
         let turn = self.with(handle, |driven, endpoint| {
             driven.drive(now, &settings.config, endpoint, network, buf)
         });
-        let is_handshake = self.slot(handle).is_some_and(|d| d.is_inbound_handshake());
-        if was_handshake && !is_handshake {
-            self.inbound_handshakes -= 1;
-        }
         match turn {
             None => return,
             Some(Turn::Idle) => {}
@@ -366,12 +361,7 @@ impl Core {
                 continue;
             }
             driven.armed = None;
-            let was_handshake = driven.is_inbound_handshake();
             self.with(handle, |driven, _| driven.handle_timeout(now));
-            let is_handshake = self.slot(handle).is_some_and(|d| d.is_inbound_handshake());
-            if was_handshake && !is_handshake {
-                self.inbound_handshakes -= 1;
-            }
             self.mark(handle);
         }
         if self.closing.is_some_and(|deadline| deadline <= now) {
@@ -557,9 +547,15 @@ impl Core {
     ) -> Option<T> {
         let driven = self.connections.get_mut(handle.0)?.as_deref_mut()?;
         let endpoint = &mut self.endpoint;
+        let was_handshake = driven.is_inbound_handshake();
         // Whatever the panic left half done belongs to the connection, which is dropped.
         match catch_unwind(AssertUnwindSafe(|| work(driven, endpoint))) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                if was_handshake && !driven.is_inbound_handshake() {
+                    self.inbound_handshakes -= 1;
+                }
+                Some(value)
+            }
             Err(panic) => {
                 let words = panic
                     .downcast_ref::<&str>()
@@ -567,7 +563,7 @@ impl Core {
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_default();
                 tracing::error!(%words, "a panic ended a connection");
-                if driven.is_inbound_handshake() {
+                if was_handshake {
                     self.inbound_handshakes -= 1;
                 }
                 if !driven.is_drained() {

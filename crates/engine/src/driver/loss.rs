@@ -57,9 +57,12 @@ pub(super) fn explain(
             None,
             "it has probably restarted",
         ),
-        Quinn::TimedOut if was_connected => {
-            ConnectionError::new(Party::Network, LossKind::IdleTimeout, None, "")
-        }
+        Quinn::TimedOut if was_connected => ConnectionError::new(
+            Party::Network,
+            LossKind::IdleTimeout,
+            None,
+            "nothing heard from the peer",
+        ),
         Quinn::TimedOut => handshake_timeout(),
         Quinn::VersionMismatch => ConnectionError::new(
             Party::Peer,

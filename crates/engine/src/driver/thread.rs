@@ -4,6 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -223,7 +224,12 @@ impl Runner {
     fn drive(&mut self) -> bool {
         let mut has_more = false;
         self.drivers.retain(|_, driver| {
-            has_more |= driver.core.drive(Instant::now(), &mut driver.sockets);
+            let Some(more) =
+                spare_others(|| driver.core.drive(Instant::now(), &mut driver.sockets))
+            else {
+                return false;
+            };
+            has_more |= more;
             // A core that is closed and dropped says so to whoever waits for it.
             !driver.core.is_closed()
         });
@@ -303,18 +309,41 @@ impl Runner {
         let Some(driver) = self.drivers.get_mut(&event.core) else {
             return;
         };
-        if event.is_writable {
-            driver
-                .core
-                .handle_writable(event.socket, &mut driver.sockets);
-        }
-        if event.is_readable
-            && let Err(error) = receive(driver, event.socket, &mut self.buffers, &mut self.meta)
-        {
-            tracing::warn!(%error, "a UDP socket is broken");
-            self.pause_until = Some(Instant::now() + BROKEN_SOCKET_PAUSE);
+        let (buffers, meta) = (&mut self.buffers, &mut self.meta);
+        let served = spare_others(|| {
+            if event.is_writable {
+                driver
+                    .core
+                    .handle_writable(event.socket, &mut driver.sockets);
+            }
+            if event.is_readable {
+                receive(driver, event.socket, buffers, meta)
+            } else {
+                Ok(())
+            }
+        });
+        match served {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a UDP socket is broken");
+                self.pause_until = Some(Instant::now() + BROKEN_SOCKET_PAUSE);
+            }
+            None => {
+                self.drivers.remove(&event.core);
+            }
         }
     }
+}
+
+/// Run a core's work; `None` when it panicked outside of any one connection. Such a core is
+/// dropped, which fails whoever waits for it, and the other endpoints live on.
+fn spare_others<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // Nothing of a core that panicked is used again.
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    if outcome.is_err() {
+        tracing::error!("a panic ended an endpoint");
+    }
+    outcome.ok()
 }
 
 /// Receive until nothing is left or the turn is over.

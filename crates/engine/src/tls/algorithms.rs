@@ -23,7 +23,7 @@ const WITH_AES: [SupportedCipherSuite; 3] = [
 ];
 
 /// Without them AES is several times slower, and its timing can leak the key.
-const WITHOUT_AES: [SupportedCipherSuite; 3] = [
+pub(super) const WITHOUT_AES: [SupportedCipherSuite; 3] = [
     cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -143,7 +143,7 @@ pub(super) fn initial_suite() -> Option<Suite> {
 }
 
 /// Whether this processor seals AES-GCM in hardware.
-fn has_aes_instructions() -> bool {
+pub(super) fn has_aes_instructions() -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
         std::arch::is_x86_feature_detected!("aes")

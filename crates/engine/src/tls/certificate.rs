@@ -21,8 +21,8 @@ const EXTENSION_OID: [u8; 10] = [0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xa2, 0x5a,
 /// libp2p tls spec, "libp2p Public Key Extension".
 pub(super) const SIGNED_PREFIX: &[u8] = b"libp2p-tls-handshake:";
 
-/// RSA host keys below this are refused, as every other libp2p implementation does: a shorter
-/// modulus can be factored, and with it the peer id can be taken.
+/// RSA host keys below this are refused, as by go-libp2p and rust-libp2p: a shorter modulus
+/// can be factored, and then the peer id is anybody's.
 const RSA_BITS: usize = 2048;
 
 const VERSION: u8 = 0xa0;

@@ -250,7 +250,7 @@ mod tests {
         for length in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
             let written = write(OCTET_STRING, &vec![7; length]);
             let mut reader = Reader::new(&written);
-            let value = reader.value(OCTET_STRING).unwrap();
+            let value = reader.value(OCTET_STRING).expect("was written");
             assert_eq!(value.contents.len(), length);
             assert_eq!(value.whole, written);
             assert_eq!(reader.end(), Ok(()));

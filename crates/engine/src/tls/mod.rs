@@ -13,6 +13,9 @@ mod der;
 pub(crate) mod issue;
 mod verifier;
 
+#[cfg(test)]
+mod handshake_tests;
+
 use std::sync::Arc;
 
 use libp2p_identity::{PeerId, PublicKey};

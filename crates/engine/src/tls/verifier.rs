@@ -3,6 +3,7 @@
 //! The rules themselves are in `certificate`; here they become a refusal of the handshake with
 //! a fitting alert, and on a dial the reason is kept where the dialler finds it.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use libp2p_identity::PeerId;
@@ -72,18 +73,12 @@ impl PeerVerifier {
         certificate: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Refusal> {
-        // libp2p tls spec, "Peer Authentication": abort if more than one is received.
-        if !others.is_empty() {
-            return Err(Refusal::Certificate(CertificateError::ChainLength {
-                count: 1 + others.len(),
-            }));
-        }
-        let actual = certificate::parse(certificate)?.verify(now)?.to_peer_id();
+    ) -> Result<(), rustls::Error> {
+        let actual = proven(certificate, others, now).map_err(|error| self.refuse(error.into()))?;
         match self.expected {
             // libp2p tls spec, "libp2p Public Key Extension": clients MUST compare.
             Some(expected) if expected != actual => {
-                Err(Refusal::PeerIdMismatch { expected, actual })
+                Err(self.refuse(Refusal::PeerIdMismatch { expected, actual }))
             }
             _ => Ok(()),
         }
@@ -96,6 +91,22 @@ impl PeerVerifier {
         let _ = self.verdict.0.set(refusal);
         error
     }
+}
+
+/// The peer id that the certificate proves.
+fn proven(
+    certificate: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<PeerId, CertificateError> {
+    // libp2p tls spec, "Peer Authentication": abort if more than one is received.
+    if !others.is_empty() {
+        return Err(CertificateError::ChainLength {
+            count: 1 + others.len(),
+        });
+    }
+    let key = certificate::parse(certificate)?.verify(now)?;
+    Ok(key.to_peer_id())
 }
 
 /// The rustls error whose TLS alert fits. Where the alert is `certificate_unknown`, the error's
@@ -119,7 +130,18 @@ fn alert(refusal: &Refusal) -> Alert {
 }
 
 fn other(refusal: &Refusal) -> Alert {
-    Alert::Other(OtherError(Arc::new(refusal.clone())))
+    Alert::Other(OtherError(Arc::new(Reason(refusal.clone()))))
+}
+
+/// A refusal inside a rustls error, which prints what it carries with `Debug`.
+#[derive(thiserror::Error)]
+#[error(transparent)]
+struct Reason(Refusal);
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
 }
 
 /// Verify the peer's signature over the handshake with its certificate's key.
@@ -154,7 +176,6 @@ impl ServerCertVerifier for PeerVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.judge(end_entity, intermediates, now)
             .map(|()| ServerCertVerified::assertion())
-            .map_err(|refusal| self.refuse(refusal))
     }
 
     fn verify_tls12_signature(
@@ -203,7 +224,6 @@ impl ClientCertVerifier for PeerVerifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.judge(end_entity, intermediates, now)
             .map(|()| ClientCertVerified::assertion())
-            .map_err(|refusal| self.refuse(refusal))
     }
 
     fn verify_tls12_signature(

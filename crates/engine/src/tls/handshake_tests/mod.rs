@@ -1,0 +1,169 @@
+//! Whole TLS handshakes in memory, as QUIC carries them: ours with ours, and ours with peers
+//! that are older, other, or wrong in one way. Here is what carries them; `peers` asks who is
+//! taken for whom, `negotiation` what the two agree on.
+
+mod negotiation;
+mod peers;
+
+use std::sync::Arc;
+
+use libp2p_identity::Keypair;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{AlertDescription, CipherSuite, NamedGroup};
+
+use super::verifier::PeerVerifier;
+use super::{ALPN, Tls, algorithms};
+use crate::identity::Identity;
+
+#[path = "../../../tests/forge/mod.rs"]
+mod forge;
+use forge::{Forge, Key};
+
+/// Why a handshake in memory failed: which side gave up, with which alert, saying what.
+#[derive(Debug)]
+struct Failure {
+    by_server: bool,
+    alert: Option<AlertDescription>,
+    text: String,
+}
+
+/// Both ends of a handshake.
+struct Pair {
+    client: Connection,
+    server: Connection,
+    /// The lengths of the messages that the client and the server sent, in order.
+    sent: Vec<(bool, usize)>,
+}
+
+fn connection_pair(client: Arc<rustls::ClientConfig>, server: Arc<rustls::ServerConfig>) -> Pair {
+    named_pair(client, server, "libp2p.invalid")
+}
+
+fn named_pair(
+    client: Arc<rustls::ClientConfig>,
+    server: Arc<rustls::ServerConfig>,
+    name: &'static str,
+) -> Pair {
+    let name = ServerName::try_from(name).expect("a name");
+    Pair {
+        client: ClientConnection::new(client, Version::V1, name, b"parameters".to_vec())
+            .expect("a client")
+            .into(),
+        server: ServerConnection::new(server, Version::V1, b"parameters".to_vec())
+            .expect("a server")
+            .into(),
+        sent: vec![],
+    }
+}
+
+impl Pair {
+    fn handshake(&mut self) -> Result<(), Failure> {
+        let mut idle = 0;
+        let mut from_server = false;
+        while idle < 2 {
+            let (from, to) = match from_server {
+                false => (&mut self.client, &mut self.server),
+                true => (&mut self.server, &mut self.client),
+            };
+            idle += 1;
+            loop {
+                let mut bytes = vec![];
+                let keys_changed = from.write_hs(&mut bytes).is_some();
+                if !bytes.is_empty() {
+                    idle = 0;
+                    self.sent.push((from_server, bytes.len()));
+                    to.read_hs(&bytes).map_err(|error| Failure {
+                        by_server: !from_server,
+                        alert: to.alert(),
+                        text: error.to_string(),
+                    })?;
+                } else if !keys_changed {
+                    break;
+                }
+            }
+            from_server = !from_server;
+        }
+        assert!(!self.client.is_handshaking() && !self.server.is_handshaking());
+        Ok(())
+    }
+
+    fn failure(&mut self) -> Failure {
+        self.handshake().expect_err("a failure")
+    }
+
+    fn group(&self) -> NamedGroup {
+        let group = self.client.negotiated_key_exchange_group();
+        group.expect("a finished handshake").name()
+    }
+
+    fn suite(&self) -> CipherSuite {
+        let suite = self.client.negotiated_cipher_suite();
+        suite.expect("a finished handshake").suite()
+    }
+}
+
+fn tls(identity: &Identity) -> Tls {
+    Tls::new(identity).expect("a configuration")
+}
+
+fn ours() -> Tls {
+    tls(&Identity::generate())
+}
+
+fn dial(tls: &Tls) -> Arc<rustls::ClientConfig> {
+    tls.rustls_client(None).0
+}
+
+fn our_provider() -> Arc<CryptoProvider> {
+    Arc::new(algorithms::provider())
+}
+
+/// A peer that presents this chain.
+fn presenting(chain: Vec<Vec<u8>>, key: &Key) -> Arc<SingleCertAndKey> {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.pkcs8.clone()));
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key");
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))
+}
+
+/// A peer that presents a certificate with nothing wrong.
+fn presenting_good(key: &Key) -> Arc<SingleCertAndKey> {
+    let host = Keypair::generate_ed25519();
+    presenting(vec![Forge::new(key, &host).build()], key)
+}
+
+fn foreign_server(
+    provider: Arc<CryptoProvider>,
+    certificate: Arc<SingleCertAndKey>,
+) -> Arc<rustls::ServerConfig> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .with_client_cert_verifier(Arc::new(PeerVerifier::anybody()))
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Arc::new(config)
+}
+
+fn foreign_client(
+    provider: Arc<CryptoProvider>,
+    certificate: Option<Arc<SingleCertAndKey>>,
+) -> Arc<rustls::ClientConfig> {
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::new(PeerVerifier::anybody());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(certificate),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Arc::new(config)
+}

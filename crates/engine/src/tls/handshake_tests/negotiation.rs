@@ -1,0 +1,191 @@
+//! What the two ends agree on: protocol, key exchange, cipher, and no more than that.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::quic::Connection;
+use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
+
+use super::forge::Key;
+use super::{
+    Failure, connection_pair, dial, foreign_client, foreign_server, named_pair, ours,
+    presenting_good,
+};
+use crate::tls::algorithms;
+
+/// A provider that differs from ours in its key exchange groups.
+fn provider_with(groups: &[NamedGroup]) -> Arc<CryptoProvider> {
+    let mut provider = algorithms::provider();
+    provider
+        .kx_groups
+        .retain(|group| groups.contains(&group.name()));
+    Arc::new(provider)
+}
+
+/// libp2p tls spec, "ALPN"; RFC 9001 section 8.1 says the same of QUIC, for both roles.
+#[test]
+fn another_protocol_or_none_is_refused() {
+    let refused = Some(AlertDescription::NoApplicationProtocol);
+    for protocols in [vec![b"h3".to_vec()], vec![]] {
+        let mut client = (*dial(&ours())).clone();
+        client.alpn_protocols.clone_from(&protocols);
+        let failure = connection_pair(Arc::new(client), Arc::clone(&ours().server)).failure();
+        assert_eq!((failure.by_server, failure.alert), (true, refused));
+    }
+    // A server that answers without choosing a protocol.
+    let mut server = (*ours().server).clone();
+    server.alpn_protocols = vec![];
+    let mut pair = connection_pair(dial(&ours()), Arc::new(server));
+    assert_eq!(pair.failure().alert, refused);
+}
+
+#[test]
+fn between_ourselves_key_exchange_is_post_quantum_and_takes_one_round_trip() {
+    let mut pair = connection_pair(dial(&ours()), Arc::clone(&ours().server));
+    pair.handshake().expect("a handshake");
+    assert_eq!(pair.group(), NamedGroup::X25519MLKEM768);
+    assert_eq!(pair.server.handshake_kind(), Some(HandshakeKind::Full));
+
+    // A ClientHello that fills more than one Initial packet, but never more than two.
+    let (_, hello) = pair.sent[0];
+    assert!((1200..2 * 1150).contains(&hello), "{hello} bytes");
+}
+
+#[test]
+fn a_peer_without_ml_kem_costs_no_further_round_trip() {
+    let older = provider_with(&[NamedGroup::X25519, NamedGroup::secp256r1]);
+    let certificate = presenting_good(&Key::p256());
+    let server = foreign_server(Arc::clone(&older), Arc::clone(&certificate));
+    let client = foreign_client(older, Some(certificate));
+    for (client, server) in [
+        (dial(&ours()), server),
+        (client, Arc::clone(&ours().server)),
+    ] {
+        let mut pair = connection_pair(client, server);
+        pair.handshake().expect("a handshake");
+        assert_eq!(pair.group(), NamedGroup::X25519);
+        assert_eq!(pair.server.handshake_kind(), Some(HandshakeKind::Full));
+    }
+}
+
+#[test]
+fn a_peer_with_only_p256_is_asked_to_try_again() {
+    let only = provider_with(&[NamedGroup::secp256r1]);
+    let certificate = presenting_good(&Key::p256());
+    let server = foreign_server(only, certificate);
+    let mut pair = connection_pair(dial(&ours()), server);
+    pair.handshake().expect("a handshake");
+    assert_eq!(pair.group(), NamedGroup::secp256r1);
+    let kind = pair.server.handshake_kind();
+    assert_eq!(kind, Some(HandshakeKind::FullWithHelloRetryRequest));
+}
+
+#[test]
+fn the_cipher_follows_the_processor_of_the_dialler() {
+    let mut pair = connection_pair(dial(&ours()), Arc::clone(&ours().server));
+    pair.handshake().expect("a handshake");
+    let expected = match algorithms::has_aes_instructions() {
+        true => CipherSuite::TLS13_AES_128_GCM_SHA256,
+        false => CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    assert_eq!(pair.suite(), expected);
+
+    // A dialler that lists ChaCha20 first gets it.
+    let mut provider = algorithms::provider();
+    provider.cipher_suites = algorithms::WITHOUT_AES.to_vec();
+    let certificate = presenting_good(&Key::p256());
+    let client = foreign_client(Arc::new(provider), Some(certificate));
+    let mut pair = connection_pair(client, Arc::clone(&ours().server));
+    pair.handshake().expect("a handshake");
+    assert_eq!(pair.suite(), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+}
+
+/// Resumed, a peer would not have to show its certificate again.
+#[test]
+fn no_handshake_is_ever_resumed() {
+    let (client, server) = (dial(&ours()), Arc::clone(&ours().server));
+    for _ in 0..2 {
+        let mut pair = connection_pair(Arc::clone(&client), Arc::clone(&server));
+        pair.handshake().expect("a handshake");
+        assert_eq!(pair.server.handshake_kind(), Some(HandshakeKind::Full));
+        let Connection::Client(client) = &pair.client else {
+            unreachable!("it was made as a client");
+        };
+        assert_eq!(client.tls13_tickets_received(), 0);
+    }
+}
+
+/// What a client of ours is told that the server is called.
+const NAME: &str = "name.invalid";
+
+/// The client's first message with `name` in place of any name in it, and our server's answer.
+fn hello(config: Arc<rustls::ClientConfig>, name: &str) -> (Vec<u8>, Result<(), Failure>) {
+    let mut pair = named_pair(config, Arc::clone(&ours().server), NAME);
+    let mut bytes = vec![];
+    assert!(pair.client.write_hs(&mut bytes).is_none());
+    assert_eq!(name.len(), NAME.len(), "nothing else may move");
+    let place = bytes
+        .windows(NAME.len())
+        .position(|part| part == NAME.as_bytes());
+    if let Some(place) = place {
+        bytes[place..place + name.len()].copy_from_slice(name.as_bytes());
+    }
+    let answer = pair.server.read_hs(&bytes).map_err(|error| Failure {
+        by_server: true,
+        alert: pair.server.alert(),
+        text: error.to_string(),
+    });
+    (bytes, answer)
+}
+
+/// libp2p tls spec, "Future Extensibility".
+#[test]
+fn no_server_name_is_sent_and_any_is_taken() {
+    let sent = |bytes: &[u8], name: &str| {
+        bytes
+            .windows(name.len())
+            .any(|part| part == name.as_bytes())
+    };
+
+    let (bytes, answer) = hello(dial(&ours()), NAME);
+    assert!(!sent(&bytes, NAME));
+    answer.expect("an answer");
+
+    let mut client = (*dial(&ours())).clone();
+    client.enable_sni = true;
+    let client = Arc::new(client);
+    // msquic sends the address it dials, which RFC 6066 forbids.
+    for name in [NAME, "192.168.77.5", "2001:db8::12"] {
+        let (bytes, answer) = hello(Arc::clone(&client), name);
+        assert!(sent(&bytes, name));
+        answer.expect("an answer");
+    }
+}
+
+/// A simulation by seed needs every message to be as long in each run.
+#[cfg(feature = "simulation")]
+#[test]
+fn deterministic_identities_make_messages_of_one_length() {
+    let lengths = || {
+        use crate::identity::Identity;
+        let (a, b) = (Identity::deterministic(1), Identity::deterministic(2));
+        assert_ne!(a.peer_id(), b.peer_id());
+        let mut pair = connection_pair(dial(&super::tls(&a)), Arc::clone(&super::tls(&b).server));
+        pair.handshake().expect("a handshake");
+        let certificate = a.certified_key().expect("a certificate").cert.clone();
+        (certificate, pair.sent)
+    };
+    let first = lengths();
+    for _ in 0..20 {
+        assert_eq!(lengths(), first);
+    }
+}
+
+#[test]
+fn a_server_name_that_is_no_name_is_refused_by_rustls() {
+    let mut client = (*dial(&ours())).clone();
+    client.enable_sni = true;
+    let (_, answer) = hello(Arc::new(client), "not a name!!");
+    let failure = answer.expect_err("a refusal");
+    assert_eq!(failure.alert, Some(AlertDescription::IllegalParameter));
+}

@@ -1,0 +1,292 @@
+//! Who is taken for whom: proofs accepted, and every way of refusing one.
+
+use std::sync::Arc;
+
+use libp2p_identity::Keypair;
+use quinn_proto::Side;
+use quinn_proto::crypto::Session;
+use quinn_proto::transport_parameters::TransportParameters;
+use rustls::AlertDescription;
+
+use super::forge::{self, Forge, Key};
+use super::{
+    Failure, connection_pair, foreign_client, foreign_server, our_provider, ours, presenting, tls,
+};
+use crate::identity::Identity;
+use crate::tls::certificate::CertificateError;
+use crate::tls::{Refusal, Verdict, peer_public_key};
+
+/// QUIC version 1.
+const V1: u32 = 1;
+
+/// Run two of quinn-proto's sessions against each other.
+fn run_sessions(client: &mut dyn Session, server: &mut dyn Session) {
+    for _ in 0..4 {
+        pass(client, server);
+        pass(server, client);
+    }
+}
+
+fn pass(from: &mut dyn Session, to: &mut dyn Session) {
+    loop {
+        let mut bytes = vec![];
+        let keys_changed = from.write_handshake(&mut bytes).is_some();
+        if !bytes.is_empty() {
+            to.read_handshake(&bytes).expect("a good message");
+        } else if !keys_changed {
+            return;
+        }
+    }
+}
+
+#[test]
+fn both_ends_learn_the_other_whatever_the_host_keys() {
+    let rsa = forge::rsa_host_protobuf(aws_lc_rs::rsa::KeySize::Rsa2048);
+    let identities = [
+        Keypair::generate_ed25519().to_protobuf_encoding(),
+        Keypair::generate_secp256k1().to_protobuf_encoding(),
+        Keypair::generate_ecdsa().to_protobuf_encoding(),
+        Ok(rsa),
+    ]
+    .map(|key| Identity::from_protobuf(&key.expect("a key")).expect("an identity"));
+
+    for (dialler, listener) in identities.iter().zip(identities.iter().cycle().skip(1)) {
+        let (client, verdict) = tls(dialler).client(Some(listener.peer_id()));
+        let parameters = TransportParameters::read(Side::Client, &mut &[][..]).expect("defaults");
+        let mut client = client
+            .start_session(V1, "libp2p", &parameters)
+            .expect("a session");
+        let mut server = tls(listener).server().start_session(V1, &parameters);
+        assert_eq!(peer_public_key(&*client), None, "nobody is proven yet");
+        run_sessions(&mut *client, &mut *server);
+
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        assert_eq!(
+            peer_public_key(&*client).as_ref(),
+            Some(listener.public_key())
+        );
+        assert_eq!(
+            peer_public_key(&*server).as_ref(),
+            Some(dialler.public_key())
+        );
+        assert_eq!(verdict.refusal(), None);
+    }
+}
+
+#[test]
+fn another_peer_than_the_one_dialled_is_refused() {
+    let listener = Identity::generate();
+    let expected = Identity::generate().peer_id();
+    let (client, verdict) = ours().rustls_client(Some(expected));
+    let failure = connection_pair(client, Arc::clone(&tls(&listener).server)).failure();
+
+    assert!(!failure.by_server);
+    assert!(
+        failure.text.contains("Peer ID mismatch"),
+        "{}",
+        failure.text
+    );
+    assert_eq!(failure.alert, Some(AlertDescription::CertificateUnknown));
+    let actual = listener.peer_id();
+    assert_eq!(
+        verdict.refusal(),
+        Some(&Refusal::PeerIdMismatch { expected, actual })
+    );
+}
+
+/// What happens when a listener presents this chain.
+fn listener_presents(chain: Vec<Vec<u8>>, key: &Key) -> (Result<(), Failure>, Verdict) {
+    let (client, verdict) = ours().rustls_client(None);
+    let server = foreign_server(our_provider(), presenting(chain, key));
+    (connection_pair(client, server).handshake(), verdict)
+}
+
+/// What happens when a dialler presents this chain.
+fn dialler_presents(chain: Vec<Vec<u8>>, key: &Key) -> Result<(), Failure> {
+    let client = foreign_client(our_provider(), Some(presenting(chain, key)));
+    connection_pair(client, Arc::clone(&ours().server)).handshake()
+}
+
+#[test]
+fn certificates_of_every_kind_are_taken_from_both_roles() {
+    let host = Keypair::generate_ed25519();
+    for key in [
+        Key::p256(),
+        Key::p384(),
+        Key::p521(),
+        Key::ed25519(),
+        Key::rsa(),
+    ] {
+        let der = Forge::new(&key, &host).build();
+        let (outcome, verdict) = listener_presents(vec![der.clone()], &key);
+        outcome.expect("a handshake");
+        assert_eq!(verdict.refusal(), None);
+        dialler_presents(vec![der], &key).expect("a handshake");
+    }
+}
+
+/// rust-libp2p marks it so, and webpki's own parser would refuse that.
+#[test]
+fn a_critical_libp2p_extension_is_taken_from_both_roles() {
+    let host = Keypair::generate_ed25519();
+    let key = Key::p256();
+    let mut forge = Forge::new(&key, &host);
+    let value = forge::signed_key(&host, &key.info);
+    forge.extensions = vec![forge::extension(forge::LIBP2P_OID, true, &value)];
+    let der = forge.build();
+    listener_presents(vec![der.clone()], &key)
+        .0
+        .expect("a handshake");
+    dialler_presents(vec![der], &key).expect("a handshake");
+}
+
+#[test]
+fn every_refusal_has_its_alert_in_both_roles() {
+    use AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, DecryptError};
+
+    let host = Keypair::generate_ed25519();
+    let key = Key::p256();
+    let good = Forge::new(&key, &host).build();
+    let forged = |change: fn(&mut Forge<'_>)| {
+        let mut forge = Forge::new(&key, &host);
+        change(&mut forge);
+        vec![forge.build()]
+    };
+    let cases = [
+        (
+            vec![good.clone(), good.clone()],
+            CertificateUnknown,
+            "sent 2 certificates",
+        ),
+        (
+            forged(|forge| forge.extensions.clear()),
+            CertificateUnknown,
+            "lacks the libp2p extension",
+        ),
+        (
+            forged(|forge| forge.trailing = vec![0]),
+            BadCertificate,
+            "malformed",
+        ),
+        (
+            forged(|forge| {
+                let unknown = forge::extension(forge::UNKNOWN_OID, true, b"?");
+                forge.extensions.push(unknown);
+            }),
+            BadCertificate,
+            "critical extension",
+        ),
+        (
+            forged(|forge| forge.not_after = forge::time("210101000000Z")),
+            CertificateExpired,
+            "expired",
+        ),
+        (
+            forged(|forge| forge.not_before = forge::time("20990101000000Z")),
+            CertificateExpired,
+            "valid from",
+        ),
+        (
+            forged(|forge| forge.break_signature = true),
+            DecryptError,
+            "not signed by its own key",
+        ),
+        (
+            forged(|forge| {
+                let value = forge::signed_key(&Keypair::generate_ed25519(), b"another key");
+                forge.extensions = vec![forge::extension(forge::LIBP2P_OID, false, &value)];
+            }),
+            DecryptError,
+            "not signed by the host key",
+        ),
+    ];
+    for (chain, alert, reason) in cases {
+        let (outcome, verdict) = listener_presents(chain.clone(), &key);
+        let failure = outcome.expect_err(reason);
+        assert_eq!(
+            (failure.by_server, failure.alert),
+            (false, Some(alert)),
+            "{reason}"
+        );
+        let refusal = verdict.refusal().expect("a refusal");
+        assert!(refusal.to_string().contains(reason), "{refusal}");
+
+        let failure = dialler_presents(chain, &key).expect_err(reason);
+        assert_eq!(
+            (failure.by_server, failure.alert),
+            (true, Some(alert)),
+            "{reason}"
+        );
+    }
+}
+
+/// The certificate is public: whoever has seen it must not be able to use it.
+#[test]
+fn a_stolen_certificate_is_refused() {
+    let host = Keypair::generate_ed25519();
+    let (owner, thief) = (Key::p256(), Key::p256());
+    let der = Forge::new(&owner, &host).build();
+    let (outcome, _) = listener_presents(vec![der.clone()], &thief);
+    let failure = outcome.expect_err("a refusal");
+    assert_eq!(
+        (failure.by_server, failure.alert),
+        (false, Some(AlertDescription::DecryptError))
+    );
+    let failure = dialler_presents(vec![der], &thief).expect_err("a refusal");
+    assert_eq!(
+        (failure.by_server, failure.alert),
+        (true, Some(AlertDescription::DecryptError))
+    );
+}
+
+#[test]
+fn a_dialler_without_a_certificate_is_refused() {
+    let client = foreign_client(our_provider(), None);
+    let failure = connection_pair(client, Arc::clone(&ours().server)).failure();
+    assert!(failure.by_server);
+    assert_eq!(failure.alert, Some(AlertDescription::CertificateRequired));
+}
+
+#[test]
+fn parallel_first_uses_of_an_identity_share_one_certificate() {
+    let identity = Identity::generate();
+    let certificates = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| identity.certified_key().expect("a certificate")))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic").cert.clone())
+            .collect::<Vec<_>>()
+    });
+    assert!(certificates.iter().all(|one| *one == certificates[0]));
+    assert_ne!(
+        certificates[0],
+        Identity::generate()
+            .certified_key()
+            .expect("a certificate")
+            .cert
+    );
+}
+
+/// The other certificate errors are tested where they are made.
+#[test]
+fn refusals_say_what_was_wrong() {
+    let error = CertificateError::ChainLength { count: 3 };
+    assert_eq!(
+        Refusal::from(error).to_string(),
+        "the peer sent 3 certificates instead of one"
+    );
+}
+
+#[test]
+fn an_rsa_identity_derives_lasting_secrets_too() {
+    let key = || forge::rsa_host_protobuf(aws_lc_rs::rsa::KeySize::Rsa2048);
+    let rsa = key();
+    let identity = Identity::from_protobuf(&rsa).expect("an identity");
+    let again = Identity::from_protobuf(&rsa).expect("an identity");
+    let other = Identity::from_protobuf(&key()).expect("an identity");
+    assert_eq!(identity.derive_secret("a"), again.derive_secret("a"));
+    assert_ne!(identity.derive_secret("a"), identity.derive_secret("b"));
+    assert_ne!(identity.derive_secret("a"), other.derive_secret("a"));
+}
