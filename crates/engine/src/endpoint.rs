@@ -60,6 +60,7 @@ impl EndpointShared {
             key,
             local,
             is_listening: !is_kept,
+            is_kept,
         })
     }
 }
@@ -147,7 +148,13 @@ impl Endpoint {
         if state.is_closing {
             return Err(Closed.into());
         }
-        let known = state.sockets.iter().copied().find(|s| can_reach(s, remote));
+        // A socket that listens comes before one that was made for dials.
+        let mut able = state.sockets.iter().filter(|s| can_reach(s, remote));
+        let known = able
+            .clone()
+            .find(|s| s.is_listening)
+            .or_else(|| able.next())
+            .copied();
         let info = match known {
             Some(info) => info,
             None => {
@@ -244,12 +251,12 @@ fn unmapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a dial to `remote` may leave from this socket. One bound to the loopback reaches
-/// only the loopback, and the loopback is reached from nowhere else but the wildcard.
+/// Whether a dial to `remote` may leave from this socket: it is not about to close, and of
+/// the same family. One bound to the loopback reaches only the loopback, and the loopback is
+/// reached from nowhere else but the wildcard.
 fn can_reach(socket: &SocketInfo, remote: SocketAddr) -> bool {
     let local = socket.local.ip();
-    let is_closing = !socket.is_listening && !local.is_unspecified();
-    !is_closing
+    (socket.is_listening || socket.is_kept)
         && local.is_ipv4() == remote.is_ipv4()
         && (local.is_unspecified() || local.is_loopback() == remote.ip().is_loopback())
 }

@@ -58,7 +58,9 @@ pub(crate) trait Doorbell: Send + Sync {
 
 /// The commands of one core.
 pub(crate) struct Commands {
-    queue: Mutex<Vec<Command>>,
+    /// `None` once the core is gone. Kept then, they would never be freed: commands hold
+    /// streams, and streams hold this.
+    queue: Mutex<Option<Vec<Command>>>,
     has_some: AtomicBool,
     doorbell: Arc<dyn Doorbell>,
     flush: Flush,
@@ -67,7 +69,7 @@ pub(crate) struct Commands {
 impl Commands {
     pub(crate) fn new(doorbell: Arc<dyn Doorbell>, flush: Flush) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(Some(Vec::new())),
             has_some: AtomicBool::new(false),
             doorbell,
             flush,
@@ -79,6 +81,9 @@ impl Commands {
             && matches!(command, Command::Stream(..) | Command::Refill(_));
         {
             let mut queue = self.queue.lock();
+            let Some(queue) = queue.as_mut() else {
+                return;
+            };
             queue.push(command);
             self.has_some.store(true, Ordering::SeqCst);
         }
@@ -103,7 +108,14 @@ impl Commands {
         if self.has_some() {
             let mut queue = self.queue.lock();
             self.has_some.store(false, Ordering::SeqCst);
-            mem::swap(&mut *queue, taken);
+            if let Some(queue) = queue.as_mut() {
+                mem::swap(queue, taken);
+            }
         }
+    }
+
+    /// The core is gone: what it has not done, to be told of it. Later ones are dropped.
+    pub(crate) fn close(&self) -> Vec<Command> {
+        self.queue.lock().take().unwrap_or_default()
     }
 }

@@ -152,7 +152,7 @@ impl Driven {
         self.conn.handle_timeout(now);
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
-                self.end(loss::handshake_timeout());
+                self.end(now, loss::handshake_timeout());
                 self.conn.close(now, varint(0), Bytes::new());
             }
             Phase::Lingering { deadline, .. } if deadline <= now => self.close_now(now),
@@ -225,7 +225,7 @@ impl Driven {
             Event::ConnectionLost { reason } => {
                 let was_connected = !matches!(self.phase, Phase::Handshake { .. });
                 let error = loss::explain(reason, was_connected, self.verdict.as_ref());
-                self.end(error);
+                self.end(now, error);
             }
             Event::Stream(event) => self.handle_stream_event(now, config, event),
             // Datagrams are not negotiated, and what the handshake offers is judged in TLS.
@@ -239,7 +239,10 @@ impl Driven {
         }
         let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {
             // The handshake demands a certificate that proves a key; without one TLS is wrong.
-            self.end(ConnectionError::internal("the handshake proved no peer"));
+            self.end(
+                now,
+                ConnectionError::internal("the handshake proved no peer"),
+            );
             self.conn.close(now, varint(0), Bytes::new());
             return;
         };
@@ -260,7 +263,7 @@ impl Driven {
         {
             // Closed meanwhile, or the application accepts too slowly.
             let error = ConnectionError::closed_here(RESOURCE_LIMIT, b"accept backlog is full");
-            self.end(error);
+            self.end(now, error);
             self.conn.close(
                 now,
                 varint(RESOURCE_LIMIT),
@@ -342,7 +345,7 @@ impl Driven {
         match self.phase {
             Phase::Connected => {}
             Phase::Handshake { .. } => {
-                self.end(ConnectionError::closed_here(code, &reason));
+                self.end(now, ConnectionError::closed_here(code, &reason));
                 self.conn.close(now, varint(code), reason.into());
                 return;
             }
@@ -377,7 +380,7 @@ impl Driven {
     }
 
     /// It is over, whoever ended it.
-    fn end(&mut self, error: ConnectionError) {
+    fn end(&mut self, now: Instant, error: ConnectionError) {
         if matches!(self.phase, Phase::Over) {
             return;
         }
@@ -388,6 +391,7 @@ impl Driven {
         }
         self.phase = Phase::Over;
         self.streams.fail(&mut self.conn, &error);
+        self.publish(now, true);
         self.tell(error);
     }
 

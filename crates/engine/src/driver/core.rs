@@ -14,7 +14,7 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use quinn_proto::{
-    ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, Incoming, Transmit,
+    ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, Incoming,
 };
 use rustc_hash::FxHashMap;
 
@@ -23,33 +23,14 @@ use crate::{
     driver::{
         command::{Command, Commands},
         connection::{Driven, Origin, Turn, borrow},
-        network::{Network, Sending, SocketKey},
+        network::{Network, SocketKey},
         settings::Settings,
+        sockets::{EndpointState, Sockets},
         timers::Timers,
     },
     error::{ConnectionError, LossKind, Party},
-    listener::ListenerShared,
-    ready::Waiters,
     tls::Verdict,
 };
-
-/// What an endpoint's handle and its core share.
-#[derive(Default)]
-pub(crate) struct EndpointState {
-    /// Sockets that exist; application threads add, the core removes.
-    pub(crate) sockets: Vec<SocketInfo>,
-    pub(crate) is_closing: bool,
-    /// Every connection has ended and every socket is closed.
-    pub(crate) is_closed: bool,
-    pub(crate) closed: Waiters,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketInfo {
-    pub(crate) key: SocketKey,
-    pub(crate) local: SocketAddr,
-    pub(crate) is_listening: bool,
-}
 
 /// Turns per drive before the caller may look at its sockets again.
 const TURNS_PER_DRIVE: usize = 32;
@@ -57,25 +38,12 @@ const TURNS_PER_DRIVE: usize = 32;
 /// How long closing may take beyond the lingering: three probe timeouts of a slow path.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
-struct Socket {
-    local: SocketAddr,
-    listener: Option<Arc<ListenerShared>>,
-    /// Outlives its listeners and connections.
-    is_kept: bool,
-    /// Connections that use it.
-    users: usize,
-    /// What the system refused to take for now.
-    refused: Option<(Transmit, Vec<u8>)>,
-    /// Connections that wait until it is writable.
-    waiting: Vec<ConnectionHandle>,
-}
-
 pub(crate) struct Core {
     endpoint: Endpoint,
     settings: Arc<Settings>,
     state: Arc<Mutex<EndpointState>>,
     commands: Arc<Commands>,
-    sockets: FxHashMap<SocketKey, Socket>,
+    sockets: Sockets,
     /// By quinn-proto's handle.
     connections: Vec<Option<Box<Driven>>>,
     /// By our own id, which is never reused.
@@ -109,7 +77,7 @@ impl Core {
             settings,
             state,
             commands,
-            sockets: FxHashMap::default(),
+            sockets: Sockets::default(),
             connections: Vec::new(),
             handles: FxHashMap::default(),
             dirty: VecDeque::new(),
@@ -151,7 +119,7 @@ impl Core {
         data: BytesMut,
         network: &mut dyn Network,
     ) {
-        if let Some(listener) = self.sockets.get(&socket).and_then(|s| s.listener.as_ref()) {
+        if let Some(listener) = self.sockets.listener(socket) {
             let statistics = &mut listener.state.lock().statistics;
             statistics.datagrams_received += 1;
             statistics.bytes_received += data.len() as u64;
@@ -186,7 +154,7 @@ impl Core {
         buf: &mut Vec<u8>,
         network: &mut dyn Network,
     ) {
-        let Some(listener) = self.sockets.get(&socket).and_then(|s| s.listener.clone()) else {
+        let Some(listener) = self.sockets.listener(socket).cloned() else {
             self.endpoint.ignore(incoming);
             return;
         };
@@ -218,7 +186,7 @@ impl Core {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
                 self.next_connection += 1;
-                let local = self.sockets.get(&socket).map_or(remote, |s| s.local);
+                let local = self.sockets.local(socket).unwrap_or(remote);
                 let shared = ConnectionShared::new(
                     self.next_connection,
                     false,
@@ -250,17 +218,7 @@ impl Core {
 
     /// The system takes datagrams on `socket` again.
     pub(crate) fn handle_writable(&mut self, socket: SocketKey, network: &mut dyn Network) {
-        let Some(entry) = self.sockets.get_mut(&socket) else {
-            return;
-        };
-        // What was refused is already accounted as sent, so it goes first.
-        if let Some((transmit, contents)) = entry.refused.take()
-            && network.send(socket, &borrow(&transmit, &contents)) == Sending::Blocked
-        {
-            entry.refused = Some((transmit, contents));
-            return;
-        }
-        for handle in std::mem::take(&mut entry.waiting) {
+        for handle in self.sockets.resume(socket, network) {
             if let Some(driven) = self.slot(handle) {
                 driven.is_waiting = false;
             }
@@ -270,9 +228,7 @@ impl Core {
 
     /// Whether `socket` has refused a datagram and is worth watching for writability.
     pub(crate) fn is_blocked(&self, socket: SocketKey) -> bool {
-        self.sockets
-            .get(&socket)
-            .is_some_and(|s| s.refused.is_some())
+        self.sockets.is_blocked(socket)
     }
 
     /// Do what commands, deadlines and datagrams made due. True when more is left to do at
@@ -288,7 +244,7 @@ impl Core {
             self.take_turn(now, handle, network, &mut buf);
         }
         self.buf = buf;
-        self.release_sockets(network);
+        self.sockets.release(&self.state, network);
         !self.dirty.is_empty() || self.commands.has_some()
     }
 
@@ -317,9 +273,7 @@ impl Core {
             Some(Turn::Idle) => {}
             Some(Turn::More) => self.mark(handle),
             Some(Turn::Blocked(transmit)) => {
-                if let Some(entry) = self.sockets.get_mut(&socket) {
-                    entry.refused = Some((transmit, buf.clone()));
-                }
+                self.sockets.keep_refused(socket, transmit, buf);
                 self.wait_for_socket(handle, socket);
             }
         }
@@ -330,10 +284,8 @@ impl Core {
         let Some(driven) = self.slot(handle) else {
             return;
         };
-        if !std::mem::replace(&mut driven.is_waiting, true)
-            && let Some(entry) = self.sockets.get_mut(&socket)
-        {
-            entry.waiting.push(handle);
+        if !std::mem::replace(&mut driven.is_waiting, true) {
+            self.sockets.wait(socket, handle);
         }
     }
 
@@ -388,29 +340,9 @@ impl Core {
                 socket,
                 local,
                 is_kept,
-            } => {
-                self.sockets.insert(
-                    socket,
-                    Socket {
-                        local,
-                        listener: None,
-                        is_kept,
-                        users: 0,
-                        refused: None,
-                        waiting: Vec::new(),
-                    },
-                );
-            }
-            Command::Listen(listener) => {
-                if let Some(entry) = self.sockets.get_mut(&listener.socket) {
-                    entry.listener = Some(listener);
-                }
-            }
-            Command::StopListening(socket) => {
-                if let Some(entry) = self.sockets.get_mut(&socket) {
-                    entry.listener = None;
-                }
-            }
+            } => self.sockets.insert(socket, local, is_kept),
+            Command::Listen(listener) => self.sockets.listen(listener),
+            Command::StopListening(socket) => self.sockets.stop_listening(socket),
             Command::Connect {
                 socket,
                 shared,
@@ -435,12 +367,7 @@ impl Core {
                 for id in ids {
                     self.with_id(id, |driven| driven.close(now, config, code, reason.clone()));
                 }
-                for entry in self.sockets.values_mut() {
-                    if let Some(listener) = entry.listener.take() {
-                        listener.close();
-                    }
-                    entry.is_kept = false;
-                }
+                self.sockets.close_all();
             }
             #[cfg(feature = "simulation")]
             Command::Poison(connection) => {
@@ -461,6 +388,12 @@ impl Core {
         if shared.state.lock().error.is_some() {
             return;
         }
+        if !self.sockets.contains(socket) {
+            // Its listener was closed after the dial had chosen it.
+            let words = "the listening socket was closed meanwhile";
+            fail_dial(&shared, words.to_owned());
+            return;
+        }
         let remote = shared.state.lock().remote;
         // The name is for certificates of another world and is not sent (libp2p tls spec, "SNI").
         match self.endpoint.connect(now, config, remote, "libp2p") {
@@ -475,24 +408,13 @@ impl Core {
                     verdict: Some(verdict),
                 },
             ),
-            Err(error) => {
-                let mut state = shared.state.lock();
-                state.error = Some(ConnectionError::new(
-                    Party::Local,
-                    LossKind::Refused,
-                    None,
-                    error.to_string(),
-                ));
-                state.wake_all();
-            }
+            Err(error) => fail_dial(&shared, error.to_string()),
         }
     }
 
     fn insert(&mut self, now: Instant, conn: quinn_proto::Connection, origin: Origin) {
         let handle = origin.handle;
-        if let Some(entry) = self.sockets.get_mut(&origin.socket) {
-            entry.users += 1;
-        }
+        self.sockets.join(origin.socket);
         self.handles.insert(origin.shared.id, handle);
         if self.connections.len() <= handle.0 {
             self.connections.resize_with(handle.0 + 1, || None);
@@ -508,9 +430,7 @@ impl Core {
             return;
         };
         self.handles.remove(&driven.shared.id);
-        if let Some(entry) = self.sockets.get_mut(&driven.socket) {
-            entry.users -= 1;
-        }
+        self.sockets.leave(driven.socket);
         if driven.is_inbound_handshake() {
             self.inbound_handshakes -= 1;
         }
@@ -575,33 +495,16 @@ impl Core {
             }
         }
     }
-
-    /// Close sockets that nobody needs any more.
-    fn release_sockets(&mut self, network: &mut dyn Network) {
-        let is_idle = |s: &Socket| s.users == 0 && s.listener.is_none() && !s.is_kept;
-        if !self.sockets.values().any(is_idle) {
-            return;
-        }
-        let mut state = self.state.lock();
-        self.sockets.retain(|key, entry| {
-            // An application thread may just have decided to listen on it again.
-            let is_wanted = state
-                .sockets
-                .iter()
-                .any(|s| s.key == *key && s.is_listening);
-            if !is_idle(entry) || (is_wanted && !state.is_closing) {
-                return true;
-            }
-            state.sockets.retain(|s| s.key != *key);
-            network.close(*key);
-            false
-        });
-    }
 }
 
 impl Drop for Core {
     /// Nobody waits for a core that is gone.
     fn drop(&mut self) {
+        for command in self.commands.close() {
+            if let Command::Connect { shared, .. } = command {
+                fail_dial(&shared, "the endpoint stopped".to_owned());
+            }
+        }
         for driven in self.connections.iter_mut().flatten() {
             driven.bury(ConnectionError::internal("the endpoint stopped"));
         }
@@ -611,6 +514,14 @@ impl Drop for Core {
         state.is_closed = true;
         state.closed.wake();
     }
+}
+
+/// A dial that ended before its first packet.
+fn fail_dial(shared: &ConnectionShared, words: String) {
+    let error = ConnectionError::new(Party::Local, LossKind::Refused, None, words);
+    let mut state = shared.state.lock();
+    state.error.get_or_insert(error);
+    state.wake_all();
 }
 
 /// Room for the largest send.

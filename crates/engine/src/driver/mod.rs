@@ -12,6 +12,7 @@ mod loss;
 mod network;
 mod settings;
 mod socket;
+mod sockets;
 mod streams;
 mod thread;
 mod timers;
@@ -23,8 +24,9 @@ pub(crate) use self::{
 };
 pub(crate) use self::{
     command::{Command, Commands},
-    core::{Core, EndpointState, SocketInfo},
+    core::Core,
     network::{Ground, SocketKey},
     settings::Settings,
+    sockets::{EndpointState, SocketInfo},
     thread::on_the_io_thread,
 };

@@ -1,1 +1,0 @@
-//! Whole engines in virtual time over a virtual network, by seed.
