@@ -37,6 +37,7 @@ def test_a_quic_address_comes_apart(text: str, expected: tuple[object, ...]) -> 
         ("/ip4/127.0.0.1/udp/4001/webrtc-direct", "quic-v1"),
         ("/dns4/example.org/udp/4001/quic-v1", "ip4"),
         ("/udp/4001/quic-v1", "ip4"),
+        ("/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1", "ip4"),
         (f"/p2p/{PEER}", "ip4"),
         ("/ip4/127.0.0.1/udp/4001/quic-v1/webtransport", "webtransport"),
         (f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit", "p2p-circuit"),

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,10 +50,16 @@ def test_ping_with_install() -> None:
         assert re.fullmatch(r"(\d+ µs\n){5}", run("examples/ping.py", address).stdout)
 
 
-def test_readme_shows_both_ways_to_switch_it_on() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert "transports=[QUICTransport(key_pair.private_key)]" in readme
-    assert "libp2p_quic.install()" in readme
+def test_readme_programs_run() -> None:
+    handed, installed = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert "transports=[QUICTransport(key_pair.private_key)]" in handed
+    # Any free port, so that the test disturbs nobody.
+    body = textwrap.indent(handed.replace("/udp/4001/", "/udp/0/"), "    ")
+    report = "        print(*host.get_addrs())\n"
+    shown = run("-c", f"import trio\nasync def main():\n{body}{report}trio.run(main)\n").stdout
+    assert re.search(r"/udp/[1-9]\d*/quic-v1/p2p/12D3KooW", shown)
+    report = "import libp2p\nprint(libp2p.QUICTransport is libp2p_quic.QUICTransport)\n"
+    assert run("-c", f"{installed}{report}").stdout == "True\n"
 
 
 @pytest.mark.slow

@@ -1,14 +1,14 @@
 """Multiaddr to (host, port, peer) and back. Strict: what is not plainly QUIC is not ours.
 
-Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with a zone in front and one
-/p2p/PEER behind. /webtransport rides on quic-v1 but is another transport, and an address
-that goes on with /p2p-circuit is a relay's. No I/O here.
+Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with one /p2p/PEER behind.
+/webtransport rides on quic-v1 but is another transport, and an address that goes on with
+/p2p-circuit is a relay's. /ip6zone is refused: py-multiaddr cannot read it back. No I/O here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 import multiaddr.exceptions
 from libp2p.peer.id import ID
@@ -22,7 +22,7 @@ QUIC = "quic"
 
 @dataclass(frozen=True)
 class QUICAddress:
-    """The parts of a QUIC multiaddr. ``host`` is a literal, with ``%zone`` if there is one."""
+    """The parts of a QUIC multiaddr. ``host`` is a literal."""
 
     host: str
     port: int
@@ -37,8 +37,7 @@ class QUICAddress:
         def take(*names: str) -> tuple[str, str] | None:
             return parts.pop(0) if parts and parts[0][0] in names else None
 
-        zone = take("ip6zone")
-        ip = take("ip6") if zone else take("ip4", "ip6")
+        ip = take("ip4", "ip6")
         if ip is None:
             raise _invalid(maddr, "it must start with /ip4 or /ip6")
         udp = take("udp")
@@ -54,8 +53,7 @@ class QUICAddress:
             peer_id = ID.from_string(peer[1]) if peer else None
         except ValueError as error:
             raise _invalid(maddr, f"unreadable peer id: {error}") from error
-        host = f"{ip[1]}%{zone[1]}" if zone else ip[1]
-        return cls(host, int(udp[1]), quic[0], peer_id)
+        return cls(ip[1], int(udp[1]), quic[0], peer_id)
 
 
 def is_quic(maddr: Multiaddr) -> bool:
@@ -68,11 +66,8 @@ def is_quic(maddr: Multiaddr) -> bool:
 
 
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
-    """The multiaddr of a socket address; ``host`` is an IP literal, perhaps with ``%zone``."""
-    address, _, zone = host.partition("%")
-    ip = "ip6" if isinstance(ip_address(address), IPv6Address) else "ip4"
-    prefix = f"/ip6zone/{zone}" if zone else ""
-    return Multiaddr(f"{prefix}/{ip}/{address}/udp/{port}/{protocol}")
+    """The multiaddr of a socket address; ``host`` is an IP literal."""
+    return Multiaddr(f"/ip{ip_address(host).version}/{host}/udp/{port}/{protocol}")
 
 
 def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:

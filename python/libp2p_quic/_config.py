@@ -12,10 +12,10 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
+from libp2p.transport.quic.exceptions import QUICInvalidConfigError
 
 from libp2p_quic._engine import Config
 from libp2p_quic._errors import ConfigError
-from libp2p_quic._exceptions import QUICInvalidConfigError
 
 
 @dataclass
@@ -41,6 +41,8 @@ class QUICTransportConfig(StockConfig):
     """Unread bytes the peer may send on all streams of a connection."""
     MAX_INCOMING_STREAMS: int = 1024
     """Streams the peer may have open at once."""
+    CONNECTION_CLOSE_TIMEOUT: int = 10
+    """How long a connection that the peer ended waits for readers of what had arrived."""
 
     keep_alive_interval: float | None = 5.0
     """Silence after which a PING is sent; at most half of the idle timeout. None: never."""

@@ -18,6 +18,7 @@ import trio
 from libp2p.abc import IMuxedConn, IRawConnection
 from libp2p.connection_types import ConnectionType
 from libp2p.peer.id import ID
+from libp2p.transport.quic.exceptions import QUICStreamTimeoutError
 from libp2p.transport.quic.stream import StreamDirection
 from multiaddr import Multiaddr
 
@@ -26,7 +27,7 @@ from libp2p_quic._callback import call_foreign
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection, Stream
 from libp2p_quic._errors import ConnectionLostError
-from libp2p_quic._exceptions import QUICStreamTimeoutError, connection_error
+from libp2p_quic._exceptions import connection_error
 from libp2p_quic._stream import QUICStream
 
 if TYPE_CHECKING:
@@ -92,16 +93,17 @@ class QUICConnection(IRawConnection, IMuxedConn):
         """Only a signal: the connection has been running since it was made. Idempotent."""
         self.event_started.set()
 
-    async def close(self) -> None:
+    async def close(self, error_code: int = 0) -> None:
         """End the connection: open streams are cut, for this program at once.
 
+        The peer is told ``error_code``; libp2p's own begin at 0x1000, 0 is no error.
         What closed streams still owe the peer is delivered in the background, within the
         configured linger time; closing the transport waits for that. Returns when `on_close`
         is done. Idempotent, may be called from `on_close` itself, and never raises.
         """
         if not self._is_closed:
             self._is_closed = True
-            self._engine.close(0, b"")
+            self._engine.close(error_code, b"")
             self.touch()
         # Nobody waits for the peer's data any more who closes the connection.
         self._drain_scope.cancel()
@@ -247,7 +249,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         return self._is_closed
 
     def get_remote_address(self) -> tuple[str, int]:
-        """Address literal, without zone, and port. The peer's last known one."""
+        """Address literal and port where the peer is now."""
         return self._engine.remote_address
 
     def get_transport_addresses(self) -> list[Multiaddr]:

@@ -13,6 +13,17 @@ from typing import final
 
 from libp2p_quic._errors import ConnectionLostError
 
+__all__ = [
+    "Bell",
+    "Config",
+    "Connection",
+    "Endpoint",
+    "Identity",
+    "Listener",
+    "Stream",
+    "__version__",
+]
+
 __version__: str
 
 @final
@@ -46,14 +57,18 @@ class Identity:
 
 @final
 class Config:
-    """Limits and timeouts of an endpoint. Raises ConfigError (which names the field)."""
+    """Limits and timeouts of an endpoint. Raises ConfigError (which names the field).
+
+    ``...`` stands where the compiled signature cannot spell the default: 5.0 for
+    ``keep_alive_interval``, 1024 for ``retry_above``.
+    """
 
     def __new__(
         cls,
         *,
         handshake_timeout: float = 10.0,
         idle_timeout: float = 30.0,
-        keep_alive_interval: float | None = 5.0,
+        keep_alive_interval: float | None = ...,
         linger: float = 1.0,
         stream_receive_window: int = 10_000_000,
         connection_receive_window: int = 15_000_000,
@@ -66,7 +81,7 @@ class Config:
         initial_rtt: float = 0.333,
         max_datagram_size: int = 1452,
         segmentation_offload: bool = True,
-        retry_above: int | None = 1024,
+        retry_above: int | None = ...,
         max_connections: int | None = None,
     ) -> Config: ...
 
@@ -144,7 +159,7 @@ class Connection:
         ``linger`` seconds. Idempotent; never raises."""
     def statistics(self) -> dict[str, float]:
         """rtt (s), congestion_window, mtu, bytes_sent, bytes_received, datagrams_sent,
-        datagrams_received, packets_lost, streams_open, handshake (s)."""
+        datagrams_received, packets_lost, congestion_events, streams_open, handshake (s)."""
 
 @final
 class Stream:

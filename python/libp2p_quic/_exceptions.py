@@ -19,16 +19,13 @@ from libp2p.transport.quic.exceptions import (
     QUICConnectionTimeoutError,
     QUICDialError,
     QUICHandshakeError,
-    QUICInvalidConfigError,
     QUICListenError,
     QUICPeerVerificationError,
-    QUICSecurityError,
     QUICStreamClosedError,
     QUICStreamError,
     QUICStreamResetError,
-    QUICStreamTimeoutError,
 )
-from libp2p.transport.quic.stream import _QUICStreamEOF as StreamEOF
+from libp2p.transport.quic.stream import _QUICStreamEOF
 
 from libp2p_quic._errors import (
     ConnectionLostError,
@@ -36,6 +33,9 @@ from libp2p_quic._errors import (
     StreamResetError,
     StreamStoppedError,
 )
+
+# The peer finished, and everything was read: a MuxedStreamEOF, IOException and EOFError.
+StreamEOF = _QUICStreamEOF
 
 
 class DialError(QUICDialError, OpenConnectionError):
@@ -105,23 +105,3 @@ def stream_error(error: EngineError, stream_id: str) -> StreamReset | StreamLost
     if isinstance(error, ConnectionLostError):
         return StreamLost(message, stream_id, error.code)
     return StreamClosed(message, stream_id)
-
-
-__all__ = [
-    "ConnectionClosed",
-    "DialError",
-    "HandshakeRefusedError",
-    "HandshakeTimeoutError",
-    "ListenError",
-    "PeerIdMismatchError",
-    "QUICInvalidConfigError",
-    "QUICSecurityError",
-    "QUICStreamTimeoutError",
-    "StreamClosed",
-    "StreamEOF",
-    "StreamLost",
-    "StreamReset",
-    "connection_error",
-    "dial_error",
-    "stream_error",
-]

@@ -59,8 +59,8 @@ class QUICListener(IListener):
             address = QUICAddress.parse(maddr)
         except QUICInvalidMultiaddrError as error:
             raise ListenError(f"Invalid QUIC multiaddr: {error}") from error
-        endpoint = self._transport.endpoint()
         try:
+            endpoint = self._transport.endpoint()
             engine = endpoint.engine.listen(address.host, address.port)
         except (OSError, EndpointClosedError) as error:
             raise ListenError(f"cannot listen on {maddr}: {error}") from error

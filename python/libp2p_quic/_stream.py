@@ -15,17 +15,12 @@ from typing import TYPE_CHECKING
 import trio
 from libp2p.abc import IMuxedStream
 from libp2p.custom_types import TProtocol
+from libp2p.transport.quic.exceptions import QUICStreamTimeoutError
 from libp2p.transport.quic.stream import StreamDirection, StreamState
 
 from libp2p_quic._engine import Stream
-from libp2p_quic._errors import EngineError, StreamResetError, StreamStoppedError
-from libp2p_quic._exceptions import (
-    QUICStreamTimeoutError,
-    StreamEOF,
-    StreamLost,
-    StreamReset,
-    stream_error,
-)
+from libp2p_quic._errors import ConnectionLostError, EngineError, StreamResetError, StreamStoppedError
+from libp2p_quic._exceptions import StreamEOF, StreamLost, StreamReset, stream_error
 
 if TYPE_CHECKING:
     from libp2p_quic._connection import QUICConnection
@@ -66,6 +61,12 @@ class QUICStream(IMuxedStream):
         self._ttl: float | None = None
         # Made when two tasks may write at once, so that their bytes do not mix.
         self._write_turn: trio.Lock | None = None
+
+    def __del__(self) -> None:
+        # The engine's half goes right after this one, and the reset that this means for a
+        # stream that is not closed has to be handed over.
+        if not self.is_closed():
+            self._touch()
 
     # Reading
 
@@ -219,7 +220,7 @@ class QUICStream(IMuxedStream):
         return taken
 
     def _failure(self, error: EngineError) -> Exception:
-        if self._is_reset_here:
+        if self._is_reset_here and not isinstance(error, ConnectionLostError):
             return StreamReset(f"{self} was reset here", self.stream_id)
         return stream_error(error, self.stream_id)
 
@@ -255,10 +256,11 @@ class QUICStream(IMuxedStream):
         if not self.is_closed():
             self._is_reset_here = True
             # With the connection gone there is nobody to tell, and a stream that was
-            # finished in time must still be delivered by the closing connection.
+            # finished in time must still be delivered by the closing connection. A task
+            # that waits here must hear of the loss, not of the swarm tidying up after it.
             if not self._connection.is_closed:
                 self._engine.reset(error_code)
-            self._engine.stop(error_code)
+                self._engine.stop(error_code)
             self._is_write_closed = self._is_read_closed = True
             self._touch()
             self._connection.note_progress()

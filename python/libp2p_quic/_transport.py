@@ -13,7 +13,11 @@ from libp2p.crypto.keys import PrivateKey
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
-from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
+from libp2p.transport.quic.exceptions import (
+    QUICInvalidConfigError,
+    QUICInvalidMultiaddrError,
+    QUICSecurityError,
+)
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUIC, QUIC_V1, QUICAddress, is_quic
@@ -25,8 +29,6 @@ from libp2p_quic._errors import ConnectionLostError, EndpointClosedError, Identi
 from libp2p_quic._exceptions import (
     DialError,
     ListenError,
-    QUICInvalidConfigError,
-    QUICSecurityError,
     dial_error,
 )
 from libp2p_quic._listener import QUICListener
@@ -130,12 +132,12 @@ class QUICTransport(ITransport):
             raise DialError(f"Invalid QUIC multiaddr: {error}") from error
         if address.port == 0:
             raise DialError(f"Invalid QUIC multiaddr: nobody listens on port 0: {maddr}")
-        endpoint = self.endpoint()
         peer_id = address.peer_id.to_bytes() if address.peer_id else None
         is_connected = False
         try:
+            endpoint = self.endpoint()
             engine = endpoint.engine.connect(address.host, address.port, peer_id)
-        except (OSError, EndpointClosedError) as error:
+        except (OSError, ValueError, EndpointClosedError) as error:
             raise DialError(f"failed to dial {maddr}: {error}") from error
         try:
             endpoint.touch()
@@ -205,4 +207,4 @@ class QUICTransport(ITransport):
         self._connections.discard(connection)
 
     def count_connections(self, listener: QUICListener) -> int:
-        return sum(connection.listener is listener for connection in self._connections)
+        return sum(c.listener is listener and not c.is_closed for c in self._connections)

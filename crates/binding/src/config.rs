@@ -77,9 +77,9 @@ impl Config {
         config.congestion_control = match congestion_control {
             "bbr" => engine::CongestionControl::Bbr,
             "cubic" => engine::CongestionControl::Cubic,
-            "reno" => engine::CongestionControl::NewReno,
+            "newreno" => engine::CongestionControl::NewReno,
             other => {
-                let message = format!("congestion_control: {other:?} is none of bbr, cubic, reno");
+                let message = format!("congestion_control: {other:?} is none of bbr, cubic, newreno");
                 return Err(error::config(py, "congestion_control", &message));
             }
         };

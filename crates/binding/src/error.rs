@@ -2,7 +2,7 @@
 //! (`libp2p_quic._errors`); the party, kind and code cross as attributes.
 
 use libp2p_quic_engine as engine;
-use pyo3::{PyErr, PyTypeInfo, prelude::*, types::PyType};
+use pyo3::{PyErr, PyTypeInfo, exceptions::PyOSError, prelude::*, types::PyType};
 
 pyo3::import_exception!(libp2p_quic._errors, ConfigError);
 pyo3::import_exception!(libp2p_quic._errors, ConnectionLostError);
@@ -105,7 +105,11 @@ impl From<engine::EndpointError> for Error {
                 Self(ConfigError::new_err((error.to_string(), error.field)))
             }
             engine::EndpointError::Identity(error) => error.into(),
-            engine::EndpointError::Io(error) => Self(error.into()),
+            // With a number, so that Python chooses the class and knows `errno`.
+            engine::EndpointError::Io(error) => Self(match error.raw_os_error() {
+                Some(number) => PyOSError::new_err((number, error.to_string())),
+                None => error.into(),
+            }),
             engine::EndpointError::Closed(error) => error.into(),
         }
     }

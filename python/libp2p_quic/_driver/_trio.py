@@ -77,10 +77,9 @@ class TrioDriver(trio.abc.Instrument):
     # that does, and then nobody would be woken.
 
     def before_io_wait(self, timeout: float) -> None:
-        if self._dirty:
-            for endpoint in self._dirty:
-                endpoint.flush()
-            self._dirty.clear()
+        # Popping, as the collector may drop a stream, and so touch, in any thread.
+        while self._dirty:
+            self._dirty.pop().flush()
 
     def after_io_wait(self, timeout: float) -> None:
         # A token without a waiting task needs no memory: whoever wants the thing calls the

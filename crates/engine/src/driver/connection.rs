@@ -126,6 +126,11 @@ impl Driven {
         }
     }
 
+    #[cfg(feature = "simulation")]
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         self.is_drained
     }
@@ -199,7 +204,8 @@ impl Driven {
         Turn::More
     }
 
-    fn settle(&mut self, now: Instant, config: &Config, endpoint: &mut Endpoint) {
+    /// Hand on what happened, to quinn-proto's endpoint and to the application.
+    pub(super) fn settle(&mut self, now: Instant, config: &Config, endpoint: &mut Endpoint) {
         loop {
             let mut is_quiet = true;
             while let Some(event) = self.conn.poll_endpoint_events() {

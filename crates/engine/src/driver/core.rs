@@ -3,6 +3,9 @@
 //!
 //! A panic while one connection is driven ends that connection, not this.
 
+#[cfg(feature = "simulation")]
+mod census;
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
@@ -32,6 +35,9 @@ use crate::{
     tls::Verdict,
 };
 
+#[cfg(feature = "simulation")]
+pub use self::census::Census;
+
 /// Turns per drive before the caller may look at its sockets again.
 const TURNS_PER_DRIVE: usize = 32;
 
@@ -58,7 +64,7 @@ pub(crate) struct Core {
 }
 
 /// Ids of connections that were accepted; those of dialed ones count up from zero.
-const ACCEPTED: u64 = 1 << 63;
+pub(crate) const ACCEPTED: u64 = 1 << 63;
 
 impl Core {
     pub(crate) fn new(
@@ -231,10 +237,10 @@ impl Core {
         self.sockets.is_blocked(socket)
     }
 
-    /// Do what commands, deadlines and datagrams made due. True when more is left to do at
-    /// once, because it has done as much as is fair to sockets that wait.
-    pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
-        self.take_commands(now);
+    /// Do what commands, deadlines and datagrams made due; commands are to be taken before.
+    /// True when more is left to do at once, because it has done as much as is fair to sockets
+    /// that wait.
+    pub(crate) fn advance(&mut self, now: Instant, network: &mut dyn Network) -> bool {
         self.expire(now);
         let mut buf = std::mem::take(&mut self.buf);
         for _ in 0..TURNS_PER_DRIVE {
@@ -260,12 +266,17 @@ impl Core {
         };
         driven.is_dirty = false;
         let socket = driven.socket;
-        if self.is_blocked(socket) {
+        let is_blocked = self.is_blocked(socket);
+        if is_blocked {
             self.wait_for_socket(handle, socket);
-            return;
         }
         let settings = self.settings.clone();
         let turn = self.with(handle, |driven, endpoint| {
+            if is_blocked {
+                // Nothing leaves, but time passes, and what arrived is the application's.
+                driven.settle(now, &settings.config, endpoint);
+                return Turn::Idle;
+            }
             driven.drive(now, &settings.config, endpoint, network, buf)
         });
         match turn {
@@ -323,7 +334,8 @@ impl Core {
         }
     }
 
-    fn take_commands(&mut self, now: Instant) {
+    /// Note what application threads ask for.
+    pub(crate) fn take_commands(&mut self, now: Instant) {
         let mut taken = std::mem::take(&mut self.taken);
         self.commands.take(&mut taken);
         for command in taken.drain(..) {

@@ -18,8 +18,11 @@ mod thread;
 mod timers;
 
 #[cfg(feature = "simulation")]
+pub use self::core::Census;
+#[cfg(feature = "simulation")]
 pub(crate) use self::{
     command::Doorbell,
+    core::ACCEPTED,
     network::{Network, Sending},
 };
 pub(crate) use self::{

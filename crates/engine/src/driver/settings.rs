@@ -23,7 +23,13 @@ pub(crate) struct Settings {
     pub(super) endpoint: Arc<EndpointConfig>,
     pub(super) server: Arc<ServerConfig>,
     tls: Tls,
+    #[cfg(feature = "simulation")]
+    first_ids: Option<FirstIds>,
 }
+
+/// Invents the id that a dial's first packets are sent to.
+#[cfg(feature = "simulation")]
+pub(crate) type FirstIds = Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sync>;
 
 /// Inbound handshakes that may wait for their first packet to be looked at. Ours are looked
 /// at at once, so this only bounds a burst.
@@ -42,14 +48,29 @@ impl Settings {
         let [a, b, c, d, e, f, g, h, ..] = identity.derive_secret("connection ids");
         let cid_key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
-        Self::with_endpoint(identity, config, endpoint)
+        Self::with_endpoint(identity, config, endpoint).map(Arc::new)
     }
 
-    pub(crate) fn with_endpoint(
+    /// Settings whose every choice comes from the caller, so that a run can be repeated.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn repeatable(
+        identity: &Identity,
+        config: Config,
+        endpoint: EndpointConfig,
+        time: Arc<dyn quinn_proto::TimeSource>,
+        first_ids: FirstIds,
+    ) -> Result<Arc<Self>, EndpointError> {
+        let mut settings = Self::with_endpoint(identity, config, endpoint)?;
+        Arc::make_mut(&mut settings.server).time_source(time);
+        settings.first_ids = Some(first_ids);
+        Ok(Arc::new(settings))
+    }
+
+    fn with_endpoint(
         identity: &Identity,
         config: Config,
         mut endpoint: EndpointConfig,
-    ) -> Result<Arc<Self>, EndpointError> {
+    ) -> Result<Self, EndpointError> {
         let transport = config.transport()?;
         let tls = Tls::new(identity)?;
         endpoint.supported_versions(vec![QUIC_V1]);
@@ -60,13 +81,15 @@ impl Settings {
             .transport_config(transport.clone())
             .max_incoming(MAX_INCOMING)
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
-        Ok(Arc::new(Self {
+        Ok(Self {
             config,
             transport,
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
             tls,
-        }))
+            #[cfg(feature = "simulation")]
+            first_ids: None,
+        })
     }
 
     /// The configuration of one dial, and where the verdict on the peer will be.
@@ -75,6 +98,10 @@ impl Settings {
         let mut client = quinn_proto::ClientConfig::new(tls);
         client.transport_config(self.transport.clone());
         client.version(QUIC_V1);
+        #[cfg(feature = "simulation")]
+        if let Some(first_ids) = &self.first_ids {
+            client.initial_dst_cid_provider(first_ids.clone());
+        }
         (client, verdict)
     }
 }

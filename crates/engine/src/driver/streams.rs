@@ -174,13 +174,12 @@ impl Streams {
             return;
         }
         let mut incoming = slot.shared.incoming.lock();
-        if let Some(code) = incoming.stopped {
-            let out = slot.shared.outgoing.lock();
-            if out.is_owed() {
-                // The peer is asked to stop once it has acknowledged our finish.
-                return;
-            }
-            drop(out);
+        let is_unwanted = incoming.stopped.is_some() || incoming.end.is_some();
+        if is_unwanted && slot.shared.outgoing.lock().is_owed() {
+            // The peer is asked to stop once it has acknowledged our finish. Until then its
+            // bytes are dropped: it may have to write them before it reads ours.
+            slot.is_receive_done = discard(conn, id);
+        } else if let Some(code) = incoming.stopped {
             let _ = conn.recv_stream(id).stop(varint(code));
             slot.is_receive_done = true;
         } else {
@@ -305,4 +304,21 @@ impl Streams {
             self.slots.remove(&id);
         }
     }
+}
+
+/// Drop what QUIC has of this stream, which makes room for more. True at its end.
+fn discard(conn: &mut Connection, id: StreamId) -> bool {
+    let mut stream = conn.recv_stream(id);
+    let Ok(mut chunks) = stream.read(true) else {
+        return false;
+    };
+    let is_over = loop {
+        match chunks.next(usize::MAX) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(QuinnRead::Reset(_)) => break true,
+            Err(QuinnRead::Blocked) => break false,
+        }
+    };
+    let _ = chunks.finalize();
+    is_over
 }

@@ -180,6 +180,12 @@ impl Runner {
         let mut events = Vec::new();
         loop {
             self.read_mail();
+            self.drivers.retain(|_, driver| {
+                spare_others(|| driver.core.take_commands(Instant::now())).is_some()
+            });
+            // Again: a command may name a socket that came after the first look, and whose
+            // first datagrams would go nowhere.
+            self.read_mail();
             let has_more = self.drive();
             if self.drivers.is_empty() && self.leave() {
                 return;
@@ -225,7 +231,7 @@ impl Runner {
         let mut has_more = false;
         self.drivers.retain(|_, driver| {
             let Some(more) =
-                spare_others(|| driver.core.drive(Instant::now(), &mut driver.sockets))
+                spare_others(|| driver.core.advance(Instant::now(), &mut driver.sockets))
             else {
                 return false;
             };

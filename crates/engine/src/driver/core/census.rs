@@ -1,0 +1,44 @@
+//! What simulations ask of a core: one pass of work, and what it holds afterwards.
+
+use std::time::Instant;
+
+use super::Core;
+use crate::driver::network::Network;
+
+/// What a core holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Census {
+    /// Connections that are driven.
+    pub connections: usize,
+    /// Connections that commands can reach.
+    pub names: usize,
+    /// Connections that quinn-proto knows.
+    pub quic_connections: usize,
+    /// Inbound ones among them whose handshake is not done, as the Retry limit counts them.
+    pub inbound_handshakes: usize,
+    /// Streams of all connections, those opened ahead of need among them.
+    pub streams: usize,
+    /// Bytes of datagrams that quinn-proto keeps for handshakes not yet looked at.
+    pub waiting_datagram_bytes: u64,
+}
+
+impl Core {
+    /// Take commands and advance: one pass of a thread that has but this core.
+    pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
+        self.take_commands(now);
+        self.advance(now, network)
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let driven = || self.connections.iter().flatten();
+        Census {
+            connections: driven().count(),
+            names: self.handles.len(),
+            quic_connections: self.endpoint.open_connections(),
+            inbound_handshakes: self.inbound_handshakes,
+            streams: driven().map(|driven| driven.streams()).sum(),
+            waiting_datagram_bytes: self.endpoint.incoming_buffer_bytes(),
+        }
+    }
+}
