@@ -38,6 +38,8 @@ impl Config {
         segmentation_offload = true,
         retry_above = Some(1024),
         max_connections = None,
+        accept_draft_29 = false,
+        migration = true,
     ))]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -59,6 +61,8 @@ impl Config {
         segmentation_offload: bool,
         retry_above: Option<usize>,
         max_connections: Option<usize>,
+        accept_draft_29: bool,
+        migration: bool,
     ) -> PyResult<Self> {
         let mut config = engine::Config::default();
         config.handshake_timeout = seconds(py, "handshake_timeout", handshake_timeout)?;
@@ -79,7 +83,8 @@ impl Config {
             "cubic" => engine::CongestionControl::Cubic,
             "newreno" => engine::CongestionControl::NewReno,
             other => {
-                let message = format!("congestion_control: {other:?} is none of bbr, cubic, newreno");
+                let message =
+                    format!("congestion_control: {other:?} is none of bbr, cubic, newreno");
                 return Err(error::config(py, "congestion_control", &message));
             }
         };
@@ -88,6 +93,8 @@ impl Config {
         config.segmentation_offload = segmentation_offload;
         config.retry_above = retry_above;
         config.max_connections = max_connections;
+        config.accept_draft_29 = accept_draft_29;
+        config.migration = migration;
         // An event loop flushes once per pass.
         config.flush = engine::Flush::OnRequest;
         config

@@ -80,6 +80,12 @@ pub struct Config {
     pub max_datagram_size: u16,
     /// Give the kernel many datagrams in one system call (GSO) where it can take them.
     pub segmentation_offload: bool,
+    /// Accept dials that carry draft 29's version number and version 1's keys, as the QUIC
+    /// transport of py-libp2p makes them to `/quic` addresses. Our own dials are version 1.
+    pub accept_draft_29: bool,
+    /// Let peers that dialed us go on from another address (RFC 9000 section 9). Without it
+    /// they are told not to, and what comes from another address is dropped.
+    pub migration: bool,
     /// When verbs hand their work over.
     pub flush: Flush,
 }
@@ -104,6 +110,8 @@ impl Default for Config {
             initial_rtt: Duration::from_millis(333),
             max_datagram_size: 1452,
             segmentation_offload: true,
+            accept_draft_29: false,
+            migration: true,
             flush: Flush::default(),
         }
     }

@@ -178,8 +178,10 @@ impl Stream {
 
     /// Read no more, drop what is unread, and ask the peer to stop (RFC 9000 section 19.5).
     ///
-    /// After a `finish`, the peer is asked once it has acknowledged the finish: some peers
-    /// take STOP_SENDING for the end of both directions and would lose the tail.
+    /// After a `finish`, the peer may say its last words, which are dropped: it is asked to
+    /// stop only when they take more than a second, and never before it has acknowledged the
+    /// finish. Some peers take STOP_SENDING for the end of both directions and would lose the
+    /// tail, and a program that closes a stream means no failure of the one at the other end.
     pub fn stop(&self, code: u64) {
         let is_news = self.shared.incoming.lock().stop(code);
         if is_news {

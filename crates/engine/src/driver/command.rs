@@ -14,8 +14,12 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    config::Flush, connection::ConnectionShared, driver::network::SocketKey,
-    listener::ListenerShared, stream::StreamShared, tls::Verdict,
+    config::Flush,
+    connection::ConnectionShared,
+    driver::{core::fail_dial, network::SocketKey},
+    listener::ListenerShared,
+    stream::StreamShared,
+    tls::Verdict,
 };
 
 pub(crate) enum Command {
@@ -51,6 +55,19 @@ pub(crate) enum Command {
     Poison(u64),
 }
 
+impl Command {
+    /// The core is gone: tell whoever waits for what this would have begun.
+    pub(super) fn refuse(self) {
+        match self {
+            Self::Connect { shared, .. } => fail_dial(&shared, "the endpoint stopped".to_owned()),
+            Self::Listen(listener) => {
+                listener.close();
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Wakes the thread that drives cores, if it sleeps.
 pub(crate) trait Doorbell: Send + Sync {
     fn ring(&self);
@@ -81,10 +98,12 @@ impl Commands {
             && matches!(command, Command::Stream(..) | Command::Refill(_));
         {
             let mut queue = self.queue.lock();
-            let Some(queue) = queue.as_mut() else {
+            let Some(commands) = queue.as_mut() else {
+                drop(queue);
+                command.refuse();
                 return;
             };
-            queue.push(command);
+            commands.push(command);
             self.has_some.store(true, Ordering::SeqCst);
         }
         if !can_wait {

@@ -4,6 +4,7 @@
 //! events again after transmitting, which can itself end a connection.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,6 +22,7 @@ use crate::{
     },
     error::ConnectionError,
     listener::ListenerShared,
+    queue::Ending,
     statistics::Statistics,
     stream::StreamShared,
     tls::{self, Verdict},
@@ -71,6 +73,10 @@ pub(super) struct Driven {
     handle: ConnectionHandle,
     pub(super) shared: Arc<ConnectionShared>,
     pub(super) socket: SocketKey,
+    /// Anything has come from the peer.
+    pub(super) is_answered: bool,
+    /// Our address that the last datagram was sent to, where the system tells.
+    pub(super) local_ip: Option<IpAddr>,
     /// Where it was accepted; absent when we dialed.
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
@@ -78,6 +84,8 @@ pub(super) struct Driven {
     phase: Phase,
     began: Instant,
     published: Instant,
+    /// How often the peer has said that it wants more streams, as far as that was heeded.
+    blocked: u64,
     is_drained: bool,
     /// It is in the core's queue of those to be driven.
     pub(super) is_dirty: bool,
@@ -109,6 +117,8 @@ impl Driven {
             handle: origin.handle,
             shared: origin.shared,
             socket: origin.socket,
+            is_answered: origin.listener.is_some(),
+            local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
             streams: Streams::new(),
@@ -117,6 +127,7 @@ impl Driven {
             },
             began: now,
             published: now,
+            blocked: 0,
             is_drained: false,
             is_dirty: false,
             is_waiting: false,
@@ -135,6 +146,13 @@ impl Driven {
         self.is_drained
     }
 
+    /// Over, and nobody ever answered: there is no one to whom it would have to repeat its
+    /// close for three probe timeouts (RFC 9000 section 10.2), which are seconds on a path
+    /// that was never measured.
+    pub(super) fn is_forgettable(&self) -> bool {
+        matches!(self.phase, Phase::Over) && !self.is_answered
+    }
+
     /// An inbound one that is not proven yet.
     pub(super) fn is_inbound_handshake(&self) -> bool {
         self.listener.is_some() && matches!(self.phase, Phase::Handshake { .. })
@@ -146,15 +164,14 @@ impl Driven {
             Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
             Phase::Connected | Phase::Over => None,
         };
-        match (self.conn.poll_timeout(), own) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let deadlines = [self.conn.poll_timeout(), self.streams.deadline(), own];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Time has passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.conn.handle_timeout(now);
+        self.streams.expire(&mut self.conn, now);
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
                 self.end(now, loss::handshake_timeout());
@@ -177,6 +194,7 @@ impl Driven {
         #[cfg(feature = "simulation")]
         assert!(!self.is_poisoned, "a defect, provoked by a test");
         self.settle(now, config, endpoint);
+        self.widen_if_blocked(config);
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
         self.publish(now, false);
@@ -256,7 +274,8 @@ impl Driven {
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((key.to_peer_id(), key));
-            if let Some(ip) = self.conn.local_ip() {
+            // QUIC itself knows it only of connections that were accepted.
+            if let Some(ip) = self.conn.local_ip().or(self.local_ip) {
                 state.local.set_ip(ip);
             }
             state.statistics.handshake = now - self.began;
@@ -280,37 +299,63 @@ impl Driven {
 
     fn handle_stream_event(&mut self, now: Instant, config: &Config, event: StreamEvent) {
         match event {
-            StreamEvent::Opened { .. } => self.accept_streams(config),
-            StreamEvent::Readable { id } => self.streams.receive(&mut self.conn, id),
+            StreamEvent::Opened { .. } => self.accept_streams(now, config),
+            StreamEvent::Readable { id } => self.streams.receive(&mut self.conn, now, id),
             StreamEvent::Writable { id } => self.streams.writable(&mut self.conn, id),
-            StreamEvent::Finished { id } => self.streams.finished(&mut self.conn, id),
+            StreamEvent::Finished { id } => self.streams.finished(&mut self.conn, now, id),
             StreamEvent::Stopped { id, error_code } => {
-                self.streams.stopped(&mut self.conn, id, error_code);
+                self.streams.stopped(&mut self.conn, now, id, error_code);
             }
             StreamEvent::Available { .. } => self.refill(config),
         }
         self.close_if_paid(now);
     }
 
-    fn accept_streams(&mut self, config: &Config) {
+    fn accept_streams(&mut self, now: Instant, config: &Config) {
         if !matches!(self.phase, Phase::Handshake { .. } | Phase::Connected) {
             return;
         }
         let shared = self.shared.clone();
         let share = |id| stream_of(&shared, id, config);
-        while let Some(stream) = self.streams.accept(&mut self.conn, share) {
+        while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
             let mut state = shared.state.lock();
-            state.arrived.push_back(stream);
-            state.acceptable.wake();
+            if state.arrived.len() < config.max_incoming_streams as usize {
+                state.arrived.push_back(stream);
+                state.acceptable.wake();
+                continue;
+            }
+            // So many wait only where the peer opens and gives up streams faster than the
+            // application takes them: QUIC counts those that are over no longer.
+            drop(state);
+            stream.outgoing.lock().end(Ending::Reset(0));
+            stream.incoming.lock().stop(0);
+            self.streams.touch(&mut self.conn, now, &stream);
         }
-        self.widen_allowance(config);
+        self.widen_if_used(config);
     }
 
     /// The allowance for the peer's streams doubles while more than half of it is in use.
+    fn widen_if_used(&mut self, config: &Config) {
+        let allowed = self.conn.max_concurrent_streams(Dir::Bi);
+        if self.conn.streams().remote_open_streams(Dir::Bi) * 2 > allowed {
+            self.widen_allowance(config);
+        }
+    }
+
+    /// It doubles too when the peer says that it wants more (RFC 9000 section 19.14): streams
+    /// that it opened and wrote nothing on, as go-libp2p does, count for it and are unknown here.
+    fn widen_if_blocked(&mut self, config: &Config) {
+        let blocked = self.conn.stats().frame_rx.streams_blocked_bidi;
+        if blocked > self.blocked && matches!(self.phase, Phase::Connected) {
+            self.blocked = blocked;
+            self.widen_allowance(config);
+        }
+    }
+
     fn widen_allowance(&mut self, config: &Config) {
         let allowed = self.conn.max_concurrent_streams(Dir::Bi);
         let limit = u64::from(config.max_incoming_streams);
-        if allowed < limit && self.conn.streams().remote_open_streams(Dir::Bi) * 2 > allowed {
+        if allowed < limit {
             let wider = (allowed * 2)
                 .max(u64::from(INITIAL_STREAM_ALLOWANCE))
                 .min(limit);
@@ -342,8 +387,8 @@ impl Driven {
     }
 
     /// The application did something to a stream.
-    pub(super) fn touch(&mut self, stream: &StreamShared) {
-        self.streams.touch(&mut self.conn, stream);
+    pub(super) fn touch(&mut self, now: Instant, stream: &StreamShared) {
+        self.streams.touch(&mut self.conn, now, stream);
     }
 
     /// The application closed the connection.
@@ -358,7 +403,7 @@ impl Driven {
             Phase::Lingering { .. } | Phase::Over => return,
         }
         let error = ConnectionError::closed_here(code, &reason);
-        self.streams.linger(&mut self.conn, &error);
+        self.streams.linger(&mut self.conn, now, &error);
         self.tell(error);
         self.phase = Phase::Lingering {
             deadline: now + config.linger,
@@ -396,7 +441,7 @@ impl Driven {
             listener.handshake_failed(&error);
         }
         self.phase = Phase::Over;
-        self.streams.fail(&mut self.conn, &error);
+        self.streams.fail(&mut self.conn, now, &error);
         self.publish(now, true);
         self.tell(error);
     }

@@ -138,7 +138,11 @@ impl Core {
         {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                self.with(handle, |driven, _| driven.conn.handle_event(event));
+                self.with(handle, |driven, _| {
+                    driven.local_ip = local_ip;
+                    driven.is_answered = true;
+                    driven.conn.handle_event(event);
+                });
                 self.mark(handle);
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
@@ -160,6 +164,9 @@ impl Core {
         buf: &mut Vec<u8>,
         network: &mut dyn Network,
     ) {
+        // Who dials after `listen` has returned is that listener's, even if it was not told here
+        // yet: the peer may be faster than this thread.
+        self.take_commands(now);
         let Some(listener) = self.sockets.listener(socket).cloned() else {
             self.endpoint.ignore(incoming);
             return;
@@ -309,6 +316,11 @@ impl Core {
             self.remove(handle);
             return;
         }
+        if driven.is_forgettable() {
+            self.endpoint.handle_event(handle, EndpointEvent::drained());
+            self.remove(handle);
+            return;
+        }
         let deadline = driven.deadline();
         self.timers.arm(handle.0, deadline, &mut driven.armed);
     }
@@ -353,6 +365,10 @@ impl Core {
                 local,
                 is_kept,
             } => self.sockets.insert(socket, local, is_kept),
+            // Asked for while another thread closed the endpoint.
+            Command::Listen(listener) if self.closing.is_some() => {
+                listener.close();
+            }
             Command::Listen(listener) => self.sockets.listen(listener),
             Command::StopListening(socket) => self.sockets.stop_listening(socket),
             Command::Connect {
@@ -362,7 +378,7 @@ impl Core {
                 verdict,
             } => self.connect(now, socket, shared, *config, verdict),
             Command::Stream(connection, stream) => {
-                self.with_id(connection, |driven| driven.touch(&stream));
+                self.with_id(connection, |driven| driven.touch(now, &stream));
             }
             Command::Refill(connection) => {
                 self.with_id(connection, |driven| driven.refill(config));
@@ -398,6 +414,10 @@ impl Core {
     ) {
         // Closed again before it began.
         if shared.state.lock().error.is_some() {
+            return;
+        }
+        if self.closing.is_some() {
+            fail_dial(&shared, "the endpoint is closed".to_owned());
             return;
         }
         if !self.sockets.contains(socket) {
@@ -512,11 +532,8 @@ impl Core {
 impl Drop for Core {
     /// Nobody waits for a core that is gone.
     fn drop(&mut self) {
-        for command in self.commands.close() {
-            if let Command::Connect { shared, .. } = command {
-                fail_dial(&shared, "the endpoint stopped".to_owned());
-            }
-        }
+        self.commands.close().into_iter().for_each(Command::refuse);
+        self.sockets.close_all();
         for driven in self.connections.iter_mut().flatten() {
             driven.bury(ConnectionError::internal("the endpoint stopped"));
         }
@@ -529,7 +546,7 @@ impl Drop for Core {
 }
 
 /// A dial that ended before its first packet.
-fn fail_dial(shared: &ConnectionShared, words: String) {
+pub(super) fn fail_dial(shared: &ConnectionShared, words: String) {
     let error = ConnectionError::new(Party::Local, LossKind::Refused, None, words);
     let mut state = shared.state.lock();
     state.error.get_or_insert(error);

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     error::EndpointError,
     identity::{Identity, PeerId},
-    tls::{Tls, Verdict},
+    tls::{DRAFT_29, Tls, Verdict},
 };
 
 pub(crate) struct Settings {
@@ -34,6 +34,9 @@ pub(crate) type FirstIds = Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sy
 /// Inbound handshakes that may wait for their first packet to be looked at. Ours are looked
 /// at at once, so this only bounds a burst.
 const MAX_INCOMING: usize = 1024;
+
+/// What QUIC itself allows (RFC 9000 section 18.2).
+const LARGEST_PAYLOAD: u16 = 65_527;
 
 /// How long a Retry token is good for: the round trip that it costs, generously.
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
@@ -73,12 +76,20 @@ impl Settings {
     ) -> Result<Self, EndpointError> {
         let transport = config.transport()?;
         let tls = Tls::new(identity)?;
-        endpoint.supported_versions(vec![QUIC_V1]);
+        let mut versions = vec![QUIC_V1];
+        if config.accept_draft_29 {
+            versions.push(DRAFT_29);
+        }
+        endpoint.supported_versions(versions);
+        // Our receive buffers hold what any datagram may hold, so peers may look for the
+        // largest that the path carries; quinn-proto would promise 1472 bytes only.
+        let _ = endpoint.max_udp_payload_size(LARGEST_PAYLOAD);
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"libp2p-quic retry token")
             .extract(&identity.derive_secret("retry token"));
-        let mut server = ServerConfig::new(tls.server(), Arc::new(token_key));
+        let mut server = ServerConfig::new(tls.server(config.accept_draft_29), Arc::new(token_key));
         server
             .transport_config(transport.clone())
+            .migration(config.migration)
             .max_incoming(MAX_INCOMING)
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
         Ok(Self {

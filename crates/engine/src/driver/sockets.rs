@@ -86,8 +86,12 @@ impl Sockets {
     }
 
     pub(super) fn listen(&mut self, listener: Arc<ListenerShared>) {
-        if let Some(socket) = self.0.get_mut(&listener.socket) {
-            socket.listener = Some(listener);
+        match self.0.get_mut(&listener.socket) {
+            Some(socket) => socket.listener = Some(listener),
+            // The endpoint was closed between the two commands, and the socket with it.
+            None => {
+                listener.close();
+            }
         }
     }
 

@@ -3,7 +3,11 @@
 //! Bytes leave a queue only when QUIC took them and leave QUIC only when the queue has room,
 //! so flow control reaches from one application to the other.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use quinn_proto::{
     Connection, Dir, ReadError as QuinnRead, StreamId, VarInt, WriteError as QuinnWrite,
@@ -16,8 +20,15 @@ use crate::{
     stream::StreamShared,
 };
 
+/// How long the peer may go on sending on a stream that we finished and read no more. Whoever
+/// closes a stream while the peer writes its last words means no failure of the peer's, and
+/// some peers take STOP_SENDING for one. What comes is dropped.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 pub(super) struct Streams {
     slots: FxHashMap<StreamId, Slot>,
+    /// When the peer's last words on a stream are over, in order of time.
+    stops: VecDeque<(Instant, StreamId)>,
 }
 
 struct Slot {
@@ -28,6 +39,8 @@ struct Slot {
     is_receive_done: bool,
     /// QUIC has our finish.
     is_finish_sent: bool,
+    /// When the peer is to be asked to stop.
+    stop_at: Option<Instant>,
 }
 
 /// A 62-bit code as QUIC wants it; the public verbs promise no more than that range, and
@@ -45,6 +58,27 @@ impl Streams {
     pub(super) fn new() -> Self {
         Self {
             slots: FxHashMap::default(),
+            stops: VecDeque::new(),
+        }
+    }
+
+    /// When `expire` next has something to do.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        while let Some((at, id)) = self.stops.front() {
+            if self.slots.get(id).is_some_and(|slot| !slot.is_receive_done) {
+                return Some(*at);
+            }
+            self.stops.pop_front();
+        }
+        None
+    }
+
+    /// Time has passed: ask peers to stop whose last words take too long.
+    pub(super) fn expire(&mut self, conn: &mut Connection, now: Instant) {
+        while self.stops.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, id)) = self.stops.pop_front() {
+                self.receive(conn, now, id);
+            }
         }
     }
 
@@ -67,11 +101,12 @@ impl Streams {
     pub(super) fn accept(
         &mut self,
         conn: &mut Connection,
+        now: Instant,
         share: impl FnOnce(u64) -> Arc<StreamShared>,
     ) -> Option<Arc<StreamShared>> {
         let id = conn.streams().accept(Dir::Bi)?;
         let shared = self.insert(id, share(id.into()));
-        self.receive(conn, id);
+        self.receive(conn, now, id);
         Some(shared)
     }
 
@@ -83,18 +118,19 @@ impl Streams {
                 is_send_done: false,
                 is_receive_done: false,
                 is_finish_sent: false,
+                stop_at: None,
             },
         );
         shared
     }
 
     /// The application did something to this stream.
-    pub(super) fn touch(&mut self, conn: &mut Connection, shared: &StreamShared) {
+    pub(super) fn touch(&mut self, conn: &mut Connection, now: Instant, shared: &StreamShared) {
         // Before the queues are read, so that what comes after is told again.
         shared.is_queued.store(false, Ordering::Release);
         let id = quinn_id(shared.id);
         self.send(conn, id);
-        self.receive(conn, id);
+        self.receive(conn, now, id);
     }
 
     /// QUIC can take more of this stream.
@@ -159,14 +195,14 @@ impl Streams {
     }
 
     /// Move what QUIC has of this stream to its queue, as far as there is room.
-    pub(super) fn receive(&mut self, conn: &mut Connection, id: StreamId) {
+    pub(super) fn receive(&mut self, conn: &mut Connection, now: Instant, id: StreamId) {
         if let Some(slot) = self.slots.get(&id) {
             let bound = slot.shared.read_buffer();
-            self.receive_up_to(conn, id, bound);
+            self.receive_up_to(conn, now, id, bound);
         }
     }
 
-    fn receive_up_to(&mut self, conn: &mut Connection, id: StreamId, bound: usize) {
+    fn receive_up_to(&mut self, conn: &mut Connection, now: Instant, id: StreamId, bound: usize) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
@@ -174,14 +210,27 @@ impl Streams {
             return;
         }
         let mut incoming = slot.shared.incoming.lock();
-        let is_unwanted = incoming.stopped.is_some() || incoming.end.is_some();
-        if is_unwanted && slot.shared.outgoing.lock().is_owed() {
-            // The peer is asked to stop once it has acknowledged our finish. Until then its
-            // bytes are dropped: it may have to write them before it reads ours.
+        if incoming.stopped.is_some() || incoming.end.is_some() {
+            // Dropped, not left to QUIC: the peer may have to write it before it reads ours.
             slot.is_receive_done = discard(conn, id);
-        } else if let Some(code) = incoming.stopped {
-            let _ = conn.recv_stream(id).stop(varint(code));
-            slot.is_receive_done = true;
+            if let Some(code) = incoming.stopped.filter(|_| !slot.is_receive_done) {
+                let (is_finished, is_owed) = {
+                    let out = slot.shared.outgoing.lock();
+                    (out.ending == Some(Ending::Finish), out.is_owed())
+                };
+                if is_finished {
+                    let stop_at = *slot.stop_at.get_or_insert_with(|| {
+                        self.stops.push_back((now + LAST_WORDS, id));
+                        now + LAST_WORDS
+                    });
+                    // Nor before it has acknowledged our finish: see `Stream::stop`.
+                    if now < stop_at || is_owed {
+                        return;
+                    }
+                }
+                let _ = conn.recv_stream(id).stop(varint(code));
+                slot.is_receive_done = true;
+            }
         } else {
             incoming.is_paused = false;
             let mut stream = conn.recv_stream(id);
@@ -218,7 +267,7 @@ impl Streams {
     }
 
     /// The peer acknowledged everything up to our finish.
-    pub(super) fn finished(&mut self, conn: &mut Connection, id: StreamId) {
+    pub(super) fn finished(&mut self, conn: &mut Connection, now: Instant, id: StreamId) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
@@ -229,12 +278,18 @@ impl Streams {
             out.wake_all();
         }
         // A stop may have waited for this.
-        self.receive(conn, id);
+        self.receive(conn, now, id);
         self.forget_if_done(id);
     }
 
     /// The peer reads no more of this stream.
-    pub(super) fn stopped(&mut self, conn: &mut Connection, id: StreamId, code: VarInt) {
+    pub(super) fn stopped(
+        &mut self,
+        conn: &mut Connection,
+        now: Instant,
+        id: StreamId,
+        code: VarInt,
+    ) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
@@ -245,7 +300,7 @@ impl Streams {
             // RFC 9000 section 3.5: answer with a reset, which also frees the stream.
             let _ = conn.send_stream(id).reset(code);
         }
-        self.receive(conn, id);
+        self.receive(conn, now, id);
         self.forget_if_done(id);
     }
 
@@ -258,10 +313,10 @@ impl Streams {
 
     /// The connection is over for the application. What arrived stays readable and a stream
     /// that arrived whole ends cleanly; everything else fails with `error`.
-    pub(super) fn fail(&mut self, conn: &mut Connection, error: &ConnectionError) {
+    pub(super) fn fail(&mut self, conn: &mut Connection, now: Instant, error: &ConnectionError) {
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
-            self.receive_up_to(conn, id, usize::MAX);
+            self.receive_up_to(conn, now, id, usize::MAX);
         }
         self.abandon(error);
     }
@@ -280,10 +335,10 @@ impl Streams {
 
     /// We closed the connection: streams that were not finished end here; finished ones go
     /// on owing, and reading is over.
-    pub(super) fn linger(&mut self, conn: &mut Connection, error: &ConnectionError) {
+    pub(super) fn linger(&mut self, conn: &mut Connection, now: Instant, error: &ConnectionError) {
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
-            self.receive_up_to(conn, id, usize::MAX);
+            self.receive_up_to(conn, now, id, usize::MAX);
         }
         for slot in self.slots.values() {
             let end = End::Failed(ReadError::Lost(error.clone()));

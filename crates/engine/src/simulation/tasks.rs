@@ -92,7 +92,11 @@ impl Tasks {
             && let Some(mut work) = slot.take()
         {
             let waker = self.waker(task);
-            if work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            if work
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+            {
                 self.work[task - 1] = Some(work);
             }
         }

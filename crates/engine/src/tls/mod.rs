@@ -10,6 +10,7 @@
 mod algorithms;
 pub mod certificate;
 mod der;
+mod draft29;
 pub(crate) mod issue;
 mod verifier;
 
@@ -29,6 +30,7 @@ use rustls::version::TLS13;
 use rustls::{KeyLog, KeyLogFile};
 
 use crate::identity::{Identity, IdentityError};
+pub(crate) use draft29::DRAFT_29;
 use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
@@ -91,11 +93,16 @@ impl Tls {
         })
     }
 
-    /// The configuration of the accepting role.
-    pub(crate) fn server(&self) -> Arc<dyn ServerConfig> {
+    /// The configuration of the accepting role; with `draft_29`, it takes that version number
+    /// for version 1's.
+    pub(crate) fn server(&self, draft_29: bool) -> Arc<dyn ServerConfig> {
         let config = QuicServerConfig::with_initial(Arc::clone(&self.server), self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
-        Arc::new(config)
+        if draft_29 {
+            Arc::new(draft29::Draft29AsVersion1(Arc::new(config)))
+        } else {
+            Arc::new(config)
+        }
     }
 
     /// The configuration of one dial, and where to read why the peer was refused.

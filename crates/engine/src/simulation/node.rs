@@ -1,0 +1,244 @@
+//! A node: a real endpoint for the test, and for the world the machine that runs its core.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::Deref,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use quinn_proto::EcnCodepoint;
+
+use super::{
+    chance,
+    clock::Clock,
+    dice::Dice,
+    wire::{Port, Wire},
+};
+use crate::{
+    config::Config,
+    driver::{Census, Command, Commands, Core, Doorbell, SocketKey},
+    endpoint::Endpoint,
+    identity::Identity,
+};
+
+/// A node's endpoint, which it dereferences to, and its addresses.
+pub struct Node {
+    index: usize,
+    addresses: [IpAddr; 2],
+    endpoint: Endpoint,
+}
+
+impl Node {
+    /// The endpoint itself.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its IPv4 address with a port.
+    pub fn v4(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.addresses[0], port)
+    }
+
+    /// Its IPv6 address with a port.
+    pub fn v6(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.addresses[1], port)
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn poison(&self, connection: u64) {
+        self.endpoint.commands().push(Command::Poison(connection));
+    }
+}
+
+impl Deref for Node {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+/// The doorbell of a thread that does not exist: it is looked at, not heard.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Doorbell for Bell {
+    fn ring(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+pub(super) struct Machine {
+    index: usize,
+    identity: Identity,
+    bell: Arc<Bell>,
+    running: Option<Running>,
+    /// The commands of every core that ran here; those that live on hold on to something.
+    past: Vec<Weak<Commands>>,
+}
+
+struct Running {
+    core: Core,
+    port: Port,
+    /// It said that it has more to do, or something was handed to it.
+    is_awake: bool,
+    /// It was woken and its thread runs only then.
+    runs_at: Option<Instant>,
+}
+
+impl Machine {
+    pub(super) fn new(index: usize, seed: u64) -> Self {
+        let who = Dice::new(seed).roll() ^ index as u64;
+        Self {
+            index,
+            identity: Identity::deterministic(who),
+            bell: Arc::default(),
+            running: None,
+            past: Vec::new(),
+        }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn start(
+        &mut self,
+        config: Config,
+        clock: &Clock,
+        dice: &mut Dice,
+        wire: &Arc<Mutex<Wire>>,
+    ) -> Node {
+        let [.., high, low] = (self.index as u32 + 1).to_be_bytes();
+        let addresses = [
+            IpAddr::from(Ipv4Addr::new(10, 0, high, low)),
+            IpAddr::from(Ipv6Addr::new(
+                0xfd00,
+                0,
+                0,
+                0,
+                0,
+                0,
+                high.into(),
+                low.into(),
+            )),
+        ];
+        let port = || Port {
+            node: self.index,
+            addresses,
+            wire: wire.clone(),
+        };
+        let flush = config.flush;
+        let settings = chance::settings(&self.identity, config, clock, dice)
+            .unwrap_or_else(|error| panic!("a node cannot start: {error}"));
+        self.bell = Arc::default();
+        let commands = Commands::new(self.bell.clone(), flush);
+        self.past.push(Arc::downgrade(&commands));
+        let (core, endpoint) =
+            Endpoint::assemble(&self.identity, settings, commands, Arc::new(port()));
+        self.running = Some(Running {
+            core,
+            port: port(),
+            is_awake: false,
+            runs_at: None,
+        });
+        Node {
+            index: self.index,
+            addresses,
+            endpoint,
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.running = None;
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn census(&self) -> Option<Census> {
+        self.running.as_ref().map(|running| running.core.census())
+    }
+
+    pub(super) fn remains(&self) -> usize {
+        let current = usize::from(self.is_running());
+        let alive = self.past.iter().filter(|past| past.strong_count() > 0);
+        alive.count() - current
+    }
+
+    /// When it next does something by itself.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        let running = self.running.as_ref()?;
+        running.runs_at.or_else(|| running.core.deadline())
+    }
+
+    /// Whether its thread runs now. A thread that is woken may come late.
+    pub(super) fn has_cause(&mut self, now: Instant, stall: Duration, dice: &mut Dice) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        if let Some(at) = running.runs_at {
+            return at <= now;
+        }
+        let is_due = running.core.deadline().is_some_and(|at| at <= now);
+        if !is_due && !running.is_awake && !self.bell.0.load(Ordering::SeqCst) {
+            return false;
+        }
+        let late = dice.up_to(stall);
+        if late.is_zero() {
+            return true;
+        }
+        running.runs_at = Some(now + late);
+        false
+    }
+
+    /// One turn of its thread.
+    pub(super) fn drive(&mut self, now: Instant) {
+        if let Some(running) = &mut self.running {
+            self.bell.0.store(false, Ordering::SeqCst);
+            running.runs_at = None;
+            running.is_awake = running.core.drive(now, &mut running.port);
+            if running.core.is_closed() {
+                self.running = None;
+            }
+        }
+    }
+
+    pub(super) fn handle_writable(&mut self, socket: SocketKey) {
+        if let Some(running) = &mut self.running {
+            // As poll would: nobody asks for writability that nobody needs.
+            if running.core.is_blocked(socket) {
+                running.core.handle_writable(socket, &mut running.port);
+                running.is_awake = true;
+            }
+        }
+    }
+
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        from: SocketAddr,
+        to: IpAddr,
+        ecn: Option<EcnCodepoint>,
+        data: BytesMut,
+    ) {
+        if let Some(running) = &mut self.running {
+            let port = &mut running.port;
+            running
+                .core
+                .handle_datagram(now, socket, from, Some(to), ecn, data, port);
+            running.is_awake = true;
+        }
+    }
+}

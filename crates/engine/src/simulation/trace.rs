@@ -1,0 +1,97 @@
+//! The record of every datagram that was sent: a hash that two runs can compare, and on
+//! request the datagrams themselves.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use quinn_udp::Transmit;
+
+/// One datagram as it was sent, whatever became of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Datagram {
+    /// Time since the world began.
+    pub at: Duration,
+    /// The sender as others see it.
+    pub from: SocketAddr,
+    /// The address that the sender asked to send from, where it cared.
+    pub source: Option<IpAddr>,
+    /// The receiver.
+    pub to: SocketAddr,
+    /// The ECN bits (RFC 3168), 0 for none.
+    pub ecn: u8,
+    /// Bytes in the system call that sent it, with the others of its batch.
+    pub batch: usize,
+    /// The UDP payload.
+    pub data: Vec<u8>,
+}
+
+/// FNV-1a, 64 bits: its start and its prime.
+const START: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+pub(super) struct Trace {
+    hash: u64,
+    count: u64,
+    pub(super) kept: Option<Vec<Datagram>>,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            hash: START,
+            count: 0,
+            kept: None,
+        }
+    }
+}
+
+impl Trace {
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Time, ends and length: all of a datagram that a seed repeats. The bytes are cipher
+    /// text under keys that are new in every run.
+    pub(super) fn note(
+        &mut self,
+        at: Duration,
+        from: SocketAddr,
+        transmit: &Transmit<'_>,
+        data: &[u8],
+    ) {
+        self.count += 1;
+        self.mix(&at.as_nanos().to_le_bytes());
+        for addr in [from, transmit.destination] {
+            match addr.ip() {
+                IpAddr::V4(ip) => self.mix(&ip.octets()),
+                IpAddr::V6(ip) => self.mix(&ip.octets()),
+            }
+            self.mix(&addr.port().to_le_bytes());
+        }
+        self.mix(&data.len().to_le_bytes());
+        if let Some(kept) = &mut self.kept {
+            kept.push(Datagram {
+                at,
+                from,
+                source: transmit.src_ip,
+                to: transmit.destination,
+                ecn: transmit.ecn.map_or(0, |ecn| ecn as u8),
+                batch: transmit.contents.len(),
+                data: data.to_vec(),
+            });
+        }
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+}

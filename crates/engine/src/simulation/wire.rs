@@ -1,0 +1,342 @@
+//! The virtual network: who is bound where, what becomes of each datagram, and a record of
+//! all of them.
+//!
+//! It knows datagrams and addresses, no QUIC. Every fate is drawn from the seed, in the order
+//! of sending.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use quinn_udp::{EcnCodepoint, Transmit};
+
+use super::{clock::Clock, conditions::Conditions, dice::Dice, trace::Trace};
+use crate::driver::{Ground, Network, Sending, SocketKey};
+
+/// A refused send is possible again after at most this.
+const LONGEST_BLOCK: Duration = Duration::from_millis(5);
+
+/// Who owns an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Node(usize, SocketKey),
+    /// A test that reads and writes datagrams itself.
+    Raw,
+}
+
+/// A socket of a node.
+struct Socket {
+    /// What others see; differs from what was bound behind a NAT.
+    outside: SocketAddr,
+    /// Refuses sends until then.
+    blocked_until: Option<Instant>,
+}
+
+/// A datagram on its way, ordered by arrival and then by departure.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Flight {
+    pub(super) at: Instant,
+    number: u64,
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) ecn: Option<u8>,
+    pub(super) data: Vec<u8>,
+}
+
+/// One direction between two addresses.
+#[derive(Default)]
+struct Lane {
+    /// When the last datagram arrives; those that are not reordered come later.
+    last: Option<Instant>,
+    /// When the sender's line is free again.
+    free: Option<Instant>,
+}
+
+/// What arrived at a raw address.
+pub(super) type Mailbox = Vec<(SocketAddr, Vec<u8>)>;
+
+pub(super) struct Wire {
+    clock: Clock,
+    dice: Dice,
+    pub(super) conditions: Conditions,
+    owners: BTreeMap<SocketAddr, Owner>,
+    sockets: BTreeMap<(usize, SocketKey), Socket>,
+    lanes: BTreeMap<(SocketAddr, SocketAddr), Lane>,
+    flights: BinaryHeap<Reverse<Flight>>,
+    next_flight: u64,
+    next_port: u16,
+    /// Nothing that would arrive before this arrives.
+    pub(super) dark_until: Option<Instant>,
+    pub(super) mailboxes: BTreeMap<SocketAddr, Mailbox>,
+    pub(super) trace: Trace,
+}
+
+impl Wire {
+    pub(super) fn new(clock: Clock, dice: Dice) -> Self {
+        Self {
+            clock,
+            dice,
+            conditions: Conditions::default(),
+            owners: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            flights: BinaryHeap::new(),
+            next_flight: 0,
+            next_port: 10_000,
+            dark_until: None,
+            mailboxes: BTreeMap::new(),
+            trace: Trace::default(),
+        }
+    }
+
+    /// When the next thing happens here.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let arrival = self.flights.peek().map(|Reverse(flight)| flight.at);
+        let writable = self.sockets.values().filter_map(|s| s.blocked_until).min();
+        arrival.into_iter().chain(writable).min()
+    }
+
+    /// The next datagram that is due, with its receiver.
+    pub(super) fn arrive(&mut self, now: Instant) -> Option<(Owner, Flight)> {
+        while self.flights.peek().is_some_and(|Reverse(f)| f.at <= now) {
+            let Some(Reverse(flight)) = self.flights.pop() else {
+                break;
+            };
+            let is_dark = self.dark_until.is_some_and(|until| now < until);
+            let Some(owner) = self.owners.get(&flight.to).copied().filter(|_| !is_dark) else {
+                continue;
+            };
+            if owner == Owner::Raw {
+                let mailbox = self.mailboxes.entry(flight.to).or_default();
+                mailbox.push((flight.from, flight.data.clone()));
+            }
+            return Some((owner, flight));
+        }
+        None
+    }
+
+    /// A socket that takes datagrams again.
+    pub(super) fn unblock(&mut self, now: Instant) -> Option<(usize, SocketKey)> {
+        let (name, socket) = self
+            .sockets
+            .iter_mut()
+            .find(|(_, s)| s.blocked_until.is_some_and(|until| until <= now))?;
+        socket.blocked_until = None;
+        Some(*name)
+    }
+
+    pub(super) fn bind(&mut self, owner: Owner, mut addr: SocketAddr) -> io::Result<SocketAddr> {
+        while addr.port() == 0 {
+            self.next_port += 1;
+            let candidate = SocketAddr::new(addr.ip(), self.next_port);
+            if !self.owners.contains_key(&candidate) {
+                addr = candidate;
+            }
+        }
+        if self.owners.contains_key(&addr) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        self.owners.insert(addr, owner);
+        if let Owner::Node(node, key) = owner {
+            let socket = Socket {
+                outside: addr,
+                blocked_until: None,
+            };
+            self.sockets.insert((node, key), socket);
+        }
+        Ok(addr)
+    }
+
+    pub(super) fn unbind(&mut self, node: usize, key: SocketKey) {
+        if let Some(socket) = self.sockets.remove(&(node, key)) {
+            self.owners.remove(&socket.outside);
+        }
+    }
+
+    pub(super) fn unbind_all(&mut self, node: usize) {
+        let keys: Vec<_> = self
+            .sockets
+            .keys()
+            .filter(|(n, _)| *n == node)
+            .copied()
+            .collect();
+        for (node, key) in keys {
+            self.unbind(node, key);
+        }
+    }
+
+    /// Give every socket of a node another port to the outside, as a NAT that forgot it does.
+    pub(super) fn rebind(&mut self, node: usize) {
+        for ((owner, key), socket) in &mut self.sockets {
+            if *owner == node {
+                self.owners.remove(&socket.outside);
+                self.next_port += 1;
+                socket.outside.set_port(self.next_port);
+                self.owners.insert(socket.outside, Owner::Node(node, *key));
+            }
+        }
+    }
+
+    /// How many sockets a node has.
+    pub(super) fn sockets_of(&self, node: usize) -> usize {
+        self.sockets
+            .keys()
+            .filter(|(owner, _)| *owner == node)
+            .count()
+    }
+
+    /// Put a datagram on its way, untouched by conditions.
+    pub(super) fn inject(&mut self, from: SocketAddr, to: SocketAddr, data: Vec<u8>) {
+        let at = self.clock.instant() + self.conditions.latency;
+        self.fly(at, from, to, None, data);
+    }
+
+    fn fly(
+        &mut self,
+        at: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        ecn: Option<u8>,
+        data: Vec<u8>,
+    ) {
+        self.next_flight += 1;
+        self.flights.push(Reverse(Flight {
+            at,
+            number: self.next_flight,
+            from,
+            to,
+            ecn,
+            data,
+        }));
+    }
+
+    fn send(&mut self, node: usize, key: SocketKey, transmit: &Transmit<'_>) -> Sending {
+        let now = self.clock.instant();
+        let Some(socket) = self.sockets.get_mut(&(node, key)) else {
+            return Sending::Sent;
+        };
+        if socket.blocked_until.is_some() {
+            return Sending::Blocked;
+        }
+        if self.dice.chance(self.conditions.blocked) {
+            let most = LONGEST_BLOCK.saturating_sub(Duration::from_nanos(1));
+            socket.blocked_until = Some(now + Duration::from_nanos(1) + self.dice.up_to(most));
+            return Sending::Blocked;
+        }
+        let from = socket.outside;
+        if self.dice.chance(self.conditions.failing) {
+            return Sending::Sent;
+        }
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+        for segment in transmit.contents.chunks(size.max(1)) {
+            let at = self.clock.now();
+            self.trace.note(at, from, transmit, segment);
+            self.launch(now, from, transmit.destination, transmit.ecn, segment);
+        }
+        Sending::Sent
+    }
+
+    fn launch(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        ecn: Option<EcnCodepoint>,
+        segment: &[u8],
+    ) {
+        let conditions = self.conditions.clone();
+        let dice = &mut self.dice;
+        let lane = self.lanes.entry((from, to)).or_default();
+        let mut leaves = now;
+        if let Some(rate) = conditions.rate {
+            let begins = lane.free.map_or(now, |free| free.max(now));
+            if begins - now > conditions.queue {
+                return;
+            }
+            leaves = begins + Duration::from_secs_f64(segment.len() as f64 / rate as f64);
+            lane.free = Some(leaves);
+        }
+        if segment.len() > conditions.mtu || dice.chance(conditions.loss) {
+            return;
+        }
+        let mut data = segment.to_vec();
+        if dice.chance(conditions.truncation) {
+            data.truncate(dice.below(data.len() as u64) as usize);
+        }
+        if !data.is_empty() && dice.chance(conditions.corruption) {
+            let bit = dice.below(data.len() as u64 * 8) as usize;
+            data[bit / 8] ^= 1 << (bit % 8);
+        }
+        let ecn = match ecn {
+            Some(_) if dice.chance(conditions.marking) => Some(EcnCodepoint::Ce as u8),
+            other => other.map(|ecn| ecn as u8),
+        };
+        let mut at = leaves + conditions.latency + dice.up_to(conditions.jitter);
+        if dice.chance(conditions.reordering) {
+            at += dice.up_to(conditions.latency * 2 + conditions.jitter);
+        } else {
+            at = lane.last.map_or(at, |last| last.max(at));
+            lane.last = Some(at);
+        }
+        let copy = dice
+            .chance(conditions.duplication)
+            .then(|| at + dice.up_to(conditions.latency * 2));
+        if let Some(again) = copy {
+            self.fly(again, from, to, ecn, data.clone());
+        }
+        self.fly(at, from, to, ecn, data);
+    }
+}
+
+/// A node's access to the wire: where its sockets come from and its datagrams go to.
+pub(super) struct Port {
+    pub(super) node: usize,
+    pub(super) addresses: [std::net::IpAddr; 2],
+    pub(super) wire: Arc<Mutex<Wire>>,
+}
+
+impl Ground for Port {
+    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
+        let ip = addr.ip();
+        let own = self
+            .addresses
+            .iter()
+            .find(|own| own.is_ipv4() == ip.is_ipv4());
+        let own = own.filter(|own| ip.is_unspecified() || **own == ip);
+        let own = *own.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let owner = Owner::Node(self.node, key);
+        let bound = self
+            .wire
+            .lock()
+            .bind(owner, SocketAddr::new(own, addr.port()))?;
+        Ok(SocketAddr::new(ip, bound.port()))
+    }
+}
+
+impl Network for Port {
+    fn send(&mut self, socket: SocketKey, transmit: &Transmit<'_>) -> Sending {
+        self.wire.lock().send(self.node, socket, transmit)
+    }
+
+    fn max_segments(&self, _: SocketKey) -> usize {
+        self.wire.lock().conditions.segments
+    }
+
+    fn close(&mut self, socket: SocketKey) {
+        self.wire.lock().unbind(self.node, socket);
+    }
+}
+
+impl Flight {
+    /// The datagram as a core takes it.
+    pub(super) fn bytes(&self) -> BytesMut {
+        BytesMut::from(&self.data[..])
+    }
+}

@@ -1,0 +1,411 @@
+//! Closing, from either side and by dropping: what is delivered, who hears what, and that
+//! nothing is left.
+
+use std::task::{Context, Poll, Waker};
+
+use libp2p_quic_engine::{
+    Closed, Config, ConnectionError, EndpointError, LossKind, Party, ReadError, WriteError,
+    simulation::{Conditions, verbs},
+};
+
+use crate::kit::{Pair, config, each_seed, essence, join, leave_nothing, ms, pattern, secs};
+
+#[test]
+fn both_sides_hear_who_closed_and_with_which_code() {
+    each_seed(
+        "closing::both_sides_hear_who_closed_and_with_which_code",
+        20,
+        |seed| {
+            let mut pair = Pair::new(seed);
+            let code = seed << 40;
+            let (ours, theirs) = pair.connect();
+            let (closer, other) = if seed % 2 == 0 {
+                (&ours, &theirs)
+            } else {
+                (&theirs, &ours)
+            };
+            closer.close(code, b"good night");
+            let here = closer.error().expect("at once");
+            assert_eq!(essence(&here), (Party::Local, LossKind::Closed, Some(code)));
+            let there = pair.world.block_on(verbs::closed(other));
+            assert_eq!(essence(&there), (Party::Peer, LossKind::Closed, Some(code)));
+            assert_eq!(there.reason, "good night");
+            drop((ours, theirs));
+            pair.leave_nothing();
+        },
+    );
+}
+
+#[test]
+fn who_waits_hears_of_a_local_close() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
+    let task = |world: &mut libp2p_quic_engine::simulation::World| {
+        let (one, two, three) = (ours.clone(), ours.clone(), a);
+        world.spawn(async move {
+            let accept = verbs::accept_stream(&one).await.expect_err("it is closed");
+            let closed = verbs::closed(&two).await;
+            let read = verbs::read(&three, 1).await.expect_err("it is closed");
+            let write = verbs::finished(&three).await.expect_err("it is closed");
+            (accept, closed, read, write)
+        })
+    };
+    let task = task(&mut pair.world);
+    pair.world.run_for(ms(1));
+    ours.close(5, b"enough");
+    let (accept, closed, read, write) = pair.world.block_on(task);
+    let error: ConnectionError = ours.error().expect("closed");
+    assert_eq!((&accept, &closed), (&error, &error));
+    assert_eq!(
+        (read, write),
+        (ReadError::Lost(error.clone()), WriteError::Lost(error))
+    );
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn what_was_finished_arrives_before_the_close() {
+    each_seed(
+        "closing::what_was_finished_arrives_before_the_close",
+        200,
+        |seed| {
+            let long = || config(|c| c.linger = secs(30));
+            let mut pair = Pair::with(seed, long(), long());
+            let (ours, theirs) = pair.connect();
+            let mut conditions = Conditions::bad(&mut pair.world.dice());
+            conditions.failing = 0.0;
+            pair.world.link(conditions);
+            let sent = pattern(seed, 150_000);
+            let reader = pair.world.spawn(async move {
+                let b = verbs::accept_stream(&theirs).await.expect("a stream");
+                let got = verbs::read_to_end(&b).await;
+                (got, verbs::closed(&theirs).await)
+            });
+            let (got, error) = pair.world.block_on(async {
+                let a = verbs::open(&ours).await.expect("a stream");
+                verbs::write_all(&a, &sent).await.expect("room");
+                a.finish();
+                if seed % 3 == 0 {
+                    ours.close(4, b"");
+                }
+                drop((a, ours));
+                reader.await
+            });
+            assert!(got.expect("all bytes") == sent);
+            // The last datagram may get lost; then the peer learns by a reset or by silence.
+            if error.kind == LossKind::Closed {
+                let code = if seed % 3 == 0 { 4 } else { 0 };
+                assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(code)));
+            }
+            pair.leave_nothing();
+        },
+    );
+}
+
+#[test]
+fn lingering_ends_when_the_peer_does_not_read() {
+    let small = || {
+        config(|c| {
+            c.stream_receive_window = 10_000;
+            c.read_buffer = 10_000;
+        })
+    };
+    let mut pair = Pair::with(1, small(), small());
+    let (ours, theirs) = pair.connect();
+    let a = pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, &[1; 200_000]).await.expect("room");
+        a.finish();
+        a
+    });
+    pair.world.run_for(ms(500));
+    let began = pair.world.now();
+    ours.close(2, b"");
+    let error = pair.world.block_on(verbs::closed(&theirs));
+    assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(2)));
+    assert_eq!(pair.world.now() - began, secs(1) + ms(5));
+    drop((a, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn what_arrived_stays_readable_after_the_connection_ended() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        let whole = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&whole, b"whole").await.expect("room");
+        whole.finish();
+        let part = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&part, b"part").await.expect("room");
+        verbs::finished(&whole).await.expect("delivered");
+    });
+    pair.world.run_for(ms(100));
+    ours.close(1, b"");
+    pair.world.block_on(async {
+        let error = verbs::closed(&theirs).await;
+        let whole = verbs::accept_stream(&theirs)
+            .await
+            .expect("it came before the end");
+        assert_eq!(
+            verbs::read_to_end(&whole).await.expect("all bytes"),
+            b"whole"
+        );
+        // A part is never taken for the whole.
+        let part = verbs::accept_stream(&theirs)
+            .await
+            .expect("it came before the end");
+        match verbs::read(&part, 100).await {
+            Ok(bytes) => assert_eq!(bytes, &b"part"[..]),
+            Err(other) => panic!("{other}"),
+        }
+        let end = verbs::read(&part, 100).await.expect_err("no clean end");
+        assert!(
+            matches!(end, ReadError::Lost(_) | ReadError::Reset(0)),
+            "{end}"
+        );
+        assert_eq!(
+            verbs::accept_stream(&theirs).await.expect_err("no more"),
+            error
+        );
+    });
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn dropping_handles_resets_stops_and_closes() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, b"half of it").await.expect("room");
+        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(
+            verbs::read(&b, 100).await.expect("bytes"),
+            &b"half of it"[..]
+        );
+        drop(a);
+        assert_eq!(verbs::read(&b, 100).await, Err(ReadError::Reset(0)));
+        let error = loop {
+            if let Err(error) = verbs::write_all(&b, &[0; 1000]).await {
+                break error;
+            }
+        };
+        assert_eq!(error, WriteError::Stopped(0));
+        // The connection lives as long as a stream of it.
+        let c = verbs::open(&ours).await.expect("a stream");
+        drop(ours);
+        verbs::write_all(&c, b"alive").await.expect("room");
+        let d = verbs::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(verbs::read(&d, 100).await.expect("bytes"), &b"alive"[..]);
+        drop(c);
+        let error = verbs::closed(&theirs).await;
+        assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(0)));
+    });
+    drop(theirs);
+    pair.leave_nothing();
+}
+
+#[test]
+fn verbs_after_the_end_answer_with_the_reason() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
+    theirs.close(6, b"");
+    let error = pair.world.block_on(verbs::closed(&ours));
+    pair.world.run_for(secs(5));
+    // All of these come after the core has forgotten the connection.
+    assert_eq!(pair.world.census(&pair.client), Some(Default::default()));
+    ours.close(9, b"too late");
+    a.finish();
+    a.reset(3);
+    a.stop(3);
+    pair.world.block_on(async {
+        assert_eq!(verbs::open(&ours).await.expect_err("over"), error);
+        assert_eq!(verbs::accept_stream(&ours).await.expect_err("over"), error);
+        assert_eq!(verbs::connected(&ours).await, Err(error.clone()));
+        let lost = WriteError::Lost(error.clone());
+        assert_eq!(verbs::write_all(&a, b"x").await, Err(lost));
+    });
+    assert_eq!(ours.error(), Some(error));
+    drop((a, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn closing_an_endpoint_closes_all_and_delivers() {
+    each_seed(
+        "closing::closing_an_endpoint_closes_all_and_delivers",
+        30,
+        |seed| {
+            let mut pair = Pair::new(seed);
+            let mut theirs = Vec::new();
+            for _ in 0..5 {
+                let (ours, other) = pair.connect();
+                let stream = pair.world.block_on(async {
+                    let stream = verbs::open(&ours).await.expect("a stream");
+                    verbs::write_all(&stream, &[9; 50_000]).await.expect("room");
+                    stream.finish();
+                    stream
+                });
+                theirs.push((other, ours, stream));
+            }
+            pair.client.close(21, b"all of you");
+            let is_refused = pair.client.connect(pair.listener.local_addr(), None);
+            assert!(matches!(is_refused, Err(EndpointError::Closed(Closed))));
+            let is_refused = pair.client.listen(pair.client.v4(0));
+            assert!(matches!(is_refused, Err(EndpointError::Closed(Closed))));
+            pair.world.block_on(async {
+                for (theirs, _, _) in &theirs {
+                    let stream = verbs::accept_stream(theirs).await.expect("a stream");
+                    let got = verbs::read_to_end(&stream).await.expect("all bytes");
+                    assert_eq!(got.len(), 50_000);
+                    let error = verbs::closed(theirs).await;
+                    assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(21)));
+                }
+                verbs::endpoint_closed(&pair.client).await;
+            });
+            assert!(!pair.world.is_running(&pair.client));
+            assert_eq!(pair.world.sockets(&pair.client), 0);
+            drop(theirs);
+            pair.leave_nothing();
+        },
+    );
+}
+
+#[test]
+fn closing_takes_bounded_time_when_nobody_answers() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.crash(&pair.server);
+    pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, &[1; 1000]).await.expect("room");
+        a.finish();
+        let began = pair.client.endpoint();
+        began.close(0, b"");
+    });
+    let began = pair.world.now();
+    pair.world.block_on(verbs::endpoint_closed(&pair.client));
+    assert!(pair.world.now() - began <= secs(3));
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_closed_listener_keeps_its_connections_and_can_listen_again() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    let waiting = pair
+        .client
+        .connect(pair.listener.local_addr(), None)
+        .expect("a dial");
+    pair.world
+        .block_on(verbs::connected(&waiting))
+        .expect("a connection");
+    pair.world.run_for(ms(100));
+    pair.listener.close();
+    // Who had not been accepted is closed; who had lives on.
+    let error = pair.world.block_on(verbs::closed(&waiting));
+    assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(0)));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(
+        pair.listener.poll_accept(&mut cx).map(|r| r.is_err()),
+        Poll::Ready(true)
+    );
+    pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, b"alive").await.expect("room");
+        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(verbs::read(&b, 10).await.expect("bytes"), &b"alive"[..]);
+    });
+    assert_eq!(pair.world.sockets(&pair.server), 1);
+    let again = pair
+        .server
+        .listen(pair.server.v4(4001))
+        .expect("our own socket");
+    let (more, other) = join(&mut pair.world, &pair.client, &pair.server, &again);
+    assert_eq!(pair.world.sockets(&pair.server), 1);
+    // When the last user is gone, so is the socket.
+    drop((again, more, other, ours, theirs, waiting));
+    pair.world.run_for(secs(10));
+    assert_eq!(pair.world.sockets(&pair.server), 0);
+    let again = pair
+        .server
+        .listen(pair.server.v4(4001))
+        .expect("a free port");
+    let (more, other) = join(&mut pair.world, &pair.client, &pair.server, &again);
+    drop((more, other, again));
+    pair.leave_nothing();
+}
+
+#[test]
+fn who_dials_after_listen_has_returned_gets_that_listener() {
+    let name = "closing::who_dials_after_listen_has_returned_gets_that_listener";
+    each_seed(name, 50, |seed| {
+        let mut pair = Pair::new(seed);
+        let (ours, theirs) = pair.connect();
+        pair.world.link(Conditions {
+            latency: ms(1),
+            stall: ms(20),
+            ..Conditions::default()
+        });
+        // The server's thread comes late, and the first packet before it.
+        pair.listener.close();
+        let again = pair
+            .server
+            .listen(pair.server.v4(4001))
+            .expect("our own socket");
+        let (more, other) = join(&mut pair.world, &pair.client, &pair.server, &again);
+        pair.world.run_for(secs(1));
+        assert_eq!((more.error(), other.error()), (None, None));
+        drop((ours, theirs, again, more, other));
+        pair.leave_nothing();
+    });
+}
+
+#[test]
+fn a_thousand_connections_leave_nothing() {
+    let mut pair = Pair::new(1);
+    for round in 0..20 {
+        let mut held = Vec::new();
+        for _ in 0..50 {
+            held.push(pair.connect());
+        }
+        for (i, (ours, theirs)) in held.into_iter().enumerate() {
+            match (i + round) % 4 {
+                0 => ours.close(1, b""),
+                1 => theirs.close(1, b""),
+                2 => {
+                    ours.close(1, b"");
+                    theirs.close(1, b"");
+                }
+                _ => {}
+            }
+        }
+        pair.world.run_for(ms(u64::from(round as u32) * 7));
+    }
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_crash_leaves_no_memory_behind() {
+    let mut pair = Pair::with(1, Config::default(), Config::default());
+    let (ours, theirs) = pair.connect();
+    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
+    pair.world.crash(&pair.client);
+    // Commands that nobody will ever take must not keep alive what they name.
+    drop((a, ours));
+    drop(theirs);
+    let Pair {
+        world,
+        server,
+        client,
+        listener,
+    } = pair;
+    drop(listener);
+    leave_nothing(world, vec![server, client]);
+}

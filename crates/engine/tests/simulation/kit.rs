@@ -1,0 +1,167 @@
+//! What the tests of this binary share: seeds, a pair of nodes, and the question whether
+//! anything was left behind.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
+};
+
+use libp2p_quic_engine::{
+    Config, Connection, ConnectionError, Listener, LossKind, Party,
+    simulation::{Dice, Node, World, verbs},
+};
+
+/// Run a test with many seeds, or with the one that the environment names.
+pub(crate) fn each_seed(test: &str, seeds: u64, run: impl Fn(u64)) {
+    let chosen = std::env::var("LIBP2P_QUIC_SEED").ok();
+    let chosen = chosen.map(|seed| seed.parse::<u64>().expect("a number in LIBP2P_QUIC_SEED"));
+    let all = chosen.map_or(0..seeds, |seed| seed..seed + 1);
+    for seed in all {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            if chosen.is_some() {
+                resume_unwind(panic);
+            }
+            panic!(
+                "seed {seed} failed. To run only it: LIBP2P_QUIC_SEED={seed} cargo test \
+                 -p libp2p-quic-engine --all-features --test simulation {test} -- --exact"
+            );
+        }
+    }
+}
+
+/// The default configuration with a change.
+pub(crate) fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+/// A configuration that sends nothing by itself, so that silence is silence.
+pub(crate) fn quiet(change: impl FnOnce(&mut Config)) -> Config {
+    config(|c| {
+        c.keep_alive_interval = None;
+        change(c);
+    })
+}
+
+/// Two nodes, one of which listens.
+pub(crate) struct Pair {
+    pub(crate) world: World,
+    pub(crate) server: Node,
+    pub(crate) client: Node,
+    pub(crate) listener: Listener,
+}
+
+impl Pair {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::with(seed, Config::default(), Config::default())
+    }
+
+    pub(crate) fn with(seed: u64, server: Config, client: Config) -> Self {
+        let mut world = World::new(seed);
+        let server = world.node(server);
+        let client = world.node(client);
+        let listener = server.listen(server.v4(4001)).expect("a free port");
+        Self {
+            world,
+            server,
+            client,
+            listener,
+        }
+    }
+
+    /// A proven connection, from the client's and from the server's side.
+    pub(crate) fn connect(&mut self) -> (Connection, Connection) {
+        let Self {
+            world,
+            server,
+            client,
+            listener,
+        } = self;
+        join(world, client, server, listener)
+    }
+
+    /// Drop everything and see that nothing is left of it anywhere.
+    pub(crate) fn leave_nothing(self) {
+        let Self {
+            world,
+            server,
+            client,
+            listener,
+        } = self;
+        drop(listener);
+        leave_nothing(world, vec![server, client]);
+    }
+}
+
+/// Dial and accept.
+pub(crate) fn join(
+    world: &mut World,
+    client: &Node,
+    server: &Node,
+    listener: &Listener,
+) -> (Connection, Connection) {
+    let (to, who) = (listener.local_addr(), server.peer_id());
+    world.block_on(async {
+        let ours = verbs::connect(client, to, Some(who))
+            .await
+            .expect("a connection");
+        let theirs = verbs::accept(listener).await.expect("a connection");
+        (ours, theirs)
+    })
+}
+
+/// Whether a node holds no connection and nothing of one.
+pub(crate) fn is_empty(world: &World, node: &Node) -> bool {
+    world
+        .census(node)
+        .is_none_or(|census| census == Default::default())
+}
+
+/// Connections end and leave nothing in the cores; endpoints close and leave nothing at all.
+/// The caller has dropped, or drops with the nodes, all handles.
+pub(crate) fn leave_nothing(mut world: World, nodes: Vec<Node>) {
+    world.abandon_tasks();
+    let seed = world.seed();
+    let is_over = world.run_until(Duration::from_secs(60), |world| {
+        nodes.iter().all(|node| is_empty(world, node))
+    });
+    let left: Vec<_> = nodes.iter().map(|node| world.census(node)).collect();
+    assert!(is_over, "seed {seed}: connections are left: {left:?}");
+    for node in &nodes {
+        node.close(0, b"");
+    }
+    let is_closed = world.run_until(Duration::from_secs(5), |world| {
+        nodes.iter().all(|node| !world.is_running(node))
+    });
+    assert!(is_closed, "seed {seed}: an endpoint does not close");
+    for node in &nodes {
+        assert_eq!(world.sockets(node), 0, "seed {seed}: a socket is left");
+    }
+    drop(nodes);
+    assert_eq!(world.remains(), 0, "seed {seed}: something is never freed");
+}
+
+/// Bytes that show any mistake in their order.
+pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&dice.roll().to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// The whole of an error but for its words.
+pub(crate) fn essence(error: &ConnectionError) -> (Party, LossKind, Option<u64>) {
+    (error.by, error.kind, error.code)
+}
+
+pub(crate) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

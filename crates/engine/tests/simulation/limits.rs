@@ -1,0 +1,189 @@
+//! Limits: what is beyond them is refused or waits, and nothing is kept for it.
+
+use std::task::{Context, Poll, Waker};
+
+use libp2p_quic_engine::{Config, LossKind, Party, simulation::verbs};
+
+use crate::kit::{Pair, config, each_seed, essence, ms, secs};
+
+#[test]
+fn a_full_backlog_refuses_with_the_code_for_a_limit() {
+    let mut pair = Pair::with(1, config(|c| c.max_accept_backlog = 3), Config::default());
+    let to = pair.listener.local_addr();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let ours = pair.world.block_on(verbs::connect(&pair.client, to, None));
+        held.push(ours.expect("a connection"));
+        pair.world.run_for(ms(100));
+    }
+    assert_eq!(pair.listener.statistics().backlog, 3);
+    // Our side is done with the handshake before the listener judges.
+    let beyond = pair
+        .world
+        .block_on(verbs::connect(&pair.client, to, None))
+        .expect("for now");
+    let error = pair.world.block_on(verbs::closed(&beyond));
+    assert_eq!(
+        essence(&error),
+        (Party::Peer, LossKind::Closed, Some(0x1001))
+    );
+    assert_eq!(pair.listener.statistics().connections_refused, 1);
+    // Whoever waits is unharmed, and one accepted makes room for another.
+    let theirs = pair
+        .world
+        .block_on(verbs::accept(&pair.listener))
+        .expect("a connection");
+    let next = pair
+        .world
+        .block_on(verbs::connect(&pair.client, to, None))
+        .expect("room again");
+    pair.world.run_for(secs(1));
+    assert_eq!(next.error(), None);
+    assert!(held.iter().all(|connection| connection.error().is_none()));
+    drop((held, beyond, next, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused() {
+    let mut pair = Pair::with(
+        1,
+        config(|c| c.max_connections = Some(2)),
+        Config::default(),
+    );
+    let (a, b) = (pair.connect(), pair.connect());
+    let to = pair.listener.local_addr();
+    let error = pair
+        .world
+        .block_on(verbs::connect(&pair.client, to, None))
+        .expect_err("a refusal");
+    // RFC 9000 section 20.1, CONNECTION_REFUSED.
+    assert_eq!(essence(&error), (Party::Peer, LossKind::Refused, Some(0x2)));
+    assert!(pair.listener.statistics().connections_refused >= 1);
+    let census = pair.world.census(&pair.server).expect("running");
+    assert_eq!(
+        (census.quic_connections, census.waiting_datagram_bytes),
+        (2, 0)
+    );
+    drop(a);
+    pair.world.run_for(secs(5));
+    let c = pair.connect();
+    drop((b, c));
+    pair.leave_nothing();
+}
+
+#[test]
+fn strangers_at_a_socket_that_does_not_listen_are_ignored() {
+    let mut pair = Pair::with(
+        1,
+        Config::default(),
+        config(|c| c.handshake_timeout = secs(2)),
+    );
+    let (ours, theirs) = pair.connect();
+    // The client's socket was made for dials; someone dials it.
+    let error = pair
+        .world
+        .block_on(async {
+            let to = theirs.remote_addr();
+            let stranger = pair.server.connect(to, None).expect("a dial");
+            verbs::connected(&stranger).await
+        })
+        .expect_err("no answer");
+    assert_eq!(error.kind, LossKind::HandshakeTimeout);
+    let census = pair.world.census(&pair.client).expect("running");
+    assert_eq!(
+        (census.quic_connections, census.waiting_datagram_bytes),
+        (1, 0)
+    );
+    assert_eq!(ours.error(), None);
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_crowd_has_to_prove_its_addresses() {
+    each_seed("limits::a_crowd_has_to_prove_its_addresses", 10, |seed| {
+        let mut pair = Pair::with(seed, config(|c| c.retry_above = Some(2)), Config::default());
+        pair.world.record();
+        let to = pair.listener.local_addr();
+        let dials: Vec<_> = (0..8)
+            .map(|_| pair.client.connect(to, None).expect("a dial"))
+            .collect();
+        let mut theirs = Vec::new();
+        pair.world.block_on(async {
+            for dial in &dials {
+                verbs::connected(dial).await.expect("a connection");
+                theirs.push(verbs::accept(&pair.listener).await.expect("a connection"));
+            }
+        });
+        let sent = pair.world.recorded();
+        let retries = sent
+            .iter()
+            .filter(|d| d.from == to && d.data[0] & 0xf0 == 0xf0);
+        assert!(retries.count() >= 1);
+        assert_eq!(pair.listener.statistics().handshakes_started, 8);
+        // The count of handshakes in flight comes back to zero, or strangers would have to
+        // prove themselves for ever.
+        let census = pair.world.census(&pair.server).expect("running");
+        assert_eq!(census.inbound_handshakes, 0);
+        drop((dials, theirs));
+        pair.leave_nothing();
+    });
+}
+
+#[test]
+fn a_hundred_dials_at_once_all_arrive() {
+    let mut pair = Pair::new(1);
+    let to = pair.listener.local_addr();
+    let dials: Vec<_> = (0..100)
+        .map(|_| pair.client.connect(to, None).expect("a dial"))
+        .collect();
+    let mut theirs = Vec::new();
+    pair.world.block_on(async {
+        for dial in &dials {
+            verbs::connected(dial).await.expect("a connection");
+            theirs.push(verbs::accept(&pair.listener).await.expect("a connection"));
+        }
+    });
+    assert_eq!(pair.world.sockets(&pair.client), 1, "dials share a socket");
+    drop((dials, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn streams_that_are_opened_and_given_up_do_not_pile_up() {
+    let mut pair = Pair::with(
+        1,
+        config(|c| c.max_incoming_streams = 20),
+        Config::default(),
+    );
+    let (ours, theirs) = pair.connect();
+    let opener = pair.world.spawn({
+        let ours = ours.clone();
+        async move {
+            for _ in 0..2_000 {
+                let stream = verbs::open(&ours).await.expect("a stream");
+                verbs::write_all(&stream, b"x").await.expect("room");
+            }
+        }
+    });
+    pair.world.block_on(opener);
+    pair.world.run_for(secs(1));
+    // Nobody accepted meanwhile: the first few wait, the others were refused.
+    let mut waiting = 0;
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(stream) = theirs.poll_accept(&mut cx) {
+        drop(stream.expect("a stream"));
+        waiting += 1;
+    }
+    assert!((1..=20).contains(&waiting), "{waiting}");
+    // And whoever comes now is welcome.
+    pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, b"y").await.expect("room");
+        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"y"[..]);
+    });
+    drop((ours, theirs));
+    pair.leave_nothing();
+}

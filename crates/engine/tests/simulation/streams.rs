@@ -1,0 +1,473 @@
+//! Streams: bytes both ways, their ends, and what holds a writer back.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use libp2p_quic_engine::{
+    Config, Connection, ReadError, Stream, WriteError,
+    simulation::{World, verbs},
+};
+
+use crate::kit::{Pair, config, each_seed, ms, pattern, quiet, secs};
+
+/// A stream from our side and from theirs; a byte goes along, as QUIC tells of no stream
+/// without one.
+async fn stream(ours: &Connection, theirs: &Connection) -> (Stream, Stream) {
+    let a = verbs::open(ours).await.expect("a stream");
+    verbs::write_all(&a, b"!").await.expect("room");
+    let b = verbs::accept_stream(theirs).await.expect("a stream");
+    assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"!"[..]);
+    (a, b)
+}
+
+/// Write until the writer is held back, and how much that was.
+fn fill(world: &mut World, stream: &Stream) -> usize {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut written = 0;
+    loop {
+        match stream.poll_write(&mut cx, &[7; 10_000]) {
+            Poll::Ready(n) => written += n.expect("a writable stream"),
+            Poll::Pending => {
+                let mut is_moving = false;
+                world.run_for(secs(2));
+                if let Poll::Ready(n) = stream.poll_write(&mut cx, &[7; 10_000]) {
+                    written += n.expect("a writable stream");
+                    is_moving = true;
+                }
+                if !is_moving {
+                    return written;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_byte_arrives_both_ways() {
+    each_seed("streams::every_byte_arrives_both_ways", 30, |seed| {
+        let mut pair = Pair::new(seed);
+        let (ours, theirs) = pair.connect();
+        let up = pattern(seed, 300_000);
+        let down = pattern(!seed, 200_000);
+        let echo = pair.world.spawn({
+            let down = down.clone();
+            async move {
+                let stream = verbs::accept_stream(&theirs).await.expect("a stream");
+                verbs::write_all(&stream, &down).await.expect("room");
+                stream.finish();
+                let got = verbs::read_to_end(&stream).await.expect("all bytes");
+                verbs::finished(&stream).await.expect("delivered");
+                (got, theirs)
+            }
+        });
+        let (got, _theirs) = pair.world.block_on(async {
+            let stream = verbs::open(&ours).await.expect("a stream");
+            verbs::write_all(&stream, &up).await.expect("room");
+            stream.finish();
+            assert!(verbs::read_to_end(&stream).await.expect("all bytes") == down);
+            verbs::finished(&stream).await.expect("delivered");
+            echo.await
+        });
+        assert!(got == up);
+    });
+}
+
+#[test]
+fn half_closed_streams_still_answer() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        let (a, b) = stream(&ours, &theirs).await;
+        a.finish();
+        assert_eq!(verbs::read(&b, 10).await.expect("the end"), &b""[..]);
+        assert_eq!(verbs::write_all(&a, b"x").await, Err(WriteError::Closed));
+        verbs::write_all(&b, b"still here").await.expect("room");
+        b.finish();
+        assert_eq!(
+            verbs::read_to_end(&a).await.expect("all bytes"),
+            b"still here"
+        );
+        // The end stays the end.
+        assert_eq!(verbs::read(&a, 10).await.expect("the end"), &b""[..]);
+    });
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn codes_of_reset_and_stop_arrive() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        let largest = (1 << 62) - 1;
+        for code in [0, 1, 0x1001, largest] {
+            let (a, b) = stream(&ours, &theirs).await;
+            verbs::write_all(&a, b"before").await.expect("room");
+            a.reset(code);
+            // What arrived before the reset may be lost, as the peer does not resend it.
+            let error = loop {
+                match verbs::read(&b, 100).await {
+                    Ok(bytes) => assert_eq!(bytes, &b"before"[..]),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error, ReadError::Reset(code));
+            assert_eq!(verbs::finished(&a).await, Err(WriteError::Closed));
+
+            let (a, b) = stream(&ours, &theirs).await;
+            b.stop(code);
+            assert_eq!(verbs::read(&b, 1).await, Err(ReadError::Closed));
+            let error = loop {
+                if let Err(error) = verbs::write_all(&a, &[0; 1000]).await {
+                    break error;
+                }
+            };
+            assert_eq!(error, WriteError::Stopped(code));
+            assert_eq!(verbs::finished(&a).await, Err(WriteError::Stopped(code)));
+        }
+    });
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn the_first_frame_is_readable_without_another_event() {
+    let mut pair = Pair::with(1, quiet(|_| ()), quiet(|_| ()));
+    let (ours, theirs) = pair.connect();
+    let began = pair.world.now();
+    pair.world.block_on(async {
+        // Byte and end in one frame: QUIC makes no further event for this stream.
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, b"all there is").await.expect("room");
+        a.finish();
+        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(
+            verbs::read_to_end(&b).await.expect("all bytes"),
+            b"all there is"
+        );
+    });
+    assert_eq!(pair.world.now() - began, ms(5));
+}
+
+#[test]
+fn a_slow_reader_holds_the_writer_back_and_gets_every_byte() {
+    each_seed(
+        "streams::a_slow_reader_holds_the_writer_back_and_gets_every_byte",
+        8,
+        |seed| {
+            let small = || {
+                quiet(|c| {
+                    c.stream_receive_window = 200_000;
+                    c.read_buffer = 50_000;
+                    c.write_buffer = 30_000;
+                })
+            };
+            let mut pair = Pair::with(seed, small(), small());
+            let (ours, theirs) = pair.connect();
+            let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+            let written = fill(&mut pair.world, &a);
+            // Window, both buffers, and what the sender may have in flight beyond: nothing.
+            assert!((200_000..=290_000).contains(&written), "{written}");
+            a.finish();
+            let got = pair
+                .world
+                .block_on(verbs::read_to_end(&b))
+                .expect("all bytes");
+            assert_eq!(got.len(), written);
+            assert!(got.iter().all(|byte| *byte == 7));
+        },
+    );
+}
+
+#[test]
+fn a_blocked_writer_is_resumed_by_credit() {
+    let narrow = || quiet(|c| c.stream_receive_window = 5_000);
+    let mut pair = Pair::with(1, narrow(), narrow());
+    let (ours, theirs) = pair.connect();
+    let sent = pattern(1, 400_000);
+    let reader = pair.world.spawn(async move {
+        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        (verbs::read_to_end(&b).await.expect("all bytes"), theirs)
+    });
+    let (got, _theirs) = pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, &sent).await.expect("room");
+        a.finish();
+        reader.await
+    });
+    assert!(got == sent);
+}
+
+#[test]
+fn connection_credit_resumes_every_stream() {
+    let narrow = || {
+        quiet(|c| {
+            c.stream_receive_window = 20_000;
+            c.connection_receive_window = 20_000;
+            c.send_window = 10_000;
+        })
+    };
+    let mut pair = Pair::with(1, narrow(), narrow());
+    let (ours, theirs) = pair.connect();
+    const STREAMS: usize = 10;
+    let reader = pair.world.spawn(async move {
+        let mut total = 0;
+        for _ in 0..STREAMS {
+            let b = verbs::accept_stream(&theirs).await.expect("a stream");
+            total += verbs::read_to_end(&b).await.expect("all bytes").len();
+        }
+        (total, theirs)
+    });
+    let (total, _theirs) = pair.world.block_on(async {
+        let mut open = Vec::new();
+        for _ in 0..STREAMS {
+            let a = verbs::open(&ours).await.expect("a stream");
+            verbs::write_all(&a, &[1; 60_000]).await.expect("room");
+            a.finish();
+            open.push(a);
+        }
+        reader.await
+    });
+    assert_eq!(total, STREAMS * 60_000);
+}
+
+#[test]
+fn a_reader_that_pauses_revives_the_writer() {
+    let narrow = || {
+        quiet(|c| {
+            c.stream_receive_window = 60_000;
+            c.read_buffer = 20_000;
+        })
+    };
+    let mut pair = Pair::with(1, narrow(), narrow());
+    let (ours, theirs) = pair.connect();
+    let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+    let sent = pattern(1, 1_000_000);
+    let writer = pair.world.spawn({
+        let sent = sent.clone();
+        async move {
+            verbs::write_all(&a, &sent).await.expect("room");
+            a.finish();
+            verbs::finished(&a).await.expect("delivered");
+        }
+    });
+    let clock = pair.world.clock();
+    let got = pair.world.block_on(async {
+        let mut got = Vec::new();
+        loop {
+            // Long enough that nothing is in flight any more: only the read can say "go on".
+            if got.len() % 7 == 0 {
+                clock.sleep(secs(3)).await;
+            }
+            let some = verbs::read(&b, 25_000).await.expect("bytes");
+            if some.is_empty() {
+                writer.await;
+                return got;
+            }
+            got.extend_from_slice(&some);
+        }
+    });
+    assert!(got == sent);
+}
+
+#[test]
+fn a_stopped_stream_is_freed() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+    let before = pair.world.census(&pair.client).expect("running").streams;
+    b.stop(3);
+    pair.world.run_for(ms(20));
+    // Nobody writes: the stop alone has to end our side.
+    b.finish();
+    let is_freed = pair.world.run_until(secs(1), |world| {
+        let streams = |node| world.census(node).expect("running").streams;
+        streams(&pair.client) < before && streams(&pair.server) == 8
+    });
+    assert!(is_freed, "{:?}", pair.world.census(&pair.server));
+    assert_eq!(
+        pair.world.block_on(verbs::write_all(&a, b"x")),
+        Err(WriteError::Stopped(3))
+    );
+    drop((a, b, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn stopping_waits_until_the_finish_is_acknowledged() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        let (a, b) = stream(&ours, &theirs).await;
+        verbs::write_all(&a, &[5; 100_000]).await.expect("room");
+        a.finish();
+        a.stop(9);
+        assert_eq!(
+            verbs::read_to_end(&b).await.expect("all bytes").len(),
+            100_000
+        );
+        let error = loop {
+            if let Err(error) = verbs::write_all(&b, &[0; 10_000]).await {
+                break error;
+            }
+        };
+        assert_eq!(error, WriteError::Stopped(9));
+    });
+}
+
+#[test]
+fn a_stop_that_waits_for_the_peer_does_not_wait_for_ever() {
+    // The peer writes far more than the window before it reads: our stop must make room.
+    let small = || {
+        quiet(|c| {
+            c.stream_receive_window = 100_000;
+            c.read_buffer = 20_000;
+        })
+    };
+    let mut pair = Pair::with(1, small(), small());
+    let (ours, theirs) = pair.connect();
+    let peer = pair.world.spawn(async move {
+        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        let written = verbs::write_all(&b, &[1; 2_000_000]).await;
+        (written, verbs::read_to_end(&b).await, theirs)
+    });
+    let (_written, got, _theirs) = pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, &[2; 120_000]).await.expect("room");
+        a.finish();
+        drop(a);
+        peer.await
+    });
+    assert_eq!(got.expect("all bytes").len(), 120_000);
+}
+
+#[test]
+fn a_reset_overtakes_bytes_that_nobody_reads() {
+    let small = || quiet(|c| c.stream_receive_window = 50_000);
+    let mut pair = Pair::with(1, small(), small());
+    let (ours, theirs) = pair.connect();
+    let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+    fill(&mut pair.world, &a);
+    a.reset(77);
+    pair.world.run_for(secs(1));
+    let error = pair.world.block_on(async {
+        loop {
+            if let Err(error) = verbs::read(&b, 1_000_000).await {
+                break error;
+            }
+        }
+    });
+    assert_eq!(error, ReadError::Reset(77));
+    drop((a, b, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_hundred_streams_at_once() {
+    each_seed("streams::a_hundred_streams_at_once", 4, |seed| {
+        let mut pair = Pair::new(seed);
+        let (ours, theirs) = pair.connect();
+        for i in 0..100u64 {
+            let (ours, theirs) = (ours.clone(), theirs.clone());
+            let _writer = pair.world.spawn(async move {
+                let stream = verbs::open(&ours).await.expect("a stream");
+                verbs::write_all(&stream, &i.to_le_bytes())
+                    .await
+                    .expect("room");
+                verbs::write_all(&stream, &pattern(i, 20_000))
+                    .await
+                    .expect("room");
+                stream.finish();
+                let back = verbs::read_to_end(&stream).await.expect("all bytes");
+                assert!(back == pattern(!i, 10_000));
+            });
+            let _reader = pair.world.spawn(async move {
+                let stream = verbs::accept_stream(&theirs).await.expect("a stream");
+                let got = verbs::read_to_end(&stream).await.expect("all bytes");
+                let (name, rest) = got.split_first_chunk().expect("a name");
+                let i = u64::from_le_bytes(*name);
+                assert!(rest == pattern(i, 20_000));
+                verbs::write_all(&stream, &pattern(!i, 10_000))
+                    .await
+                    .expect("room");
+                stream.finish();
+                verbs::finished(&stream).await.expect("delivered");
+            });
+        }
+        // Eight are kept in stock by each side.
+        let is_done = pair.world.run_until(secs(30), |world| {
+            let streams = |node| world.census(node).expect("running").streams;
+            streams(&pair.client) == 8 && streams(&pair.server) == 8
+        });
+        assert!(is_done, "{:?}", pair.world.census(&pair.client));
+        drop((ours, theirs));
+        pair.leave_nothing();
+    });
+}
+
+#[test]
+fn the_allowance_grows_with_use_up_to_its_limit() {
+    let server = config(|c| c.max_incoming_streams = 100);
+    let mut pair = Pair::with(1, server, Config::default());
+    let (ours, theirs) = pair.connect();
+    let held: Rc<RefCell<Vec<Stream>>> = Rc::default();
+    // Sixteen at first; holding all of them makes room for more, in some round trips.
+    let _opener = pair.world.spawn({
+        let (ours, held) = (ours.clone(), held.clone());
+        async move {
+            for _ in 0..100 {
+                let stream = verbs::open(&ours).await.expect("a stream");
+                verbs::write_all(&stream, b"!").await.expect("room");
+                held.borrow_mut().push(stream);
+            }
+        }
+    });
+    pair.world.run_for(secs(2));
+    assert_eq!(held.borrow().len(), 100);
+    // Whoever wants one more waits until others are over.
+    let next = pair.world.spawn({
+        let ours = ours.clone();
+        async move { verbs::open(&ours).await.expect("a stream").id() }
+    });
+    pair.world.run_for(secs(2));
+    assert!(!next.is_done());
+    // quinn-proto tells of new room when it is more than an eighth of the limit.
+    let first: Vec<_> = held.borrow_mut().drain(..20).collect();
+    drop(first);
+    assert_eq!(pair.world.block_on(next), 400);
+    drop((held, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn unused_streams_of_the_stock_tell_the_peer_nothing() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.run_for(secs(1));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(theirs.poll_accept(&mut cx).is_pending());
+    let ids: Vec<_> = pair.world.block_on(async {
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(verbs::open(&ours).await.expect("a stream").id());
+        }
+        ids
+    });
+    assert_eq!(ids, [0, 4, 8]);
+}
+
+#[test]
+fn a_write_of_nothing_and_a_read_of_nothing_do_nothing() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        let (a, b) = stream(&ours, &theirs).await;
+        assert_eq!(poll_fn(|cx| a.poll_write(cx, b"")).await, Ok(0));
+        verbs::write_all(&a, b"x").await.expect("room");
+        assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+    });
+}
