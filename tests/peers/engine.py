@@ -1,0 +1,95 @@
+"""Two bare endpoints of the engine on loopback, and waiting for them without an event loop.
+
+For tests of the binding and of the driver. Waits on the bell, as an event loop would.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from libp2p.crypto.ed25519 import create_new_key_pair
+
+from libp2p_quic._engine import Bell, Config, Connection, Endpoint, Identity, Listener, Stream
+
+T = TypeVar("T")
+
+
+def identity() -> Identity:
+    return Identity(create_new_key_pair().private_key.serialize())
+
+
+class Pair:
+    """A listening and a dialing endpoint that share a bell."""
+
+    def __init__(self, near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> None:
+        self.bell = Bell()
+        self.near_identity, self.far_identity = identity(), identity()
+        self.near = Endpoint(self.near_identity, Config(**(near or {})), self.bell)
+        self.far = Endpoint(self.far_identity, Config(**(far or {})), self.bell)
+        self.listener: Listener = self.far.listen("127.0.0.1", 0)
+        self.rung: set[int] = set()
+
+    def flush(self) -> None:
+        self.near.flush()
+        self.far.flush()
+
+    def take(self, verb: Callable[[], T | None], token: int, within: float = 10) -> T:
+        """Call ``verb`` until it returns something, each time ``token`` rang."""
+        deadline = time.monotonic() + within
+        while True:
+            self.flush()
+            result = verb()
+            if result is not None:
+                return result
+            self.rung.discard(token)
+            while token not in self.rung:
+                left = deadline - time.monotonic()
+                assert left > 0, f"{verb} said 'not yet' for {within} s"
+                select.select([self.bell.fileno()], [], [], left)
+                self.rung.update(self.bell.drain())
+
+    def connected(self) -> tuple[Connection, Connection]:
+        """A fresh connection: the dialer's end and the listener's."""
+        host, port = self.listener.local_address
+        near = self.near.connect(host, port, self.far_identity.peer_id)
+        self.take(near.connected_nowait, near.connected)
+        far = self.take(self.listener.accept_nowait, self.listener.acceptable)
+        return near, far
+
+    def streams(self, near: Connection, far: Connection) -> tuple[Stream, Stream]:
+        """A stream that ``near`` opened; its first byte has been read by ``far``."""
+        ours = self.take(near.open_stream_nowait, near.openable)
+        assert ours.write_nowait(b".") == 1
+        theirs = self.take(far.accept_stream_nowait, far.acceptable)
+        assert self.read(theirs, 1) == b"."
+        return ours, theirs
+
+    def read(self, stream: Stream, n: int) -> bytes:
+        return self.take(lambda: stream.read_nowait(n), stream.readable)
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        start = 0
+        while start < len(data):
+            start += self.take(partial(stream.write_nowait, data, start), stream.writable)
+        self.flush()
+
+    def close(self) -> None:
+        for endpoint in (self.near, self.far):
+            endpoint.close(0, b"")
+        for endpoint in (self.near, self.far):
+            assert self.take(endpoint.closed_nowait, endpoint.closed)
+
+
+@contextmanager
+def pair(near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> Iterator[Pair]:
+    """Both endpoints; `near` and `far` are their configurations. Closed in the end."""
+    made = Pair(near, far)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,47 @@
+"""A QUIC server that is no libp2p peer: aioquic over one trio socket, without any I/O of its own.
+
+It has an ordinary self-signed certificate and the ALPN of its configuration, and does
+nothing but shake hands.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import trio
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import pull_quic_header
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+def certify(configuration: QuicConfiguration) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    day = datetime.timedelta(days=1)
+    builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+    configuration.certificate = builder.sign(key, hashes.SHA256())
+    configuration.private_key = key
+
+
+async def serve(sock: trio.socket.SocketType, configuration: QuicConfiguration) -> None:
+    certify(configuration)
+    connections: dict[tuple[str, int], QuicConnection] = {}
+    while True:
+        data, sender = await sock.recvfrom(2048)
+        if sender not in connections:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=8)
+            connections[sender] = QuicConnection(
+                configuration=configuration,
+                original_destination_connection_id=header.destination_cid,
+            )
+        connection = connections[sender]
+        connection.receive_datagram(data, sender, now=trio.current_time())
+        for reply, address in connection.datagrams_to_send(now=trio.current_time()):
+            await sock.sendto(reply, address)

@@ -1,0 +1,217 @@
+"""The program of a far host: a real py-libp2p host that does what its parent tells it.
+
+Commands come as JSON objects, one a line, on standard input, run at the same time as each
+other, and are answered by one line each on standard output. The program leaves in order
+when its standard input ends. What it is told at the start is its only argument, in JSON:
+transport ("ours", "installed", "stock"), key (its type) or seed (of an Ed25519 key, in hex),
+listen, config.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto import ed25519, rsa, secp256k1
+from libp2p.crypto.keys import KeyPair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.ping import PingService
+from libp2p.io.utils import read_exactly
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
+from libp2p.transport.quic.exceptions import QUICError
+from libp2p.transport.quic.transport import QUICTransport as StockTransport
+from multiaddr import Multiaddr
+
+import libp2p_quic
+from peers.census import census
+from peers.payload import blocks, drain, echoed_back, payload, sha256
+
+ECHO = TProtocol("/test/echo")
+PARK = TProtocol("/test/park")
+
+# py-libp2p's ECC keys carry a key type of its own, 4, which libp2p does not know.
+KEYS: dict[str, Callable[[], KeyPair]] = {
+    "ed25519": ed25519.create_new_key_pair,
+    "secp256k1": secp256k1.create_new_key_pair,
+    "rsa": rsa.create_new_key_pair,
+}
+
+
+def make_host(told: dict[str, Any]) -> IHost:
+    seed = told["seed"]
+    key_pair = ed25519.create_new_key_pair(bytes.fromhex(seed)) if seed else KEYS[told["key"]]()
+    if told["transport"] == "stock":
+        stock = StockTransport(key_pair.private_key, StockConfig(**told["config"]))
+        return new_host(key_pair=key_pair, transports=[stock])
+    config = libp2p_quic.QUICTransportConfig(**told["config"])
+    if told["transport"] == "installed":
+        libp2p_quic.install()
+        # The addresses decide whether there are other transports, too.
+        listen = [Multiaddr(each) for each in told["listen"]]
+        return new_host(key_pair=key_pair, enable_quic=True, quic_transport_opt=config, listen_addrs=listen)
+    ours = libp2p_quic.QUICTransport(key_pair.private_key, config)
+    return new_host(key_pair=key_pair, transports=[ours])
+
+
+def described(error: BaseException | None) -> list[dict[str, Any]]:
+    """An error and its causes: class names with their bases, message, code."""
+    chain = []
+    while error is not None:
+        families = [each.__name__ for each in type(error).__mro__]
+        code = getattr(error, "error_code", None)
+        chain.append({"families": families, "message": str(error), "code": code})
+        error = error.__cause__
+    return chain
+
+
+async def echo(stream: INetStream) -> None:
+    """Give everything back, and end when the other side ends."""
+    try:
+        while True:
+            await stream.write(await stream.read(65_536))
+    except StreamEOF:
+        await stream.close()
+    except StreamError:
+        await stream.reset()
+
+
+class Commands:
+    """One method for each command. Streams are known to the parent by number."""
+
+    def __init__(self, host: IHost) -> None:
+        self.host = host
+        self.streams: dict[int, NetStream] = {}
+        self.parked, self.arrivals = trio.open_memory_channel[int](1000)
+
+    def number(self, stream: INetStream) -> int:
+        number = len(self.streams) + 1
+        self.streams[number] = cast(NetStream, stream)
+        return number
+
+    async def park(self, stream: INetStream) -> None:
+        """Keep a stream for the parent's commands."""
+        await self.parked.send(self.number(stream))
+
+    # Connections
+
+    async def connect(self, address: str, others: Sequence[str] = ()) -> None:
+        """The first address says which peer; the others are more of its addresses."""
+        info = info_from_p2p_addr(Multiaddr(address))
+        info.addrs.extend(Multiaddr(each) for each in others)
+        await self.host.connect(info)
+
+    async def connections(self) -> list[str]:
+        return [str(peer) for peer in self.host.get_network().connections]
+
+    async def ping(self, peer: str, count: int) -> int:
+        return len(await PingService(self.host).ping(ID.from_string(peer), count))
+
+    # Streams
+
+    async def open(self, peer: str, protocol: str) -> int:
+        return self.number(await self.host.new_stream(ID.from_string(peer), [TProtocol(protocol)]))
+
+    async def arrived(self) -> int:
+        return await self.arrivals.receive()
+
+    async def write(self, stream: int, seed: int, size: int) -> str:
+        data = payload(seed, size)
+        for block in blocks(data):
+            await self.streams[stream].write(block)
+        return sha256(data)
+
+    async def read(self, stream: int, n: int) -> str:
+        return (await read_exactly(self.streams[stream], n)).hex()
+
+    async def drain(self, stream: int, after: float = 0) -> dict[str, Any]:
+        if after:
+            await trio.sleep(after)  # scenario: this reader starts late
+        began = time.monotonic()
+        return {"began": began, **vars(await drain(self.streams[stream]))}
+
+    async def echo_back(self, stream: int, seed: int, size: int) -> str:
+        return await echoed_back(self.streams[stream], payload(seed, size))
+
+    async def close_write(self, stream: int) -> None:
+        await self.streams[stream].close_write()
+
+    async def close(self, stream: int) -> None:
+        await self.streams[stream].close()
+
+    async def reset(self, stream: int, code: int) -> None:
+        # py-libp2p's own stream has no way to name a code.
+        await cast(Any, self.streams[stream].muxed_stream).reset(code)
+
+    async def stop(self, stream: int) -> None:
+        await cast(Any, self.streams[stream].muxed_stream).close_read()
+
+    # The process
+
+    async def compute(self, seconds: float) -> dict[str, float]:
+        """Compute without ever yielding to trio, and say from when to when."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            pass
+        return {"began": began, "ended": time.monotonic()}
+
+    async def census(self) -> dict[str, tuple[str, ...]]:
+        return vars(census())
+
+    async def statistics(self, peer: str) -> dict[str, float]:
+        (connection,) = cast(Any, self.host.get_network()).get_connections(ID.from_string(peer))
+        return cast("dict[str, float]", connection.muxed_conn.statistics())
+
+
+def tell(**facts: object) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+async def obey(commands: Commands, line: bytes) -> None:
+    order = json.loads(line)
+    method: Callable[..., Awaitable[object]] = getattr(commands, order.pop("do"))
+    number = order.pop("id")
+    try:
+        tell(id=number, result=await method(**order))
+    except (BaseLibp2pError, QUICError, OSError, ValueError) as error:
+        tell(id=number, error=described(error))
+
+
+async def main(told: dict[str, Any]) -> None:
+    host = make_host(told)
+    commands = Commands(host)
+    host.set_stream_handler(ECHO, echo)
+    host.set_stream_handler(PARK, commands.park)
+    stdin = trio.lowlevel.FdStream(os.dup(0))
+    async with host.run(listen_addrs=[Multiaddr(each) for each in told["listen"]]):
+        tell(
+            id=0,
+            peer_id=str(host.get_id()),
+            addresses=[str(address) for address in host.get_addrs()] if told["listen"] else [],
+        )
+        async with trio.open_nursery() as nursery:
+            unread = b""
+            async for chunk in stdin:
+                *lines, unread = (unread + chunk).split(b"\n")
+                for line in lines:
+                    nursery.start_soon(obey, commands, line)
+            nursery.cancel_scope.cancel()
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    assert left == ["MainThread"], left
+
+
+if __name__ == "__main__":
+    trio.run(main, json.loads(sys.argv[1]))

@@ -1,0 +1,91 @@
+"""A py-libp2p host in the test's own process, made the way the README says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from libp2p import new_host
+from libp2p.abc import IHost
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyPair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import MultiError
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, QUICStream, QUICTransport, QUICTransportConfig
+from peers.census import eventually
+
+IP4 = "/ip4/127.0.0.1/udp/0/quic-v1"
+IP6 = "/ip6/::1/udp/0/quic-v1"
+
+
+def near_transport(**config: Any) -> QUICTransport:
+    """A transport without a host, with a new key."""
+    return QUICTransport(create_new_key_pair().private_key, QUICTransportConfig(**config))
+
+
+@asynccontextmanager
+async def near_host(
+    *listen: str, config: dict[str, Any] | None = None, key_pair: KeyPair | None = None
+) -> AsyncIterator[IHost]:
+    """A running host that listens on these multiaddrs. Closing it may take 10 s at most."""
+    key_pair = key_pair or create_new_key_pair()
+    transport = QUICTransport(key_pair.private_key, QUICTransportConfig(**(config or {})))
+    host = new_host(key_pair=key_pair, transports=[transport])
+    async with host.run(listen_addrs=[Multiaddr(each) for each in listen]):
+        yield host
+
+
+def swarm(host: IHost) -> Swarm:
+    return cast(Swarm, host.get_network())
+
+
+async def new_stream(host: IHost, peer: ID, protocol: str) -> NetStream:
+    """`IHost.new_stream`, whose type does not say that the stream can be half-closed."""
+    return cast(NetStream, await host.new_stream(peer, [TProtocol(protocol)]))
+
+
+def connection(host: IHost, peer: ID) -> QUICConnection:
+    """The one connection to that peer."""
+    (only,) = swarm(host).get_connections(peer)
+    assert isinstance(only.muxed_conn, QUICConnection)
+    return only.muxed_conn
+
+
+async def inbound(host: IHost, peer: ID, within: float = 10) -> QUICConnection:
+    """The one connection from that peer, once the swarm has taken it in.
+
+    The dialer may be through with its part before.
+    """
+    assert await eventually(lambda: bool(swarm(host).get_connections(peer)), within), "no connection came"
+    return connection(host, peer)
+
+
+def muxed(stream: Any) -> QUICStream:
+    """Our stream inside py-libp2p's."""
+    assert isinstance(stream.muxed_stream, QUICStream)
+    return stream.muxed_stream
+
+
+def addresses(host: IHost) -> Sequence[str]:
+    return [str(address) for address in host.get_addrs()]
+
+
+def reasons(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and everything it was raised from, through py-libp2p's lists of errors too."""
+    if error is not None:
+        yield error
+        if isinstance(error, MultiError):
+            for each in error.errors:
+                yield from reasons(each)
+        yield from reasons(error.__cause__)
+
+
+async def gone(host: IHost, peer: ID, within: float = 10) -> None:
+    """Wait until the swarm has no connection to that peer any more."""
+    assert await eventually(lambda: not swarm(host).get_connections(peer), within), "still connected"

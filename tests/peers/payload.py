@@ -1,0 +1,80 @@
+"""Bytes that both sides can make from a seed, and what became of them. No network here."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.network.stream.net_stream import NetStream
+
+BLOCK = 65_536
+MIB = 1 << 20
+
+
+def payload(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def blocks(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + BLOCK] for start in range(0, len(data), BLOCK))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Drained:
+    """Everything that a stream gave, and the class name of how it ended."""
+
+    size: int
+    sha256: str
+    end: str
+
+
+async def drain(stream: INetStream) -> Drained:
+    """Read until the stream ends, however it ends."""
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        while True:
+            data = await stream.read(BLOCK)
+            digest.update(data)
+            size += len(data)
+    except (StreamEOF, StreamError) as error:
+        return Drained(size, digest.hexdigest(), type(error).__name__)
+
+
+async def echoed(stream: NetStream, data: bytes) -> Drained:
+    """Write ``data``, say that it is all, and meanwhile read what comes back."""
+    drained: list[Drained] = []
+
+    async def read() -> None:
+        drained.append(await drain(stream))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        for block in blocks(data):
+            await stream.write(block)
+        await stream.close_write()
+    return drained[0]
+
+
+async def echoed_back(stream: INetStream, data: bytes) -> str:
+    """Write ``data`` and meanwhile read as much: the SHA-256 of that. Ends nothing."""
+    got = bytearray()
+
+    async def read() -> None:
+        while len(got) < len(data):
+            got.extend(await stream.read(BLOCK))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        for block in blocks(data):
+            await stream.write(block)
+    return sha256(bytes(got))

@@ -1,0 +1,204 @@
+"""Five hundred operations cancelled at random moments, by seed.
+
+Afterwards everything still works, and descriptors, threads and tasks are what they were.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from libp2p.abc import IHost
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.ping import PingService
+from libp2p.transport.quic.exceptions import QUICError
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, QUICStream
+from peers.cancel import cancel_soon
+from peers.census import census, eventually
+from peers.far import FarHost, far_host
+from peers.near import IP4, connection, near_host, near_transport, new_stream
+from peers.payload import Drained, echoed, payload, sha256
+
+ECHO = TProtocol("/test/echo")
+PARK = TProtocol("/test/park")
+COUNT = 500
+VERBS = ["dial", "open", "read", "write", "accept", "close"]
+
+
+class Storm:
+    """Begins operations and cancels them, each at a moment that the seed decides."""
+
+    def __init__(self, near: IHost, far: FarHost, seed: int) -> None:
+        self.near = near
+        self.far = far
+        self.dice = random.Random(seed)
+        self.cancelled: Counter[str] = Counter()
+        self.finished: Counter[str] = Counter()
+
+    async def dial(self) -> None:
+        # A transport of its own: the host would say that it is connected already.
+        transport = near_transport()
+        try:
+            await transport.dial(self.far.info.addrs[0])
+        finally:
+            with trio.CancelScope(shield=True):
+                await transport.close()
+
+    async def open(self) -> None:
+        stream = await new_stream(self.near, self.far.peer_id, ECHO)
+        await stream.close()
+
+    async def accept(self) -> None:
+        # Nobody opens a stream here, so only a cancellation ends this.
+        await connection(self.near, self.far.peer_id).accept_stream()
+
+    async def close(self) -> None:
+        stream = await self.raw()
+        await stream.write(b"never a protocol")
+        await stream.close()
+
+    async def read(self) -> None:
+        stream = await self.raw()
+        try:
+            await stream.read(1)
+        finally:
+            with trio.CancelScope(shield=True):
+                await stream.reset(1)
+
+    async def write(self) -> None:
+        stream = await self.raw()
+        try:
+            await stream.write(bytes(2_000_000))
+        finally:
+            with trio.CancelScope(shield=True):
+                await stream.reset(1)
+
+    async def raw(self) -> QUICStream:
+        return await connection(self.near, self.far.peer_id).open_stream()
+
+    async def one(self, verb: str) -> None:
+        operation: Callable[[], Awaitable[None]] = getattr(self, verb)
+        # From "before it began" to "well after it would have ended".
+        delay = self.dice.choice([0.0, self.dice.uniform(0, 0.002), self.dice.uniform(0, 0.02)])
+        with trio.move_on_after(delay) as scope:
+            try:
+                await operation()
+            except (BaseLibp2pError, QUICError):
+                # Refused by the far host, which is as much a victim of the storm.
+                assert verb in ("open", "read", "write", "close", "dial")
+        (self.cancelled if scope.cancelled_caught else self.finished)[verb] += 1
+
+    async def blow(self) -> None:
+        verbs = VERBS * (COUNT // len(VERBS) + 1)
+        self.dice.shuffle(verbs)
+        limit = trio.CapacityLimiter(8)
+
+        async def limited(verb: str) -> None:
+            async with limit:
+                await self.one(verb)
+
+        async with trio.open_nursery() as nursery:
+            for verb in verbs[:COUNT]:
+                nursery.start_soon(limited, verb)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_five_hundred_cancelled_operations_leave_nothing(seed: int) -> None:
+    async with far_host() as far, near_host() as near:
+        await near.connect(far.info)
+        ours = connection(near, far.peer_id)
+        storm = Storm(near, far, seed)
+        # A dial, a stream of each kind: what is made once and kept is there before counting.
+        await storm.dial()
+        await storm.open()
+        await PingService(near).ping(far.peer_id, 1)
+        await trio.to_thread.run_sync(lambda: None)
+        # Identify and its like, which the host runs on its own, are over by then.
+        assert await eventually(lambda: ours.statistics()["streams_open"] == 0, 5)
+        before = census()
+        far_before = await far.census()
+
+        await storm.blow()
+
+        assert sum(storm.cancelled.values()) + sum(storm.finished.values()) == COUNT
+        # The storm has hit every verb, and not only before it began or after it ended.
+        assert set(storm.cancelled) == set(VERBS), storm.cancelled
+        assert sum(storm.finished.values()) > 20, storm.finished
+
+        assert connection(near, far.peer_id) is ours
+        data = payload(seed, 300_000)
+        stream = await new_stream(near, far.peer_id, ECHO)
+        assert await echoed(stream, data) == Drained(len(data), sha256(data), "StreamEOF")
+        await stream.close()
+        assert len(await PingService(near).ping(far.peer_id, 3)) == 3
+
+        assert await eventually(lambda: not census().beyond(before), 15), census().beyond(before)
+        with trio.move_on_after(15):
+            while (await far.census()).beyond(far_before):
+                pass
+        assert (await far.census()).beyond(far_before) == {}
+
+
+async def test_cancelled_read_loses_no_byte() -> None:
+    data = payload(7, 200_000)
+    dice = random.Random(7)
+    async with far_host() as far, near_host() as near:
+        await near.connect(far.info)
+        stream = await new_stream(near, far.peer_id, PARK)
+        there = await far.do("arrived")
+        got = bytearray()
+        cancelled = 0
+        async with trio.open_nursery() as nursery:
+
+            async def write() -> None:
+                await far.do("write", stream=there, seed=7, size=len(data))
+
+            nursery.start_soon(write)
+            while len(got) < len(data):
+                with trio.CancelScope() as scope:
+                    cancel_soon(nursery, scope, dice.randrange(5))
+                    got += await stream.read(dice.randrange(1, 5000))
+                cancelled += scope.cancelled_caught
+        assert bytes(got) == data
+        assert cancelled > 5
+
+
+async def test_cancelled_accept_loses_no_stream() -> None:
+    """Between two bare transports, as a swarm would take the streams itself."""
+    dice = random.Random(8)
+    dialer = near_transport()
+    send, receive = trio.open_memory_channel[QUICConnection](1)
+    listening = near_transport()
+    listener = listening.create_listener(send.send)
+    await listener.listen(Multiaddr(IP4))
+    outgoing = await dialer.dial(listener.get_addrs()[0])
+    incoming = await receive.receive()
+    numbers: list[int] = []
+
+    async def open_streams() -> None:
+        for number in range(200):
+            stream = await outgoing.open_stream()
+            await stream.write(number.to_bytes(2, "big"))
+            await stream.close_write()
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_streams)
+            while len(numbers) < 200:
+                stream = None
+                with trio.CancelScope() as scope:
+                    cancel_soon(nursery, scope, dice.randrange(5))
+                    stream = await incoming.accept_stream()
+                if stream is not None:
+                    numbers.append(int.from_bytes(await stream.read(2), "big"))
+                    await stream.close()
+    assert numbers == list(range(200))
+    await dialer.close()
+    await listening.close()

@@ -1,0 +1,304 @@
+"""The driver wakes the right tasks at the right time and leaves nothing behind.
+
+Inside one trio run, against real endpoints of the engine. What trio does is observed with
+trio's own instruments; nothing is replaced.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+import pytest
+import trio
+import trio.testing
+from trio.lowlevel import Task
+
+from libp2p_quic._driver import current_driver
+from libp2p_quic._driver._trio import TrioDriver
+from libp2p_quic._engine import Config, Connection, Endpoint, Listener, Stream
+from libp2p_quic._errors import EndpointClosedError
+from peers.cancel import cancel_soon
+from peers.engine import identity
+
+
+class Loop:
+    """Two endpoints of this run's driver, and a connection with a stream between them."""
+
+    def __init__(self) -> None:
+        driver = current_driver()
+        assert isinstance(driver, TrioDriver)
+        self.driver = driver
+        self.far_identity = identity()
+        self.near = Endpoint(identity(), Config(), driver.bell)
+        self.far = Endpoint(self.far_identity, Config(), driver.bell)
+        for endpoint in (self.near, self.far):
+            driver.adopt(endpoint)
+        self.listener: Listener = self.far.listen("127.0.0.1", 0)
+
+    async def connected(self) -> tuple[Connection, Connection]:
+        near = self.near.connect(*self.listener.local_address, self.far_identity.peer_id)
+        self.driver.touch(self.near)
+        await self.driver.ready(near.connected_nowait, near.connected)
+        return near, await self.driver.ready(self.listener.accept_nowait, self.listener.acceptable)
+
+    async def streams(self, count: int = 1) -> list[tuple[Stream, Stream]]:
+        near, far = await self.connected()
+        found = []
+        for _ in range(count):
+            ours = await self.driver.ready(near.open_stream_nowait, near.openable)
+            assert ours.write_nowait(b".") == 1
+            self.driver.touch(self.near)
+            theirs = await self.driver.ready(far.accept_stream_nowait, far.acceptable)
+            assert await self.read(theirs) == b"."
+            found.append((ours, theirs))
+        return found
+
+    async def read(self, stream: Stream) -> bytes:
+        return await self.driver.ready(lambda: stream.read_nowait(65_536), stream.readable)
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        assert stream.write_nowait(data) == len(data)
+        self.driver.touch(self.near)
+        self.driver.touch(self.far)
+
+
+async def test_one_driver_a_run() -> None:
+    assert current_driver() is current_driver()
+
+
+def test_no_driver_outside_of_a_run() -> None:
+    with pytest.raises(RuntimeError):
+        current_driver()
+
+
+def test_every_run_has_its_own_driver() -> None:
+    async def main() -> object:
+        return current_driver()
+
+    assert trio.run(main) is not trio.run(main)
+
+
+async def test_ready_returns_what_is_there_and_is_a_checkpoint() -> None:
+    loop = Loop()
+    with trio.testing.assert_checkpoints():
+        assert await loop.driver.ready(lambda: 7, 1) == 7
+
+
+async def test_ready_takes_nothing_when_it_is_cancelled_already() -> None:
+    loop = Loop()
+    taken = []
+
+    def take() -> bool:
+        taken.append("something")
+        return True
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await loop.driver.ready(take, 1)
+    assert scope.cancelled_caught
+    assert taken == []
+
+
+async def test_ready_passes_on_what_the_verb_raises() -> None:
+    loop = Loop()
+    loop.near.close(0, b"")
+    loop.driver.touch(loop.near)
+
+    def verb() -> None:
+        loop.near.listen("127.0.0.1", 0)
+
+    with pytest.raises(EndpointClosedError):
+        await loop.driver.ready(verb, 1)
+
+
+async def test_every_task_that_waits_for_a_token_wakes() -> None:
+    loop = Loop()
+    ((ours, theirs),) = await loop.streams()
+    woken = []
+
+    async def wait(name: str) -> None:
+        await loop.driver.wait(ours.readable)
+        woken.append(name)
+
+    assert ours.read_nowait(1) is None
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for name in "abc":
+                nursery.start_soon(wait, name)
+            await trio.testing.wait_all_tasks_blocked()
+            assert woken == []
+            loop.write(theirs, b"x")
+    assert sorted(woken) == ["a", "b", "c"]
+
+
+async def test_cancelled_wait_leaves_nothing_and_spares_the_others() -> None:
+    loop = Loop()
+    ((ours, theirs),) = await loop.streams()
+    scope = trio.CancelScope()
+    read = []
+
+    async def cancelled() -> None:
+        with scope:
+            await loop.read(ours)
+
+    async def patient() -> None:
+        read.append(await loop.read(ours))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancelled)
+            nursery.start_soon(patient)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(loop.driver._waiting[ours.readable]) == 1
+            loop.write(theirs, b"for the patient")
+    assert read == [b"for the patient"]
+    assert loop.driver._waiting == {}
+
+
+async def test_cancelling_at_random_loses_no_byte() -> None:
+    loop = Loop()
+    ((ours, theirs),) = await loop.streams()
+    dice = random.Random(20)
+    data = dice.randbytes(300_000)
+    got = bytearray()
+
+    async def write() -> None:
+        start = 0
+        while start < len(data):
+            piece = data[start : start + dice.randrange(1, 3000)]
+            start += await loop.driver.ready(partial(theirs.write_nowait, piece), theirs.writable)
+            loop.driver.touch(loop.far)
+
+    cancelled = 0
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            while len(got) < len(data):
+                with trio.CancelScope() as scope:
+                    cancel_soon(nursery, scope, dice.randrange(5))
+                    got += await loop.read(ours)
+                cancelled += scope.cancelled_caught
+                loop.driver.touch(loop.near)
+    assert bytes(got) == data
+    assert cancelled > 20
+    assert loop.driver._waiting == {}
+
+
+class Passes(trio.abc.Instrument):
+    """In which pass of the scheduler each task ran."""
+
+    def __init__(self) -> None:
+        self.current = 0
+        self.steps: list[tuple[int, str]] = []
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.current += 1
+
+    def before_task_step(self, task: Task) -> None:
+        self.steps.append((self.current, task.name))
+
+
+@contextmanager
+def watched() -> Iterator[Passes]:
+    passes = Passes()
+    trio.lowlevel.add_instrument(passes)
+    try:
+        yield passes
+    finally:
+        trio.lowlevel.remove_instrument(passes)
+
+
+async def test_waiting_task_runs_in_the_pass_that_saw_the_bell() -> None:
+    loop = Loop()
+    ((ours, theirs),) = await loop.streams()
+
+    async def reader() -> None:
+        await loop.read(ours)
+
+    for _ in range(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader)
+            await trio.testing.wait_all_tasks_blocked()
+            with watched() as passes:
+                loop.write(theirs, b"x")
+                # Nothing else is to run, so that trio sleeps until the bell wakes it.
+                while not any("reader" in name for _, name in passes.steps):
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+        ran = next(number for number, name in passes.steps if "reader" in name)
+        # Woken by the descriptor, the bell's own task runs in the pass that saw it ring.
+        saw = next((number for number, name in passes.steps if "bell" in name), ran)
+        assert ran <= saw
+
+
+class Counted:
+    """A real endpoint whose flushes are counted on their way to it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+        self.endpoint.flush()
+
+
+async def test_what_one_pass_writes_is_flushed_once() -> None:
+    loop = Loop()
+    streams = await loop.streams(20)
+    counted = Counted(loop.near)
+    for ours, _ in streams:
+        assert ours.write_nowait(b"x") == 1
+        loop.driver.touch(cast(Endpoint, counted))
+    assert counted.flushes == 0
+    for _, theirs in streams:
+        assert await loop.read(theirs) == b"x"
+    assert counted.flushes == 1
+    # Written to in several passes, they are flushed in each.
+    for ours, theirs in streams:
+        assert ours.write_nowait(b"y") == 1
+        loop.driver.touch(cast(Endpoint, counted))
+        assert await loop.read(theirs) == b"y"
+    assert counted.flushes == 1 + len(streams)
+
+
+async def test_unflushed_work_is_flushed_before_the_run_sleeps() -> None:
+    loop = Loop()
+    ((ours, theirs),) = await loop.streams()
+    loop.write(ours, b"hello")
+    # No await in between: only the driver can have flushed.
+    with trio.fail_after(5):
+        assert await loop.read(theirs) == b"hello"
+    assert loop.driver._dirty == set()
+
+
+def test_end_of_the_run_closes_endpoints_and_refuses_to_wait() -> None:
+    loops = []
+
+    async def main() -> None:
+        loop = Loop()
+        loops.append((loop, await loop.connected()))
+
+    trio.run(main)
+    ((loop, (near, far)),) = loops
+    with pytest.raises(EndpointClosedError):
+        loop.near.listen("127.0.0.1", 0)
+    # The I/O thread brings that about, and rings the bell, though nobody drains it any more.
+    for connection in (near, far):
+        while connection.closed_nowait() is None:
+            assert select.select([loop.driver.bell.fileno()], [], [], 5)[0], "never closed"
+            loop.driver.bell.drain()
+    assert loop.driver._endpoints == set()
+    assert loop.driver._waiting == {}
+
+    async def too_late() -> None:
+        await loop.driver.wait(near.closed)
+
+    with pytest.raises(RuntimeError, match="ending"):
+        trio.run(too_late)

@@ -1,0 +1,356 @@
+"""Bad input and bad peers: each meets an error of its documented class, in time.
+
+The classes matter because py-libp2p decides by them: the swarm handles the
+OpenConnectionError family, programs know py-libp2p's own QUIC errors, and here every error
+belongs to both.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import trio
+from aioquic.quic.configuration import QuicConfiguration
+from libp2p import new_host
+from libp2p.abc import IHost
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyType, PrivateKey
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
+from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.quic.exceptions import (
+    QUICConnectionClosedError,
+    QUICConnectionTimeoutError,
+    QUICDialError,
+    QUICHandshakeError,
+    QUICInvalidConfigError,
+    QUICListenError,
+    QUICSecurityError,
+)
+from multiaddr import Multiaddr
+
+import libp2p_quic
+from libp2p_quic import QUICConnection, QUICTransport, QUICTransportConfig
+from peers.far import far_host
+from peers.near import IP4, near_host, near_transport, new_stream, reasons
+
+PEER = ID.from_pubkey(create_new_key_pair().public_key)
+
+
+@asynccontextmanager
+async def transport(**config: Any) -> AsyncIterator[QUICTransport]:
+    made = near_transport(**config)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def ignore(connection: QUICConnection) -> None:
+    """A handler that has nothing to do."""
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """The block must end in that time, by itself."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+NOT_OURS = [
+    "/ip4/127.0.0.1/tcp/4001",
+    "/ip4/127.0.0.1/udp/4001",
+    "/dnsaddr/localhost",
+    "/ip4/127.0.0.1/udp/4001/quic-v1/webtransport",
+    f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit",
+]
+
+
+@pytest.mark.parametrize("text", NOT_OURS)
+async def test_dialing_an_address_that_is_not_ours(text: str) -> None:
+    async with transport() as dialer:
+        with within(1), pytest.raises(QUICDialError, match="Invalid QUIC multiaddr") as refused:
+            await dialer.dial(Multiaddr(text))
+        assert isinstance(refused.value, OpenConnectionError)
+
+
+@pytest.mark.parametrize("text", NOT_OURS)
+async def test_listening_on_an_address_that_is_not_ours(text: str) -> None:
+    async with transport() as listening:
+        listener = listening.create_listener(ignore)
+        with within(1), pytest.raises(QUICListenError, match="Invalid QUIC multiaddr") as refused:
+            await listener.listen(Multiaddr(text))
+        assert isinstance(refused.value, OpenConnectionError)
+        assert not listener.is_listening()
+        assert listener.get_addrs() == ()
+
+
+async def test_dialing_port_zero() -> None:
+    async with transport() as dialer:
+        with within(1), pytest.raises(QUICDialError, match="port 0"):
+            await dialer.dial(Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1"))
+
+
+async def test_malformed_multiaddr() -> None:
+    # A /p2p whose length runs beyond the end.
+    malformed = Multiaddr(b"\x04\x7f\x00\x00\x01\x91\x02\x0f\xa1\xcc\x03\xa5\x03\x22\x01")
+    async with transport() as dialer:
+        assert not dialer.can_dial(malformed)
+        with pytest.raises(QUICDialError, match="unreadable multiaddr"):
+            await dialer.dial(malformed)
+        with pytest.raises(QUICListenError, match="unreadable multiaddr"):
+            await dialer.create_listener(ignore).listen(malformed)
+
+
+async def test_listening_twice_with_one_listener() -> None:
+    async with transport() as listening:
+        listener = listening.create_listener(ignore)
+        await listener.listen(Multiaddr(IP4))
+        with pytest.raises(QUICListenError, match="Already listening"):
+            await listener.listen(Multiaddr(IP4))
+        assert listener.is_listening()
+
+
+@pytest.fixture
+def taken() -> Iterator[Multiaddr]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        yield Multiaddr(f"/ip4/127.0.0.1/udp/{other.getsockname()[1]}/quic-v1")
+
+
+async def test_address_in_use(taken: Multiaddr) -> None:
+    async with transport() as listening:
+        listener = listening.create_listener(ignore)
+        with within(1), pytest.raises(QUICListenError, match="in use") as refused:
+            await listener.listen(taken)
+        assert isinstance(refused.value, OpenConnectionError)
+        assert isinstance(refused.value.__cause__, OSError)
+        # The listener is not spoiled.
+        await listener.listen(Multiaddr(IP4))
+
+
+async def test_address_of_another_machine() -> None:
+    async with transport() as listening:
+        with within(1), pytest.raises(QUICListenError, match="cannot listen on"):
+            await listening.create_listener(ignore).listen(Multiaddr("/ip4/192.0.2.1/udp/0/quic-v1"))
+
+
+async def test_host_survives_an_address_in_use(taken: Multiaddr) -> None:
+    """The swarm skips that address and goes on with the others."""
+    async with near_host(str(taken), IP4) as near, far_host() as far:
+        (address,) = near.get_addrs()
+        assert not str(address).startswith(str(taken))
+        await far.do("connect", address=str(address))
+
+
+class UnreadableKey(PrivateKey):
+    """A private key of a kind that nobody knows."""
+
+    def to_bytes(self) -> bytes:
+        return b"\x00" * 7
+
+    def get_type(self) -> KeyType:
+        return KeyType.Ed25519
+
+    def sign(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+    def get_public_key(self) -> Any:
+        raise NotImplementedError
+
+
+def test_unparsable_private_key() -> None:
+    with within(1), pytest.raises(QUICSecurityError, match="cannot use this private key"):
+        QUICTransport(UnreadableKey())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("idle_timeout", -1.0),
+        ("keep_alive_interval", -1.0),
+        ("congestion_control_algorithm", "guess"),
+        ("max_datagram_size", 10),
+    ],
+)
+def test_configuration_that_makes_no_sense(field: str, value: object) -> None:
+    config = QUICTransportConfig()
+    setattr(config, field, value)
+    with pytest.raises(QUICInvalidConfigError):
+        QUICTransport(create_new_key_pair().private_key, config)
+
+
+@pytest.mark.parametrize("algorithm", ["cubic", "reno", "newreno", "bbr"])
+def test_names_of_congestion_control(algorithm: str) -> None:
+    """py-libp2p says "reno", the RFCs NewReno."""
+    near_transport(congestion_control_algorithm=algorithm)
+
+
+@pytest.fixture
+def silent() -> Iterator[Multiaddr]:
+    """A socket that hears everything and says nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield Multiaddr(f"/ip4/127.0.0.1/udp/{mute.getsockname()[1]}/quic-v1/p2p/{PEER}")
+
+
+@pytest.mark.parametrize("limit", [0.3, 1.5])
+async def test_unreachable_host_within_the_handshake_timeout(silent: Multiaddr, limit: float) -> None:
+    async with transport(CONNECTION_HANDSHAKE_TIMEOUT=limit) as dialer:
+        began = trio.current_time()
+        with pytest.raises(QUICDialError, match=r"failed to dial /ip4/127\.0\.0\.1") as refused:
+            await dialer.dial(silent)
+        assert isinstance(refused.value, QUICConnectionTimeoutError)
+        assert isinstance(refused.value, OpenConnectionError)
+        assert limit * 0.9 < trio.current_time() - began < limit + 1
+
+
+async def test_nobody_listens_on_that_port() -> None:
+    """The system says so by ICMP, which proves nothing; the timeout decides, or earlier."""
+    async with far_host() as far, transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer:
+        (address,) = far.info.addrs
+        await far.leave()
+        with within(2), pytest.raises(QUICDialError):
+            await dialer.dial(address)
+
+
+async def test_unreachable_host_through_the_swarm(silent: Multiaddr) -> None:
+    config = {"CONNECTION_HANDSHAKE_TIMEOUT": 0.2}
+    async with near_host(config=config) as near:
+        # The swarm tries four times, with pauses of its own between them.
+        with within(8), pytest.raises(SwarmException) as refused:
+            await near.connect(info_from_p2p_addr(silent))
+        assert any(isinstance(each, QUICDialError) for each in reasons(refused.value))
+
+
+async def test_cancelled_dial_leaves_at_once(silent: Multiaddr) -> None:
+    async with transport() as dialer:
+        with within(1), trio.move_on_after(0.1) as scope:
+            await dialer.dial(silent)
+        assert scope.cancelled_caught
+
+
+async def test_listener_that_answers_garbage() -> None:
+    async with transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer, trio.open_nursery() as nursery:
+        garbage = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        await garbage.bind(("127.0.0.1", 0))
+        answered = 0
+
+        async def answer() -> None:
+            nonlocal answered
+            while True:
+                data, sender = await garbage.recvfrom(2048)
+                # Noise, an echo, and a long header of a version that nobody speaks.
+                for reply in (b"\x00" * 40, data, b"\xc0\xff\xff\xff\xff" + data[5:]):
+                    await garbage.sendto(reply, sender)
+                    answered += 1
+
+        nursery.start_soon(answer)
+        port = garbage.getsockname()[1]
+        with within(2), pytest.raises(QUICDialError) as refused:
+            await dialer.dial(Multiaddr(f"/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/{PEER}"))
+        assert isinstance(refused.value, OpenConnectionError)
+        assert answered
+        nursery.cancel_scope.cancel()
+        garbage.close()
+
+
+async def test_listener_that_speaks_another_protocol(h3_listener: int) -> None:
+    """A QUIC server that is no libp2p peer: no common ALPN, so TLS refuses."""
+    async with transport(CONNECTION_HANDSHAKE_TIMEOUT=5) as dialer:
+        with within(3), pytest.raises(QUICDialError) as refused:
+            await dialer.dial(Multiaddr(f"/ip4/127.0.0.1/udp/{h3_listener}/quic-v1/p2p/{PEER}"))
+        assert isinstance(refused.value, QUICHandshakeError)
+        # RFC 9000 section 20.1: CRYPTO_ERROR plus the TLS alert no_application_protocol.
+        assert refused.value.error_code == 0x100 + 120
+
+
+@pytest.fixture
+async def h3_listener(nursery: trio.Nursery) -> AsyncIterator[int]:
+    """aioquic with ALPN h3 and an ordinary certificate, on a loopback port."""
+    from peers.h3 import serve
+
+    sock = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    await sock.bind(("127.0.0.1", 0))
+    configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"])
+    nursery.start_soon(serve, sock, configuration)
+    yield sock.getsockname()[1]
+    nursery.cancel_scope.cancel()
+    sock.close()
+
+
+async def test_closed_transport() -> None:
+    transport = near_transport()
+    listener = transport.create_listener(ignore)
+    await listener.listen(Multiaddr(IP4))
+    (address,) = listener.get_addrs()
+    await transport.close()
+    await transport.close()
+    assert not listener.is_listening()
+    with within(1), pytest.raises(QUICDialError, match="closed") as refused:
+        await transport.dial(address)
+    assert isinstance(refused.value, OpenConnectionError)
+    with pytest.raises(QUICListenError, match="Transport is closed"):
+        transport.create_listener(ignore)
+    with pytest.raises(QUICListenError, match="closed"):
+        await listener.listen(Multiaddr(IP4))
+
+
+async def test_closed_connection() -> None:
+    async with far_host() as far, transport() as dialer:
+        connection = await dialer.dial(far.info.addrs[0])
+        stream = await connection.open_stream()
+        await connection.close()
+        await connection.close()
+        for verb in (connection.open_stream, connection.accept_stream):
+            with within(1), pytest.raises(QUICConnectionClosedError, match="Connection is closed") as closed:
+                # Streams that the far host opened before still come.
+                while True:
+                    await verb()
+            assert isinstance(closed.value, MuxedConnUnavailable)
+        # Ending what is over is no error.
+        await stream.close()
+        await stream.close_write()
+        await stream.reset()
+
+
+async def test_closed_host_refuses() -> None:
+    async with far_host() as far:
+        near: IHost
+        async with near_host() as near:
+            await near.connect(far.info)
+        with within(5), pytest.raises((SwarmException, OpenConnectionError)):
+            await new_stream(near, far.peer_id, "/test/echo")
+
+
+def test_private_network_is_refused() -> None:
+    """A pre-shared key does not protect QUIC, so a swarm that has one cannot use it."""
+    key_pair = create_new_key_pair()
+    transport = QUICTransport(key_pair.private_key)
+    host = new_host(
+        key_pair=key_pair, transports=[transport], psk="/key/swarm/psk/1.0.0/\n/base16/\n" + "0" * 64
+    )
+    with pytest.raises(QUICInvalidConfigError, match="private network"):
+        transport.set_swarm(host.get_network())  # type: ignore[arg-type]
+
+
+def test_errors_are_documented() -> None:
+    """Every class that reaches a program says when."""
+    from libp2p_quic import _exceptions
+
+    ours = [
+        each
+        for each in vars(_exceptions).values()
+        if isinstance(each, type) and each.__module__ == _exceptions.__name__
+    ]
+    assert len(ours) >= 8
+    assert all(each.__doc__ for each in ours)
+    assert libp2p_quic.QUICTransport.dial.__doc__
