@@ -52,7 +52,7 @@ fn main() -> Outcome<()> {
     };
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(format!("{arg} wants a value"));
+        let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
         match arg.as_str() {
             "--size" => options.size = bytes(&value()?)?,
             "--runs" => options.runs = value()?.parse::<usize>()?.max(1),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p_quic_engine::{
-    Config, Connection, ConnectionError, Listener, LossKind, Party,
+    Config, Connection, ConnectionError, Listener, LossKind, Party, Stream,
     simulation::{Dice, Node, World, verbs},
 };
 
@@ -109,6 +109,16 @@ pub(crate) fn join(
         let theirs = verbs::accept(listener).await.expect("a connection");
         (ours, theirs)
     })
+}
+
+/// A stream from our side and from theirs; a byte goes along, as QUIC tells of no stream
+/// without one.
+pub(crate) async fn stream(ours: &Connection, theirs: &Connection) -> (Stream, Stream) {
+    let a = verbs::open(ours).await.expect("a stream");
+    verbs::write_all(&a, b"!").await.expect("room");
+    let b = verbs::accept_stream(theirs).await.expect("a stream");
+    assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"!"[..]);
+    (a, b)
 }
 
 /// Whether a node holds no connection and nothing of one.

@@ -15,18 +15,18 @@
 //! | a local close tells nobody here | `closing::who_waits_hears_of_a_local_close` |
 //! | dropped handles are forgotten | `closing::dropping_handles_resets_stops_and_closes` |
 //! | the first frame of a stream makes no event | `streams::the_first_frame_is_readable_without_another_event` |
-//! | a blocked writer is not resumed | `streams::a_blocked_writer_is_resumed_by_credit`, `streams::connection_credit_resumes_every_stream` |
+//! | a blocked writer is not resumed | `backpressure::a_blocked_writer_is_resumed_by_credit`, `backpressure::connection_credit_resumes_every_stream` |
 //! | a stopped stream is never freed | `streams::a_stopped_stream_is_freed` |
-//! | credit that reading gives is not sent | `streams::a_reader_that_pauses_revives_the_writer` |
+//! | credit that reading gives is not sent | `backpressure::a_reader_that_pauses_revives_the_writer` |
 //! | a first packet is dropped on the floor | `limits::strangers_at_a_socket_that_does_not_listen_are_ignored`, `limits::connections_beyond_the_limit_are_refused` |
 //! | an answer disturbs a kept datagram | `datagrams::answers_to_strangers_do_not_disturb_a_transfer` |
 //! | a refused datagram is lost, or its connection sleeps | `paths::a_refused_datagram_is_kept_and_its_connection_resumed` |
 //! | a failed batch, or the loss of GSO, ends a connection | `paths::the_loss_of_segmentation_offload_costs_one_batch` |
 //! | a batch exceeds what UDP carries | `paths::large_datagrams_stay_below_the_limit_of_udp` |
-//! | empty and short datagrams | `datagrams::nonsense_is_ignored`, `loopback::empty_datagrams_are_ignored` |
+//! | empty and short datagrams | `datagrams::nonsense_is_ignored`, `loopback addresses::empty_datagrams_are_ignored` |
 //! | ECN and the local address get lost | `paths::marks_and_local_addresses_are_passed_through` |
-//! | wake-ups get lost | every test, as tasks run only when woken; `loopback::no_wake_up_is_lost_between_threads` |
-//! | one connection starves the others | `loopback::a_flood_does_not_starve_a_ping` |
+//! | wake-ups get lost | every test, as tasks run only when woken; `loopback transfers::no_wake_up_is_lost_between_threads` |
+//! | one connection starves the others | `loopback transfers::a_flood_does_not_starve_a_ping` |
 //! | a deadline in the past spins | every test: a world that spins panics |
 //! | a panic takes all with it | `defects::*` |
 //! | STOP_SENDING ends both directions at some peers | `streams::stopping_waits_until_the_finish_is_acknowledged` |
@@ -35,9 +35,11 @@
 //! taken by one thread only. Sockets are never exchanged under a connection; that the *peer*
 //! moves is in `paths`.
 
+mod backpressure;
 mod closing;
 mod datagrams;
 mod defects;
+mod endpoints;
 mod handshakes;
 mod kit;
 mod limits;

@@ -1,0 +1,90 @@
+//! What the tests of this binary share: endpoints, a connection between two, and an echo.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    thread,
+};
+
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Listener, Stream};
+
+pub(crate) const ANY4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+
+pub(crate) fn endpoint_with(change: impl FnOnce(&mut Config)) -> Endpoint {
+    let mut config = Config::default();
+    change(&mut config);
+    Endpoint::new(&Identity::generate(), config).expect("an endpoint")
+}
+
+pub(crate) fn endpoint() -> Endpoint {
+    endpoint_with(|_| ())
+}
+
+pub(crate) fn join(client: &Endpoint, listener: &Listener) -> (Connection, Connection) {
+    let ours = client.connect(listener.local_addr(), None).expect("a dial");
+    ours.wait_connected().expect("a handshake");
+    let theirs = listener.accept().expect("a connection");
+    (ours, theirs)
+}
+
+pub(crate) fn streams(ours: &Connection, theirs: &Connection) -> (Stream, Stream) {
+    let a = ours.open().expect("a stream");
+    a.write_all(b"!").expect("room");
+    let b = theirs.accept().expect("a stream");
+    b.read_exactly(1);
+    (a, b)
+}
+
+pub(crate) trait ReadExactly {
+    fn read_exactly(&self, n: usize) -> Vec<u8>;
+}
+
+impl ReadExactly for Stream {
+    fn read_exactly(&self, n: usize) -> Vec<u8> {
+        let mut all = vec![0; n];
+        let mut done = 0;
+        while done < n {
+            let more = self.read(&mut all[done..]).expect("bytes");
+            assert_ne!(more, 0, "the stream ended");
+            done += more;
+        }
+        all
+    }
+}
+
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * i / 251 + i) as u8).collect()
+}
+
+/// Send `len` bytes along and back, checked.
+pub(crate) fn echo(ours: &Connection, theirs: &Connection, len: usize) {
+    let sent = pattern(len);
+    let server = thread::spawn({
+        let theirs = theirs.clone();
+        move || {
+            let stream = theirs.accept().expect("a stream");
+            let mut buf = vec![0; 50_000];
+            loop {
+                match stream.read(&mut buf).expect("bytes") {
+                    0 => break,
+                    n => stream.write_all(&buf[..n]).expect("room"),
+                }
+            }
+            stream.finish();
+            stream.wait_finished().expect("delivered");
+        }
+    });
+    let stream = Arc::new(ours.open().expect("a stream"));
+    let writer = thread::spawn({
+        let (stream, sent) = (stream.clone(), sent.clone());
+        move || {
+            stream.write_all(&sent).expect("room");
+            stream.finish();
+        }
+    });
+    let got = stream.read_to_end(len + 1).expect("all bytes");
+    assert!(got == sent, "{} of {len} bytes, or wrong ones", got.len());
+    writer.join().expect("the writer");
+    server.join().expect("the server");
+}

@@ -1,0 +1,180 @@
+//! Bytes over real sockets: much of them, by many, and in small pieces.
+
+use std::{
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use libp2p_quic_engine::{Config, Flush};
+
+use crate::kit::{ANY4, ReadExactly, echo, endpoint, endpoint_with, join, pattern, streams};
+
+#[test]
+fn sixteen_mebibytes_to_a_slow_reader() {
+    const SIZE: usize = 16 << 20;
+    let (server, client) = (endpoint(), endpoint());
+    let listener = server.listen(ANY4).expect("a socket");
+    let (ours, theirs) = join(&client, &listener);
+    let (a, b) = streams(&ours, &theirs);
+    let sent = pattern(SIZE);
+    // Nobody reads: the writer gets rid of what windows and buffers hold, and no more.
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut done, mut quiet_since) = (0, Instant::now());
+    while quiet_since.elapsed() < Duration::from_secs(1) {
+        match a.poll_write(&mut cx, &sent[done..]) {
+            Poll::Ready(n) => {
+                done += n.expect("a writable stream");
+                quiet_since = Instant::now();
+            }
+            Poll::Pending => thread::yield_now(),
+        }
+    }
+    assert!((10_000_000..12_000_000).contains(&done), "{done}");
+    let rest = sent[done..].to_vec();
+    let writer = thread::spawn(move || {
+        a.write_all(&rest).expect("room");
+        a.finish();
+        a.wait_finished().expect("delivered");
+    });
+    assert!(b.read_to_end(SIZE + 1).expect("all bytes") == sent);
+    writer.join().expect("the writer");
+}
+
+#[test]
+fn two_hundred_connections() {
+    let (server, client) = (endpoint(), endpoint());
+    let listener = server.listen(ANY4).expect("a socket");
+    let dials: Vec<_> = (0..200)
+        .map(|_| client.connect(listener.local_addr(), None).expect("a dial"))
+        .collect();
+    let accepted: Vec<_> = dials
+        .iter()
+        .map(|_| listener.accept().expect("one"))
+        .collect();
+    for (i, dial) in dials.iter().enumerate() {
+        dial.wait_connected().expect("a handshake");
+        let stream = dial.open().expect("a stream");
+        stream.write_all(&i.to_le_bytes()).expect("room");
+        stream.finish();
+    }
+    let mut seen: Vec<_> = accepted
+        .iter()
+        .map(|theirs| {
+            let stream = theirs.accept().expect("a stream");
+            let bytes = stream.read_to_end(100).expect("all bytes");
+            usize::from_le_bytes(bytes.try_into().expect("a number"))
+        })
+        .collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..200));
+}
+
+#[test]
+fn no_wake_up_is_lost_between_threads() {
+    // Without keep-alive nothing but the right wake-up moves this on: a lost one would show
+    // as the end of the connection.
+    let quiet = |c: &mut Config| c.keep_alive_interval = None;
+    let (server, client) = (endpoint_with(quiet), endpoint_with(quiet));
+    let listener = server.listen(ANY4).expect("a socket");
+    let (ours, theirs) = join(&client, &listener);
+    let players: Vec<_> = (0..3)
+        .map(|_| {
+            let (a, b) = streams(&ours, &theirs);
+            let echo = thread::spawn(move || {
+                while let Ok(n @ 1..) = b.read(&mut [0; 1]) {
+                    b.write_all(&b"7"[..n]).expect("room");
+                }
+            });
+            let ask = thread::spawn(move || {
+                for _ in 0..4_000 {
+                    a.write_all(b"7").expect("room");
+                    assert_eq!(a.read_exactly(1), b"7");
+                }
+                a.finish();
+            });
+            (ask, echo)
+        })
+        .collect();
+    for (ask, echo) in players {
+        ask.join().expect("the asking side");
+        echo.join().expect("the answering side");
+    }
+}
+
+#[test]
+fn a_flood_does_not_starve_a_ping() {
+    let (server, client) = (endpoint(), endpoint());
+    let listener = server.listen(ANY4).expect("a socket");
+    let floods: Vec<_> = (0..4).map(|_| join(&client, &listener)).collect();
+    let (ours, theirs) = join(&client, &listener);
+    let (a, b) = streams(&ours, &theirs);
+    let mut threads = Vec::new();
+    for (ours, theirs) in &floods {
+        let (flood, sink) = streams(ours, theirs);
+        threads.push(thread::spawn(move || {
+            while flood.write_all(&[0; 60_000]).is_ok() {}
+        }));
+        threads.push(thread::spawn(
+            move || while sink.read(&mut [0; 60_000]).is_ok() {},
+        ));
+    }
+    thread::spawn(move || {
+        while let Ok(1) = b.read(&mut [0; 1]) {
+            b.write_all(b"7").expect("room");
+        }
+    });
+    for _ in 0..200 {
+        let began = Instant::now();
+        a.write_all(b"7").expect("room");
+        assert_eq!(a.read_exactly(1), b"7");
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    for (ours, _) in floods {
+        ours.close(0, b"");
+    }
+    for thread in threads {
+        thread.join().expect("a thread");
+    }
+}
+
+#[test]
+fn what_is_held_back_waits_for_the_flush() {
+    let client = endpoint_with(|c| c.flush = Flush::OnRequest);
+    let server = endpoint();
+    let listener = server.listen(ANY4).expect("a socket");
+    let (ours, theirs) = join(&client, &listener);
+    let stream = ours.open().expect("a stream");
+    stream.write_all(b"now").expect("room");
+    client.flush();
+    let other = theirs.accept().expect("a stream");
+    assert_eq!(other.read_exactly(3), b"now");
+}
+
+#[test]
+fn without_offload_and_with_large_datagrams() {
+    for (offload, size) in [(false, 1452), (true, 9000), (false, 60_000), (true, 60_000)] {
+        let change = |c: &mut Config| {
+            c.segmentation_offload = offload;
+            c.max_datagram_size = size;
+        };
+        let (server, client) = (endpoint_with(change), endpoint_with(change));
+        let listener = server.listen(ANY4).expect("a socket");
+        let (ours, theirs) = join(&client, &listener);
+        echo(&ours, &theirs, 4 << 20);
+        echo(&ours, &theirs, 4 << 20);
+        let statistics = ours.statistics();
+        assert!(
+            u32::from(statistics.mtu) * 20 >= u32::from(size) * 19,
+            "{}",
+            statistics.mtu
+        );
+        if !offload {
+            assert_eq!(statistics.sends, statistics.datagrams_sent);
+        }
+    }
+}
