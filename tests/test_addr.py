@@ -8,7 +8,7 @@ from libp2p.peer.id import ID
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUICAddress, is_quic, to_multiaddr
+from libp2p_quic._addr import QUICAddress, to_multiaddr
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 
@@ -20,12 +20,22 @@ PEER = ID.from_pubkey(create_new_key_pair().public_key)
         ("/ip4/127.0.0.1/udp/0/quic", ("127.0.0.1", 0, "quic", None)),
         ("/ip6/::1/udp/65535/quic-v1", ("::1", 65535, "quic-v1", None)),
         (f"/ip6/2001:db8::7/udp/1/quic-v1/p2p/{PEER}", ("2001:db8::7", 1, "quic-v1", PEER)),
+        ("/dns/example.org/udp/4001/quic-v1", ("example.org", 4001, "quic-v1", None)),
     ],
 )
 def test_a_quic_address_comes_apart(text: str, expected: tuple[object, ...]) -> None:
     address = QUICAddress.parse(Multiaddr(text))
     assert (address.host, address.port, address.protocol, address.peer_id) == expected
-    assert is_quic(Multiaddr(text))
+
+
+@pytest.mark.parametrize("name", ["dns", "dns4", "dns6"])
+def test_a_name_can_be_dialed_and_not_listened_on(name: str) -> None:
+    maddr = Multiaddr(f"/{name}/localhost/udp/4001/quic-v1")
+    assert QUICAddress.parse(maddr).name_protocol == name
+    with pytest.raises(QUICInvalidMultiaddrError, match=f"/{name} cannot be listened on"):
+        QUICAddress.parse_literal(maddr)
+    literal = Multiaddr("/ip4/127.0.0.1/udp/4001/quic-v1")
+    assert QUICAddress.parse_literal(literal) == QUICAddress.parse(literal)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +45,8 @@ def test_a_quic_address_comes_apart(text: str, expected: tuple[object, ...]) -> 
         ("/ip4/127.0.0.1/udp/4001", "quic-v1"),
         ("/ip4/127.0.0.1/udp/4001/ws", "quic-v1"),
         ("/ip4/127.0.0.1/udp/4001/webrtc-direct", "quic-v1"),
-        ("/dns4/example.org/udp/4001/quic-v1", "ip4"),
+        ("/dnsaddr/example.org", "ip4"),
+        ("/dns4/example.org/tcp/4001", "udp"),
         ("/udp/4001/quic-v1", "ip4"),
         ("/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1", "ip4"),
         (f"/p2p/{PEER}", "ip4"),
@@ -48,7 +59,6 @@ def test_a_quic_address_comes_apart(text: str, expected: tuple[object, ...]) -> 
 )
 def test_what_is_not_ours_is_refused_by_the_part_that_is_wrong(text: str, part: str) -> None:
     maddr = Multiaddr(text)
-    assert not is_quic(maddr)
     with pytest.raises(QUICInvalidMultiaddrError, match=rf"is not a QUIC address:.*/{part}"):
         QUICAddress.parse(maddr)
 
@@ -56,7 +66,6 @@ def test_what_is_not_ours_is_refused_by_the_part_that_is_wrong(text: str, part: 
 def test_bytes_that_are_no_multiaddr_are_refused() -> None:
     # A /p2p whose length runs beyond the end.
     truncated = Multiaddr(b"\x04\x7f\x00\x00\x01\x91\x02\x0f\xa1\xcc\x03\xa5\x03\x22\x01")
-    assert not is_quic(truncated)
     with pytest.raises(QUICInvalidMultiaddrError, match="unreadable multiaddr"):
         QUICAddress.parse(truncated)
 

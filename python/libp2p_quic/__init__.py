@@ -1,6 +1,6 @@
 """A QUIC transport for py-libp2p with a Rust engine. Public names, nothing else."""
 
-from libp2p_quic._config import QUICTransportConfig
+from libp2p_quic._config import QUICTransportConfig, UnusedSettingWarning
 from libp2p_quic._connection import QUICConnection
 from libp2p_quic._engine import __version__
 from libp2p_quic._install import install, uninstall
@@ -14,6 +14,7 @@ __all__ = [
     "QUICStream",
     "QUICTransport",
     "QUICTransportConfig",
+    "UnusedSettingWarning",
     "__version__",
     "install",
     "uninstall",

@@ -1,6 +1,7 @@
 """Multiaddr to (host, port, peer) and back. Strict: what is not plainly QUIC is not ours.
 
-Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with one /p2p/PEER behind.
+Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with one /p2p/PEER behind; and for
+dialing, /dns|/dns4|/dns6 in front.
 /webtransport rides on quic-v1 but is another transport, and an address that goes on with
 /p2p-circuit is a relay's. /ip6zone is refused: py-multiaddr cannot read it back. No I/O here.
 """
@@ -20,14 +21,21 @@ QUIC_V1 = "quic-v1"
 QUIC = "quic"
 
 
+_NAMES = ("dns", "dns4", "dns6")
+
+
 @dataclass(frozen=True)
 class QUICAddress:
-    """The parts of a QUIC multiaddr. ``host`` is a literal."""
+    """The parts of a QUIC multiaddr.
+
+    ``host`` is a literal, or with ``name_protocol`` ("dns", "dns4" or "dns6") a name.
+    """
 
     host: str
     port: int
     protocol: str
     peer_id: ID | None
+    name_protocol: str | None = None
 
     @classmethod
     def parse(cls, maddr: Multiaddr) -> QUICAddress:
@@ -37,12 +45,12 @@ class QUICAddress:
         def take(*names: str) -> tuple[str, str] | None:
             return parts.pop(0) if parts and parts[0][0] in names else None
 
-        ip = take("ip4", "ip6")
-        if ip is None:
-            raise _invalid(maddr, "it must start with /ip4 or /ip6")
+        host = take("ip4", "ip6", *_NAMES)
+        if host is None:
+            raise _invalid(maddr, "it must start with /ip4 or /ip6, or /dns, /dns4 or /dns6")
         udp = take("udp")
         if udp is None:
-            raise _invalid(maddr, f"/{ip[0]} must be followed by /udp")
+            raise _invalid(maddr, f"/{host[0]} must be followed by /udp")
         quic = take(QUIC_V1, QUIC)
         if quic is None:
             raise _invalid(maddr, "/udp must be followed by /quic-v1 or /quic")
@@ -53,16 +61,15 @@ class QUICAddress:
             peer_id = ID.from_string(peer[1]) if peer else None
         except ValueError as error:
             raise _invalid(maddr, f"unreadable peer id: {error}") from error
-        return cls(ip[1], int(udp[1]), quic[0], peer_id)
+        return cls(host[1], int(udp[1]), quic[0], peer_id, host[0] if host[0] in _NAMES else None)
 
-
-def is_quic(maddr: Multiaddr) -> bool:
-    """Whether `QUICAddress.parse` would accept it."""
-    try:
-        QUICAddress.parse(maddr)
-    except QUICInvalidMultiaddrError:
-        return False
-    return True
+    @classmethod
+    def parse_literal(cls, maddr: Multiaddr) -> QUICAddress:
+        """`parse`, for listening: no names. Raises QUICInvalidMultiaddrError."""
+        address = cls.parse(maddr)
+        if address.name_protocol is not None:
+            raise _invalid(maddr, f"/{address.name_protocol} cannot be listened on, only /ip4 and /ip6")
+        return address
 
 
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:

@@ -1,90 +1,246 @@
-"""From py-libp2p's QUIC configuration to the engine's.
+"""From py-libp2p's QUIC configuration to the engine's, and to this transport's own limits.
 
-The one decision here: a field of a *stock* configuration that still has py-libp2p's own
-default was not chosen by anybody. Those defaults fit aioquic (600 s of idle timeout,
-since it sends no keep-alive; 1200 byte datagrams, since it finds no MTU), so ours apply
-instead. A field that was set counts, and so does every field of our own class.
+The one decision here: a field that has its default was set by nobody. For a *stock*
+configuration that is py-libp2p's default; those fit aioquic (600 s of idle timeout, since
+it sends no keep-alive; 1200 byte datagrams, since it finds no MTU), so ours apply instead.
+What each field is, is in `_config_table`.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from libp2p.network.config import ConnectionConfig
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
-from libp2p.transport.quic.exceptions import QUICInvalidConfigError
 
+from libp2p_quic._addr import QUIC, QUIC_V1
+from libp2p_quic._config_table import LARGEST, MOST_STREAMS, ORDERED, ROWS, Reader
 from libp2p_quic._engine import Config
 from libp2p_quic._errors import ConfigError
+from libp2p_quic._exceptions import InvalidConfigError
+
+
+class UnusedSettingWarning(UserWarning):
+    """A field was set that does nothing on this transport. Once for each field."""
 
 
 @dataclass
 class QUICTransportConfig(StockConfig):
     """py-libp2p's QUICTransportConfig with this transport's defaults and additions.
 
-    Times are seconds, sizes bytes. Fields of the stock class that are not repeated here
-    and not named in `engine_config` have no effect on this transport; in particular there
-    is no read timeout, since a stream may rightly be silent for hours.
+    Times are seconds, sizes bytes. docs/configuration.md describes every field: its unit, its
+    default, and what it does here. A field that does nothing here warns, once, when it is
+    set. Raises QUICInvalidConfigError, which is a ValueError here and names the field.
     """
 
     idle_timeout: float = 30.0
-    """Silence after which a connection is lost; the smaller value of both sides counts."""
     max_datagram_size: int = 1452
-    """Largest UDP payload that MTU discovery tries."""
     congestion_control_algorithm: str = "cubic"
-    """"cubic", "newreno" (or "reno"), or "bbr"."""
     initial_rtt: float = 0.333
-    """Round-trip time assumed before the first measurement (RFC 9002 section 6.2.2)."""
     STREAM_FLOW_CONTROL_WINDOW: int = 10_000_000
-    """Unread bytes the peer may send on one stream."""
     CONNECTION_FLOW_CONTROL_WINDOW: int = 15_000_000
-    """Unread bytes the peer may send on all streams of a connection."""
     MAX_INCOMING_STREAMS: int = 1024
-    """Streams the peer may have open at once."""
-    CONNECTION_CLOSE_TIMEOUT: int = 10
-    """How long a connection that the peer ended waits for readers of what had arrived."""
+    MAX_OUTGOING_STREAMS: int = MOST_STREAMS
+    MAX_STREAM_RECEIVE_BUFFER: int = LARGEST
+    STREAM_MEMORY_LIMIT_PER_STREAM: int = LARGEST
+    STREAM_MEMORY_LIMIT_PER_CONNECTION: int = LARGEST
+    STREAM_SEND_BUFFER_HIGH_WATERMARK: int = 262_144
+    STREAM_OPEN_TIMEOUT: float = math.inf
+    STREAM_READ_TIMEOUT: float = math.inf
+    STREAM_WRITE_TIMEOUT: float = math.inf
 
     keep_alive_interval: float | None = 5.0
-    """Silence after which a PING is sent; at most half of the idle timeout. None: never."""
     linger: float = 1.0
-    """How long a closed connection goes on delivering what closed streams still owe."""
+    disable_active_migration: bool = False
+    enable_0rtt: bool = False
+    enable_protocol_negotiation: bool = True
+    # Names of RFC 9000's transport parameters. None: not set, the older name counts.
+    max_idle_timeout: float | None = None
+    initial_max_data: int | None = None
+    initial_max_stream_data_bidirectional_local: int | None = None
+    initial_max_stream_data_bidirectional_remote: int | None = None
+    initial_max_streams_bidirectional: int | None = None
+    initial_max_streams_unidirectional: int | None = None
+
+    def __post_init__(self) -> None:
+        # Not the stock class's checks: they bind fields to each other that do nothing here.
+        _checked(self)
+        # Past this method and the constructor that dataclass wrote.
+        _warn_of_unused(self, stacklevel=4)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the adapter keeps itself. Seconds; infinite where there is no limit."""
+
+    open_timeout: float
+    read_timeout: float
+    write_timeout: float
+    drain_timeout: float
+    linger: float
+    outgoing_streams: int
+    # What addresses may end in.
+    protocols: tuple[str, ...]
 
 
 def engine_config(config: StockConfig) -> Config:
-    """Raises QUICInvalidConfigError, which names the field."""
-    idle_timeout = float(_chosen(config, "idle_timeout"))
-    keep_alive = _chosen(config, "keep_alive_interval")
-    algorithm = str(_chosen(config, "congestion_control_algorithm"))
+    """The engine's part of a configuration of either class.
+
+    Fields may have been written since it was made, so it is checked here, too. Raises
+    InvalidConfigError.
+    """
+    made = _checked(config)
+    # Past this function and the transport's constructor.
+    _warn_of_unused(config, stacklevel=4)
+    return made
+
+
+def _check_values(config: StockConfig) -> None:
+    for row in ROWS:
+        value = _value(config, row.name)
+        if not row.kind.accepts(value):
+            raise InvalidConfigError(f"{row.name} must be {row.kind.wants}, not {value!r}")
+    for low, high in ORDERED:
+        if _is_set(config, low) and _is_set(config, high):
+            lower, upper = _value(config, low), _value(config, high)
+            if None not in (lower, upper) and lower > upper:
+                raise InvalidConfigError(f"{low} ({lower}) must not exceed {high} ({upper})")
+    if not (config.enable_v1 or config.enable_draft29):
+        raise InvalidConfigError("enable_v1 or enable_draft29 must be True, or there is no address to serve")
+
+
+def _checked(config: StockConfig) -> Config:
+    _check_values(config)
+    algorithm = _setting(config, "congestion_control")
     try:
         return Config(
-            handshake_timeout=float(config.CONNECTION_HANDSHAKE_TIMEOUT),
-            idle_timeout=idle_timeout,
-            # Later, and the connection would be lost before the first one.
-            keep_alive_interval=keep_alive and min(keep_alive, idle_timeout / 2),
-            linger=linger(config),
-            stream_receive_window=_chosen(config, "STREAM_FLOW_CONTROL_WINDOW"),
-            connection_receive_window=_chosen(config, "CONNECTION_FLOW_CONTROL_WINDOW"),
-            max_incoming_streams=_chosen(config, "MAX_INCOMING_STREAMS"),
+            handshake_timeout=_setting(config, "handshake_timeout"),
+            linger=_setting(config, "linger"),
+            max_incoming_streams=_setting(config, "max_incoming_streams"),
+            write_buffer=_setting(config, "write_buffer"),
             congestion_control="newreno" if algorithm == "reno" else algorithm,
-            initial_rtt=_chosen(config, "initial_rtt"),
-            max_datagram_size=_chosen(config, "max_datagram_size"),
+            initial_rtt=_setting(config, "initial_rtt"),
+            max_datagram_size=_setting(config, "max_datagram_size"),
+            max_connections=config.max_connections if _is_set(config, "max_connections") else None,
+            accept_draft_29=config.enable_draft29,
+            migration=not _setting(config, "disable_active_migration"),
+            **_silence(config),
+            **_windows(config),
         )
     except ConfigError as error:
-        raise QUICInvalidConfigError(f"{error.field}: {error}") from error
+        names = " or ".join(row.name for row in ROWS if row.sets == error.field) or error.field
+        raise InvalidConfigError(f"{names}: {error}") from error
 
 
-def linger(config: StockConfig) -> float:
-    """`QUICTransportConfig.linger`, also for a stock configuration."""
-    return float(_chosen(config, "linger"))
+def limits(config: StockConfig) -> Limits:
+    """The adapter's part of a configuration of either class."""
+    served = {QUIC_V1: config.enable_v1, QUIC: config.enable_draft29}
+    return Limits(
+        open_timeout=_setting(config, "open_timeout"),
+        read_timeout=_setting(config, "read_timeout"),
+        write_timeout=_setting(config, "write_timeout"),
+        drain_timeout=_setting(config, "drain_timeout"),
+        linger=_setting(config, "linger"),
+        outgoing_streams=_setting(config, "outgoing_streams"),
+        protocols=tuple(name for name, is_served in served.items() if is_served),
+    )
 
 
-def _chosen(config: StockConfig, name: str) -> Any:
-    if isinstance(config, QUICTransportConfig):
-        return getattr(config, name)
-    stock = _STOCK.get(name, MISSING)
-    value = getattr(config, name, stock)
-    return _OURS[name] if value == stock else value
+def _silence(config: StockConfig) -> dict[str, Any]:
+    """How long a connection may be silent, and when it breaks its silence."""
+    idle_timeout = _setting(config, "idle_timeout")
+    interval = _setting(config, "keep_alive_interval")
+    if interval is not None and interval >= idle_timeout:
+        if _is_set(config, "keep_alive_interval"):
+            raise InvalidConfigError(
+                f"keep_alive_interval ({interval} s) must be shorter than the idle timeout "
+                f"({idle_timeout} s), or the connection is lost before the first PING"
+            )
+        interval = math.inf
+    if interval is not None and not _is_set(config, "keep_alive_interval"):
+        interval = min(interval, idle_timeout / 2)
+    return {"idle_timeout": idle_timeout, "keep_alive_interval": interval}
 
 
-_STOCK = {field.name: field.default for field in fields(StockConfig)}
-_OURS = {field.name: field.default for field in fields(QUICTransportConfig)}
+# The engine's default: received bytes that wait outside of QUIC for the reader of a stream.
+_READ_BUFFER = 524_288
+
+
+def _windows(config: StockConfig) -> dict[str, Any]:
+    """The receive windows, which have to agree with each other and with the memory limits."""
+    stream = _setting(config, "stream_receive_window")
+    both = "initial_max_stream_data_bidirectional_"
+    named = [_value(config, both + way) for way in ("local", "remote") if _is_set(config, both + way)]
+    if named:
+        stream = max(named)
+    connection = _setting(config, "connection_receive_window")
+    if _is_any_set(config, "stream_receive_window") and not _is_any_set(config, "connection_receive_window"):
+        connection = max(connection, stream)
+    memory = min(_set_values(config, "stream_memory"), default=LARGEST)
+    read_buffer = min(_READ_BUFFER, max(1, memory // 2))
+    connection = min(connection, *_set_values(config, "connection_memory"), LARGEST)
+    return {
+        "stream_receive_window": min(stream, connection, max(1, memory - read_buffer)),
+        "connection_receive_window": connection,
+        "read_buffer": read_buffer,
+    }
+
+
+# Which fields were set
+
+
+def _defaults(of: type) -> dict[str, Any]:
+    return {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(of)
+    }
+
+
+_OURS = _defaults(QUICTransportConfig)
+_STOCK = _defaults(StockConfig)
+# `new_host` may write these over a QUIC configuration, though nobody chose them.
+_CONNECTION = _defaults(ConnectionConfig)
+
+
+def _value(config: StockConfig, name: str) -> Any:
+    """A field of the configuration; our default where its class has no such field."""
+    return getattr(config, name, _OURS[name])
+
+
+def _is_set(config: StockConfig, name: str) -> bool:
+    value = _value(config, name)
+    known = _OURS if isinstance(config, QUICTransportConfig) or name not in _STOCK else _STOCK
+    return bool(value != known[name] and value != _CONNECTION.get(name, known[name]))
+
+
+def _set_values(config: StockConfig, setting: str) -> list[Any]:
+    return [_value(config, row.name) for row in ROWS if row.sets == setting and _is_set(config, row.name)]
+
+
+def _is_any_set(config: StockConfig, setting: str) -> bool:
+    return bool(_set_values(config, setting))
+
+
+def _setting(config: StockConfig, setting: str) -> Any:
+    """The first field that was set for it, else our default of the first that has one."""
+    for value in _set_values(config, setting):
+        return value
+    return next(
+        (_OURS[row.name] for row in ROWS if row.sets == setting and _OURS[row.name] is not None), None
+    )
+
+
+# Warnings
+
+_warned: set[str] = set()
+
+
+def _warn_of_unused(config: StockConfig, stacklevel: int) -> None:
+    for row in ROWS:
+        if row.reader is Reader.NOBODY and row.name not in _warned and _is_set(config, row.name):
+            _warned.add(row.name)
+            message = f"{row.name} does nothing on this transport: {row.here}"
+            warnings.warn(message, UnusedSettingWarning, stacklevel=stacklevel)

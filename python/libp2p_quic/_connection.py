@@ -18,12 +18,13 @@ import trio
 from libp2p.abc import IMuxedConn, IRawConnection
 from libp2p.connection_types import ConnectionType
 from libp2p.peer.id import ID
-from libp2p.transport.quic.exceptions import QUICStreamTimeoutError
+from libp2p.transport.quic.exceptions import QUICStreamLimitError, QUICStreamTimeoutError
 from libp2p.transport.quic.stream import StreamDirection
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import call_foreign
+from libp2p_quic._config_table import MOST_STREAMS
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection, Stream
 from libp2p_quic._errors import ConnectionLostError
@@ -69,6 +70,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._engine = engine
         self._endpoint = endpoint
         self._transport = transport
+        self._limits = transport.limits
+        self._opening = 0
         self._maddr = maddr or to_multiaddr(*engine.remote_address)
         self._streams: WeakSet[QUICStream] = WeakSet()
         # Set as soon as nothing new can be begun, by us or by the loss of the connection.
@@ -174,7 +177,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         with self._drain_scope:
             while owed := [stream for stream in self._streams if stream.is_owed]:
                 has_bytes = any(stream.has_unread for stream in owed)
-                patience = self._transport.drain_timeout if has_bytes else self._endpoint.linger
+                patience = self._transport.limits.drain_timeout if has_bytes else self._endpoint.linger
                 # The list would keep alive what its reader has dropped.
                 del owed
                 self._progress = trio.Event()
@@ -198,11 +201,23 @@ class QUICConnection(IRawConnection, IMuxedConn):
     async def open_stream(self, timeout: float | None = None) -> QUICStream:  # noqa: ASYNC109
         """A new stream, as soon as the peer allows one more.
 
-        Always a checkpoint; cancelling opens nothing. Raises ConnectionClosed, and
-        QUICStreamTimeoutError when ``timeout`` seconds have passed (default: no limit).
+        Always a checkpoint; cancelling opens nothing. Raises ConnectionClosed,
+        QUICStreamTimeoutError when ``timeout`` seconds have passed (default: the configured
+        STREAM_OPEN_TIMEOUT, which is none unless it was set), and QUICStreamLimitError beyond
+        the configured MAX_OUTGOING_STREAMS, if that was set.
         """
+        limit = self._limits.outgoing_streams
+        if limit < MOST_STREAMS and self._opening + self._count_opened() >= limit:
+            await trio.lowlevel.checkpoint()
+            raise QUICStreamLimitError(f"Maximum outbound streams: MAX_OUTGOING_STREAMS is {limit}")
+        if timeout is None:
+            timeout = self._limits.open_timeout
         verb = self._engine.open_stream_nowait
-        stream = await self._within(timeout, "open", verb, self._engine.openable)
+        self._opening += 1
+        try:
+            stream = await self._within(timeout, "open", verb, self._engine.openable)
+        finally:
+            self._opening -= 1
         return self._stream(stream, StreamDirection.OUTBOUND)
 
     async def accept_stream(self, timeout: float | None = None) -> QUICStream:  # noqa: ASYNC109
@@ -216,6 +231,9 @@ class QUICConnection(IRawConnection, IMuxedConn):
         stream = await self._within(timeout, "accept", verb, self._engine.acceptable)
         return self._stream(stream, StreamDirection.INBOUND)
 
+    def _count_opened(self) -> int:
+        return sum(each.is_initiator and (each.can_read() or each.can_write()) for each in self._streams)
+
     async def _within(self, limit: float | None, what: str, verb: Callable[[], T | None], token: int) -> T:
         with trio.move_on_after(float("inf") if limit is None else limit):
             try:
@@ -228,7 +246,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         raise QUICStreamTimeoutError(f"no stream to {what} within {limit} s")
 
     def _stream(self, engine: Stream, direction: StreamDirection) -> QUICStream:
-        stream = QUICStream(engine, self, direction)
+        stream = QUICStream(engine, self, direction, self._limits)
         self._streams.add(stream)
         if self._progress is not None:
             stream.gather()

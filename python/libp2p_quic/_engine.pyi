@@ -83,6 +83,8 @@ class Config:
         segmentation_offload: bool = True,
         retry_above: int | None = ...,
         max_connections: int | None = None,
+        accept_draft_29: bool = False,
+        migration: bool = True,
     ) -> Config: ...
 
 @final

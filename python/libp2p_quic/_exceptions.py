@@ -19,6 +19,7 @@ from libp2p.transport.quic.exceptions import (
     QUICConnectionTimeoutError,
     QUICDialError,
     QUICHandshakeError,
+    QUICInvalidConfigError,
     QUICListenError,
     QUICPeerVerificationError,
     QUICStreamClosedError,
@@ -52,6 +53,10 @@ class HandshakeRefusedError(DialError, QUICHandshakeError):
 
 class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError):
     """Nobody answered within the handshake timeout."""
+
+
+class InvalidConfigError(QUICInvalidConfigError, ValueError):
+    """A field of the configuration makes no sense, and the message names it."""
 
 
 class ListenError(QUICListenError, OpenConnectionError):

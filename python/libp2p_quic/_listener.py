@@ -14,12 +14,13 @@ from libp2p.abc import IListener
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._addr import QUICAddress
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Listener
 from libp2p_quic._errors import EndpointClosedError
 from libp2p_quic._exceptions import ListenError
+from libp2p_quic._resolve import reachable
 
 if TYPE_CHECKING:
     from libp2p_quic._transport import QUICTransport
@@ -37,7 +38,7 @@ class QUICListener(IListener):
         self._handler = handler
         self._listening = False
         self._closed = False
-        self._addrs: tuple[Multiaddr, ...] = ()
+        self._bound: tuple[str, int, str] | None = None
         self._engine: Listener | None = None
         self._endpoint: LoopEndpoint | None = None
         self._accepting: trio.CancelScope | None = None
@@ -56,7 +57,7 @@ class QUICListener(IListener):
         if self._listening:
             raise ListenError("Already listening")
         try:
-            address = QUICAddress.parse(maddr)
+            address = QUICAddress.parse_literal(maddr)
         except QUICInvalidMultiaddrError as error:
             raise ListenError(f"Invalid QUIC multiaddr: {error}") from error
         try:
@@ -65,11 +66,11 @@ class QUICListener(IListener):
         except (OSError, EndpointClosedError) as error:
             raise ListenError(f"cannot listen on {maddr}: {error}") from error
         self._engine, self._endpoint = engine, endpoint
-        self._addrs = (to_multiaddr(*engine.local_address, address.protocol),)
+        self._bound = (*engine.local_address, address.protocol)
         self._listening = True
         endpoint.touch()
         endpoint.spawn(self._accept, self.background_nursery)
-        logger.info("listening on %s", self._addrs[0])
+        logger.info("listening on %s port %d as %s", *self._bound)
 
     async def _accept(self) -> None:
         assert self._engine is not None
@@ -84,7 +85,7 @@ class QUICListener(IListener):
                     self._transport.remember(connection)
                     connection.keep(self._handler, self.background_nursery)
         except EndpointClosedError:
-            logger.debug("the transport of %s was closed", self._addrs[0])
+            logger.debug("the transport of %s was closed", self._bound)
         finally:
             self._release()
 
@@ -106,11 +107,15 @@ class QUICListener(IListener):
             self._endpoint.touch()
             if self._accepting is not None:
                 self._accepting.cancel()
-            logger.info("no longer listening on %s", self._addrs[0])
+            logger.info("no longer listening on %s", self._bound)
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
-        """The bound address with its real port, without /p2p; nothing when not listening."""
-        return self._addrs if self._listening else ()
+        """Where it can be dialed, with the real port and without /p2p.
+
+        A wildcard stands for the addresses that the interfaces have now. Nothing when not
+        listening.
+        """
+        return reachable(*self._bound) if self._listening and self._bound else ()
 
     def is_listening(self) -> bool:
         return self._listening

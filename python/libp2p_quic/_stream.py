@@ -1,14 +1,15 @@
 """py-libp2p's muxed stream over one stream of the engine.
 
 Lives here: short reads from a small buffer (protocols above read lengths byte by byte),
-writes that wait for room, the two half-closes, and which error means what. Not here: any
-default read timeout, since streams of pubsub and the like are rightly silent for hours.
+writes that wait for room, the two half-closes, and which error means what. No timeout
+unless the program asks for one: streams of pubsub and the like are rightly silent for hours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from libp2p_quic._errors import ConnectionLostError, EngineError, StreamResetErr
 from libp2p_quic._exceptions import StreamEOF, StreamLost, StreamReset, stream_error
 
 if TYPE_CHECKING:
+    from libp2p_quic._config import Limits
     from libp2p_quic._connection import QUICConnection
 
 # A read for less than this takes what has arrived, up to _FETCH bytes, out of the engine
@@ -40,7 +42,9 @@ class QUICStream(IMuxedStream):
     for the whole. The peer hears of a new stream with its first bytes.
     """
 
-    def __init__(self, engine: Stream, connection: QUICConnection, direction: StreamDirection) -> None:
+    def __init__(
+        self, engine: Stream, connection: QUICConnection, direction: StreamDirection, limits: Limits
+    ) -> None:
         self.muxed_conn = connection
         self.direction = direction
         self.protocol: TProtocol | None = None
@@ -58,6 +62,9 @@ class QUICStream(IMuxedStream):
         self._is_write_closed = False
         self._is_reset_here = False
         self._is_reset_by_peer = False
+        # How long one wait may take, if the configuration says so. Seconds.
+        self._read_timeout = limits.read_timeout
+        self._write_timeout = limits.write_timeout
         self._ttl: float | None = None
         # Made when two tasks may write at once, so that their bytes do not mix.
         self._write_turn: trio.Lock | None = None
@@ -93,9 +100,23 @@ class QUICStream(IMuxedStream):
             await self._driver.cancel_shielded_checkpoint()
             return data
         while data is None:
-            await self._driver.wait(self._engine.readable)
+            if await self._is_late(self._engine.readable, self._read_timeout):
+                raise self._timeout("read", self._read_timeout)
             data = self._take(limit)
         return data
+
+    async def _is_late(self, token: int, limit: float) -> bool:
+        """Wait for the token, for ``limit`` seconds at most; whether it did not ring."""
+        if limit == inf:
+            await self._driver.wait(token)
+            return False
+        with trio.move_on_after(limit) as scope:
+            await self._driver.wait(token)
+        return scope.cancelled_caught
+
+    def _timeout(self, what: str, limit: float) -> QUICStreamTimeoutError:
+        message = f"stream {self.stream_id}: {what} came no further for {limit} s"
+        return QUICStreamTimeoutError(message, self.stream_id)
 
     def _take(self, limit: int) -> bytes | None:
         """Up to ``limit`` bytes, or None for not yet."""
@@ -196,8 +217,14 @@ class QUICStream(IMuxedStream):
         if self._write_turn is None:
             self._write_turn = trio.Lock()
         async with self._write_turn:
-            while (taken := self._give(data, taken)) < size:
-                await self._driver.wait(self._engine.writable)
+            is_late = False
+            while (reached := self._give(data, taken)) < size:
+                # The engine rings when half of its buffer is free, which may take a slow peer
+                # longer than the limit. So what counts is whether there is any room.
+                if is_late and reached == taken:
+                    raise self._timeout("write", self._write_timeout)
+                taken = reached
+                is_late = await self._is_late(self._engine.writable, self._write_timeout)
 
     def _give(self, data: bytes, taken: int) -> int:
         """Let the engine take ``data[taken:]`` until it says "not yet"; up to where it came."""
@@ -229,8 +256,9 @@ class QUICStream(IMuxedStream):
     async def close(self) -> None:
         """Send the end of our bytes, and read no more than what has already arrived.
 
-        What was written is still delivered. The peer is asked to stop sending only after it
-        acknowledged our end: some peers take that request for the end of both directions.
+        What was written is still delivered, and a peer that is writing its last words may
+        finish them: only when that takes more than a second is it asked to stop, and never
+        before it acknowledged our end, since some take that for the end of both directions.
         Never raises, whatever has become of the stream; idempotent.
         """
         self._finish()

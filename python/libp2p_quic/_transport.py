@@ -6,6 +6,7 @@ The engine proves the peer inside the TLS handshake; nothing here looks at certi
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 from libp2p.abc import ITransport
@@ -20,8 +21,8 @@ from libp2p.transport.quic.exceptions import (
 )
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUIC, QUIC_V1, QUICAddress, is_quic
-from libp2p_quic._config import QUICTransportConfig, engine_config, linger
+from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._config import QUICTransportConfig, engine_config, limits
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Identity
@@ -32,6 +33,7 @@ from libp2p_quic._exceptions import (
     dial_error,
 )
 from libp2p_quic._listener import QUICListener
+from libp2p_quic._resolve import resolved
 
 logger = logging.getLogger("libp2p_quic.transport")
 
@@ -60,18 +62,18 @@ class QUICTransport(ITransport):
         self._config = QUICTransportConfig() if config is None else config
         self._enable_autotls = enable_autotls
         self._engine_config = engine_config(self._config)
+        self.limits = limits(self._config)
         try:
             self._identity = Identity(private_key.serialize())
         except IdentityError as error:
             raise QUICSecurityError(f"cannot use this private key: {error}") from error
         self._peer_id = ID(self._identity.peer_id)
-        # How long a connection that the peer ended waits for readers to come. Seconds.
-        self.drain_timeout = float(self._config.CONNECTION_CLOSE_TIMEOUT)
         self._closed = False
         # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
         self._endpoint: LoopEndpoint | None = None
         self._background_nursery: trio.Nursery | None = None
+        self._swarm: Swarm | None = None
         self._listeners: list[QUICListener] = []
         self._connections: set[QUICConnection] = set()
 
@@ -91,19 +93,25 @@ class QUICTransport(ITransport):
         """
         if getattr(swarm, "psk", None) is not None:
             raise QUICInvalidConfigError("QUIC cannot take part in a private network (psk)")
+        self._swarm = swarm
 
     # Addresses
 
     def can_dial(self, maddr: Multiaddr) -> bool:
-        return is_quic(maddr)
+        return self._serves(QUICAddress.parse, maddr)
 
     def can_listen(self, maddr: Multiaddr) -> bool:
-        return is_quic(maddr)
+        return self._serves(QUICAddress.parse_literal, maddr)
+
+    def _serves(self, parse: Callable[[Multiaddr], QUICAddress], maddr: Multiaddr) -> bool:
+        try:
+            return parse(maddr).protocol in self.limits.protocols
+        except QUICInvalidMultiaddrError:
+            return False
 
     def protocols(self) -> list[str]:
         """Multiaddr names: "quic" (py-libp2p's draft 29) is served by QUIC v1."""
-        enabled = {QUIC_V1: self._config.enable_v1, QUIC: self._config.enable_draft29}
-        return [name for name, is_enabled in enabled.items() if is_enabled]
+        return list(self.limits.protocols)
 
     def listen_order(self) -> int:
         """After TCP, which py-libp2p gives 0."""
@@ -115,15 +123,14 @@ class QUICTransport(ITransport):
         """A connection whose handshake is done and whose peer is proven.
 
         Leaves from the listening socket of that address family, if there is one. With
-        /p2p/PEER in ``maddr`` only that peer will do; without, whoever answers. Always a
-        checkpoint; a cancelled dial leaves nothing behind.
+        /p2p/PEER in ``maddr`` only that peer will do; without, whoever answers. The addresses
+        of a name are tried in turn, those excepted that the swarm's connection gate denies.
+        Always a checkpoint; a cancelled dial leaves nothing behind.
 
         Raises DialError or, more exactly, its subclasses PeerIdMismatchError,
         HandshakeRefusedError, and HandshakeTimeoutError after the configured
-        CONNECTION_HANDSHAKE_TIMEOUT.
+        CONNECTION_HANDSHAKE_TIMEOUT; of several addresses, for the last.
         """
-        # Nothing is taken yet: the place for a cancellation.
-        await trio.lowlevel.checkpoint()
         if self._closed:
             raise DialError("Transport is closed")
         try:
@@ -132,11 +139,33 @@ class QUICTransport(ITransport):
             raise DialError(f"Invalid QUIC multiaddr: {error}") from error
         if address.port == 0:
             raise DialError(f"Invalid QUIC multiaddr: nobody listens on port 0: {maddr}")
+        if address.protocol not in self.limits.protocols:
+            raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
+        failure: DialError | None = None
+        for host in await resolved(address):
+            try:
+                await self._ask_gate(address, host)
+                return await self._dial(maddr, address, host)
+            except DialError as error:
+                failure = error
+        raise failure or DialError(f"no address for {maddr}")
+
+    async def _ask_gate(self, address: QUICAddress, host: str) -> None:
+        """The swarm asked its gate about the name only, and that may mean another address now."""
+        if address.name_protocol is None or self._swarm is None:
+            return
+        literal = to_multiaddr(host, address.port)
+        if not await self._swarm.connection_gate.is_allowed(literal):
+            raise DialError(f"{address.host} is {host}, which the connection gate denies")
+
+    async def _dial(self, maddr: Multiaddr, address: QUICAddress, host: str) -> QUICConnection:
+        if self._closed:
+            raise DialError("Transport is closed")
         peer_id = address.peer_id.to_bytes() if address.peer_id else None
         is_connected = False
         try:
             endpoint = self.endpoint()
-            engine = endpoint.engine.connect(address.host, address.port, peer_id)
+            engine = endpoint.engine.connect(host, address.port, peer_id)
         except (OSError, ValueError, EndpointClosedError) as error:
             raise DialError(f"failed to dial {maddr}: {error}") from error
         try:
@@ -196,7 +225,7 @@ class QUICTransport(ITransport):
     def endpoint(self) -> LoopEndpoint:
         """The endpoint of the running event loop, made on first use."""
         if self._endpoint is None or not self._endpoint.is_current:
-            self._endpoint = LoopEndpoint(self._identity, self._engine_config, linger(self._config))
+            self._endpoint = LoopEndpoint(self._identity, self._engine_config, self.limits.linger)
             self._endpoint.nursery = self._background_nursery
         return self._endpoint
 

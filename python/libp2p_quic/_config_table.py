@@ -1,0 +1,434 @@
+"""Every field of the configuration, once: its unit, what it may be, and what it does here.
+
+The checks, the order in which names that say the same count, the warnings about fields that
+do nothing, and the table of the documentation all come from these rows. Nothing is computed
+here; that is `_config`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value may be. ``wants`` completes "must be ..."."""
+
+    unit: str
+    wants: str
+    accepts: Callable[[object], bool]
+
+
+def _number(unit: str, wants: str, low: float, high: float, *, is_whole: bool = False) -> Kind:
+    """From ``low`` to ``high``, both included. NaN is no number here, and neither is a bool."""
+    types = int if is_whole else (int, float)
+    return Kind(
+        unit,
+        wants,
+        lambda value: isinstance(value, types) and not isinstance(value, bool) and low <= value <= high,
+    )
+
+
+def _optional(kind: Kind) -> Kind:
+    return Kind(kind.unit, f"{kind.wants}, or None", lambda value: value is None or kind.accepts(value))
+
+
+def _one_of(*names: str) -> Kind:
+    wants = "one of " + ", ".join(names)
+    return Kind("name", wants, lambda value: isinstance(value, str) and value in names)
+
+
+# The largest number that QUIC can write down (RFC 9000 section 16), and the largest number
+# of streams (section 4.6): as limits, both stand for none.
+LARGEST = 2**62 - 1
+MOST_STREAMS = 2**60
+_SMALLEST = 1e-6
+_LONGEST = 1e9
+
+_SECONDS = _number("s", "a positive number of seconds", _SMALLEST, _LONGEST)
+_SECONDS_OR_ZERO = _number("s", "a number of seconds, not negative", 0, _LONGEST)
+_LIMIT = _number("s", "a positive number of seconds, or math.inf for no limit", _SMALLEST, math.inf)
+_BYTES = _number("bytes", "a whole number of bytes from 1 to 2**62 - 1", 1, LARGEST, is_whole=True)
+_PAYLOAD = _number("bytes", "a whole number of bytes from 1200 to 65527", 1200, 65_527, is_whole=True)
+_COUNT = _number("number", "a whole number, not negative", 0, LARGEST, is_whole=True)
+_STREAMS = _number("streams", "a whole number from 0 to 2**32 - 1", 0, 2**32 - 1, is_whole=True)
+_NO_STREAMS = _number("streams", "0: libp2p has no unidirectional streams", 0, 0, is_whole=True)
+_OPENED = _number("streams", "a whole number from 0 to 2**60", 0, MOST_STREAMS, is_whole=True)
+_CONNECTIONS = _number("connections", "a positive whole number", 1, 2**32 - 1, is_whole=True)
+_PORT = _number("port", "a whole number from 0 to 65535", 0, 65_535, is_whole=True)
+_FRACTION = _number("0 to 1", "a number from 0 to 1", 0, 1)
+_FACTOR = _number("factor", "a number, not negative", 0, _LONGEST)
+_MILLISECONDS = _number("ms", "a positive number of milliseconds", _SMALLEST, _LONGEST)
+_FLAG = Kind("bool", "True or False", lambda value: isinstance(value, bool))
+_TEXT = Kind("text", "a string", lambda value: isinstance(value, str))
+_TEXTS = Kind(
+    "list",
+    "a list of strings",
+    lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+)
+# `ssl.VerifyMode` is an int, and programs also write the numbers.
+_MODE = Kind("ssl.VerifyMode", "an ssl.VerifyMode", lambda value: value in (0, 1, 2))
+
+
+class Reader(Enum):
+    """Who acts on a field."""
+
+    TRANSPORT = "This transport"
+    SWARM = "py-libp2p's swarm and host"
+    NOBODY = "Nobody"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One field. Of rows that set the same thing, the first that was set counts."""
+
+    name: str
+    kind: Kind
+    here: str
+    reader: Reader = Reader.TRANSPORT
+    sets: str = ""
+
+
+def _sets(setting: str, *rows: tuple[str, Kind, str]) -> list[Row]:
+    return [Row(name, kind, here, sets=setting) for name, kind, here in rows]
+
+
+def _swarm(*rows: tuple[str, Kind, str]) -> list[Row]:
+    return [Row(name, kind, here, Reader.SWARM) for name, kind, here in rows]
+
+
+def _nobody(*rows: tuple[str, Kind, str]) -> list[Row]:
+    return [Row(name, kind, here, Reader.NOBODY) for name, kind, here in rows]
+
+
+_WINDOW = "Unread bytes that the peer may send on one stream. One value serves both directions"
+_METRICS = "The engine counts always and at no cost: `QUICConnection.statistics()`"
+_LIBRARY = "The engine schedules streams itself"
+_RETRY = "Retrying is the swarm's and the application's; the engine repeats what packets lost"
+
+ROWS: tuple[Row, ...] = (
+    # Connections
+    *_sets(
+        "idle_timeout",
+        ("max_idle_timeout", _optional(_SECONDS), "Another name of `idle_timeout`; counts before it"),
+        (
+            "idle_timeout",
+            _SECONDS,
+            "Silence after which a connection is lost. The smaller value of both sides counts",
+        ),
+    ),
+    *_sets(
+        "keep_alive_interval",
+        (
+            "keep_alive_interval",
+            _optional(_SECONDS),
+            "Silence after which a PING is sent; None: never. Must be shorter than the idle timeout. "
+            "While it is at its default, half of a short idle timeout counts instead",
+        ),
+    ),
+    *_sets(
+        "handshake_timeout",
+        (
+            "CONNECTION_HANDSHAKE_TIMEOUT",
+            _SECONDS,
+            "How long a handshake may take, dialed or accepted; for a name, at each of its addresses",
+        ),
+        (
+            "connection_timeout",
+            _SECONDS_OR_ZERO,
+            "The same, where the line above is not set. 10 and 30, the defaults of py-libp2p's two "
+            "classes, count as not set",
+        ),
+    ),
+    *_sets(
+        "linger",
+        (
+            "linger",
+            _SECONDS_OR_ZERO,
+            "How long a closed connection goes on delivering what closed streams owe",
+        ),
+        ("connection_close_timeout", _SECONDS_OR_ZERO, "The same, where `linger` is not set"),
+    ),
+    *_sets(
+        "drain_timeout",
+        (
+            "CONNECTION_CLOSE_TIMEOUT",
+            _SECONDS_OR_ZERO,
+            "How long a connection that the peer ended waits for readers of what had arrived",
+        ),
+    ),
+    *_sets(
+        "max_connections",
+        (
+            "max_connections",
+            _CONNECTIONS,
+            "Inbound connections beyond it are refused in the handshake. At 1000 and 300, the defaults "
+            "of py-libp2p's two classes, only the swarm's own limit holds",
+        ),
+    ),
+    *_sets(
+        "disable_active_migration",
+        (
+            "disable_active_migration",
+            _FLAG,
+            "Peers that dialed us are told to stay at their address, and are lost if they do not",
+        ),
+    ),
+    *_sets(
+        "enable_v1",
+        ("enable_v1", _FLAG, "Serve `/quic-v1` addresses. Version 1 is spoken in any case"),
+    ),
+    *_sets(
+        "enable_draft29",
+        (
+            "enable_draft29",
+            _FLAG,
+            "Serve `/quic` addresses, and accept the stock transport's dials to them; see below",
+        ),
+    ),
+    # Streams
+    *_sets(
+        "stream_receive_window",
+        (
+            "initial_max_stream_data_bidirectional_local",
+            _optional(_BYTES),
+            f"{_WINDOW}: the larger of this and the next line, if both are set",
+        ),
+        (
+            "initial_max_stream_data_bidirectional_remote",
+            _optional(_BYTES),
+            f"{_WINDOW}: the larger of this and the previous line",
+        ),
+        (
+            "STREAM_FLOW_CONTROL_WINDOW",
+            _BYTES,
+            "The same, where neither of these is set. It opens again as the application reads",
+        ),
+        ("stream_window", _BYTES, "The same, where none of these is set"),
+    ),
+    *_sets(
+        "connection_receive_window",
+        (
+            "initial_max_data",
+            _optional(_BYTES),
+            "Unread bytes that the peer may send on all streams of a connection together",
+        ),
+        ("CONNECTION_FLOW_CONTROL_WINDOW", _BYTES, "The same, where `initial_max_data` is not set"),
+        ("connection_window", _BYTES, "The same, where neither is set"),
+    ),
+    *_sets(
+        "stream_memory",
+        (
+            "MAX_STREAM_RECEIVE_BUFFER",
+            _BYTES,
+            "Bounds the window of a stream and our buffer together. Nothing is ever dropped: the "
+            "peer has to wait",
+        ),
+        ("STREAM_MEMORY_LIMIT_PER_STREAM", _BYTES, "Likewise; the smaller of the two counts"),
+    ),
+    *_sets(
+        "connection_memory",
+        (
+            "STREAM_MEMORY_LIMIT_PER_CONNECTION",
+            _BYTES,
+            "Bounds the window of a connection; up to 512 KiB of each stream wait beside it for the reader",
+        ),
+    ),
+    *_sets(
+        "max_incoming_streams",
+        (
+            "initial_max_streams_bidirectional",
+            _optional(_STREAMS),
+            "Streams that the peer may have open at once; it waits for more. The allowance starts at 16 "
+            "and grows to this as it is used",
+        ),
+        ("MAX_INCOMING_STREAMS", _STREAMS, "The same, where the line above is not set"),
+        ("max_concurrent_streams", _STREAMS, "The same, where none of these is set"),
+        ("MAX_CONCURRENT_STREAMS", _STREAMS, "The same, where none of these is set"),
+    ),
+    *_sets(
+        "initial_max_streams_unidirectional",
+        (
+            "initial_max_streams_unidirectional",
+            _optional(_NO_STREAMS),
+            "libp2p's streams are bidirectional, so only 0 can be served",
+        ),
+    ),
+    *_sets(
+        "outgoing_streams",
+        (
+            "MAX_OUTGOING_STREAMS",
+            _OPENED,
+            "Streams that this program may have open at once on one connection; beyond it, opening raises "
+            "QUICStreamLimitError. The peer's own limit makes it wait",
+        ),
+    ),
+    *_sets(
+        "write_buffer",
+        (
+            "STREAM_SEND_BUFFER_HIGH_WATERMARK",
+            _BYTES,
+            "Written bytes of one stream that may wait for the engine; beyond it, `write` waits. What "
+            "is sent and not acknowledged is bounded at 10 MB for the connection",
+        ),
+    ),
+    *_sets(
+        "open_timeout",
+        (
+            "STREAM_OPEN_TIMEOUT",
+            _LIMIT,
+            "How long `open_stream` waits for the peer to allow one more stream, before it raises "
+            "QUICStreamTimeoutError",
+        ),
+    ),
+    *_sets(
+        "read_timeout",
+        (
+            "STREAM_READ_TIMEOUT",
+            _LIMIT,
+            "How long a read waits for a byte, before it raises QUICStreamTimeoutError. Pubsub's and "
+            "others' streams are silent for hours, so there is no limit by default",
+        ),
+    ),
+    *_sets(
+        "write_timeout",
+        (
+            "STREAM_WRITE_TIMEOUT",
+            _LIMIT,
+            "How long a write may go without any progress, before it raises QUICStreamTimeoutError",
+        ),
+    ),
+    # Packets
+    *_sets(
+        "congestion_control",
+        (
+            "congestion_control_algorithm",
+            _one_of("cubic", "newreno", "reno", "bbr"),
+            '"cubic", "newreno" (also called "reno") or "bbr"',
+        ),
+    ),
+    *_sets(
+        "initial_rtt",
+        ("initial_rtt", _SECONDS, "Round-trip time assumed before the first measurement"),
+    ),
+    *_sets(
+        "max_datagram_size",
+        (
+            "max_datagram_size",
+            _PAYLOAD,
+            "Largest UDP payload that path MTU discovery tries; it begins at 1200",
+        ),
+    ),
+    # What others read
+    *_swarm(
+        ("NEGOTIATE_TIMEOUT", _SECONDS, "The host's `negotiate_timeout`, where that is at its own default"),
+        ("PROTOCOL_QUIC_V1", _TEXT, "A constant of py-libp2p"),
+        ("PROTOCOL_QUIC_DRAFT29", _TEXT, "A constant of py-libp2p"),
+        ("min_connections", _COUNT, "Below it the auto-connector dials; also slots kept from inbound ones"),
+        ("low_watermark", _COUNT, "How far pruning goes"),
+        ("high_watermark", _COUNT, "Where pruning begins"),
+        ("max_peer_addrs_to_dial", _COUNT, "py-libp2p 0.8.1 reads it nowhere"),
+        ("max_connections_per_peer", _CONNECTIONS, "Connections to one peer; the swarm closes the others"),
+        ("dial_timeout", _SECONDS_OR_ZERO, "Limit of the auto-connector's and DCUtR's dials"),
+        ("inbound_upgrade_timeout", _SECONDS_OR_ZERO, "Limit of an inbound upgrade, which QUIC needs not"),
+        ("outbound_upgrade_timeout", _SECONDS_OR_ZERO, "Limit of entering a dialed connection"),
+        ("outbound_stream_protocol_negotiation_timeout", _SECONDS_OR_ZERO, "Limit of a stream's negotiation"),
+        ("inbound_stream_protocol_negotiation_timeout", _SECONDS_OR_ZERO, "Limit of a stream's negotiation"),
+        (
+            "load_balancing_strategy",
+            _one_of("best", "round_robin", "least_loaded", "health_based", "latency_based"),
+            "Which of several connections to a peer a new stream takes",
+        ),
+        ("auto_connect_interval", _SECONDS, "Pause between the auto-connector's rounds"),
+        ("grace_period", _SECONDS_OR_ZERO, "How long a new connection is safe from pruning"),
+        ("allow_list", _TEXTS, "IP addresses and networks that may connect"),
+        ("deny_list", _TEXTS, "Those that may not. Also holds for what a dialed name resolves to"),
+        ("enable_health_monitoring", _FLAG, "Whether the swarm watches its connections"),
+        ("health_initial_delay", _SECONDS_OR_ZERO, "Before its first look"),
+        ("health_warmup_window", _SECONDS_OR_ZERO, "How long a new connection is not looked at"),
+        ("health_check_interval", _SECONDS, "Between two looks"),
+        ("ping_timeout", _SECONDS, "Of its pings"),
+        ("min_health_threshold", _FRACTION, "Below it a connection is unhealthy"),
+        ("min_connections_per_peer", _COUNT, "How many of a peer's connections stay, however unhealthy"),
+        ("latency_weight", _FRACTION, "In the health score"),
+        ("success_rate_weight", _FRACTION, "In the health score"),
+        ("stability_weight", _FRACTION, "In the health score"),
+        ("max_ping_latency", _MILLISECONDS, "Above it a connection is unhealthy"),
+        ("min_ping_success_rate", _FRACTION, "Below it a connection is unhealthy"),
+        ("max_failed_streams", _COUNT, "Above it a connection is unhealthy"),
+        ("unhealthy_grace_period", _COUNT, "Bad looks in a row before a connection is replaced"),
+        ("critical_health_threshold", _FRACTION, "Below it even the last connection is replaced"),
+        ("skip_ping_when_streams_open", _FLAG, "Whether busy connections are not pinged"),
+        ("record_ping_latency_in_peerstore", _FLAG, "Whether the peerstore learns the round-trip time"),
+        ("abort_connection_on_ping_failure", _FLAG, "Whether one failed ping ends the connection"),
+    ),
+    # What means nothing here
+    *_nobody(
+        ("enable_0rtt", _FLAG, "There is no 0-RTT: it can be replayed, and proves no peer"),
+        (
+            "enable_protocol_negotiation",
+            _FLAG,
+            "QUIC's version and TLS's ALPN are always negotiated, a stream's protocol by py-libp2p",
+        ),
+        ("local_port", _optional(_PORT), "The multiaddr says where to listen; dials leave from that socket"),
+        (
+            "verify_mode",
+            _MODE,
+            "Both peers are always proven, by libp2p's rules; there is nothing to turn off or on",
+        ),
+        ("alpn_protocols", _TEXTS, 'libp2p fixes it: "libp2p"'),
+        ("enable_qlog", _FLAG, "The engine writes no qlog; `SSLKEYLOGFILE` lets Wireshark read packets"),
+        ("qlog_dir", _optional(_TEXT), "The engine writes no qlog"),
+        (
+            "STREAM_ACCEPT_TIMEOUT",
+            _LIMIT,
+            "The swarm waits for streams as long as the connection lives, and a timeout would end it. "
+            "`accept_stream` takes one",
+        ),
+        ("STREAM_CLOSE_TIMEOUT", _LIMIT, "Closing a stream waits for nothing"),
+        (
+            "NEGOTIATION_SEMAPHORE_LIMIT",
+            _COUNT,
+            "Negotiations need no limit here, and py-libp2p's semaphore loses permits",
+        ),
+        ("STREAM_RECEIVE_BUFFER_LOW_WATERMARK", _BYTES, "QUIC's flow control does this, by the windows"),
+        ("STREAM_RECEIVE_BUFFER_HIGH_WATERMARK", _BYTES, "QUIC's flow control does this, by the windows"),
+        ("STREAM_SEND_BUFFER_LOW_WATERMARK", _BYTES, "A writer goes on as soon as there is room"),
+        ("STREAM_WRITE_CHUNK_SIZE", _BYTES, "The engine takes what there is room for"),
+        ("ENABLE_STREAM_RESET_ON_ERROR", _FLAG, "`async with` and a dropped stream always reset on errors"),
+        ("STREAM_RESET_ERROR_CODE", _COUNT, "`reset` takes the code; py-libp2p's streams send 0"),
+        (
+            "ENABLE_STREAM_KEEP_ALIVE",
+            _FLAG,
+            "QUIC streams cost nothing while silent; see `keep_alive_interval`",
+        ),
+        ("STREAM_KEEP_ALIVE_INTERVAL", _LIMIT, "Connections have one: `keep_alive_interval`"),
+        ("ENABLE_STREAM_RESOURCE_TRACKING", _FLAG, "py-libp2p's resource manager counts streams"),
+        ("ENABLE_STREAM_BATCHING", _FLAG, _LIBRARY),
+        ("STREAM_BATCH_SIZE", _COUNT, _LIBRARY),
+        ("STREAM_PROCESSING_CONCURRENCY", _COUNT, _LIBRARY),
+        ("ENABLE_STREAM_METRICS", _FLAG, _METRICS),
+        ("ENABLE_STREAM_TIMELINE_TRACKING", _FLAG, _METRICS),
+        ("STREAM_METRICS_COLLECTION_INTERVAL", _SECONDS, _METRICS),
+        ("STREAM_ERROR_RETRY_ATTEMPTS", _COUNT, _RETRY),
+        ("STREAM_ERROR_RETRY_DELAY", _SECONDS_OR_ZERO, _RETRY),
+        ("STREAM_ERROR_RETRY_BACKOFF_FACTOR", _FACTOR, _RETRY),
+    ),
+)
+
+# Pairs that contradict each other when both were set and the first is larger.
+ORDERED: tuple[tuple[str, str], ...] = (
+    ("STREAM_FLOW_CONTROL_WINDOW", "CONNECTION_FLOW_CONTROL_WINDOW"),
+    ("initial_max_stream_data_bidirectional_local", "initial_max_data"),
+    ("initial_max_stream_data_bidirectional_remote", "initial_max_data"),
+    ("stream_window", "connection_window"),
+    ("STREAM_SEND_BUFFER_LOW_WATERMARK", "STREAM_SEND_BUFFER_HIGH_WATERMARK"),
+    ("STREAM_RECEIVE_BUFFER_LOW_WATERMARK", "STREAM_RECEIVE_BUFFER_HIGH_WATERMARK"),
+    ("STREAM_RECEIVE_BUFFER_HIGH_WATERMARK", "MAX_STREAM_RECEIVE_BUFFER"),
+    ("min_connections", "low_watermark"),
+    ("low_watermark", "high_watermark"),
+    ("high_watermark", "max_connections"),
+)

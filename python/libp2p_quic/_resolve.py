@@ -1,0 +1,48 @@
+"""From what a multiaddr says to address literals: names that are dialed, and wildcards
+that are listened on. The only place that asks DNS or the system's interfaces.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+from libp2p.utils.address_validation import get_available_interfaces
+from multiaddr import Multiaddr
+
+from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._exceptions import DialError
+
+_FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+_WILDCARDS = {"0.0.0.0": "ip4", "::": "ip6"}
+
+
+async def resolved(address: QUICAddress) -> list[str]:
+    """The literals that stand for the host of ``address``, best first (RFC 6724).
+
+    A literal stands for itself. Always a checkpoint. Raises DialError when the name is not
+    known.
+    """
+    await trio.lowlevel.checkpoint()
+    if address.name_protocol is None:
+        return [address.host]
+    family = _FAMILIES[address.name_protocol]
+    try:
+        found = await trio.socket.getaddrinfo(
+            address.host, address.port, family=family, type=socket.SOCK_DGRAM
+        )
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: a name that cannot be one, for instance a label of 64 letters.
+        raise DialError(f"cannot resolve /{address.name_protocol}/{address.host}: {error}") from error
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def reachable(host: str, port: int, protocol: str) -> tuple[Multiaddr, ...]:
+    """Where a socket that is bound to ``host`` can be dialed: one address for each interface
+    if it is a wildcard, the loopback's last. Asks anew each time, as interfaces come and go.
+    """
+    if host not in _WILDCARDS:
+        return (to_multiaddr(host, port, protocol),)
+    interfaces = get_available_interfaces(port, "udp")
+    found = [each for each in interfaces if str(each).startswith(f"/{_WILDCARDS[host]}/")]
+    return tuple(each.encapsulate(Multiaddr(f"/{protocol}")) for each in found)

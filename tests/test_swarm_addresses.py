@@ -1,0 +1,252 @@
+"""Addresses of real hosts: wildcards, names, several transports at once, and what is not ours."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.transport.exceptions import OpenConnectionError
+from multiaddr import Multiaddr
+
+import libp2p_quic
+from libp2p_quic import QUICTransport
+from libp2p_quic._exceptions import DialError, PeerIdMismatchError
+from peers.far import far_host
+from peers.near import IP4, IP6, addresses, connection, near_host, near_transport, swarm
+
+PEER = ID.from_pubkey(create_new_key_pair().public_key)
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.bind(("::", 0))
+        return int(probe.getsockname()[1])
+
+
+async def answers(address: Multiaddr | str, peer: ID) -> bool:
+    dialer = near_transport()
+    dialed = await dialer.dial(Multiaddr(str(address)))
+    await dialer.close()
+    return dialed.peer_id == peer
+
+
+# Wildcards
+
+
+async def test_wildcards_stand_for_addresses_that_can_be_dialed() -> None:
+    port = free_port()
+    listen = [f"/ip4/0.0.0.0/udp/{port}/quic-v1", f"/ip6/::/udp/{port}/quic-v1"]
+    async with near_host(*listen) as host:
+        told = addresses(host)
+        hosts = [each.split("/")[2] for each in told]
+        assert {"127.0.0.1", "::1"} <= set(hosts)
+        assert not {"0.0.0.0", "::"} & set(hosts)
+        assert len(set(told)) == len(told)
+        for each in told:
+            assert f"/udp/{port}/quic-v1/p2p/" in each
+            assert await answers(each, host.get_id())
+
+
+async def test_a_wildcard_socket_answers_from_the_address_that_was_dialed() -> None:
+    """127.0.0.2 has no name among the interfaces; an answer from 127.0.0.1 would be no answer."""
+    async with near_host("/ip4/0.0.0.0/udp/0/quic-v1") as host:
+        port = host.get_addrs()[0].value_for_protocol("udp")
+        assert await answers(f"/ip4/127.0.0.2/udp/{port}/quic-v1", host.get_id())
+
+
+async def test_addresses_keep_the_name_of_the_protocol() -> None:
+    async with near_host("/ip4/0.0.0.0/udp/0/quic") as host:
+        assert all("/quic/p2p/" in each for each in addresses(host))
+
+
+# Several transports at once
+
+
+@pytest.fixture
+def installed() -> Iterator[None]:
+    libp2p_quic.install()
+    yield
+    libp2p_quic.uninstall()
+
+
+@asynccontextmanager
+async def mixed(*listen: str) -> AsyncIterator[IHost]:
+    """A host whose transports py-libp2p chooses by its addresses, as most programs have it."""
+    maddrs = [Multiaddr(each) for each in listen]
+    host = new_host(key_pair=create_new_key_pair(), enable_quic=True, listen_addrs=maddrs)
+    async with host.run(listen_addrs=maddrs):
+        yield host
+
+
+WS = "/ip4/127.0.0.1/tcp/0/ws"
+TCP = "/ip4/127.0.0.1/tcp/0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listen", [(IP4, TCP), (IP4, WS), (IP4, TCP, WS)], ids=["tcp", "ws", "all"])
+async def test_every_address_of_a_host_on_several_transports_is_served(listen: tuple[str, ...]) -> None:
+    """In processes of their own: py-libp2p's TCP leaves sockets unclosed."""
+    async with far_host(*listen, transport="installed") as host:
+        assert len(host.addresses) == len(listen)
+        for address in host.addresses:
+            async with far_host(*listen, transport="installed") as other:
+                await other.do("connect", address=address)
+                assert await other.do("ping", peer=host.peer, count=1) == 1
+
+
+async def test_every_quic_address_of_a_host_is_served() -> None:
+    listen = (IP4, IP6, "/ip4/127.0.0.2/udp/0/quic-v1", "/ip4/127.0.0.1/udp/0/quic")
+    async with near_host(*listen) as host:
+        assert len(addresses(host)) == len(listen)
+        for address in addresses(host):
+            assert await answers(address, host.get_id())
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/ip4/127.0.0.1/udp/4001/quic-v1/webtransport",
+        f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit",
+        f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit/p2p/{PEER}",
+        "/ip4/127.0.0.1/udp/4001/webrtc-direct",
+        "/ip4/127.0.0.1/udp/4001",
+    ],
+    ids=["webtransport", "relay", "relayed", "webrtc", "udp"],
+)
+async def test_addresses_that_are_not_ours_are_left_alone(text: str) -> None:
+    async with mixed(IP4, TCP) as host:
+        manager = swarm(host).transport_manager
+        for found in (manager.transport_for_dialing, manager.transport_for_listening):
+            assert not isinstance(found(Multiaddr(text)), QUICTransport)
+
+
+# Dials without a peer id, and by name
+
+
+async def test_dial_without_a_peer_id_takes_whoever_proves_to_answer() -> None:
+    async with far_host() as far:
+        dialer = near_transport()
+        dialed = await dialer.dial(far.info.addrs[0].decapsulate_code(421))
+        assert dialed.peer_id == far.peer_id
+        await dialer.close()
+
+
+class Names(trio.abc.HostnameResolver):
+    """The names of this test, as the system's resolver would give them."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.names = {name.replace("_", "."): hosts for name, hosts in names.items()}
+        self.asked: list[str] = []
+
+    async def getaddrinfo(self, host: Any, port: Any, family: int = 0, *rest: Any, **more: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        self.asked.append(name)
+        found = [each for each in self.names.get(name, ()) if family in (0, family_of(each))]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        kind = socket.SOCK_DGRAM
+        return [(family_of(each), kind, 17, "", (each, port or 0)) for each in found]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        raise NotImplementedError
+
+
+def family_of(host: str) -> int:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@asynccontextmanager
+async def two_families() -> AsyncIterator[tuple[IHost, int]]:
+    """A host on one port of both families."""
+    port = free_port()
+    async with near_host(f"/ip4/127.0.0.1/udp/{port}/quic-v1", f"/ip6/::1/udp/{port}/quic-v1") as host:
+        yield host, port
+
+
+@pytest.mark.parametrize(("name", "remote"), [("dns", "::1"), ("dns4", "127.0.0.1"), ("dns6", "::1")])
+async def test_a_name_is_dialed(name: str, remote: str) -> None:
+    trio.socket.set_custom_hostname_resolver(Names(node_test=["::1", "127.0.0.1"]))
+    async with two_families() as (host, port), near_host() as near:
+        named = Multiaddr(f"/{name}/node.test/udp/{port}/quic-v1")
+        await near.connect(PeerInfo(host.get_id(), [named]))
+        dialed = connection(near, host.get_id())
+        assert dialed.get_remote_address() == (remote, port)
+        assert dialed.get_transport_addresses() == [named.encapsulate(f"/p2p/{host.get_id()}")]
+
+
+async def test_localhost_is_dialed_by_the_system_resolver() -> None:
+    async with near_host("/ip4/127.0.0.1/udp/0/quic-v1") as host:
+        port = host.get_addrs()[0].value_for_protocol("udp")
+        assert await answers(f"/dns4/localhost/udp/{port}/quic-v1/p2p/{host.get_id()}", host.get_id())
+
+
+async def test_each_address_of_a_name_is_tried_in_turn() -> None:
+    trio.socket.set_custom_hostname_resolver(Names(node_test=["127.0.0.9", "127.0.0.3", "127.0.0.1"]))
+    async with near_host("/ip4/127.0.0.1/udp/0/quic-v1") as host:
+        port = host.get_addrs()[0].value_for_protocol("udp")
+        # The second answers, too, but is another peer.
+        async with near_host(f"/ip4/127.0.0.3/udp/{port}/quic-v1"):
+            dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=1, initial_rtt=0.01)
+            named = f"/dns/node.test/udp/{port}/quic-v1"
+            dialed = await dialer.dial(Multiaddr(f"{named}/p2p/{host.get_id()}"))
+            assert dialed.get_remote_address()[0] == "127.0.0.1"
+            with pytest.raises(PeerIdMismatchError, match="Peer ID mismatch"):
+                await dialer.dial(Multiaddr(f"{named}/p2p/{PEER}"))
+            await dialer.close()
+
+
+async def test_a_name_that_nobody_knows_is_a_failed_dial() -> None:
+    trio.socket.set_custom_hostname_resolver(Names())
+    with pytest.raises(DialError, match=r"cannot resolve /dns4/nobody\.test") as failed:
+        await near_transport().dial(Multiaddr("/dns4/nobody.test/udp/4001/quic-v1"))
+    assert isinstance(failed.value, OpenConnectionError)
+
+
+async def test_a_name_that_cannot_be_one_is_a_failed_dial() -> None:
+    """py-multiaddr refuses to read it, or the system's resolver to encode it."""
+    with pytest.raises(DialError, match=r"unreadable multiaddr|cannot resolve"):
+        await near_transport().dial(Multiaddr(b"\x36\x46" + b"a" * 70 + b"\x91\x02\x0f\xa1\xcd\x03"))
+
+
+async def test_a_name_does_not_lead_around_the_deny_list() -> None:
+    """The swarm lets a name pass when one of its addresses may be dialed, and knows no /dns."""
+    trio.socket.set_custom_hostname_resolver(Names(node_test=["127.0.0.1", "127.0.0.2"]))
+    config = ConnectionConfig(deny_list=["127.0.0.1"])
+    async with near_host("/ip4/127.0.0.1/udp/0/quic-v1") as denied:
+        port = denied.get_addrs()[0].value_for_protocol("udp")
+        key_pair = create_new_key_pair()
+        host = new_host(
+            key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)], connection_config=config
+        )
+        named = Multiaddr(f"/dns/node.test/udp/{port}/quic-v1")
+        async with host.run(listen_addrs=[]), near_host(f"/ip4/127.0.0.2/udp/{port}/quic-v1") as allowed:
+            await host.connect(PeerInfo(allowed.get_id(), [named]))
+            assert connection(host, allowed.get_id()).get_remote_address()[0] == "127.0.0.2"
+            with pytest.raises(SwarmException):
+                await host.connect(PeerInfo(denied.get_id(), [named]))
+            assert swarm(denied).connections == {}
+
+
+async def test_dial_that_waits_for_a_name_can_be_cancelled() -> None:
+    class Slow(Names):
+        async def getaddrinfo(self, *arguments: Any, **more: Any) -> Any:
+            await trio.sleep_forever()
+
+    trio.socket.set_custom_hostname_resolver(Slow())
+    dialer = near_transport()
+    with trio.move_on_after(0.1) as scope:
+        await dialer.dial(Multiaddr("/dns4/node.test/udp/4001/quic-v1"))
+    assert scope.cancelled_caught
+    await dialer.close()
