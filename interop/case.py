@@ -1,0 +1,189 @@
+"""The cases: what a dialer is asked to do, and what must be true for it to be green.
+
+A case gets two peers, one of which dials the other, and a way to their listeners. It
+returns nothing and raises `Failed`, or `Absent` where the peer has no such thing. No
+processes are started here, and no verdict is looked up.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from interop.program import Line
+
+if TYPE_CHECKING:
+    from interop.matrix import Stage
+    from interop.peer import Peer
+
+LISTENER_CODE, DIALER_CODE = 42, 43
+
+# Any valid peer id that nobody in the run has: the specification's first test vector.
+STRANGER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
+
+
+class Failed(Exception):
+    """The case is red. The message is the evidence."""
+
+
+class Absent(Exception):
+    """The peer has nothing that this case could show. The message says what is missing."""
+
+
+def must(condition: bool, said: object) -> None:
+    if not condition:
+        raise Failed(str(said))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One column."""
+
+    name: str
+    title: str
+    run: Callable[[Stage], Awaitable[None]]
+    limit: float = 30
+    """Seconds, start of the programs included."""
+    is_quiet: bool = False
+    """It waits more than it works, so it runs beside the others."""
+
+
+async def asked(stage: Stage, name: str, **options: str) -> Line:
+    """The facts that the dialer told of a case that must succeed."""
+    said = await stage.dial(name, **options)
+    must(said["ok"], said.get("error"))
+    return said
+
+
+def handshake(key: str) -> Callable[[Stage], Awaitable[None]]:
+    """Both peer ids are right, with this type of key at either end, as far as each has it."""
+
+    async def run(stage: Stage) -> None:
+        dialers = {key, "ed25519"} & set(stage.dialer.keys)
+        listeners = {key, "ed25519"} & set(stage.listener.keys)
+        pairs = [pair for pair in product(sorted(dialers), sorted(listeners)) if key in pair]
+        if not pairs or key not in stage.peer.keys:
+            raise Absent(f"no {key} keys in this peer")
+        for dialer_key, listener_key in pairs:
+            said = await asked(stage, "handshake", key=dialer_key, listener_key=listener_key)
+            listener = await stage.listening(key=listener_key)
+            must(said["remote"] == listener.peer, f"the dialer took {listener.peer} for {said['remote']}")
+            await listener.event("connected", said["self"])
+
+    return run
+
+
+async def wrong_peer(stage: Stage) -> None:
+    listener = await stage.listening()
+    right = await stage.dial("handshake")
+    must(right["ok"], f"the right peer id was refused too: {right.get('error')}")
+    wrong = listener.address.replace(listener.peer, STRANGER)
+    said = await stage.dial("handshake", address=wrong)
+    must(not said["ok"], f"{listener.peer} was taken for {STRANGER}")
+
+
+async def ping(stage: Stage) -> None:
+    said = await asked(stage, "ping")
+    must(said["rounds"] == 100, said)
+
+
+async def identify(stage: Stage) -> None:
+    said = await asked(stage, "identify")
+    must("/ipfs/ping/1.0.0" in said["protocols"], f"protocols: {said['protocols']}")
+    observed = said["observed"]
+    is_quic = observed is not None and "/udp/" in observed and "/quic-v1" in observed
+    must(is_quic, f"observed address: {observed}")
+
+
+async def echo(stage: Stage) -> None:
+    said = await asked(stage, "echo")
+    must(said["same"] is True and said["bytes"] == 1 << 20, said)
+
+
+async def streams(stage: Stage) -> None:
+    said = await asked(stage, "streams")
+    must(said["same"] == said["streams"] == 100, said)
+
+
+async def bulk(stage: Stage) -> None:
+    said = await asked(stage, "bulk")
+    must(said["up"] is True and said["down"] is True and said["bytes"] == 64 << 20, said)
+
+
+async def reset(stage: Stage) -> None:
+    listener = await stage.listening()
+    said = await asked(stage, "reset")
+    codes = (said["read_code"], said["write_code"])
+    if "reset" in stage.listener.can:
+        must(said["cut"] is True, "the listener's reset looked like an orderly end")
+        for code in codes:
+            must(is_code(code, stage.listener, "reset code", LISTENER_CODE), f"reset and stop codes: {codes}")
+    end = await listener.event("end", said["self"])
+    if "reset" in stage.dialer.can:
+        must(end["how"] == "cut", "the dialer's reset looked like an orderly end")
+        must(is_code(end["code"], stage.dialer, "reset code", DIALER_CODE), f"code of the reset: {end}")
+
+
+async def close(stage: Stage) -> None:
+    listener = await stage.listening()
+    said = await asked(stage, "close")
+    code = said["code"]
+    must(said["cut"] is True, "the listener's close looked like an orderly end of the stream")
+    must(is_code(code, stage.listener, "close code", LISTENER_CODE), f"code of the listener's close: {code}")
+    end = await listener.event("end", said["self"])
+    must(end["how"] == "cut", "the dialer's close looked like an orderly end of the stream")
+    must(is_code(end["code"], stage.dialer, "close code", DIALER_CODE), f"code of the dialer's close: {end}")
+
+
+def is_code(seen: int | None, sender: Peer, what: str, wanted: int) -> bool:
+    """Whether a code is right, as far as its sender can choose it and its receiver show it."""
+    return seen is None or what not in sender.can or seen == wanted
+
+
+async def idle(stage: Stage) -> None:
+    listener = await stage.listening()
+    said = await asked(stage, "idle")
+    must(said["seconds"] >= 35, said)
+    times = listener.count("connected", said["self"])
+    must(times == 1, f"the connection was lost and made anew: {times} connections")
+
+
+async def restart(stage: Stage) -> None:
+    seed = secrets.token_hex(32)
+    async with stage.own_listener(seed=seed) as first, stage.dialing("restart", first.address) as dialer:
+        await dialer.line(lambda line: line.get("event") == "ready", 20, "ready")
+        await first.program.kill()
+        async with stage.own_listener(seed=seed, port=first.port) as second:
+            must(second.address == first.address, f"{second.address} after {first.address}")
+            await dialer.say(second.address)
+            said = await dialer.line(lambda line: "ok" in line, 50, "answer")
+            must(said["ok"], said.get("error"))
+            await second.event("connected", said["self"])
+
+
+async def ip6(stage: Stage) -> None:
+    for name in ("handshake", "echo"):
+        said = await asked(stage, name, ip="6")
+        must(said.get("same", True) is True, said)
+
+
+CASES = (
+    Case("ed25519", "handshake with Ed25519 keys, both peer ids right", handshake("ed25519")),
+    Case("secp256k1", "handshake with secp256k1 keys", handshake("secp256k1"), 60),
+    Case("ecdsa", "handshake with ECDSA keys", handshake("ecdsa"), 60),
+    Case("rsa", "handshake with RSA keys", handshake("rsa"), 60),
+    Case("wrong-id", "another peer than the one that was dialed is refused", wrong_peer, 60),
+    Case("ping", "100 rounds of /ipfs/ping/1.0.0", ping),
+    Case("identify", "/ipfs/id/1.0.0 gives protocols and the observed QUIC address", identify),
+    Case("echo", "1 MiB there and back, with half-close", echo),
+    Case("streams", "100 streams open at once", streams),
+    Case("bulk", "64 MiB each way, with SHA-256", bulk, 150),
+    Case("reset", "reset and stop seen by the other side, with the code where it shows", reset),
+    Case("close", "close of a connection seen by the other side, with the code", close),
+    Case("ip6", "handshake and echo over IPv6", ip6, 60),
+    Case("idle", "nothing for 35 s, then the same connection still works", idle, 90, is_quiet=True),
+    Case("restart", "the listener is killed and comes back on the same port", restart, 100, is_quiet=True),
+)

@@ -1,0 +1,77 @@
+"""The reviewed list of what peers are known to get wrong, and the verdict on a result.
+
+A red cell is excused only by an entry of known-defects.toml that names it and whose
+`shows` stands in the evidence, so that a new failure does not hide behind an old one.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from interop.matrix import Result
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+LIST = Path(__file__).parent / "known-defects.toml"
+
+Verdict = Literal["green", "known", "red", "absent", "unbuilt"]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One entry. ``directions`` and ``cases`` say which cells it excuses."""
+
+    peers: tuple[str, ...]
+    cases: tuple[str, ...]
+    directions: tuple[str, ...]
+    shows: tuple[str, ...]
+    """A red cell is excused if one of these is a part of its evidence."""
+    reason: str
+    evidence: str
+
+    def excuses(self, result: Result) -> bool:
+        return self.is_about(result) and any(each in result.evidence for each in self.shows)
+
+    def is_about(self, result: Result) -> bool:
+        named = (result.peer in self.peers, result.case in self.cases, result.direction in self.directions)
+        return all(named)
+
+
+def known() -> list[Defect]:
+    listed = tomllib.loads(LIST.read_text()).get("defect", [])
+    return [
+        Defect(
+            peers=tuple(each["peers"]),
+            cases=tuple(each["cases"]),
+            directions=tuple(each["directions"]),
+            shows=tuple(each["shows"]),
+            reason=each["reason"],
+            evidence=each["evidence"],
+        )
+        for each in listed
+    ]
+
+
+def verdict(result: Result, defects: list[Defect]) -> tuple[Verdict, Defect | None]:
+    """The verdict on a cell, and the entry that excuses it."""
+    if result.outcome in ("red", "unbuilt"):
+        for defect in defects:
+            if defect.excuses(result):
+                return "known", defect
+    return result.outcome, None
+
+
+def stale(results: list[Result], defects: list[Defect]) -> list[Defect]:
+    """Entries whose every cell that was run is green: they should be taken off the list."""
+    found = []
+    for defect in defects:
+        about = [result for result in results if defect.is_about(result)]
+        if about and all(result.outcome == "green" for result in about):
+            found.append(defect)
+    return found

@@ -1,0 +1,278 @@
+// What the dialer does in each case of interop/README.md. Each adds its facts to what the
+// program says, or returns an error.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify/pb"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/libp2p/go-msgio/pbio"
+	ma "github.com/multiformats/go-multiaddr"
+	"golang.org/x/sync/errgroup"
+)
+
+var cases = map[string]func(host.Host, peer.AddrInfo, facts) error{
+	"handshake": func(h host.Host, to peer.AddrInfo, said facts) error {
+		said["remote"] = h.Network().ConnsToPeer(to.ID)[0].RemotePeer().String()
+		return pingRounds(h, to.ID, 1)
+	},
+	"ping": func(h host.Host, to peer.AddrInfo, said facts) error {
+		said["rounds"] = 100
+		return pingRounds(h, to.ID, 100)
+	},
+	"identify": identifies,
+	"echo": func(h host.Host, to peer.AddrInfo, said facts) error {
+		s, err := open(h, to.ID, echo)
+		if err != nil {
+			return err
+		}
+		said["bytes"] = 1 << 20
+		said["same"], err = isEchoed(s, 1<<20)
+		return err
+	},
+	"streams": streams,
+	"bulk":    bulk,
+	"reset":   resets,
+	"close":   closesBoth,
+	"idle": func(h host.Host, to peer.AddrInfo, said facts) error {
+		if err := pingRounds(h, to.ID, 1); err != nil {
+			return err
+		}
+		time.Sleep(35 * time.Second)
+		said["seconds"] = 35
+		return pingRounds(h, to.ID, 1)
+	},
+	"restart": restart,
+}
+
+func open(h host.Host, to peer.ID, id protocol.ID) (network.Stream, error) {
+	return h.NewStream(context.Background(), to, id)
+}
+
+func pingRounds(h host.Host, to peer.ID, rounds int) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	answers := ping.Ping(ctx, h, to)
+	for range rounds {
+		if answer := <-answers; answer.Error != nil {
+			return answer.Error
+		}
+	}
+	return nil
+}
+
+func identifies(h host.Host, to peer.AddrInfo, said facts) error {
+	s, err := open(h, to.ID, identify.ID)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var answer pb.Identify
+	if err := pbio.NewDelimitedReader(s, 1<<16).ReadMsg(&answer); err != nil {
+		return err
+	}
+	observed, err := ma.NewMultiaddrBytes(answer.GetObservedAddr())
+	if err != nil {
+		return err
+	}
+	said["agent"], said["protocols"], said["observed"] = answer.GetAgentVersion(), answer.GetProtocols(), observed.String()
+	return nil
+}
+
+// isEchoed writes random bytes, finishes, and meanwhile reads what comes back to its end.
+func isEchoed(s network.Stream, size int) (bool, error) {
+	defer s.Close()
+	data := make([]byte, size)
+	rand.Read(data)
+	var both errgroup.Group
+	both.Go(func() error {
+		if _, err := s.Write(data); err != nil {
+			return err
+		}
+		return s.CloseWrite()
+	})
+	back, err := io.ReadAll(s)
+	if err == nil {
+		err = both.Wait()
+	}
+	return bytes.Equal(data, back), err
+}
+
+func streams(h host.Host, to peer.AddrInfo, said facts) error {
+	// All of them are open before the first one is used.
+	opened := make([]network.Stream, 100)
+	for i := range opened {
+		var err error
+		if opened[i], err = open(h, to.ID, echo); err != nil {
+			return err
+		}
+	}
+	var same atomic.Int32
+	var all errgroup.Group
+	for _, s := range opened {
+		all.Go(func() error {
+			is, err := isEchoed(s, 1024)
+			if is {
+				same.Add(1)
+			}
+			return err
+		})
+	}
+	err := all.Wait()
+	said["streams"], said["same"] = len(opened), same.Load()
+	return err
+}
+
+func bulk(h host.Host, to peer.AddrInfo, said facts) error {
+	const size = 64 << 20
+	up, err := open(h, to.ID, sink)
+	if err != nil {
+		return err
+	}
+	defer up.Close()
+	sent, err := pump(up, size)
+	if err != nil {
+		return err
+	}
+	if err := up.CloseWrite(); err != nil {
+		return err
+	}
+	heard, err := io.ReadAll(up)
+	if err != nil {
+		return err
+	}
+	down, err := open(h, to.ID, source)
+	if err != nil {
+		return err
+	}
+	defer down.Close()
+	if err := binary.Write(down, binary.BigEndian, uint64(size)); err != nil {
+		return err
+	}
+	if err := down.CloseWrite(); err != nil {
+		return err
+	}
+	digest := sha256.New()
+	if _, err := io.CopyN(digest, down, size); err != nil {
+		return err
+	}
+	promised, err := io.ReadAll(down)
+	if err != nil {
+		return err
+	}
+	got := digest.Sum(nil)
+	said["bytes"], said["up"] = size, bytes.Equal(sent, heard)
+	said["down"] = bytes.Equal(got, promised) && bytes.Equal(got, sent)
+	return nil
+}
+
+// watched opens a stream whose end the listener tells the runner about.
+func watched(h host.Host, to peer.ID) (network.Stream, error) {
+	s, err := open(h, to, watch)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Write([]byte("x")); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(s, make([]byte, 1))
+	return s, err
+}
+
+// provoke opens a stream, writes a byte, and returns what its reading ended with.
+func provoke(h host.Host, to peer.ID, id protocol.ID) (s network.Stream, ended error, err error) {
+	if s, err = open(h, to, id); err != nil {
+		return
+	}
+	if _, err = s.Write([]byte("x")); err != nil {
+		return
+	}
+	_, ended = io.ReadAll(s)
+	return
+}
+
+func resets(h host.Host, to peer.AddrInfo, said facts) error {
+	s, ended, err := provoke(h, to.ID, reset)
+	if err != nil {
+		return err
+	}
+	said["cut"], said["read_code"] = ended != nil, codeOf(ended)
+	// The listener asked us to stop, and that may come after its reset.
+	for err == nil {
+		_, err = s.Write(make([]byte, 1024))
+	}
+	said["write_code"] = codeOf(err)
+	s.Reset()
+	if s, err = watched(h, to.ID); err != nil {
+		return err
+	}
+	if err := abandon(s, dialerCode); err != nil {
+		return err
+	}
+	// The connection must outlive the reset, and this shows that it does.
+	return pingRounds(h, to.ID, 1)
+}
+
+func closesBoth(h host.Host, to peer.AddrInfo, said facts) error {
+	_, ended, err := provoke(h, to.ID, closes)
+	if err != nil {
+		return err
+	}
+	said["cut"], said["code"] = ended != nil, codeOf(ended)
+	if err := h.Network().ClosePeer(to.ID); err != nil {
+		return err
+	}
+	if err := h.Connect(context.Background(), to); err != nil {
+		return err
+	}
+	s, err := watched(h, to.ID)
+	if err != nil {
+		return err
+	}
+	return end(s.Conn(), dialerCode)
+}
+
+// restart waits for the runner, which kills the listener after "ready", starts it again and
+// writes a line.
+func restart(h host.Host, to peer.AddrInfo, said facts) error {
+	if err := pingRounds(h, to.ID, 1); err != nil {
+		return err
+	}
+	tell(facts{"event": "ready"})
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	began := time.Now()
+	for tries := 1; ; tries++ {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		// Without a limit of its own a swarm waits ever longer before it dials again.
+		err := h.Connect(network.WithForceDirectDial(ctx, "restart"), to)
+		if err == nil {
+			if answer := <-ping.Ping(ctx, h, to.ID); answer.Error == nil {
+				cancel()
+				said["seconds"], said["tries"] = math.Round(10*time.Since(began).Seconds())/10, tries
+				return nil
+			}
+		}
+		cancel()
+		fmt.Fprintln(os.Stderr, "restart:", err)
+		time.Sleep(500 * time.Millisecond)
+	}
+}

@@ -1,0 +1,260 @@
+// The peer of go-libp2p. It speaks the command line of interop/README.md with a plain host
+// of the project and nothing else: the arguments, the keys and the listener are here, what a
+// dialer does is in cases.go, codes of resets and closes in codes.go.
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	echo   = protocol.ID("/libp2p-quic/echo/1.0.0")
+	sink   = protocol.ID("/libp2p-quic/sink/1.0.0")
+	source = protocol.ID("/libp2p-quic/source/1.0.0")
+	reset  = protocol.ID("/libp2p-quic/reset/1.0.0")
+	closes = protocol.ID("/libp2p-quic/close/1.0.0")
+	watch  = protocol.ID("/libp2p-quic/watch/1.0.0")
+
+	listenerCode = 42
+	dialerCode   = 43
+)
+
+var keyTypes = map[string]int{
+	"ed25519": crypto.Ed25519, "secp256k1": crypto.Secp256k1, "ecdsa": crypto.ECDSA, "rsa": crypto.RSA,
+}
+
+type facts map[string]any
+
+// tell writes one line for the runner. A single write, so that lines do not mix.
+func tell(said facts) {
+	line, err := json.Marshal(said)
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.Write(append(line, '\n'))
+}
+
+func makeHost(key, seed string, listen ...string) (host.Host, error) {
+	var random io.Reader = rand.Reader
+	if seed != "" {
+		bytesOfSeed, err := hex.DecodeString(seed)
+		if err != nil {
+			return nil, err
+		}
+		random = bytes.NewReader(bytesOfSeed)
+	}
+	keyType, known := keyTypes[key]
+	if !known {
+		return nil, fmt.Errorf("unknown key type %q", key)
+	}
+	private, _, err := crypto.GenerateKeyPairWithReader(keyType, 2048, random)
+	if err != nil {
+		return nil, err
+	}
+	return libp2p.New(
+		libp2p.Identity(private),
+		libp2p.Transport(quic.NewTransport),
+		libp2p.ListenAddrStrings(listen...),
+		libp2p.DisableRelay(),
+		// The limits of the default would count what 100 streams do, not what QUIC does.
+		libp2p.ResourceManager(&network.NullResourceManager{}),
+	)
+}
+
+// pump writes size bytes that repeat with the prime 251 and returns their SHA-256.
+func pump(to io.Writer, size uint64) ([]byte, error) {
+	block := make([]byte, 251*256)
+	for i := range block {
+		block[i] = byte(i % 251)
+	}
+	digest := sha256.New()
+	for size > 0 {
+		data := block[:min(size, uint64(len(block)))]
+		digest.Write(data)
+		if _, err := to.Write(data); err != nil {
+			return nil, err
+		}
+		size -= uint64(len(data))
+	}
+	return digest.Sum(nil), nil
+}
+
+// serve registers a handler whose failure resets the stream.
+func serve(h host.Host, id protocol.ID, do func(network.Stream) error) {
+	h.SetStreamHandler(id, func(s network.Stream) {
+		if err := do(s); err != nil {
+			fmt.Fprintln(os.Stderr, id, err)
+			s.Reset()
+		}
+	})
+}
+
+func serveAll(h host.Host) {
+	serve(h, echo, func(s network.Stream) error {
+		if _, err := io.Copy(s, s); err != nil {
+			return err
+		}
+		return s.Close()
+	})
+	serve(h, sink, func(s network.Stream) error {
+		digest := sha256.New()
+		if _, err := io.Copy(digest, s); err != nil {
+			return err
+		}
+		if _, err := s.Write(digest.Sum(nil)); err != nil {
+			return err
+		}
+		return s.Close()
+	})
+	serve(h, source, func(s network.Stream) error {
+		var size [8]byte
+		if _, err := io.ReadFull(s, size[:]); err != nil {
+			return err
+		}
+		digest, err := pump(s, binary.BigEndian.Uint64(size[:]))
+		if err != nil {
+			return err
+		}
+		if _, err := s.Write(digest); err != nil {
+			return err
+		}
+		return s.Close()
+	})
+	serve(h, reset, func(s network.Stream) error {
+		if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+			return err
+		}
+		return abandon(s, listenerCode)
+	})
+	serve(h, closes, func(s network.Stream) error {
+		if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+			return err
+		}
+		return end(s.Conn(), listenerCode)
+	})
+	serve(h, watch, func(s network.Stream) error {
+		ended := facts{"event": "end", "peer": s.Conn().RemotePeer().String(), "how": "finished", "code": nil}
+		if _, err := io.CopyN(s, s, 1); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, s); err != nil {
+			ended["how"], ended["code"] = "cut", codeOf(err)
+		}
+		tell(ended)
+		return s.Close()
+	})
+}
+
+func listen(arguments []string) error {
+	flags := flag.NewFlagSet("listen", flag.ExitOnError)
+	key, seed := flags.String("key", "ed25519", ""), flags.String("seed", "", "")
+	ip, port := flags.Int("ip", 4, ""), flags.Int("port", 0, "")
+	flags.Parse(arguments)
+	address := "/ip4/127.0.0.1"
+	if *ip == 6 {
+		address = "/ip6/::1"
+	}
+	h, err := makeHost(*key, *seed, fmt.Sprintf("%s/udp/%d/quic-v1", address, *port))
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	serveAll(h)
+	h.Network().Notify(&network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
+		tell(facts{"event": "connected", "peer": c.RemotePeer().String()})
+	}})
+	var addrs []string
+	// The addresses of the sockets: the host's own list may leave out loopback.
+	for _, each := range h.Network().ListenAddresses() {
+		addrs = append(addrs, fmt.Sprintf("%s/p2p/%s", each, h.ID()))
+	}
+	tell(facts{"peer": h.ID().String(), "addrs": addrs})
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func dial(arguments []string) error {
+	flags := flag.NewFlagSet("dial", flag.ExitOnError)
+	key, seed := flags.String("key", "ed25519", ""), flags.String("seed", "", "")
+	flags.Parse(arguments)
+	do, known := cases[flags.Arg(1)]
+	if !known {
+		return fmt.Errorf("unknown case %q", flags.Arg(1))
+	}
+	address, err := ma.NewMultiaddr(flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	info, err := peer.AddrInfoFromP2pAddr(address)
+	if err != nil {
+		return err
+	}
+	h, err := makeHost(*key, *seed)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	said := facts{"ok": true, "self": h.ID().String()}
+	if err = h.Connect(context.Background(), *info); err == nil {
+		err = do(h, *info, said)
+	}
+	if err != nil {
+		said["ok"], said["error"] = false, err.Error()
+	}
+	tell(said)
+	return nil
+}
+
+func about() {
+	versions := map[string]string{}
+	if build, known := debug.ReadBuildInfo(); known {
+		for _, module := range build.Deps {
+			versions[module.Path] = strings.TrimPrefix(module.Version, "v")
+		}
+	}
+	tell(facts{
+		"program": "go-libp2p " + versions["github.com/libp2p/go-libp2p"],
+		"stack":   "quic-go " + versions["github.com/quic-go/quic-go"],
+		"keys":    []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
+		"can":     can,
+	})
+}
+
+func main() {
+	var err error
+	switch command := append(os.Args, "", "")[1]; command {
+	case "about":
+		about()
+	case "listen":
+		err = listen(os.Args[2:])
+	case "dial":
+		err = dial(os.Args[2:])
+	default:
+		err = fmt.Errorf("unknown command %q: about, listen or dial", command)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

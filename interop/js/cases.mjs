@@ -1,0 +1,160 @@
+// What the dialer does in each case of interop/README.md; each returns its facts.
+
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import { CLOSE, ECHO, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
+
+const open = (connection, protocol) => connection.newStream(protocol, { maxOutboundStreams: 1000 })
+
+async function ping (connection, rounds) {
+  const stream = await open(connection, '/ipfs/ping/1.0.0')
+  const reader = new Reader(stream)
+  for (let i = 0; i < rounds; i++) {
+    const sent = randomBytes(32)
+    await write(stream, sent)
+    if (!sent.equals(await reader.exactly(32))) {
+      throw new Error('another pong than its ping')
+    }
+  }
+  await stream.close()
+}
+
+/** Writes random bytes, finishes, and meanwhile reads what comes back up to its end. */
+async function isEchoed (stream, size) {
+  const data = randomBytes(size)
+  const reading = new Reader(stream).rest()
+  for (let start = 0; start < size; start += 65_536) {
+    await write(stream, data.subarray(start, start + 65_536))
+  }
+  await stream.close()
+  return data.equals(await reading)
+}
+
+/** Opens a stream, writes a byte, and sees how reading ends. */
+async function provoke (connection, protocol) {
+  const stream = await open(connection, protocol)
+  // Reading begins first: whoever begins after the end waits for it forever.
+  const end = new Reader(stream).rest().then(
+    // The end of the iteration is also what a cut looks like; the status tells them apart.
+    () => ['reset', 'aborted'].includes(stream.status) || connection.status !== 'open',
+    () => true
+  )
+  await write(stream, Buffer.from('x'))
+  return { stream, cut: await end }
+}
+
+/** A stream whose end the listener tells the runner about. */
+async function watched (connection) {
+  const stream = await open(connection, WATCH)
+  await write(stream, Buffer.from('x'))
+  await new Reader(stream).exactly(1)
+  return stream
+}
+
+export const cases = {
+  async handshake (node, connection) {
+    await ping(connection, 1)
+    return { remote: connection.remotePeer.toString() }
+  },
+
+  async ping (node, connection) {
+    await ping(connection, 100)
+    return { rounds: 100 }
+  },
+
+  async identify (node, connection) {
+    const answer = await node.services.identify.identify(connection)
+    return {
+      agent: answer.agentVersion,
+      protocols: answer.protocols,
+      observed: answer.observedAddr?.toString() ?? null
+    }
+  },
+
+  async echo (node, connection) {
+    return { bytes: 1 << 20, same: await isEchoed(await open(connection, ECHO), 1 << 20) }
+  },
+
+  async streams (node, connection) {
+    // All of them are open before the first one is used.
+    const opened = await Promise.all(Array.from({ length: 100 }, () => open(connection, ECHO)))
+    const same = await Promise.all(opened.map(stream => isEchoed(stream, 1024)))
+    return { streams: same.length, same: same.filter(Boolean).length }
+  },
+
+  async bulk (node, connection) {
+    const size = 64 << 20
+    const up = await open(connection, SINK)
+    const heard = new Reader(up).rest()
+    const sent = await pump(up, size)
+    await up.close()
+    const isUpSame = sent.equals(await heard)
+    const down = await open(connection, SOURCE)
+    const reader = new Reader(down)
+    const wanted = Buffer.alloc(8)
+    wanted.writeBigUInt64BE(BigInt(size))
+    await write(down, wanted)
+    await down.close()
+    const digest = createHash('sha256')
+    for (let left = size; left > 0;) {
+      const data = await reader.upTo(left)
+      if (data == null) {
+        throw new Error(`the source ended ${left} bytes early`)
+      }
+      digest.update(data)
+      left -= data.length
+    }
+    const got = digest.digest()
+    return { bytes: size, up: isUpSame, down: got.equals(await reader.rest()) && got.equals(sent) }
+  },
+
+  async reset (node, connection) {
+    const { stream, cut } = await provoke(connection, RESET)
+    // The listener asked us to stop, and that may come after its reset.
+    try {
+      for (;;) {
+        await write(stream, Buffer.alloc(1024))
+        await pause(1)
+      }
+    } catch {}
+    (await watched(connection)).abort(new Error('asked for'))
+    // The connection must outlive the reset, and this shows that it does.
+    await ping(connection, 1)
+    return { cut, read_code: null, write_code: null }
+  },
+
+  async close (node, connection, to) {
+    const { cut } = await provoke(connection, CLOSE)
+    connection.abort(new Error('over'))
+    const again = await node.dial(to)
+    await watched(again)
+    again.abort(new Error('asked for'))
+    return { cut, code: null }
+  },
+
+  async idle (node, connection) {
+    await ping(connection, 1)
+    await pause(35_000)
+    await ping(connection, 1)
+    return { seconds: 35 }
+  },
+
+  /** The runner kills the listener after "ready", starts it again and writes a line. */
+  async restart (node, connection, to) {
+    await ping(connection, 1)
+    tell({ event: 'ready' })
+    await once(process.stdin, 'data')
+    const began = Date.now()
+    for (let tries = 1; ; tries++) {
+      try {
+        const again = await node.dial(to, { force: true, signal: AbortSignal.timeout(5000) })
+        await Promise.race([ping(again, 1), pause(5000).then(() => { throw new Error('no pong') })])
+        return { seconds: Math.round((Date.now() - began) / 100) / 10, tries }
+      } catch (error) {
+        console.error('restart:', error)
+        await pause(500)
+      }
+    }
+  }
+}

@@ -1,0 +1,145 @@
+// The peer of js-libp2p. It speaks the command line of interop/README.md with a plain node
+// of the project and nothing else: the arguments, the keys and the listener are here, what a
+// dialer does is in cases.mjs.
+
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { quic } from '@chainsafe/libp2p-quic'
+import { generateKeyPair, generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { identify } from '@libp2p/identify'
+import { ping } from '@libp2p/ping'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
+import { cases } from './cases.mjs'
+import { CLOSE, ECHO, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
+
+const KEYS = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
+
+async function makeNode (options, listen) {
+  const privateKey = options.seed != null
+    ? await generateKeyPairFromSeed('Ed25519', Buffer.from(options.seed, 'hex'))
+    : await generateKeyPair(KEYS[options.key])
+  return createLibp2p({
+    privateKey,
+    addresses: { listen },
+    transports: [quic()],
+    services: { ping: ping(), identify: identify({ runOnConnectionOpen: false }) },
+    // It would ping by itself every 10 s, and "idle" is to be idle.
+    connectionMonitor: { enabled: false }
+  })
+}
+
+const served = {
+  async [ECHO] (stream) {
+    for await (const chunk of stream) {
+      await write(stream, chunk.subarray())
+    }
+    await stream.close()
+  },
+
+  async [SINK] (stream) {
+    const digest = createHash('sha256')
+    for await (const chunk of stream) {
+      digest.update(chunk.subarray())
+    }
+    await write(stream, digest.digest())
+    await stream.close()
+  },
+
+  async [SOURCE] (stream) {
+    const size = (await new Reader(stream).exactly(8)).readBigUInt64BE()
+    await write(stream, await pump(stream, Number(size)))
+    await stream.close()
+  },
+
+  async [RESET] (stream) {
+    await new Reader(stream).exactly(1)
+    stream.abort(new Error('asked for'))
+  },
+
+  async [CLOSE] (stream, connection) {
+    await new Reader(stream).exactly(1)
+    connection.abort(new Error('asked for'))
+  },
+
+  async [WATCH] (stream, connection) {
+    const peer = connection.remotePeer.toString()
+    const reader = new Reader(stream)
+    let how = 'finished'
+    try {
+      await write(stream, await reader.exactly(1))
+      await reader.rest()
+      // The end of the iteration is also what a reset looks like; the status tells them apart.
+      how = ['reset', 'aborted'].includes(stream.status) || connection.status !== 'open' ? 'cut' : 'finished'
+    } catch {
+      how = 'cut'
+    }
+    tell({ event: 'end', peer, how, code: null })
+    await stream.close()
+  }
+}
+
+async function listen (options) {
+  const ip = options.ip === '6' ? '/ip6/::1' : '/ip4/127.0.0.1'
+  const node = await makeNode(options, [`${ip}/udp/${options.port}/quic-v1`])
+  for (const [protocol, serve] of Object.entries(served)) {
+    await node.handle(protocol, async (stream, connection) => {
+      try {
+        await serve(stream, connection)
+      } catch (error) {
+        console.error(protocol, error)
+        stream.abort(error)
+      }
+    }, { maxInboundStreams: 1000 })
+  }
+  node.addEventListener('connection:open', ({ detail }) => {
+    tell({ event: 'connected', peer: detail.remotePeer.toString() })
+  })
+  tell({ peer: node.peerId.toString(), addrs: node.getMultiaddrs().map(String) })
+  process.stdin.on('end', () => process.exit(0)).resume()
+}
+
+async function dial (options, address, name) {
+  const node = await makeNode(options, [])
+  const said = { ok: true, self: node.peerId.toString() }
+  try {
+    const to = multiaddr(address)
+    Object.assign(said, await cases[name](node, await node.dial(to), to))
+  } catch (error) {
+    Object.assign(said, { ok: false, error: `${error.name}: ${error.message}` })
+  }
+  tell(said)
+  await node.stop()
+  process.exit(0)
+}
+
+function about () {
+  const version = name => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url))).version
+  tell({
+    program: `js-libp2p ${version('libp2p')}`,
+    stack: `@chainsafe/libp2p-quic ${version('@chainsafe/libp2p-quic')} (quinn)`,
+    keys: Object.keys(KEYS),
+    can: ['reset']
+  })
+}
+
+// What fails late in the background is a remark, not the end of the case.
+process.on('unhandledRejection', error => console.error('unhandled', error))
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    key: { type: 'string', default: 'ed25519' },
+    seed: { type: 'string' },
+    ip: { type: 'string', default: '4' },
+    port: { type: 'string', default: '0' }
+  }
+})
+const [command, ...words] = positionals
+switch (command) {
+  case 'about': about(); break
+  case 'listen': await listen(values); break
+  case 'dial': await dial(values, ...words); break
+  default: throw new Error('about, listen, or dial ADDRESS CASE')
+}

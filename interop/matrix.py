@@ -1,0 +1,210 @@
+"""The run: which peer dials which, who listens, what runs beside what, and the results.
+
+Listeners are started once and shared by all cases that ask for the same kind; each case
+has a dialer process of its own. No case is defined here and nothing is printed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from interop.case import Absent, Case, Failed
+from interop.peer import HERE, OURS, Peer
+from interop.program import Line, Program, ProgramError, running
+
+if TYPE_CHECKING:
+    from trio import TaskStatus  # type: ignore[attr-defined]
+
+Outcome = Literal["green", "red", "absent", "unbuilt"]
+Direction = Literal["we dial", "they dial"]
+DIRECTIONS: tuple[Direction, ...] = ("we dial", "they dial")
+
+_START_LIMIT = 30.0
+"""Seconds in which a listener must say its addresses, on a machine that is busy."""
+_QUIET_JOBS = 8
+"""Cases that wait more than they work, at once. Their programs start at once too."""
+_EVENT_LIMIT = 10.0
+"""Seconds in which a listener must have told of what the dialer has already seen."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell: one case, one direction."""
+
+    peer: str
+    direction: Direction
+    case: str
+    outcome: Outcome
+    seconds: float
+    evidence: str = ""
+    themselves: str = ""
+    """For a red cell: how the same case ended between two instances of the peer."""
+
+
+class Listening:
+    """A listener that runs, and the events it tells."""
+
+    def __init__(self, program: Program, said: Line) -> None:
+        self.program = program
+        self.peer: str = said["peer"]
+        self.address: str = said["addrs"][0]
+
+    @property
+    def port(self) -> str:
+        return self.address.split("/udp/")[1].split("/")[0]
+
+    async def event(self, event: str, peer: str) -> Line:
+        """What it told of ``peer``, by its peer id. Raises Failed when it does not come."""
+
+        def is_it(line: Line) -> bool:
+            return line.get("event") == event and line.get("peer") == peer
+
+        try:
+            return await self.program.line(is_it, _EVENT_LIMIT, f'"{event}" of {peer}')
+        except ProgramError as error:
+            raise Failed(f"listener: {error}") from error
+
+    def count(self, event: str, peer: str) -> int:
+        return sum(line.get("event") == event and line.get("peer") == peer for line in self.program.lines)
+
+
+class Listeners:
+    """All shared listeners of a run, one for each peer, key type and IP version."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._running: dict[tuple[str, str, str], Listening] = {}
+        self._turn = trio.Lock()
+
+    async def of(self, peer: Peer, key: str, ip: str) -> Listening:
+        async with self._turn:
+            kind = (peer.name, key, ip)
+            found = self._running.get(kind)
+            if found is None or not found.program.is_running:
+                started: Listening = await self._nursery.start(self._keep, peer, key, ip)
+                self._running[kind] = found = started
+            return found
+
+    async def _keep(self, peer: Peer, key: str, ip: str, task_status: TaskStatus[Listening]) -> None:
+        async with listener(peer, key=key, ip=ip) as found:
+            task_status.started(found)
+            await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def listener(peer: Peer, **options: str) -> AsyncIterator[Listening]:
+    command = [*peer.command, "listen"]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    async with running(command) as program:
+        said = await program.line(lambda line: "addrs" in line, _START_LIMIT, "addresses")
+        yield Listening(program, said)
+
+
+class Stage:
+    """What a case may use: the two peers, their listeners and dialers."""
+
+    def __init__(self, peer: Peer, dialer: Peer, listener: Peer, listeners: Listeners) -> None:
+        self.peer = peer
+        self.dialer = dialer
+        self.listener = listener
+        self._listeners = listeners
+
+    async def listening(self, key: str = "ed25519", ip: str = "4") -> Listening:
+        """The shared listener of that kind."""
+        return await self._listeners.of(self.listener, key, ip)
+
+    @asynccontextmanager
+    async def own_listener(self, seed: str, port: str = "0") -> AsyncIterator[Listening]:
+        """A listener that the case may kill."""
+        async with listener(self.listener, seed=seed, port=port) as found:
+            yield found
+
+    @asynccontextmanager
+    async def dialing(self, case: str, address: str, key: str = "ed25519") -> AsyncIterator[Program]:
+        async with running([*self.dialer.command, "dial", "--key", key, address, case]) as program:
+            yield program
+
+    async def dial(
+        self, case: str, address: str = "", key: str = "ed25519", listener_key: str = "ed25519", ip: str = "4"
+    ) -> Line:
+        """What the dialer told of the case, in a process of its own."""
+        address = address or (await self.listening(listener_key, ip)).address
+        async with self.dialing(case, address, key) as program:
+            return await program.line(lambda line: "ok" in line, float("inf"), "answer")
+
+
+async def run(
+    peers: list[Peer], unbuilt: dict[str, str], cases: list[Case], jobs: int, report: Callable[[Result], None]
+) -> list[Result]:
+    """Every case in both directions; `report` hears of each as soon as it is known."""
+    results: list[Result] = []
+    ours = next(peer for peer in peers if peer.name == OURS)
+    async with trio.open_nursery() as keepers:
+        listeners = Listeners(keepers)
+        todo: list[tuple[Stage, Case, Direction]] = []
+        for peer in peers:
+            for case in cases:
+                todo.append((Stage(peer, ours, peer, listeners), case, "we dial"))
+                if peer is not ours:
+                    todo.append((Stage(peer, peer, ours, listeners), case, "they dial"))
+
+        async def work(through: Iterator[tuple[Stage, Case, Direction]]) -> None:
+            for stage, case, direction in through:
+                result = await cell(stage, case, direction)
+                if result.outcome == "red" and stage.peer is not ours:
+                    alone = Stage(stage.peer, stage.peer, stage.peer, listeners)
+                    result = replace(result, themselves=await between_themselves(alone, case, direction))
+                results.append(result)
+                report(result)
+
+        quiet = iter([each for each in todo if each[1].is_quiet])
+        busy = iter([each for each in todo if not each[1].is_quiet])
+        async with trio.open_nursery() as workers:
+            for _ in range(_QUIET_JOBS):
+                workers.start_soon(work, quiet)
+            for _ in range(jobs):
+                workers.start_soon(work, busy)
+        keepers.cancel_scope.cancel()
+    for name, reason in unbuilt.items():
+        for case in cases:
+            for direction in DIRECTIONS:
+                results.append(Result(name, direction, case.name, "unbuilt", 0, reason))
+    return results
+
+
+async def between_themselves(stage: Stage, case: Case, direction: Direction) -> str:
+    """Whose defect is it? If a peer fails with its like, hardly ours."""
+    result = await cell(stage, case, direction)
+    return f"{result.outcome} {result.evidence}".strip()
+
+
+async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
+    began = time.monotonic()
+    outcome: Outcome = "green"
+    evidence = ""
+    with trio.move_on_after(case.limit) as scope:
+        try:
+            await case.run(stage)
+        except Absent as absent:
+            outcome, evidence = "absent", str(absent)
+        except (Failed, ProgramError, OSError) as error:
+            outcome, evidence = "red", str(error)
+        except KeyError as error:
+            outcome, evidence = "red", f"the dialer's answer lacks {error}"
+    if scope.cancelled_caught:
+        outcome, evidence = "red", f"took more than {case.limit:.0f} s"
+    seconds = round(time.monotonic() - began, 1)
+    return Result(stage.peer.name, direction, case.name, outcome, seconds, placeless(evidence))
+
+
+def placeless(text: str) -> str:
+    """Without the folders of this machine, which are nobody's business on a page."""
+    return text.replace(f"{HERE.parent}/", "").replace(f"{Path.home()}/", "~/")

@@ -1,0 +1,223 @@
+"""What the dialer does in each case of interop/README.md; each returns its facts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.ping import ID as PING
+from libp2p.host.ping import perform_ping_roundtrip
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.identify import parse_identify_response
+from libp2p.io.utils import read_exactly
+from libp2p.network.stream.exceptions import StreamError
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.peer.id import ID
+from libp2p.transport.quic.exceptions import QUICError
+from multiaddr import Multiaddr
+
+from interop.ours.wire import (
+    BLOCK,
+    CLOSE,
+    DIALER_CODE,
+    ECHO,
+    ERRORS,
+    RESET,
+    SINK,
+    SOURCE,
+    WATCH,
+    close_connection,
+    code_of,
+    drained,
+    finish,
+    pump,
+    tell,
+    together,
+)
+
+
+async def handshake(host: IHost, peer: ID) -> dict[str, object]:
+    await ping_rounds(host, peer, 1)
+    return {"remote": str(peer)}
+
+
+async def ping(host: IHost, peer: ID) -> dict[str, object]:
+    return {"rounds": await ping_rounds(host, peer, 100)}
+
+
+async def ping_rounds(host: IHost, peer: ID, rounds: int) -> int:
+    stream = await host.new_stream(peer, [PING])
+    for _ in range(rounds):
+        await perform_ping_roundtrip(stream)
+    await stream.close()
+    return rounds
+
+
+async def identify(host: IHost, peer: ID) -> dict[str, object]:
+    stream = await host.new_stream(peer, [TProtocol(str(IDENTIFY))])
+    answer = parse_identify_response(await drained(stream))
+    await stream.close()
+    return {
+        "agent": answer.agent_version,
+        "protocols": list(answer.protocols),
+        "observed": str(Multiaddr(answer.observed_addr)) if answer.observed_addr else None,
+    }
+
+
+async def echo(host: IHost, peer: ID) -> dict[str, object]:
+    data = os.urandom(1 << 20)
+    stream = await host.new_stream(peer, [ECHO])
+    return {"bytes": len(data), "same": await echoed(stream, data) == data}
+
+
+async def echoed(stream: INetStream, data: bytes) -> bytes:
+    """Write ``data``, finish, and meanwhile read what comes back up to its end."""
+    back = b""
+
+    async def read() -> None:
+        nonlocal back
+        back = await drained(stream)
+
+    async def write() -> None:
+        for start in range(0, len(data), BLOCK):
+            await stream.write(data[start : start + BLOCK])
+        await finish(stream)
+
+    await together(read, write)
+    await stream.close()
+    return back
+
+
+async def streams(host: IHost, peer: ID) -> dict[str, object]:
+    opened: list[INetStream] = []
+
+    async def open_one() -> None:
+        opened.append(await host.new_stream(peer, [ECHO]))
+
+    await together(*[open_one] * 100)
+    same = 0
+
+    async def use(stream: INetStream) -> None:
+        nonlocal same
+        data = os.urandom(1024)
+        is_same = await echoed(stream, data) == data
+        same += is_same
+
+    # All of them are open before the first one is used.
+    await together(*[partial(use, stream) for stream in opened])
+    return {"streams": len(opened), "same": same}
+
+
+async def bulk(host: IHost, peer: ID) -> dict[str, object]:
+    size = 64 << 20
+    stream = await host.new_stream(peer, [SINK])
+    sent = await pump(stream, size)
+    await finish(stream)
+    is_up_same = await drained(stream) == sent
+    await stream.close()
+    stream = await host.new_stream(peer, [SOURCE])
+    await stream.write(size.to_bytes(8, "big"))
+    await finish(stream)
+    digest, left = hashlib.sha256(), size
+    while left:
+        data = await stream.read(min(left, BLOCK))
+        digest.update(data)
+        left -= len(data)
+    is_down_same = await drained(stream) == digest.digest() == sent
+    await stream.close()
+    return {"bytes": size, "up": is_up_same, "down": is_down_same}
+
+
+async def reset(host: IHost, peer: ID) -> dict[str, object]:
+    stream = await host.new_stream(peer, [RESET])
+    await stream.write(b"x")
+    is_cut, read_code, write_code = False, None, None
+    try:
+        await drained(stream)
+    except StreamError as error:
+        is_cut, read_code = True, code_of(error)
+    muxed = cast(NetStream, stream).muxed_stream
+    try:
+        # The listener asked us to stop, and that may come after its reset. The muxed stream
+        # is asked, because py-libp2p's own gives up both directions after the first error.
+        while True:
+            await muxed.write(b"x")
+            await trio.lowlevel.checkpoint()
+    except (BaseLibp2pError, QUICError) as error:
+        write_code = code_of(error)
+    watched = await host.new_stream(peer, [WATCH])
+    await watched.write(b"x")
+    await read_exactly(watched, 1)
+    await cast(Any, watched).muxed_stream.reset(DIALER_CODE)
+    # The connection must outlive the reset, and this shows that it does.
+    await ping_rounds(host, peer, 1)
+    return {"cut": is_cut, "read_code": read_code, "write_code": write_code}
+
+
+async def close(host: IHost, peer: ID) -> dict[str, object]:
+    stream = await host.new_stream(peer, [CLOSE])
+    await stream.write(b"x")
+    is_cut, code = False, None
+    try:
+        await drained(stream)
+    except StreamError as error:
+        is_cut, code = True, code_of(error)
+    await host.disconnect(peer)
+    await host.connect(host_info(host, peer))
+    watched = await host.new_stream(peer, [WATCH])
+    await watched.write(b"x")
+    await read_exactly(watched, 1)
+    await close_connection(watched, DIALER_CODE)
+    return {"cut": is_cut, "code": code}
+
+
+def host_info(host: IHost, peer: ID) -> Any:
+    return host.get_peerstore().peer_info(peer)
+
+
+async def idle(host: IHost, peer: ID) -> dict[str, object]:
+    await ping_rounds(host, peer, 1)
+    await trio.sleep(35)  # scenario: a connection on which nothing happens
+    await ping_rounds(host, peer, 1)
+    return {"seconds": 35}
+
+
+async def restart(host: IHost, peer: ID) -> dict[str, object]:
+    """The runner kills the listener after "ready", starts it again and writes a line."""
+    await ping_rounds(host, peer, 1)
+    info = host_info(host, peer)
+    tell(event="ready")
+    await trio.to_thread.run_sync(sys.stdin.readline)
+    began = trio.current_time()
+    tries = 0
+    while True:
+        tries += 1
+        with trio.move_on_after(5):
+            try:
+                await host.connect(info)
+                await ping_rounds(host, peer, 1)
+                return {"seconds": round(trio.current_time() - began, 1), "tries": tries}
+            except ERRORS:
+                await trio.sleep(0.5)  # scenario: a node that tries again
+
+
+CASES: dict[str, Callable[[IHost, ID], Awaitable[dict[str, object]]]] = {
+    "handshake": handshake,
+    "ping": ping,
+    "identify": identify,
+    "echo": echo,
+    "streams": streams,
+    "bulk": bulk,
+    "reset": reset,
+    "close": close,
+    "idle": idle,
+    "restart": restart,
+}

@@ -1,0 +1,210 @@
+"""The peer of py-libp2p, on this project's transport or (``--stock``) on py-libp2p's own.
+
+It speaks the command line of interop/README.md with a real host and nothing else. Both
+transports run the same lines, so what differs between the two rows is the transport. Here
+are the arguments, the keys and the listener; what a dialer does is in `cases`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, cast
+
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream, ITransport
+from libp2p.crypto import ed25519, rsa, secp256k1
+from libp2p.crypto.keys import KeyPair, PrivateKey
+from libp2p.io.utils import read_exactly
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.transport.quic.transport import QUICTransport as StockTransport
+from multiaddr import Multiaddr
+
+import libp2p_quic
+from interop.ours.cases import CASES
+from interop.ours.wire import (
+    BLOCK,
+    CLOSE,
+    ECHO,
+    ERRORS,
+    LISTENER_CODE,
+    RESET,
+    SINK,
+    SOURCE,
+    WATCH,
+    close_connection,
+    code_of,
+    drained,
+    pump,
+    tell,
+)
+
+# py-libp2p has no ECDSA key that other implementations would know.
+KEYS: dict[str, Callable[[], KeyPair]] = {
+    "ed25519": ed25519.create_new_key_pair,
+    "secp256k1": secp256k1.create_new_key_pair,
+    "rsa": rsa.create_new_key_pair,
+}
+
+
+def make_host(is_stock: bool, pair: KeyPair) -> IHost:
+    make: Callable[[PrivateKey], ITransport] = StockTransport if is_stock else libp2p_quic.QUICTransport
+    return new_host(key_pair=pair, transports=[make(pair.private_key)])
+
+
+# What a listener serves
+
+
+async def serve_echo(stream: INetStream) -> None:
+    try:
+        while True:
+            await stream.write(await stream.read(BLOCK))
+    except StreamEOF:
+        await stream.close()
+
+
+async def serve_sink(stream: INetStream) -> None:
+    digest = hashlib.sha256()
+    try:
+        while True:
+            digest.update(await stream.read(BLOCK))
+    except StreamEOF:
+        await stream.write(digest.digest())
+        await stream.close()
+
+
+async def serve_source(stream: INetStream) -> None:
+    size = int.from_bytes(await read_exactly(stream, 8), "big")
+    await stream.write(await pump(stream, size))
+    await stream.close()
+
+
+async def serve_reset(stream: INetStream) -> None:
+    await read_exactly(stream, 1)
+    # py-libp2p's own stream has no way to name a code.
+    await cast(Any, stream).muxed_stream.reset(LISTENER_CODE)
+
+
+async def serve_close(stream: INetStream) -> None:
+    await read_exactly(stream, 1)
+    await close_connection(stream, LISTENER_CODE)
+
+
+async def serve_watch(stream: INetStream) -> None:
+    peer = str(stream.muxed_conn.peer_id)
+    try:
+        await stream.write(await read_exactly(stream, 1))
+        await drained(stream)
+        tell(event="end", peer=peer, how="finished", code=None)
+        await stream.close()
+    except StreamError as error:
+        tell(event="end", peer=peer, how="cut", code=code_of(error))
+
+
+# The command line
+
+
+def about(is_stock: bool) -> None:
+    stack = f"aioquic {version('aioquic')}" if is_stock else f"libp2p-quic {libp2p_quic.__version__}"
+    tell(
+        program=f"py-libp2p {version('libp2p')}",
+        stack=stack,
+        keys=list(KEYS),
+        can=["reset", "reset code"] if is_stock else ["reset", "reset code", "close code"],
+    )
+
+
+def key_pair(arguments: argparse.Namespace) -> KeyPair:
+    if arguments.seed:
+        return ed25519.create_new_key_pair(bytes.fromhex(arguments.seed))
+    return KEYS[arguments.key]()
+
+
+class Connected:
+    """Tells the runner of every connection that comes in."""
+
+    async def connected(self, network: object, connection: Any) -> None:
+        tell(event="connected", peer=str(connection.muxed_conn.peer_id))
+
+    async def _ignore(self, *_: object) -> None:
+        pass
+
+    disconnected = opened_stream = closed_stream = listen = listen_close = _ignore
+
+
+@asynccontextmanager
+async def running(host: IHost, *addresses: str) -> AsyncIterator[None]:
+    async with host.run(listen_addrs=[Multiaddr(each) for each in addresses]):
+        yield
+
+
+async def listen(arguments: argparse.Namespace) -> None:
+    host = make_host(arguments.stock, key_pair(arguments))
+    served = (
+        (ECHO, serve_echo),
+        (SINK, serve_sink),
+        (SOURCE, serve_source),
+        (RESET, serve_reset),
+        (CLOSE, serve_close),
+        (WATCH, serve_watch),
+    )
+    for protocol, serve in served:
+        host.set_stream_handler(protocol, serve)
+    host.get_network().register_notifee(cast(Any, Connected()))
+    ip = "/ip4/127.0.0.1" if arguments.ip == 4 else "/ip6/::1"
+    async with running(host, f"{ip}/udp/{arguments.port}/quic-v1"):
+        tell(peer=str(host.get_id()), addrs=[str(address) for address in host.get_addrs()])
+        await trio.to_thread.run_sync(sys.stdin.read)
+
+
+async def dial(arguments: argparse.Namespace) -> None:
+    host = make_host(arguments.stock, key_pair(arguments))
+    info = info_from_p2p_addr(Multiaddr(arguments.address))
+    async with running(host):
+        try:
+            await host.connect(info)
+            facts = await CASES[arguments.case](host, info.peer_id)
+        except ERRORS as error:
+            tell(ok=False, self=str(host.get_id()), error=reason(error))
+        else:
+            tell(ok=True, self=str(host.get_id()), **facts)
+
+
+def reason(error: BaseException | None) -> str:
+    said = []
+    while error is not None:
+        said.append(f"{type(error).__name__}: {error}")
+        said += [reason(each) for each in getattr(error, "errors", ())]
+        error = error.__cause__
+    return " <- ".join(said)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("about")
+    listening = commands.add_parser("listen")
+    listening.add_argument("--ip", type=int, choices=(4, 6), default=4)
+    listening.add_argument("--port", type=int, default=0)
+    dialing = commands.add_parser("dial")
+    dialing.add_argument("address")
+    dialing.add_argument("case", choices=CASES)
+    for command in (listening, dialing):
+        command.add_argument("--key", choices=KEYS, default="ed25519")
+        command.add_argument("--seed", help="32 bytes in hexadecimal: the ed25519 key")
+    arguments = parser.parse_args()
+    if arguments.command == "about":
+        about(arguments.stock)
+    else:
+        trio.run(listen if arguments.command == "listen" else dial, arguments)
+
+
+if __name__ == "__main__":
+    main()

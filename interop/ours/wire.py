@@ -1,0 +1,99 @@
+"""What both ends share: protocols, lines for the runner, and the ends of streams."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.transport.quic.exceptions import QUICError
+
+import libp2p_quic
+
+ECHO, SINK, SOURCE, RESET, CLOSE, WATCH = (
+    TProtocol(f"/libp2p-quic/{name}/1.0.0") for name in ("echo", "sink", "source", "reset", "close", "watch")
+)
+BLOCK = 65_536
+LISTENER_CODE, DIALER_CODE = 42, 43
+ERRORS = (BaseLibp2pError, QUICError, OSError, ValueError, trio.TooSlowError)
+
+
+def tell(**facts: object) -> None:
+    """One line for the runner."""
+    print(json.dumps(facts), flush=True)
+
+
+def code_of(error: BaseException | None) -> int | None:
+    """The code that came with the end of a stream or of its connection."""
+    while error is not None:
+        code = getattr(error, "error_code", None)
+        if code is not None:
+            return int(code)
+        error = error.__cause__
+    return None
+
+
+async def drained(stream: INetStream) -> bytes:
+    """Everything up to the end of the stream."""
+    chunks = []
+    try:
+        while True:
+            chunks.append(await stream.read(BLOCK))
+    except StreamEOF:
+        return b"".join(chunks)
+
+
+async def together(*tasks: Callable[[], Awaitable[None]]) -> None:
+    """Run them at once; the first error is raised as itself and not in a group."""
+    errors: list[Exception] = []
+
+    async def one(task: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await task()
+        except ERRORS as error:
+            errors.append(error)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for task in tasks:
+            nursery.start_soon(one, task)
+    if errors:
+        raise errors[0]
+
+
+async def finish(stream: INetStream) -> None:
+    """End our direction only; py-libp2p's interface forgets that its streams can."""
+    await cast(NetStream, stream).close_write()
+
+
+def pattern(size: int) -> bytes:
+    """``size`` bytes that repeat with the prime 251, so that no loss hides in a block."""
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+async def pump(stream: INetStream, size: int) -> bytes:
+    """Write that much of the pattern; the SHA-256 of it."""
+    digest = hashlib.sha256()
+    block = pattern(251 * 256)
+    while size:
+        data = block[:size]
+        digest.update(data)
+        await stream.write(data)
+        size -= len(data)
+    return digest.digest()
+
+
+async def close_connection(stream: INetStream, code: int) -> None:
+    """End the connection under ``stream``, with ``code`` where the transport can send one."""
+    connection = stream.muxed_conn
+    if isinstance(connection, libp2p_quic.QUICConnection):
+        await connection.close(code)
+    else:
+        await connection.close()

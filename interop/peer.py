@@ -1,0 +1,118 @@
+"""A peer as the runner sees it: its manifest, how it is built, what it says of itself.
+
+The manifest is interop/NAME/peer.toml. No case and no verdict here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from interop.program import ProgramError, answer_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+HERE = Path(__file__).parent
+BUILD = HERE / "build"
+OURS = "ours"
+
+
+class BuildError(Exception):
+    """A peer cannot be had on this machine. The message is the tool's own last words."""
+
+
+@dataclass
+class Peer:
+    """A program of interop/NAME, and after `build` what it can do."""
+
+    name: str
+    steps: list[list[str]]
+    command: list[str]
+    build_limit: float
+    environment: dict[str, str] = field(default_factory=dict)
+    program: str = ""
+    stack: str = ""
+    keys: tuple[str, ...] = ()
+    can: tuple[str, ...] = ()
+    """"reset" a stream; choose the "reset code"; choose the "close code" of a connection."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.program}, {self.stack}"
+
+    async def build(self, progress: Callable[[str], None]) -> None:
+        """Make the program and ask it what it is. Raises BuildError."""
+        folder = BUILD / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "build.log"
+        with log.open("wb") as out:
+            for step in self.steps:
+                progress(f"{self.name:9} {' '.join(step)}")
+                await self._step(step, out.fileno(), log)
+        try:
+            about = await answer_of([*self.command, "about"], limit=30)
+        except ProgramError as error:
+            raise BuildError(str(error)) from error
+        self.program, self.stack = about["program"], about["stack"]
+        self.keys, self.can = tuple(about["keys"]), tuple(about["can"])
+
+    async def _step(self, step: list[str], out: int, log: Path) -> None:
+        if shutil.which(step[0]) is None:
+            raise BuildError(f"{step[0]} is not installed")
+        environment = {**os.environ, **self.environment}
+        with trio.move_on_after(self.build_limit) as scope:
+            done = await trio.run_process(
+                ["nice", "-n", "10", *step],
+                cwd=HERE / self.name,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                check=False,
+            )
+        if scope.cancelled_caught:
+            raise BuildError(f"{step[0]} took more than {self.build_limit:.0f} s")
+        if done.returncode:
+            raise BuildError(f"{' '.join(step)}: {_last_words(log)}")
+
+
+def load(names: list[str] | None = None) -> list[Peer]:
+    """The peers that have a manifest, ours first. Raises KeyError for an unknown name."""
+    found = {path.parent.name: path for path in sorted(HERE.glob("*/peer.toml"))}
+    order = sorted(found, key=lambda name: (name != OURS, name))
+    for name in names or ():
+        if name not in found:
+            raise KeyError(f"no peer {name!r}: there are {', '.join(order)}")
+    wanted = order if names is None else [each for each in order if each in {OURS, *names}]
+    return [_read(name, found[name]) for name in wanted]
+
+
+def _last_words(log: Path) -> str:
+    return " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+
+
+def _read(name: str, path: Path) -> Peer:
+    manifest: dict[str, Any] = tomllib.loads(path.read_text())
+    places = {"python": sys.executable, "here": str(path.parent), "build": str(BUILD / name)}
+
+    def filled(words: list[str]) -> list[str]:
+        return [word.format(**places) for word in words]
+
+    return Peer(
+        name=name,
+        steps=[filled(step) for step in manifest.get("build", [])],
+        command=filled(manifest["run"]),
+        build_limit=manifest.get("build_limit", 600),
+        environment={key: value.format(**places) for key, value in manifest.get("environment", {}).items()},
+    )

@@ -1,0 +1,144 @@
+"""A running program of a peer: its lines of JSON, its time limit, its certain end.
+
+Here is the only place that starts processes of peers. Each is killed when its block is
+left, however it is left; what it wrote on standard error is kept for the report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import trio
+
+Line = dict[str, Any]
+
+_ROOT = Path(__file__).parent.parent
+
+_ROOM_FOR_COMPLAINTS = 600
+"""Characters of a program's standard error that a report quotes."""
+
+
+class ProgramError(Exception):
+    """A program ended, kept silent too long, or said something that is not JSON."""
+
+
+class Program:
+    """One process. Lines that were said are kept, so a late listener misses none."""
+
+    def __init__(self, process: trio.Process, errors: IO[bytes], name: str) -> None:
+        self.process = process
+        self.lines: list[Line] = []
+        self._errors = errors
+        self._name = name
+        self._news = trio.Event()
+        self._has_ended = False
+
+    async def listen_to_it(self) -> None:
+        assert self.process.stdout is not None
+        unread = b""
+        try:
+            async for chunk in self.process.stdout:
+                *lines, unread = (unread + chunk).split(b"\n")
+                for line in lines:
+                    self._note(line)
+        except trio.ClosedResourceError:
+            # Its block was left.
+            return
+        self._has_ended = True
+        self._wake()
+
+    def _note(self, line: bytes) -> None:
+        try:
+            self.lines.append(json.loads(line))
+        except ValueError:
+            # A library that prints is no reason to fail; the line stands with the complaints.
+            self._errors.write(line + b"\n")
+            return
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def line(self, wanted: Callable[[Line], bool], limit: float, what: str) -> Line:
+        """The first line that is ``wanted``. Raises ProgramError after ``limit`` seconds, or
+        when the program ends without having said it."""
+        seen = 0
+        with trio.move_on_after(limit):
+            while True:
+                for line in self.lines[seen:]:
+                    if wanted(line):
+                        return line
+                seen = len(self.lines)
+                if self._has_ended:
+                    raise ProgramError(f"{self._name} ended without {what}{self.complaints()}")
+                await self._news.wait()
+        raise ProgramError(f"{self._name}: no {what} within {limit:.0f} s{self.complaints()}")
+
+    async def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(line.encode() + b"\n")
+
+    @property
+    def is_running(self) -> bool:
+        return not self._has_ended
+
+    async def kill(self) -> None:
+        """SIGKILL for it and what it started: it can say goodbye to nobody."""
+        _kill(self.process)
+        await self.process.wait()
+
+    def complaints(self) -> str:
+        # The descriptor is the child's too: only pread leaves its position alone.
+        size = os.fstat(self._errors.fileno()).st_size
+        start = max(0, size - _ROOM_FOR_COMPLAINTS)
+        said = os.pread(self._errors.fileno(), _ROOM_FOR_COMPLAINTS, start)
+        text = " | ".join(said.decode(errors="replace").split("\n")).strip(" |")
+        return f"; it said: {text}" if text else ""
+
+
+@asynccontextmanager
+async def running(command: list[str]) -> AsyncIterator[Program]:
+    with tempfile.TemporaryFile() as errors:
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=_ROOT,
+            start_new_session=True,
+        )
+        program = Program(process, errors, os.path.basename(command[0]))
+        try:
+            # A nursery here would wrap whatever the block raises.
+            trio.lowlevel.spawn_system_task(program.listen_to_it)
+            yield program
+        finally:
+            with trio.CancelScope(shield=True):
+                await program.kill()
+                for pipe in (process.stdin, process.stdout):
+                    assert pipe is not None
+                    await trio.aclose_forcefully(pipe)
+
+
+def _kill(process: trio.Process) -> None:
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            # It ended by itself meanwhile.
+            return
+
+
+async def answer_of(command: list[str], limit: float) -> Line:
+    """The one line that a program says before it ends."""
+    async with running(command) as program:
+        return await program.line(bool, limit, "answer")

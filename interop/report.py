@@ -1,0 +1,132 @@
+"""A run as data: JSON, and from the same data the page in Markdown. No layout of pictures."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from interop.case import Case
+from interop.defects import Defect, verdict
+from interop.matrix import DIRECTIONS, Direction, Result
+from interop.peer import OURS, Peer
+
+SIGNS = {"green": "✓", "known": "●", "red": "✗", "absent": "-", "unbuilt": "?"}
+WORDS = {
+    "green": "green",
+    "known": "a known defect or limit of the peer, below",
+    "red": "red",
+    "absent": "the peer has no such thing",
+    "unbuilt": "the peer could not be built here",
+}
+
+
+@dataclass
+class Report:
+    """A finished run."""
+
+    peers: list[Peer]
+    unbuilt: dict[str, str]
+    cases: list[Case]
+    results: list[Result]
+    defects: list[Defect]
+    seconds: float
+    moment: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @property
+    def machine(self) -> str:
+        return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+    def result(self, peer: str, direction: Direction, case: str) -> Result | None:
+        for each in self.results:
+            if (each.peer, each.direction, each.case) == (peer, direction, case):
+                return each
+        return None
+
+    def rows(self) -> list[tuple[str, str, Direction]]:
+        """Peer's name, its label, and the direction, in the order of the table."""
+        labels = {peer.name: peer.label for peer in self.peers}
+        rows: list[tuple[str, str, Direction]] = []
+        for name in [peer.name for peer in self.peers] + list(self.unbuilt):
+            for direction in DIRECTIONS:
+                # Between two of ours both directions are the same.
+                if name != OURS or direction == "we dial":
+                    rows.append((name, labels.get(name, name), direction))
+        return rows
+
+    def sign(self, peer: str, direction: Direction, case: str) -> str:
+        result = self.result(peer, direction, case)
+        return SIGNS[verdict(result, self.defects)[0]] if result else " "
+
+    def count(self, word: str) -> int:
+        return sum(verdict(result, self.defects)[0] == word for result in self.results)
+
+    def data(self) -> dict[str, Any]:
+        cells = []
+        for result in self.results:
+            word, defect = verdict(result, self.defects)
+            cells.append({**asdict(result), "verdict": word, "reason": defect.reason if defect else None})
+        return {
+            "date": self.moment.isoformat(timespec="seconds"),
+            "machine": self.machine,
+            "seconds": round(self.seconds),
+            "peers": {
+                peer.name: {"program": peer.program, "stack": peer.stack, "keys": list(peer.keys)}
+                for peer in self.peers
+            },
+            "unbuilt": self.unbuilt,
+            "cases": {case.name: case.title for case in self.cases},
+            "cells": sorted(cells, key=lambda cell: (cell["peer"], cell["direction"], cell["case"])),
+        }
+
+    def page(self, picture: str) -> str:
+        """The page, which shows the file ``picture`` beside it."""
+        day = self.moment.strftime("%Y-%m-%d")
+        lines = [
+            "# Interoperability",
+            "",
+            f"Made by `make interop` on {day}, on {self.machine}, in {self.seconds:.0f} s. "
+            "Do not edit: run it again.",
+            "",
+            f"![The matrix as a picture]({picture})",
+            "",
+            " · ".join(f"{sign} {WORDS[word]}" for word, sign in SIGNS.items()),
+            "",
+            "| peer | direction | " + " | ".join(case.name for case in self.cases) + " |",
+            "|---" * (2 + len(self.cases)) + "|",
+        ]
+        for name, label, direction in self.rows():
+            said = "with itself" if name == OURS else direction
+            signs = [self.sign(name, direction, case.name) for case in self.cases]
+            lines.append(f"| {label} | {said} | " + " | ".join(signs) + " |")
+        lines += ["", "## Peers", "", "| name | program | QUIC stack | host keys |", "|---|---|---|---|"]
+        lines += [f"| {p.name} | {p.program} | {p.stack} | {', '.join(p.keys)} |" for p in self.peers]
+        lines += [f"| {name} | not built: {_cell(why)} | | |" for name, why in self.unbuilt.items()]
+        lines += ["", "## Cases", ""]
+        lines += [f"- **{case.name}**: {case.title}." for case in self.cases]
+        lines += self._remarks()
+        return "\n".join(lines) + "\n"
+
+    def _remarks(self) -> list[str]:
+        shown = [defect for defect in self.defects if any(defect.excuses(each) for each in self.results)]
+        lines = ["", "## Known defects and limits of peers", ""] if shown else []
+        for defect in shown:
+            where = (
+                f"**{', '.join(defect.peers)}**, {' and '.join(defect.directions)}, {', '.join(defect.cases)}"
+            )
+            lines.append(f"- {where}: {defect.reason} *{defect.evidence}*")
+        red = [each for each in self.results if verdict(each, self.defects)[0] == "red"]
+        if red:
+            lines += ["", "## Red", ""]
+            lines += [f"- **{r.peer}**, {r.direction}, {r.case}: {_cell(r.evidence)}{_alone(r)}" for r in red]
+        return lines
+
+
+def _alone(result: Result) -> str:
+    return f" (two instances of it: {_cell(result.themselves)})" if result.themselves else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("\n", " ")

@@ -1,0 +1,244 @@
+//! The peer of rust-libp2p. It speaks the command line of interop/README.md with a plain
+//! swarm of the project and nothing else: the arguments, the keys and the listener are here,
+//! the swarm's own loop is in `node`, what a dialer does is in `cases`.
+
+mod cases;
+mod node;
+
+use std::{collections::HashMap, error::Error, io};
+
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, identity::Keypair, multiaddr::Protocol};
+use node::Node;
+use rsa::pkcs8::EncodePrivateKey;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt as _;
+
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+pub const ECHO: StreamProtocol = StreamProtocol::new("/libp2p-quic/echo/1.0.0");
+pub const SINK: StreamProtocol = StreamProtocol::new("/libp2p-quic/sink/1.0.0");
+pub const SOURCE: StreamProtocol = StreamProtocol::new("/libp2p-quic/source/1.0.0");
+pub const RESET: StreamProtocol = StreamProtocol::new("/libp2p-quic/reset/1.0.0");
+pub const CLOSE: StreamProtocol = StreamProtocol::new("/libp2p-quic/close/1.0.0");
+pub const WATCH: StreamProtocol = StreamProtocol::new("/libp2p-quic/watch/1.0.0");
+
+/// One line for the runner.
+pub fn tell(said: Value) {
+    println!("{said}");
+}
+
+/// The code that came with the end of a stream or of its connection.
+pub fn code_of(error: &io::Error) -> Option<u64> {
+    let inner = error.get_ref()?;
+    let lost = if let Some(read) = inner.downcast_ref::<quinn::ReadError>() {
+        match read {
+            quinn::ReadError::Reset(code) => return Some(code.into_inner()),
+            quinn::ReadError::ConnectionLost(lost) => lost,
+            _ => return None,
+        }
+    } else {
+        match inner.downcast_ref::<quinn::WriteError>()? {
+            quinn::WriteError::Stopped(code) => return Some(code.into_inner()),
+            quinn::WriteError::ConnectionLost(lost) => lost,
+            _ => return None,
+        }
+    };
+    match lost {
+        quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
+        _ => None,
+    }
+}
+
+/// Write `size` bytes that repeat with the prime 251; their SHA-256.
+pub async fn pump(stream: &mut Stream, mut size: u64) -> io::Result<Vec<u8>> {
+    let block: Vec<u8> = (0..251 * 256).map(|i| (i % 251) as u8).collect();
+    let mut digest = Sha256::new();
+    while size > 0 {
+        let n = size.min(block.len() as u64) as usize;
+        digest.update(&block[..n]);
+        stream.write_all(&block[..n]).await?;
+        size -= n as u64;
+    }
+    Ok(digest.finalize().to_vec())
+}
+
+/// Serve one stream. rust-libp2p cannot reset: dropping a stream finishes it.
+async fn serve(
+    protocol: &StreamProtocol,
+    node: &Node,
+    peer: PeerId,
+    mut s: Stream,
+) -> io::Result<()> {
+    let mut block = vec![0; 65_536];
+    let mut first = [0];
+    match protocol.as_ref() {
+        "/libp2p-quic/echo/1.0.0" => loop {
+            match s.read(&mut block).await? {
+                0 => break,
+                n => s.write_all(&block[..n]).await?,
+            }
+        },
+        "/libp2p-quic/sink/1.0.0" => {
+            let mut digest = Sha256::new();
+            loop {
+                match s.read(&mut block).await? {
+                    0 => break,
+                    n => digest.update(&block[..n]),
+                }
+            }
+            s.write_all(&digest.finalize()).await?;
+        }
+        "/libp2p-quic/source/1.0.0" => {
+            let mut size = [0; 8];
+            s.read_exact(&mut size).await?;
+            let digest = pump(&mut s, u64::from_be_bytes(size)).await?;
+            s.write_all(&digest).await?;
+        }
+        "/libp2p-quic/reset/1.0.0" => {
+            s.read_exact(&mut first).await?;
+            return Ok(());
+        }
+        "/libp2p-quic/close/1.0.0" => {
+            s.read_exact(&mut first).await?;
+            node.disconnect(peer).await;
+            // A stream that is dropped is finished, which is not what the case is about.
+            return s.read(&mut first).await.map(drop);
+        }
+        _ => {
+            s.read_exact(&mut first).await?;
+            s.write_all(&first).await?;
+            s.flush().await?;
+            let (how, code) = match s.read_to_end(&mut block).await {
+                Ok(_) => ("finished", None),
+                Err(error) => ("cut", code_of(&error)),
+            };
+            tell(json!({"event": "end", "peer": peer.to_string(), "how": how, "code": code}));
+        }
+    }
+    s.close().await
+}
+
+fn key_pair(key: &str, seed: Option<&String>) -> Result<Keypair, Failure> {
+    if let Some(seed) = seed {
+        let digits: Vec<u8> = seed.bytes().collect();
+        let bytes = digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(&String::from_utf8_lossy(two), 16))
+            .collect::<Result<Vec<u8>, _>>()?;
+        return Ok(Keypair::ed25519_from_bytes(bytes)?);
+    }
+    Ok(match key {
+        "ed25519" => Keypair::generate_ed25519(),
+        "secp256k1" => Keypair::generate_secp256k1(),
+        "ecdsa" => Keypair::generate_ecdsa(),
+        "rsa" => {
+            let key = rsa::RsaPrivateKey::new(&mut rand::thread_rng(), 2048)?;
+            Keypair::rsa_from_pkcs8(&mut key.to_pkcs8_der()?.as_bytes().to_vec())?
+        }
+        _ => return Err(format!("unknown key type {key}").into()),
+    })
+}
+
+async fn listen(options: &HashMap<String, String>, key: Keypair) -> Result<(), Failure> {
+    let host = match options.get("ip").map(String::as_str) {
+        Some("6") => "/ip6/::1",
+        _ => "/ip4/127.0.0.1",
+    };
+    let port = options.get("port").map_or("0", String::as_str);
+    let address: Multiaddr = format!("{host}/udp/{port}/quic-v1").parse()?;
+    let (node, id) = Node::start(key, Some(address))?;
+    for protocol in [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH] {
+        let mut incoming = node.control().accept(protocol.clone())?;
+        let node = node.clone();
+        tokio::spawn(async move {
+            while let Some((peer, stream)) = incoming.next().await {
+                let (protocol, node) = (protocol.clone(), node.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = serve(&protocol, &node, peer, stream).await {
+                        eprintln!("{protocol}: {error}");
+                    }
+                });
+            }
+        });
+    }
+    let address = node.listening().await?;
+    tell(json!({"peer": id.to_string(), "addrs": [format!("{address}/p2p/{id}")]}));
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
+
+async fn dial(address: &str, case: &str, key: Keypair) -> Result<(), Failure> {
+    let address: Multiaddr = address.parse()?;
+    let Some(Protocol::P2p(peer)) = address.iter().last() else {
+        return Err(format!("no peer id at the end of {address}").into());
+    };
+    let (node, id) = Node::start(key, None)?;
+    let mut said = json!({"ok": true, "self": id.to_string()});
+    let done = match node.connect(&address).await {
+        Ok(()) => cases::run(case, &node, peer, &address).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(Value::Object(facts)) => said.as_object_mut().expect("it is one").extend(facts),
+        Ok(other) => return Err(format!("facts are an object, not {other}").into()),
+        Err(error) => {
+            said["ok"] = json!(false);
+            said["error"] = json!(error.to_string());
+        }
+    }
+    tell(said);
+    node.disconnect(peer).await;
+    // quinn tells the other side from a task of its own, which ends with the program.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    Ok(())
+}
+
+fn about() {
+    let version = |name: &str| {
+        let lock = include_str!("../Cargo.lock");
+        let start = lock
+            .split(&format!("name = \"{name}\"\nversion = \""))
+            .nth(1);
+        start
+            .and_then(|rest| rest.split('"').next())
+            .unwrap_or("?")
+            .to_owned()
+    };
+    tell(json!({
+        "program": format!("rust-libp2p {}", version("libp2p")),
+        "stack": format!("quinn-proto {}", version("quinn-proto")),
+        "keys": ["ed25519", "secp256k1", "ecdsa", "rsa"],
+        "can": [],
+    }));
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let mut options = HashMap::new();
+    let mut words = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(word) = arguments.next() {
+        match word.strip_prefix("--") {
+            Some(name) => {
+                options.insert(
+                    name.to_owned(),
+                    arguments.next().ok_or("an option has a value")?,
+                );
+            }
+            None => words.push(word),
+        }
+    }
+    let key = options.get("key").map_or("ed25519", String::as_str);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["about"] => {
+            about();
+            Ok(())
+        }
+        ["listen"] => listen(&options, key_pair(key, options.get("seed"))?).await,
+        ["dial", address, case] => dial(address, case, key_pair(key, options.get("seed"))?).await,
+        _ => Err("about, listen, or dial ADDRESS CASE".into()),
+    }
+}
