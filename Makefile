@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples
+CODE := python tests demo examples conformance interop
 CARGO_TESTS := cargo test --workspace --all-features --locked
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
@@ -28,6 +28,15 @@ test: build ## every test of both languages
 .PHONY: demo
 demo: build ## two hosts, two processes, 1 GiB, against the stock transport (DEMO="--help" for options)
 	$(BIN)/python -m demo $(DEMO)
+
+.PHONY: interop
+interop: build ## every other libp2p, both ways, into docs/interop (a part: PEERS=go,js CASES=ping)
+	$(BIN)/python -m interop --peers "$(PEERS)" --cases "$(CASES)"
+
+.PHONY: conformance
+conformance: build ## py-libp2p's own tests on ours and on the stock transport (CONFORMANCE="--help")
+	$(BIN)/python -m conformance $(CONFORMANCE)
+	$(BIN)/python -m conformance.examples
 
 ##@ One at a time
 .PHONY: setup
@@ -79,7 +88,7 @@ sdist: setup ## build the source distribution and compare it with what git track
 
 .PHONY: clean
 clean: ## remove everything that the commands above make, .venv included
-	rm -rf .venv dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .conformance dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -260,7 +260,8 @@ async def test_listener_that_answers_garbage() -> None:
         assert isinstance(refused.value, OpenConnectionError)
         assert answered
         nursery.cancel_scope.cancel()
-        garbage.close()
+    # Only now, when no task is about to use it.
+    garbage.close()
 
 
 async def test_listener_that_speaks_another_protocol(h3_listener: int) -> None:

@@ -19,7 +19,8 @@ class Relay:
         self._target = target
         self._nursery = nursery
         self._front = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._back = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # `move` makes it.
+        self._back: trio.socket.SocketType
         self._returning = trio.CancelScope()
         self._dialer: tuple[str, int] | None = None
         self.address = Multiaddr("/ip4/127.0.0.1")
@@ -35,30 +36,28 @@ class Relay:
             relay.address = Multiaddr(f"/ip4/127.0.0.1/udp/{port}/quic-v1")
             await relay.move()
             nursery.start_soon(relay._forward)
-            try:
-                yield relay
-            finally:
-                nursery.cancel_scope.cancel()
-                relay._front.close()
-                relay._back.close()
+            yield relay
+            nursery.cancel_scope.cancel()
 
     async def move(self) -> None:
         """From now on the listener sees another port, and its answers to the old one are lost."""
         back = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         await back.bind(("127.0.0.1", 0))
+        self._back = back
         self._returning.cancel()
         self._returning = trio.CancelScope()
-        self._back.close()
-        self._back = back
         self._nursery.start_soon(self._return, back, self._returning)
 
     async def _forward(self) -> None:
-        while True:
-            data, self._dialer = await self._front.recvfrom(65_536)
-            await self._back.sendto(data, self._target)
+        # Each task closes its own socket, when it uses it no more.
+        with self._front:
+            while True:
+                data, self._dialer = await self._front.recvfrom(65_536)
+                # Nobody waits on `_back` while it is exchanged: sending to loopback does not block.
+                await self._back.sendto(data, self._target)
 
     async def _return(self, back: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-        with scope:
+        with back, scope:
             while True:
                 data = await back.recv(65_536)
                 if self._dialer is not None:

@@ -1,0 +1,117 @@
+"""The command line: `python -m conformance`, or `make conformance`.
+
+Status 0 only if every test about QUIC that is not excluded passes on ours, and no test of
+the wide run fails on ours that passes on the stock transport.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from conformance import report, runs, suite
+from conformance.parts import PARTS, Part
+
+_DESCRIPTION = """\
+Runs py-libp2p's own test suite, out of its source distribution, on libp2p-quic and on
+py-libp2p's own QUIC transport, and compares. A test that fails is run again, alone, up
+to twice. About half an hour on two processors; --part quic --ours-only is under a minute."""
+# A terminal is told at once; a log every so many seconds.
+_LOG_EVERY = 20.0
+
+
+class _Progress:
+    """One line that says how far a run is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._began = time.monotonic()
+        self._next = self._began
+        self._is_terminal = sys.stderr.isatty()
+
+    def __call__(self, results: dict[str, runs.Result]) -> None:
+        now = time.monotonic()
+        if not self._is_terminal and now < self._next:
+            return
+        self._next = now + _LOG_EVERY
+        failed = sum(result.outcome == "failed" for result in results.values())
+        line = f"{self._what}: {len(results)} tests, {failed} failed, {now - self._began:.0f} s"
+        print(f"\r{line}\x1b[K" if self._is_terminal else line, end="", file=sys.stderr)
+        print(end="" if self._is_terminal else "\n", file=sys.stderr, flush=True)
+
+    def done(self) -> None:
+        if self._is_terminal:
+            print(file=sys.stderr)
+
+
+def compare(part: Part, is_ours_only: bool, where: Path, jobs: int) -> report.Comparison:
+    def run(transport: str) -> dict[str, runs.Result]:
+        progress = _Progress(f"{part.name} on {transport}")
+        try:
+            return runs.run(part, transport, where, jobs, progress)
+        finally:
+            progress.done()
+
+    ours = run("ours")
+    stock = None if is_ours_only else run("stock")
+    failed = [test for test, result in ours.items() if result.outcome == "failed"]
+    as_shipped = runs.run_alone(part, "as-shipped", where, failed) if part.every_host else {}
+    return report.Comparison(part, ours, stock, as_shipped)
+
+
+def _versions() -> str:
+    names = ("libp2p-quic", "libp2p", "aioquic", "trio", "pytest")
+    return ", ".join([*(f"{name} {version(name)}" for name in names), f"Python {platform.python_version()}"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="conformance", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=[part.name for part in PARTS], help="only this part")
+    parser.add_argument("--ours-only", action="store_true", help="no comparison with the stock transport")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=2 * (os.cpu_count() or 1),
+        help="processes at once (default: two for each processor, as most tests wait most of the time)",
+    )
+    parser.add_argument("--record", type=Path, help="write the results, a row a file, to this file")
+    options = parser.parse_args()
+
+    try:
+        where = suite.fetch()
+    except suite.SuiteError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    print(_versions())
+    recorded = [f"# py-libp2p's test suite on both transports\n\nRun on {date.today()}: {_versions()}."]
+    is_green = True
+    for part in PARTS:
+        if options.part not in (None, part.name):
+            continue
+        comparison = compare(part, options.ours_only, where, options.jobs)
+        print(f"\n== {part.name}: {part.title}\n\n{report.text(comparison)}\n{report.exclusions(comparison)}")
+        recorded.append(report.markdown(comparison))
+        is_green = is_green and not comparison.regressions()
+        # All tests that may be excluded are in the part about QUIC.
+        for pattern in comparison.stale_exclusions() if not part.every_host else ():
+            print(f"exclusions.txt: no test matches {pattern}")
+            is_green = False
+    if options.record is not None:
+        options.record.write_text("\n\n".join(recorded) + "\n", encoding="utf-8")
+    print("\nGREEN" if is_green else "\nRED")
+    return 0 if is_green else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,36 @@
+"""Reads `exclusions.txt`: which of py-libp2p's tests cannot be run on any other transport, and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE = Path(__file__).parent / "exclusions.txt"
+# How a test says, among all the skipped, that it is one of these.
+EXCLUDED = "excluded: "
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """``pattern`` is a test's id, in which ``*`` stands for any characters."""
+
+    pattern: str
+    reason: str
+
+    def matches(self, test: str) -> bool:
+        return re.fullmatch(".*".join(map(re.escape, self.pattern.split("*"))), test) is not None
+
+
+def read_exclusions() -> list[Exclusion]:
+    """Raises ValueError for a pattern without a reason above it."""
+    exclusions = []
+    reason: str | None = None
+    for line in FILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("[") and line.endswith("]"):
+            reason = line[1:-1]
+        elif line and not line.startswith("#"):
+            if not reason:
+                raise ValueError(f"{FILE.name}: no reason above {line!r}")
+            exclusions.append(Exclusion(line, reason))
+    return exclusions

@@ -1,0 +1,63 @@
+"""Which of py-libp2p's tests are run, and how they are grouped in the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of its own. With ``every_host``, hosts that ask for TCP are given QUIC."""
+
+    name: str
+    title: str
+    every_host: bool
+    # Row of the table: where its tests are.
+    rows: dict[str, tuple[str, ...]]
+
+
+QUIC = Part(
+    "quic",
+    "what py-libp2p tests about QUIC",
+    every_host=False,
+    rows={
+        "transport, listener, security": ("tests/core/transport/quic",),
+        "several transports in one host": (
+            "tests/transport",
+            "tests/core/transport/test_transport_manager.py",
+        ),
+        "swarm and host configuration": (
+            "tests/core/network/test_swarm.py",
+            "tests/core/network/test_health_host_api.py",
+        ),
+        "hole punching (DCUtR)": ("tests/core/relay/test_dcutr_protocol.py",),
+        "the echo example": ("tests/examples/test_quic_echo_example.py",),
+    },
+)
+
+WIDE = Part(
+    "wide",
+    "the rest of py-libp2p, with QUIC in the place of every host's TCP",
+    every_host=True,
+    rows={
+        "swarm, connections, net_stream": ("tests/core/network",),
+        "host, ping, autonat": ("tests/core/host", "tests/core/test_libp2p"),
+        "identify, identify/push": ("tests/core/identity",),
+        "pubsub": ("tests/core/pubsub",),
+        "kademlia": ("tests/core/kad_dht",),
+        "request_response": ("tests/core/request_response",),
+        "perf": ("tests/core/perf",),
+        "relay": ("tests/core/relay",),
+        "bitswap": ("tests/core/bitswap",),
+        "discovery": ("tests/core/discovery",),
+        "resource manager": ("tests/core/rcmgr",),
+    },
+)
+
+PARTS = (QUIC, WIDE)
+
+
+def row_of(part: Part, test: str) -> str:
+    """The row that ``test`` belongs to: that of the longest path that it begins with."""
+    paths = {path: row for row, paths in part.rows.items() for path in paths}
+    return paths[max((path for path in paths if test.startswith(path)), key=len)]

@@ -1,0 +1,123 @@
+"""Runs a part of the suite on one transport, in processes of its own, and collects outcomes.
+
+A test that failed is run again, up to twice, when nothing else runs: several of py-libp2p's
+tests measure time, and some are marked flaky by their authors. One good run counts, for
+either transport.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.exclusions import EXCLUDED
+from conformance.parts import Part
+
+RERUNS = 2
+# For one test. py-libp2p's longest takes half a minute on an idle machine. Seconds.
+_TEST_TIMEOUT = 120
+_TICK = 0.5
+
+
+@dataclass
+class Result:
+    """How a test ended. ``why`` is pytest's text for a failure or the reason of a skip."""
+
+    test: str
+    outcome: str  # passed, failed, skipped, excluded
+    why: str = ""
+    over_quic: bool = False
+    runs: int = 1
+
+
+Progress = Callable[[dict[str, Result]], None]
+
+
+def run(part: Part, transport: str, suite: Path, jobs: int, progress: Progress) -> dict[str, Result]:
+    """Every test of ``part`` on ``transport``, by its id."""
+    paths = [path for paths in part.rows.values() for path in paths]
+    results = _pytest(part, transport, suite, [*paths, "-m", "not serial_only"], jobs, progress)
+    # Their authors say that they must not run beside others.
+    results.update(_pytest(part, transport, suite, [*paths, "-m", "serial_only"], 0, lambda _: None))
+    for _ in range(RERUNS):
+        failed = [result.test for result in results.values() if result.outcome == "failed"]
+        for test, again in run_alone(part, transport, suite, failed).items():
+            again.runs = results[test].runs + 1 if test in results else 1
+            results[test] = again
+    return results
+
+
+def run_alone(part: Part, transport: str, suite: Path, tests: Iterable[str]) -> dict[str, Result]:
+    """Only ``tests``, one after the other."""
+    tests = list(tests)
+    return _pytest(part, transport, suite, tests, 0, lambda _: None) if tests else {}
+
+
+def _pytest(
+    part: Part, transport: str, suite: Path, arguments: list[str], jobs: int, progress: Progress
+) -> dict[str, Result]:
+    with tempfile.TemporaryDirectory() as scratch:
+        outcomes, screen = Path(scratch) / "outcomes", Path(scratch) / "screen"
+        outcomes.touch()
+        command = [sys.executable, "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
+        # The suite's own options stop at ten failures.
+        command += ["-o", "addopts=", "--tb=short", f"--timeout={_TEST_TIMEOUT}", f"-n{jobs}"]
+        # Without it, one process is left with the slow tests of a directory at the end.
+        command.append("--dist=worksteal")
+        command += [f"--transport={transport}", f"--outcomes={outcomes}"]
+        if part.every_host:
+            command.append("--every-host")
+        # Both have packages named tests and examples, and the suite's have to be met.
+        places = os.pathsep.join([str(suite), str(Path(__file__).parent.parent)])
+        environment = {**os.environ, "PYTHONPATH": places}
+        with screen.open("w") as out:
+            process = subprocess.Popen(
+                [*command, *arguments], cwd=suite, env=environment, stdout=out, stderr=subprocess.STDOUT
+            )
+            try:
+                while not _has_ended(process):
+                    progress(_read(outcomes))
+            finally:
+                process.terminate()
+                process.wait()
+        results = _read(outcomes)
+        # 0 and 1: the tests were run. Anything else is no outcome of a test.
+        if process.returncode not in (0, 1) or not results:
+            raise RuntimeError(
+                f"pytest ended with status {process.returncode}:\n{screen.read_text()[-4000:]}"
+            )
+        return results
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_TICK)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _read(outcomes: Path) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    for line in outcomes.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n"):
+            # Being written.
+            break
+        fields = json.loads(line)
+        result = results.setdefault(fields["test"], Result(fields["test"], "passed"))
+        result.over_quic = result.over_quic or fields["over_quic"]
+        # A test is reported for its setup, its call and its end: any failure of those counts.
+        if fields["outcome"] == "failed" and result.outcome != "failed":
+            result.outcome, result.why = "failed", fields["why"]
+        elif fields["outcome"] == "skipped" and result.outcome == "passed":
+            reason = fields["why"].removeprefix("Skipped: ")
+            is_excluded = reason.startswith(EXCLUDED)
+            result.outcome = "excluded" if is_excluded else "skipped"
+            result.why = reason.removeprefix(EXCLUDED)
+    return results

@@ -1,0 +1,51 @@
+"""QUIC in the place of TCP, for programs and tests whose hosts ask for TCP.
+
+Two methods of py-libp2p's swarm are wrapped; the program that makes the hosts stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from functools import wraps
+from typing import Any
+
+from libp2p.network.swarm import Swarm
+from libp2p.transport.tcp.tcp import TCP
+from multiaddr import Multiaddr
+
+
+def put_into_every_swarm(transport: type[Any]) -> None:
+    """Let ``transport`` take the place of TCP in new swarms, and of TCP's listening addresses.
+
+    A swarm that the test gave QUIC, or no TCP, stays as it is.
+    """
+    init, listen = Swarm.__init__, Swarm.listen
+
+    @wraps(init)
+    def init_with_quic(swarm: Swarm, *args: Any, **kwargs: Any) -> None:
+        init(swarm, *args, **kwargs)
+        transports = swarm.transport_manager._transports
+        if any(type(other).__name__ == "QUICTransport" for other in transports):
+            return
+        for index, other in enumerate(transports):
+            if type(other) is TCP:
+                transports[index] = transport(swarm.peerstore.privkey(swarm.self_id))
+
+    @wraps(listen)
+    def listen_on_quic(swarm: Swarm, *maddrs: Multiaddr) -> Awaitable[bool]:
+        kinds = {type(other) for other in swarm.transport_manager.get_transports()}
+        if transport in kinds and TCP not in kinds:
+            maddrs = tuple(map(_over_quic, maddrs))
+        return listen(swarm, *maddrs)
+
+    Swarm.__init__ = init_with_quic  # type: ignore[assignment, method-assign]
+    Swarm.listen = listen_on_quic  # type: ignore[assignment, method-assign]
+
+
+def _over_quic(maddr: Multiaddr) -> Multiaddr:
+    """The QUIC address with the host and port of a plain TCP one; any other as it is."""
+    names = [protocol.name for protocol in maddr.protocols()]
+    if names in (["ip4", "tcp"], ["ip6", "tcp"]):
+        host, port = maddr.value_for_protocol(names[0]), maddr.value_for_protocol("tcp")
+        return Multiaddr(f"/{names[0]}/{host}/udp/{port}/quic-v1")
+    return maddr

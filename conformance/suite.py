@@ -1,0 +1,62 @@
+"""The source distribution of py-libp2p: fetched by name, version and hash, and unpacked once.
+
+Only the tests and what they import beside the package come out of it. The package itself
+stays behind, so that the tests meet the installed py-libp2p, as a program does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+# The hash is of the source distribution; pip refuses any other file.
+VERSION = "0.8.1"
+_SHA256 = "3fb1493d215d10205f56095014e21c3d4eec025a9becb3e73a768d1151f27fd0"
+
+_UNPACKED = ("tests/", "examples/", "interop/", "scripts/", "docs/", "pyproject.toml")
+_ROOT = Path(__file__).parent.parent / ".conformance"
+
+
+class SuiteError(Exception):
+    """The suite cannot be had; the message says what to do."""
+
+
+def fetch() -> Path:
+    """The directory with the suite, downloaded with pip unless it is there. About 15 s."""
+    if version("libp2p") != VERSION:
+        raise SuiteError(f"py-libp2p {version('libp2p')} is installed; the suite is that of {VERSION}")
+    suite = _ROOT / f"libp2p-{VERSION}"
+    if suite.is_dir():
+        return suite
+    _ROOT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_ROOT) as scratch:
+        archive = _download(Path(scratch))
+        _unpack(archive, Path(scratch))
+        # The rename is the last step: a directory of that name is complete.
+        (Path(scratch) / suite.name).rename(suite)
+    return suite
+
+
+def _download(into: Path) -> Path:
+    requirement = into / "requirement.txt"
+    requirement.write_text(f"libp2p=={VERSION} --hash=sha256:{_SHA256}\n")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    only = ["--no-deps", "--no-binary", "libp2p", "--require-hashes", "--dest", str(into)]
+    try:
+        subprocess.run([*pip, *only, "--requirement", str(requirement)], check=True)
+    except subprocess.CalledProcessError as error:
+        raise SuiteError(f"pip could not fetch the source distribution of libp2p {VERSION}") from error
+    return next(into.glob("*.tar.gz"))
+
+
+def _unpack(archive: Path, into: Path) -> None:
+    top = f"libp2p-{VERSION}/"
+    with tarfile.open(archive) as tar:
+        wanted = [m for m in tar.getmembers() if m.name.removeprefix(top).startswith(_UNPACKED)]
+        # Members that point out of the directory are refused, where Python knows how.
+        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        tar.extractall(into, members=wanted)
