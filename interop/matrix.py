@@ -92,6 +92,11 @@ class Listeners:
                 self._running[kind] = found = started
             return found
 
+    def forget(self, peer: Peer) -> None:
+        """What comes next gets new ones. These run on, for the cases that use them now."""
+        for kind in [kind for kind in self._running if kind[0] == peer.name]:
+            del self._running[kind]
+
     async def _keep(self, peer: Peer, key: str, ip: str, task_status: TaskStatus[Listening]) -> None:
         async with listener(peer, key=key, ip=ip) as found:
             task_status.started(found)
@@ -159,7 +164,11 @@ async def run(
         async def work(through: Iterator[tuple[Stage, Case, Direction]]) -> None:
             for stage, case, direction in through:
                 result = await cell(stage, case, direction)
+                if result.outcome == "red":
+                    # A listener that something was wrong with must not spoil other cases.
+                    listeners.forget(stage.listener)
                 if result.outcome == "red" and stage.peer is not ours:
+                    listeners.forget(stage.peer)
                     alone = Stage(stage.peer, stage.peer, stage.peer, listeners)
                     result = replace(result, themselves=await between_themselves(alone, case, direction))
                 results.append(result)

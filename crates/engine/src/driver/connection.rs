@@ -146,11 +146,12 @@ impl Driven {
         self.is_drained
     }
 
-    /// Over, and nobody ever answered: there is no one to whom it would have to repeat its
-    /// close for three probe timeouts (RFC 9000 section 10.2), which are seconds on a path
-    /// that was never measured.
-    pub(super) fn is_forgettable(&self) -> bool {
-        matches!(self.phase, Phase::Over) && !self.is_answered
+    /// Over, and not worth repeating its close for three probe timeouts (RFC 9000 section
+    /// 10.2), which are seconds on a path that was hardly measured: nobody ever answered, or
+    /// the endpoint is closing and there never was a connection.
+    pub(super) fn is_forgettable(&self, is_closing: bool) -> bool {
+        let was_connected = || self.shared.state.lock().peer.is_some();
+        matches!(self.phase, Phase::Over) && (!self.is_answered || (is_closing && !was_connected()))
     }
 
     /// An inbound one that is not proven yet.

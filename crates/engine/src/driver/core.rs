@@ -316,7 +316,7 @@ impl Core {
             self.remove(handle);
             return;
         }
-        if driven.is_forgettable() {
+        if driven.is_forgettable(self.closing.is_some()) {
             self.endpoint.handle_event(handle, EndpointEvent::drained());
             self.remove(handle);
             return;
