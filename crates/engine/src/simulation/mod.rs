@@ -1,6 +1,6 @@
 //! Whole engines in virtual time over a virtual network, by seed.
 //!
-//! A [`World`] holds nodes, a network and a clock. Nodes are real [`Endpoint`]s over real
+//! A [`World`] holds nodes, a network and a clock. Nodes are real [`Endpoint`](crate::Endpoint)s over real
 //! cores; only what a core takes as a parameter is replaced: time, sockets, the thread that
 //! wakes it, and randomness. Nothing here may depend on anything but the seed and what the
 //! test does: a failing seed fails again in the same way. Only cipher text differs between
