@@ -20,7 +20,7 @@
 //! | credit that reading gives is not sent | `backpressure::a_reader_that_pauses_revives_the_writer` |
 //! | a first packet is dropped on the floor | `limits::strangers_at_a_socket_that_does_not_listen_are_ignored`, `limits::connections_beyond_the_limit_are_refused` |
 //! | an answer disturbs a kept datagram | `datagrams::answers_to_strangers_do_not_disturb_a_transfer` |
-//! | a refused datagram is lost, or its connection sleeps | `paths::a_refused_datagram_is_kept_and_its_connection_resumed` |
+//! | a refused datagram is lost, or its connection sleeps | `paths::a_refused_datagram_is_kept_and_its_connection_resumed`, `paths::what_stands_behind_a_refused_datagram_follows_it_at_once` |
 //! | a failed batch, or the loss of GSO, ends a connection | `paths::the_loss_of_segmentation_offload_costs_one_batch` |
 //! | a batch exceeds what UDP carries | `paths::large_datagrams_stay_below_the_limit_of_udp` |
 //! | empty and short datagrams | `datagrams::nonsense_is_ignored`, `loopback addresses::empty_datagrams_are_ignored` |

@@ -1,5 +1,7 @@
 //! What paths and systems do to datagrams: addresses that move, marks, sizes, refused sends.
 
+use std::collections::BTreeSet;
+
 use libp2p_quic_engine::{
     Config, Connection,
     simulation::{Conditions, World, verbs},
@@ -36,6 +38,7 @@ fn a_peer_that_moves_often_keeps_its_connection() {
             let mut pair = Pair::new(seed);
             let (ours, theirs) = pair.connect();
             let before = theirs.remote_addr();
+            pair.world.record();
             for round in 0..20 {
                 pair.world.rebind(&pair.client);
                 transfer(&mut pair.world, &ours, &theirs, seed + round, 20_000);
@@ -43,6 +46,16 @@ fn a_peer_that_moves_often_keeps_its_connection() {
                 pair.world.run_for(ms(500));
             }
             assert_ne!(theirs.remote_addr(), before);
+            // A new path takes a new id (RFC 9000 section 9.5); the first five would run out.
+            let client = pair.client.v4(0).ip();
+            let ids: BTreeSet<_> = pair
+                .world
+                .recorded()
+                .into_iter()
+                .filter(|d| d.to.ip() == client && d.data[0] & 0x80 == 0)
+                .map(|d| d.data[1..9].to_vec())
+                .collect();
+            assert!(ids.len() > 15, "{} ids", ids.len());
             drop((ours, theirs));
             pair.leave_nothing();
         },
@@ -87,6 +100,35 @@ fn a_refused_datagram_is_kept_and_its_connection_resumed() {
             assert_eq!(after, before, "something was sent twice");
         },
     );
+}
+
+#[test]
+fn what_stands_behind_a_refused_datagram_follows_it_at_once() {
+    let mut pair = Pair::with(1, quiet(|_| ()), quiet(|_| ()));
+    let (ours, theirs) = pair.connect();
+    pair.world.run_for(secs(2));
+    pair.world.record();
+    let conditions = |blocked| Conditions {
+        blocked,
+        segments: 1,
+        ..Conditions::default()
+    };
+    pair.world.link(conditions(1.0));
+    let a = pair.world.block_on(async {
+        let a = verbs::open(&ours).await.expect("a stream");
+        verbs::write_all(&a, &[1; 7_000]).await.expect("room");
+        a
+    });
+    pair.world.run_for(ms(1));
+    pair.world.link(conditions(0.0));
+    pair.world.run_for(ms(8));
+    // All of it, before an acknowledgement could have woken the connection.
+    let from = pair.client.v4(0).ip();
+    let sent = pair.world.recorded();
+    let sent: Vec<_> = sent.iter().filter(|d| d.from.ip() == from).collect();
+    assert!(sent.iter().map(|d| d.data.len()).sum::<usize>() > 7_000);
+    assert!(sent.iter().all(|d| d.at - sent[0].at < ms(4)));
+    drop((a, theirs));
 }
 
 #[test]
