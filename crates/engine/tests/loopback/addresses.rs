@@ -46,7 +46,7 @@ fn a_wildcard_of_each_family_shares_a_port() {
     // An IPv4 address in IPv6 clothes is dialed as what it is.
     let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), port);
     let ours = client.connect(mapped, None).expect("a dial");
-    four.accept().expect("a connection");
+    let _theirs = four.accept().expect("a connection");
     ours.wait_connected().expect("a handshake");
 }
 

@@ -85,6 +85,38 @@ fn a_blocked_writer_is_resumed_by_credit() {
 }
 
 #[test]
+fn a_writer_that_was_blocked_once_is_heard_again() {
+    let narrow = || {
+        quiet(|c| {
+            c.stream_receive_window = 5_000;
+            c.read_buffer = 1_000;
+        })
+    };
+    let mut pair = Pair::with(1, narrow(), narrow());
+    let (ours, theirs) = pair.connect();
+    let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+    for _ in 0..3 {
+        pair.world
+            .block_on(verbs::write_all(&a, &[1; 30_000]))
+            .expect("room");
+        pair.world.block_on(async {
+            let mut got = 0;
+            while got < 30_000 {
+                got += verbs::read(&b, 10_000).await.expect("bytes").len();
+            }
+        });
+        // Nothing is held back any more: a new write has to tell of itself.
+        pair.world.run_for(secs(2));
+        pair.world.block_on(async {
+            verbs::write_all(&a, b"and").await.expect("room");
+            assert_eq!(verbs::read(&b, 10).await.expect("bytes"), &b"and"[..]);
+        });
+    }
+    drop((a, b, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
 fn connection_credit_resumes_every_stream() {
     let narrow = || {
         quiet(|c| {

@@ -15,8 +15,8 @@
 //! | a local close tells nobody here | `closing::who_waits_hears_of_a_local_close` |
 //! | dropped handles are forgotten | `closing::dropping_handles_resets_stops_and_closes` |
 //! | the first frame of a stream makes no event | `streams::the_first_frame_is_readable_without_another_event` |
-//! | a blocked writer is not resumed | `backpressure::a_blocked_writer_is_resumed_by_credit`, `backpressure::connection_credit_resumes_every_stream` |
-//! | a stopped stream is never freed | `streams::a_stopped_stream_is_freed` |
+//! | a blocked writer is not resumed | `backpressure::a_blocked_writer_is_resumed_by_credit`, `backpressure::a_writer_that_was_blocked_once_is_heard_again`, `backpressure::connection_credit_resumes_every_stream` |
+//! | a stopped stream is never freed | `streams::a_stopped_stream_is_freed`, `streams::stopped_streams_give_their_place_back` |
 //! | credit that reading gives is not sent | `backpressure::a_reader_that_pauses_revives_the_writer` |
 //! | a first packet is dropped on the floor | `limits::strangers_at_a_socket_that_does_not_listen_are_ignored`, `limits::connections_beyond_the_limit_are_refused` |
 //! | an answer disturbs a kept datagram | `datagrams::answers_to_strangers_do_not_disturb_a_transfer` |

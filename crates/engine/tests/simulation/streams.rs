@@ -5,9 +5,9 @@ use std::{
     task::{Context, Waker},
 };
 
-use libp2p_quic_engine::{ReadError, WriteError, simulation::verbs};
+use libp2p_quic_engine::{Config, ReadError, WriteError, simulation::verbs};
 
-use crate::kit::{Pair, each_seed, ms, pattern, quiet, secs, stream};
+use crate::kit::{Pair, config, each_seed, ms, pattern, quiet, secs, stream};
 
 #[test]
 fn every_byte_arrives_both_ways() {
@@ -136,6 +136,31 @@ fn a_stopped_stream_is_freed() {
         Err(WriteError::Stopped(3))
     );
     drop((a, b, ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
+fn stopped_streams_give_their_place_back() {
+    let mut pair = Pair::with(
+        1,
+        config(|c| c.max_incoming_streams = 16),
+        Config::default(),
+    );
+    let (ours, theirs) = pair.connect();
+    pair.world.block_on(async {
+        // Far more than the allowance: QUIC must be done with each of them, on both sides.
+        for _ in 0..60 {
+            let (a, b) = stream(&ours, &theirs).await;
+            b.stop(3);
+            let error = loop {
+                if let Err(error) = verbs::write_all(&a, &[0; 100_000]).await {
+                    break error;
+                }
+            };
+            assert_eq!(error, WriteError::Stopped(3));
+        }
+    });
+    drop((ours, theirs));
     pair.leave_nothing();
 }
 
