@@ -177,8 +177,8 @@ class Stream:
         """1 to ``max_bytes`` bytes, ``b""`` at the end of the stream, None for not yet.
 
         Raises StreamResetError (the peer abandoned the stream), StreamClosedError (we
-        stopped reading), ConnectionLostError. Bytes that arrived before come first, except
-        before a reset.
+        stopped reading), ConnectionLostError. Bytes that this side had taken from QUIC by
+        then come first; a reset may discard what it had not (RFC 9000 section 3.2).
         """
     def write_nowait(self, data: bytes, start: int = 0) -> int | None:
         """Take bytes from ``data[start:]`` and return how many; None when there is no room.
@@ -191,6 +191,10 @@ class Stream:
     def reset(self, code: int) -> None:
         """Abandon our side: unsent bytes are dropped, the peer reads an error. Idempotent."""
     def stop(self, code: int) -> None:
-        """Read no more and ask the peer to stop. Idempotent."""
+        """Read no more and ask the peer to stop. Idempotent.
+
+        After `finish` the peer may say its last words, which are dropped: it is asked only
+        when they take more than a second, and not before it acknowledged the finish.
+        """
     def finished_nowait(self) -> bool | None:
         """True when the peer acknowledged everything up to our finish. Raises like write_nowait."""

@@ -53,7 +53,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn wake_all(&mut self) {
+    fn wake_all(&mut self) {
         self.connected.wake();
         self.openable.wake();
         self.acceptable.wake();
@@ -104,14 +104,19 @@ impl Drop for Handle {
 }
 
 impl ConnectionShared {
+    /// It is over: tell whoever waits. The first reason stays; true when this is it.
+    pub(crate) fn end(&self, error: ConnectionError) -> bool {
+        let mut state = self.state.lock();
+        let is_first = state.error.is_none();
+        state.error.get_or_insert(error);
+        state.stock.clear();
+        state.wake_all();
+        is_first
+    }
+
     fn close(&self, code: u64, reason: &[u8]) {
-        {
-            let mut state = self.state.lock();
-            if state.error.is_some() {
-                return;
-            }
-            state.error = Some(ConnectionError::closed_here(code, reason));
-            state.wake_all();
+        if !self.end(ConnectionError::closed_here(code, reason)) {
+            return;
         }
         self.commands.push(Command::Close {
             connection: self.id,

@@ -79,6 +79,11 @@ impl ConnectionError {
         )
     }
 
+    /// A dial that ended before its first packet.
+    pub(crate) fn not_dialed(why: impl Into<String>) -> Self {
+        Self::new(Party::Local, LossKind::Refused, None, why)
+    }
+
     pub(crate) fn internal(what: impl Into<String>) -> Self {
         Self::new(Party::Local, LossKind::Internal, None, what)
     }

@@ -14,12 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    config::Flush,
-    connection::ConnectionShared,
-    driver::{core::fail_dial, network::SocketKey},
-    listener::ListenerShared,
-    stream::StreamShared,
-    tls::Verdict,
+    config::Flush, connection::ConnectionShared, driver::network::SocketKey,
+    error::ConnectionError, listener::ListenerShared, stream::StreamShared, tls::Verdict,
 };
 
 pub(crate) enum Command {
@@ -59,7 +55,9 @@ impl Command {
     /// The core is gone: tell whoever waits for what this would have begun.
     pub(super) fn refuse(self) {
         match self {
-            Self::Connect { shared, .. } => fail_dial(&shared, "the endpoint stopped".to_owned()),
+            Self::Connect { shared, .. } => {
+                shared.end(ConnectionError::not_dialed("the endpoint stopped"));
+            }
             Self::Listen(listener) => {
                 listener.close();
             }

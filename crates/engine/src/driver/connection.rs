@@ -346,8 +346,13 @@ impl Driven {
     /// It doubles too when the peer says that it wants more (RFC 9000 section 19.14): streams
     /// that it opened and wrote nothing on, as go-libp2p does, count for it and are unknown here.
     fn widen_if_blocked(&mut self, config: &Config) {
+        let is_widest =
+            self.conn.max_concurrent_streams(Dir::Bi) >= u64::from(config.max_incoming_streams);
+        if is_widest || !matches!(self.phase, Phase::Connected) {
+            return;
+        }
         let blocked = self.conn.stats().frame_rx.streams_blocked_bidi;
-        if blocked > self.blocked && matches!(self.phase, Phase::Connected) {
+        if blocked > self.blocked {
             self.blocked = blocked;
             self.widen_allowance(config);
         }
@@ -405,7 +410,7 @@ impl Driven {
         }
         let error = ConnectionError::closed_here(code, &reason);
         self.streams.linger(&mut self.conn, now, &error);
-        self.tell(error);
+        self.shared.end(error);
         self.phase = Phase::Lingering {
             deadline: now + config.linger,
             code,
@@ -444,22 +449,14 @@ impl Driven {
         self.phase = Phase::Over;
         self.streams.fail(&mut self.conn, now, &error);
         self.publish(now, true);
-        self.tell(error);
+        self.shared.end(error);
     }
 
     /// A defect ended it: nothing of QUIC's state is to be trusted.
     pub(super) fn bury(&mut self, error: ConnectionError) {
         self.phase = Phase::Over;
         self.streams.abandon(&error);
-        self.tell(error);
-    }
-
-    /// Tell the application why it is over, unless it was the one to say so.
-    fn tell(&mut self, error: ConnectionError) {
-        let mut state = self.shared.state.lock();
-        state.error.get_or_insert(error);
-        state.stock.clear();
-        state.wake_all();
+        self.shared.end(error);
     }
 
     fn publish(&mut self, now: Instant, is_urgent: bool) {

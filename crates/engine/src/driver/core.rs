@@ -31,7 +31,7 @@ use crate::{
         sockets::{EndpointState, Sockets},
         timers::Timers,
     },
-    error::{ConnectionError, LossKind, Party},
+    error::ConnectionError,
     tls::Verdict,
 };
 
@@ -417,13 +417,13 @@ impl Core {
             return;
         }
         if self.closing.is_some() {
-            fail_dial(&shared, "the endpoint is closed".to_owned());
+            shared.end(ConnectionError::not_dialed("the endpoint is closed"));
             return;
         }
         if !self.sockets.contains(socket) {
             // Its listener was closed after the dial had chosen it.
-            let words = "the listening socket was closed meanwhile";
-            fail_dial(&shared, words.to_owned());
+            let why = "the listening socket was closed meanwhile";
+            shared.end(ConnectionError::not_dialed(why));
             return;
         }
         let remote = shared.state.lock().remote;
@@ -440,7 +440,9 @@ impl Core {
                     verdict: Some(verdict),
                 },
             ),
-            Err(error) => fail_dial(&shared, error.to_string()),
+            Err(error) => {
+                shared.end(ConnectionError::not_dialed(error.to_string()));
+            }
         }
     }
 
@@ -543,14 +545,6 @@ impl Drop for Core {
         state.is_closed = true;
         state.closed.wake();
     }
-}
-
-/// A dial that ended before its first packet.
-pub(super) fn fail_dial(shared: &ConnectionShared, words: String) {
-    let error = ConnectionError::new(Party::Local, LossKind::Refused, None, words);
-    let mut state = shared.state.lock();
-    state.error.get_or_insert(error);
-    state.wake_all();
 }
 
 /// Room for the largest send.

@@ -8,7 +8,7 @@ use libp2p_quic_engine::{
 };
 use ring::aead;
 
-use crate::kit::{Pair, each_seed, leave_nothing, ms, pattern, secs};
+use crate::kit::{Pair, a_byte_crosses, each_seed, leave_nothing, ms, pattern, secs};
 
 /// A first packet of a version that nobody speaks.
 fn unknown_version(len: usize) -> Vec<u8> {
@@ -168,12 +168,7 @@ fn nonsense_is_ignored() {
             }
         }
         pair.world.run_for(secs(15));
-        pair.world.block_on(async {
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, b"x").await.expect("room");
-            let b = verbs::accept_stream(&theirs).await.expect("a stream");
-            assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
-        });
+        pair.world.block_on(a_byte_crosses(&ours, &theirs));
         drop((ours, theirs));
         pair.leave_nothing();
     });

@@ -2,7 +2,7 @@
 
 use libp2p_quic_engine::{LossKind, Party, ReadError, WriteError, simulation::verbs};
 
-use crate::kit::{Pair, each_seed, essence, ms, secs};
+use crate::kit::{Pair, a_byte_crosses, each_seed, essence, ms, secs};
 
 #[test]
 fn a_panic_ends_its_connection_and_spares_the_others() {
@@ -48,12 +48,7 @@ fn a_panic_ends_its_connection_and_spares_the_others() {
             assert_eq!(error.kind, LossKind::StatelessReset);
             // The others work on, and new ones come.
             for (ours, theirs) in [spared, pair.connect()] {
-                pair.world.block_on(async {
-                    let a = verbs::open(&ours).await.expect("a stream");
-                    verbs::write_all(&a, b"x").await.expect("room");
-                    let b = verbs::accept_stream(&theirs).await.expect("a stream");
-                    assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
-                });
+                pair.world.block_on(a_byte_crosses(&ours, &theirs));
             }
             drop((doomed, stream));
             pair.leave_nothing();

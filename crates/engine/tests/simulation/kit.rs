@@ -94,6 +94,14 @@ impl Pair {
     }
 }
 
+/// The connection works: a byte on a new stream reaches the other side.
+pub(crate) async fn a_byte_crosses(ours: &Connection, theirs: &Connection) {
+    let a = verbs::open(ours).await.expect("a stream");
+    verbs::write_all(&a, b"x").await.expect("room");
+    let b = verbs::accept_stream(theirs).await.expect("a stream");
+    assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+}
+
 /// Dial and accept.
 pub(crate) fn join(
     world: &mut World,

@@ -5,7 +5,7 @@ use libp2p_quic_engine::{
     simulation::{Conditions, verbs},
 };
 
-use crate::kit::{Pair, each_seed, essence, join, ms, pattern, quiet, secs};
+use crate::kit::{Pair, a_byte_crosses, each_seed, essence, join, ms, pattern, quiet, secs};
 
 #[test]
 fn silence_ends_a_connection_at_the_idle_timeout() {
@@ -48,12 +48,7 @@ fn keep_alive_keeps_a_silent_connection() {
         let (ours, theirs) = pair.connect();
         pair.world.run_for(secs(300));
         assert_eq!((ours.error(), theirs.error()), (None, None));
-        pair.world.block_on(async {
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, b"x").await.expect("room");
-            let b = verbs::accept_stream(&theirs).await.expect("a stream");
-            assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
-        });
+        pair.world.block_on(a_byte_crosses(&ours, &theirs));
         drop((ours, theirs));
         pair.leave_nothing();
     }
@@ -139,12 +134,7 @@ fn a_lost_packet_is_sent_again_long_before_the_idle_timeout() {
     pair.world.run_for(secs(2));
     pair.world.blackout(ms(20));
     let began = pair.world.now();
-    pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"x").await.expect("room");
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
-        assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
-    });
+    pair.world.block_on(a_byte_crosses(&ours, &theirs));
     let took = pair.world.now() - began;
     assert!(took < ms(300), "{took:?}");
 }
