@@ -1,13 +1,12 @@
 """What py-libp2p's swarm expects of a transport: limits and gates that hold before the
-application sees a peer, dials that leave nothing, peers that restart.
+application sees a peer, and what identify tells of us.
 
 Real hosts, in processes of their own where that matters. Addresses are in
-test_swarm_addresses, two dials at once and slots in test_hosts.
+test_swarm_addresses, dials that fail and peers that go in test_reconnect_and_resilience.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,13 +17,10 @@ from libp2p import new_host
 from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
-from libp2p.host.ping import PingService
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
-from libp2p.network.stream.exceptions import StreamEOF, StreamReset
-from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.transport.quic.exceptions import QUICInvalidConfigError
@@ -33,7 +29,15 @@ from multiaddr import Multiaddr
 from libp2p_quic import QUICTransport
 from peers.census import eventually
 from peers.far import far_host
-from peers.near import IP4, addresses, connection, near_host, near_transport, new_stream, swarm
+from peers.near import (
+    IP4,
+    addresses,
+    gone,
+    near_host,
+    near_transport,
+    swarm,
+    transport_of,
+)
 from peers.payload import BLOCK
 
 HELLO = TProtocol("/test/hello")
@@ -79,12 +83,6 @@ async def host_with(*listen: str, **options: Any) -> AsyncIterator[IHost]:
         yield host
 
 
-def transport_of(host: IHost) -> QUICTransport:
-    found = swarm(host).transport_manager.get_transports()
-    (ours,) = (each for each in found if isinstance(each, QUICTransport))
-    return ours
-
-
 async def turned_away(host: IHost, seen: Seen, dialer: QUICTransport, address: str) -> None:
     """The dialer's handshake may succeed, and then its connection ends, and nobody has seen it."""
     dialed = await dialer.dial(Multiaddr(address))
@@ -117,6 +115,20 @@ async def test_inbound_slots_come_back_however_often_a_peer_comes() -> None:
                 assert (await stream.read(100)).startswith(b"\x13/multistream")
             await dialer.close()
             assert await eventually(lambda: swarm(host)._inbound_limiter.borrowed_tokens == 0, 5)
+
+
+async def test_inbound_slot_is_freed_when_a_connection_ends() -> None:
+    async with far_host() as far, near_host(IP4) as near:
+        limiter = swarm(near)._inbound_limiter
+        for _ in range(3):
+            await far.do("connect", address=addresses(near)[0])
+            assert await eventually(lambda: limiter.borrowed_tokens == 1, 5)
+            await swarm(near).close_peer(far.peer_id)
+            await gone(near, far.peer_id)
+            assert await eventually(lambda: limiter.borrowed_tokens == 0, 5)
+            # The other side must have noticed too, or it would not dial again.
+            while await far.do("connections"):
+                await trio.lowlevel.checkpoint()
 
 
 async def test_deny_list_holds_before_the_application_sees_the_peer() -> None:
@@ -176,120 +188,6 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
     for each in group or ():
         yield from leaves(each)
-
-
-# Dials that come to nothing
-
-
-@pytest.fixture
-async def silent() -> AsyncIterator[trio.socket.SocketType]:
-    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
-        await mute.bind(("127.0.0.1", 0))
-        yield mute
-
-
-async def falls_silent(sock: trio.socket.SocketType, within: float = 5) -> bool:
-    """Whether nothing more comes for a second and a half: longer than an unanswered dial waits
-    before it sends its first packet again."""
-    is_silent = False
-    with trio.move_on_after(within):
-        while not is_silent:
-            with trio.move_on_after(1.5) as pause:
-                await sock.recv(2048)
-            is_silent = pause.cancelled_caught
-    return is_silent
-
-
-def quic_at(sock: trio.socket.SocketType) -> Multiaddr:
-    return Multiaddr(f"/ip4/127.0.0.1/udp/{sock.getsockname()[1]}/quic-v1")
-
-
-@pytest.mark.slow
-async def test_dial_that_lost_to_another_transport_leaves_nothing(silent: trio.socket.SocketType) -> None:
-    """Happy eyeballs: QUIC is dialed first and says nothing, TCP is through, QUIC is cancelled.
-
-    Both hosts have processes of their own, since py-libp2p's TCP leaves sockets unclosed.
-    """
-    both = (IP4, "/ip4/127.0.0.1/tcp/0")
-    one = {"max_connections_per_peer": 1}
-    async with (
-        far_host(*both, transport="installed") as listening,
-        far_host(*both, transport="installed", config=one) as dialing,
-    ):
-        (tcp,) = (each for each in listening.addresses if "/tcp/" in each)
-        quic = f"{quic_at(silent)}/p2p/{listening.peer}"
-        before = await dialing.do("census")
-        await dialing.do("connect", within=5, address=quic, others=[tcp.split("/p2p/")[0]])
-        assert await dialing.do("ping", peer=listening.peer, count=1) == 1
-        assert await silent.recv(2048)
-        assert await falls_silent(silent)
-        after = await dialing.do("census")
-        assert len(after["threads"]) == len(before["threads"])
-        # The TCP connection; a dial of ours leaves by the listening socket.
-        assert len(after["descriptors"]) <= len(before["descriptors"]) + 1
-
-
-@pytest.mark.slow
-async def test_dial_that_took_too_long_leaves_nothing(silent: trio.socket.SocketType) -> None:
-    async with near_host() as host:
-        peer = ID.from_pubkey(create_new_key_pair().public_key)
-        with trio.move_on_after(0.3) as scope:
-            await host.connect(PeerInfo(peer, [quic_at(silent)]))
-        assert scope.cancelled_caught
-        assert not transport_of(host)._connections
-        assert not swarm(host).connections
-        assert await falls_silent(silent)
-
-
-async def test_dial_cancelled_at_any_moment_leaves_no_connection_on_either_side() -> None:
-    async with far_host() as far, near_host() as host:
-        for passes in range(40):
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(cancel_after, scope, passes)
-                    await transport_of(host).dial(far.info.addrs[0])
-            for connection in list(transport_of(host)._connections):
-                await connection.close()
-        assert await eventually(lambda: not transport_of(host)._connections, 5)
-        with trio.fail_after(5):
-            while await far.do("connections"):
-                await trio.lowlevel.checkpoint()
-
-
-async def cancel_after(scope: trio.CancelScope, passes: int) -> None:
-    for _ in range(passes):
-        await trio.lowlevel.checkpoint()
-    scope.cancel()
-
-
-# Peers that restart
-
-
-async def test_peer_that_restarts_on_its_port_is_a_lost_connection_at_once() -> None:
-    """It has the same identity, so it can still say what it no longer knows: RFC 9000 section 10.3."""
-    seed = bytes(range(32))
-    # Neither silence nor a PING could tell in time.
-    patient: dict[str, Any] = {"idle_timeout": 60, "keep_alive_interval": 50}
-    async with near_host(config=patient) as near:
-        async with far_host(seed=seed, config=patient) as far:
-            await near.connect(far.info)
-            stream = await new_stream(near, far.peer_id, PARK)
-            await stream.write(b"to the first life")
-            await far.do("arrived")
-            address = far.addresses[0].split("/p2p/")[0]
-            await far.kill()
-        async with far_host(address, seed=seed, config=patient) as far:
-            first = connection(near, far.peer_id)
-            began = trio.current_time()
-            await stream.write(b"to the second life")
-            with pytest.raises((StreamReset, StreamEOF)) as lost:
-                await stream.read(1)
-            assert isinstance(lost.value, StreamReset)
-            assert trio.current_time() - began < 2
-            assert await eventually(lambda: not swarm(near).get_connections(far.peer_id), 5)
-            await near.connect(far.info)
-            assert connection(near, far.peer_id) is not first
-            assert await PingService(near).ping(far.peer_id, 1)
 
 
 # Identify

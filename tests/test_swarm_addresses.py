@@ -1,9 +1,9 @@
-"""Addresses of real hosts: wildcards, names, several transports at once, and what is not ours."""
+"""Addresses of real hosts: wildcards that are listened on, and names that are dialed."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,11 +19,9 @@ from libp2p.peer.peerinfo import PeerInfo
 from libp2p.transport.exceptions import OpenConnectionError
 from multiaddr import Multiaddr
 
-import libp2p_quic
 from libp2p_quic import QUICTransport
 from libp2p_quic._exceptions import DialError, PeerIdMismatchError
-from peers.far import far_host
-from peers.near import IP4, IP6, addresses, connection, near_host, near_transport, swarm
+from peers.near import addresses, answers, connection, near_host, near_transport, swarm
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 
@@ -32,13 +30,6 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         probe.bind(("::", 0))
         return int(probe.getsockname()[1])
-
-
-async def answers(address: Multiaddr | str, peer: ID) -> bool:
-    dialer = near_transport()
-    dialed = await dialer.dial(Multiaddr(str(address)))
-    await dialer.close()
-    return dialed.peer_id == peer
 
 
 # Wildcards
@@ -70,77 +61,7 @@ async def test_addresses_keep_the_name_of_the_protocol() -> None:
         assert all("/quic/p2p/" in each for each in addresses(host))
 
 
-# Several transports at once
-
-
-@pytest.fixture
-def installed() -> Iterator[None]:
-    libp2p_quic.install()
-    yield
-    libp2p_quic.uninstall()
-
-
-@asynccontextmanager
-async def mixed(*listen: str) -> AsyncIterator[IHost]:
-    """A host whose transports py-libp2p chooses by its addresses, as most programs have it."""
-    maddrs = [Multiaddr(each) for each in listen]
-    host = new_host(key_pair=create_new_key_pair(), enable_quic=True, listen_addrs=maddrs)
-    async with host.run(listen_addrs=maddrs):
-        yield host
-
-
-WS = "/ip4/127.0.0.1/tcp/0/ws"
-TCP = "/ip4/127.0.0.1/tcp/0"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("listen", [(IP4, TCP), (IP4, WS), (IP4, TCP, WS)], ids=["tcp", "ws", "all"])
-async def test_every_address_of_a_host_on_several_transports_is_served(listen: tuple[str, ...]) -> None:
-    """In processes of their own: py-libp2p's TCP leaves sockets unclosed."""
-    async with far_host(*listen, transport="installed") as host:
-        assert len(host.addresses) == len(listen)
-        for address in host.addresses:
-            async with far_host(*listen, transport="installed") as other:
-                await other.do("connect", address=address)
-                assert await other.do("ping", peer=host.peer, count=1) == 1
-
-
-async def test_every_quic_address_of_a_host_is_served() -> None:
-    listen = (IP4, IP6, "/ip4/127.0.0.2/udp/0/quic-v1", "/ip4/127.0.0.1/udp/0/quic")
-    async with near_host(*listen) as host:
-        assert len(addresses(host)) == len(listen)
-        for address in addresses(host):
-            assert await answers(address, host.get_id())
-
-
-@pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize(
-    "text",
-    [
-        "/ip4/127.0.0.1/udp/4001/quic-v1/webtransport",
-        f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit",
-        f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit/p2p/{PEER}",
-        "/ip4/127.0.0.1/udp/4001/webrtc-direct",
-        "/ip4/127.0.0.1/udp/4001",
-    ],
-    ids=["webtransport", "relay", "relayed", "webrtc", "udp"],
-)
-async def test_addresses_that_are_not_ours_are_left_alone(text: str) -> None:
-    async with mixed(IP4, TCP) as host:
-        manager = swarm(host).transport_manager
-        for found in (manager.transport_for_dialing, manager.transport_for_listening):
-            assert not isinstance(found(Multiaddr(text)), QUICTransport)
-
-
 # Dials without a peer id, and by name
-
-
-async def test_dial_without_a_peer_id_takes_whoever_proves_to_answer() -> None:
-    async with far_host() as far:
-        dialer = near_transport()
-        dialed = await dialer.dial(far.info.addrs[0].decapsulate_code(421))
-        assert dialed.peer_id == far.peer_id
-        await dialer.close()
 
 
 class Names(trio.abc.HostnameResolver):

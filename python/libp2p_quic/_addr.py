@@ -45,6 +45,8 @@ class QUICAddress:
         def take(*names: str) -> tuple[str, str] | None:
             return parts.pop(0) if parts and parts[0][0] in names else None
 
+        if take("ip6zone"):
+            raise _invalid(maddr, "/ip6zone is not supported, since py-multiaddr does not give the zone back")
         host = take("ip4", "ip6", *_NAMES)
         if host is None:
             raise _invalid(maddr, "it must start with /ip4 or /ip6, or /dns, /dns4 or /dns6")

@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 # How long the swarm's close hook may take, also while everything is being cancelled. Seconds.
 _ON_CLOSE_BOUND = 5.0
+# How long a swarm may take from making its object of a connection to listing it. Seconds.
+_LISTING_BOUND = 1.0
 
 
 class QUICConnection(IRawConnection, IMuxedConn):
@@ -80,6 +82,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._is_drained = trio.Event()
         self._progress: trio.Event | None = None
         self._drain_scope = trio.CancelScope()
+        # Somebody takes the peer's streams, or never will.
+        self._is_accepting = trio.Event()
         # on_close has returned.
         self._is_over = trio.Event()
         self._is_reported = False
@@ -151,6 +155,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         if not await call_foreign("the connection handler", partial(handler, self)):
             self._engine.close(0, b"")
             self.touch()
+        self._is_accepting.set()
 
     async def _report_end(self) -> None:
         """Await `on_close`, once, also when everything is being cancelled."""
@@ -160,8 +165,21 @@ class QUICConnection(IRawConnection, IMuxedConn):
         if self.on_close is not None:
             deadline = trio.current_time() + _ON_CLOSE_BOUND
             with trio.CancelScope(deadline=deadline, shield=True):
+                await self._listed()
                 await call_foreign("on_close", self.on_close)
         self._is_over.set()
+
+    async def _listed(self) -> None:
+        """Wait until the swarm has this connection in its list, if there is a swarm.
+
+        py-libp2p 0.8.1 lists a connection one pass after it began to accept streams of it
+        (`Swarm.add_conn`). What it hears of the end before that it takes for done: it would
+        list the dead connection afterwards, and never remove it.
+        """
+        if hasattr(self, "swarm"):
+            with trio.move_on_after(_LISTING_BOUND):
+                await self._is_accepting.wait()
+            await trio.lowlevel.checkpoint()
 
     async def _drain(self) -> None:
         """Give readers time for the streams that the peer finished before it was gone.
@@ -227,6 +245,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         MuxedConnUnavailable), and QUICStreamTimeoutError when ``timeout`` seconds have
         passed (default: no limit).
         """
+        self._is_accepting.set()
         verb = self._engine.accept_stream_nowait
         stream = await self._within(timeout, "accept", verb, self._engine.acceptable)
         return self._stream(stream, StreamDirection.INBOUND)
@@ -242,6 +261,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
                 # The swarm takes this error for the end and resets all streams.
                 if what == "accept":
                     await self._is_drained.wait()
+                    await self._listed()
                 raise connection_error(error) from error
         raise QUICStreamTimeoutError(f"no stream to {what} within {limit} s")
 

@@ -1,17 +1,20 @@
-"""A QUIC server that is no libp2p peer: aioquic over one trio socket, without any I/O of its own.
+"""QUIC programs that are no libp2p peers: aioquic over one trio socket, without any I/O of its own.
 
-It has an ordinary self-signed certificate and the ALPN of its configuration, and does
-nothing but shake hands.
+The server has an ordinary self-signed certificate, the client none; both have the ALPN of
+their configuration, and do nothing but shake hands.
 """
 
 from __future__ import annotations
 
 import datetime
+import math
+import socket
 
 import trio
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import pull_quic_header
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -45,3 +48,21 @@ async def serve(sock: trio.socket.SocketType, configuration: QuicConfiguration) 
         connection.receive_datagram(data, sender, now=trio.current_time())
         for reply, address in connection.datagrams_to_send(now=trio.current_time()):
             await sock.sendto(reply, address)
+
+
+async def call(address: tuple[str, int], configuration: QuicConfiguration) -> ConnectionTerminated:
+    """Dial ``address`` and stay connected until the connection is over: how it ended."""
+    connection = QuicConnection(configuration=configuration)
+    connection.connect(address, now=trio.current_time())
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        while True:
+            for data, receiver in connection.datagrams_to_send(now=trio.current_time()):
+                await sock.sendto(data, receiver)
+            while (event := connection.next_event()) is not None:
+                if isinstance(event, ConnectionTerminated):
+                    return event
+            with trio.move_on_at(connection.get_timer() or math.inf) as due:
+                reply, sender = await sock.recvfrom(2048)
+                connection.receive_datagram(reply, sender, now=trio.current_time())
+            if due.cancelled_caught:
+                connection.handle_timer(now=trio.current_time())

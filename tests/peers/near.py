@@ -41,6 +41,14 @@ async def near_host(
         yield host
 
 
+async def answers(address: Multiaddr | str, peer: ID) -> bool:
+    """Whether a new transport that dials ``address`` meets that peer."""
+    dialer = near_transport()
+    dialed = await dialer.dial(Multiaddr(str(address)))
+    await dialer.close()
+    return dialed.peer_id == peer
+
+
 def swarm(host: IHost) -> Swarm:
     return cast(Swarm, host.get_network())
 
@@ -64,6 +72,13 @@ async def inbound(host: IHost, peer: ID, within: float = 10) -> QUICConnection:
     """
     assert await eventually(lambda: bool(swarm(host).get_connections(peer)), within), "no connection came"
     return connection(host, peer)
+
+
+def transport_of(host: IHost) -> QUICTransport:
+    """Our transport among those of the host."""
+    found = swarm(host).transport_manager.get_transports()
+    (ours,) = (each for each in found if isinstance(each, QUICTransport))
+    return ours
 
 
 def muxed(stream: Any) -> QUICStream:

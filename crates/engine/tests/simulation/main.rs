@@ -37,6 +37,7 @@
 
 mod backpressure;
 mod closing;
+mod congestion;
 mod datagrams;
 mod defects;
 mod endpoints;

@@ -19,7 +19,7 @@ from libp2p_quic._exceptions import StreamLost
 from libp2p_quic._exceptions import StreamReset as OurStreamReset
 from peers.far import FarError, far_host
 from peers.near import connection, gone, muxed, near_host, new_stream
-from peers.payload import BLOCK, MIB, Drained, blocks, drain, payload, sha256
+from peers.payload import BLOCK, MIB, Drained, blocks, drain, echoed, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
@@ -313,3 +313,23 @@ async def test_what_was_written_arrives_though_stream_and_host_are_closed(closin
 
                 nursery.start_soon(write_and_leave)
                 assert await drain(stream) == Drained(MIB, sha256(data), "StreamEOF")
+
+
+@pytest.mark.slow
+async def test_a_hundred_streams_of_a_mebibyte_each_way() -> None:
+    received: dict[int, Drained] = {}
+    async with far_host() as far, near_host() as near:
+        await near.connect(far.info)
+
+        async def one(number: int) -> None:
+            stream = await new_stream(near, far.peer_id, ECHO)
+            received[number] = await echoed(stream, payload(number, MIB))
+            await stream.close()
+
+        with trio.fail_after(50):
+            async with trio.open_nursery() as nursery:
+                for number in range(100):
+                    nursery.start_soon(one, number)
+    expected = {number: Drained(MIB, sha256(payload(number, MIB)), "StreamEOF") for number in range(100)}
+    assert received == expected
+    assert len({each.sha256 for each in received.values()}) == 100

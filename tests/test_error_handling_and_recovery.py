@@ -16,10 +16,8 @@ from typing import Any
 import pytest
 import trio
 from aioquic.quic.configuration import QuicConfiguration
-from libp2p import new_host
 from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.keys import KeyType, PrivateKey
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -32,11 +30,9 @@ from libp2p.transport.quic.exceptions import (
     QUICHandshakeError,
     QUICInvalidConfigError,
     QUICListenError,
-    QUICSecurityError,
 )
 from multiaddr import Multiaddr
 
-import libp2p_quic
 from libp2p_quic import QUICConnection, QUICTransport, QUICTransportConfig
 from peers.far import far_host
 from peers.near import IP4, near_host, near_transport, new_stream, reasons
@@ -149,27 +145,6 @@ async def test_host_survives_an_address_in_use(taken: Multiaddr) -> None:
         (address,) = near.get_addrs()
         assert not str(address).startswith(str(taken))
         await far.do("connect", address=str(address))
-
-
-class UnreadableKey(PrivateKey):
-    """A private key of a kind that nobody knows."""
-
-    def to_bytes(self) -> bytes:
-        return b"\x00" * 7
-
-    def get_type(self) -> KeyType:
-        return KeyType.Ed25519
-
-    def sign(self, data: bytes) -> bytes:
-        raise NotImplementedError
-
-    def get_public_key(self) -> Any:
-        raise NotImplementedError
-
-
-def test_unparsable_private_key() -> None:
-    with within(1), pytest.raises(QUICSecurityError, match="cannot use this private key"):
-        QUICTransport(UnreadableKey())
 
 
 @pytest.mark.parametrize(
@@ -330,28 +305,3 @@ async def test_closed_host_refuses() -> None:
             await near.connect(far.info)
         with within(5), pytest.raises((SwarmException, OpenConnectionError)):
             await new_stream(near, far.peer_id, "/test/echo")
-
-
-def test_private_network_is_refused() -> None:
-    """A pre-shared key does not protect QUIC, so a swarm that has one cannot use it."""
-    key_pair = create_new_key_pair()
-    transport = QUICTransport(key_pair.private_key)
-    host = new_host(
-        key_pair=key_pair, transports=[transport], psk="/key/swarm/psk/1.0.0/\n/base16/\n" + "0" * 64
-    )
-    with pytest.raises(QUICInvalidConfigError, match="private network"):
-        transport.set_swarm(host.get_network())  # type: ignore[arg-type]
-
-
-def test_errors_are_documented() -> None:
-    """Every class that reaches a program says when."""
-    from libp2p_quic import _exceptions
-
-    ours = [
-        each
-        for each in vars(_exceptions).values()
-        if isinstance(each, type) and each.__module__ == _exceptions.__name__
-    ]
-    assert len(ours) >= 8
-    assert all(each.__doc__ for each in ours)
-    assert libp2p_quic.QUICTransport.dial.__doc__

@@ -1,4 +1,4 @@
-"""The house keeps its shape: arrows between the rooms point down, files stay small.
+"""The house keeps its shape: the linters agree, arrows between the rooms point down, files stay small.
 
 Everything here is read from the source text; nothing of the package is imported.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,10 +43,60 @@ ENGINE_PARTS: dict[str, set[str]] = {
 }
 
 
+# What `make lint` looks at.
+(_CODE,) = re.findall(r"^CODE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+CODE: list[str] = _CODE.split()
+
+LINTERS = {
+    "format": ["ruff", "format", "--check", *CODE],
+    "lint": ["ruff", "check", "--no-cache", *CODE],
+    "format of Rust": ["cargo", "fmt", "--all", "--check"],
+}
+
+
+def complaints(command: list[str]) -> str:
+    """What a linter has to say; nothing when it is content."""
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return finished.stdout + finished.stderr if finished.returncode else ""
+
+
+def beside_python(program: str) -> str:
+    """A program of the virtual environment that runs this."""
+    found = shutil.which(program, path=str(Path(sys.executable).parent))
+    assert found, f"no {program}: make setup"
+    return found
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_linters_are_content(linter: str) -> None:
+    program, *arguments = LINTERS[linter]
+    command = [program if program == "cargo" else beside_python(program), *arguments]
+    assert complaints(command) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_types_hold() -> None:
+    assert complaints([beside_python("mypy"), *CODE]) == ""
+
+
+def test_linters_notice(tmp_path: Path) -> None:
+    """They read this project's settings: a blind except is none of ruff's defaults."""
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("try:\n    pass\nexcept Exception:\n    pass\n")
+    told = complaints([beside_python("ruff"), "check", "--config", str(ROOT / "pyproject.toml"), str(wrong)])
+    assert "BLE001" in told
+
+
+def test_every_folder_with_code_is_linted() -> None:
+    holding = {path.relative_to(ROOT).parts[0] for path in sources(".py")}
+    assert holding <= set(CODE)
+
+
 def sources(*suffixes: str) -> list[Path]:
     """The project's own files of those kinds."""
-    tops = ("crates", "python", "tests", "demo", "examples", "bench", "conformance", "interop", "fuzz")
-    made = {"build", "node_modules", "target"}
+    tops = [path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    made = {"build", "coverage", "node_modules", "target"}
     found = (path for top in tops for path in (ROOT / top).rglob("*") if path.suffix in suffixes)
     return sorted(path for path in found if made.isdisjoint(path.relative_to(ROOT).parts))
 

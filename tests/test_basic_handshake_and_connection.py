@@ -1,0 +1,110 @@
+"""Two py-libp2p hosts, each in its own process, meet over this transport.
+
+Handshakes in both directions, over both families, and what the host does on top of a
+connection. Who the peer is: test_identity_and_peer_id_validation.
+"""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.host.ping import PingService
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.identify import parse_identify_response
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.transport.quic.exceptions import QUICConnectionClosedError
+
+from libp2p_quic._addr import to_multiaddr
+from peers.census import eventually
+from peers.far import far_host
+from peers.linked import linked
+from peers.near import (
+    IP4,
+    IP6,
+    addresses,
+    connection,
+    inbound,
+    near_host,
+    new_stream,
+)
+from peers.payload import BLOCK, Drained, echoed, payload, sha256
+
+ECHO = TProtocol("/test/echo")
+
+
+async def test_ipv6_in_both_roles() -> None:
+    async with far_host(IP6) as far, near_host(IP6) as near:
+        await near.connect(far.info)
+        assert connection(near, far.peer_id).get_remote_address()[0] == "::1"
+        stream = await new_stream(near, far.peer_id, ECHO)
+        data = payload(6, 100_000)
+        assert await echoed(stream, data) == Drained(len(data), sha256(data), "StreamEOF")
+    async with far_host(IP6) as far, near_host(IP6) as near:
+        await far.do("connect", address=addresses(near)[0])
+        assert (await inbound(near, far.peer_id)).get_remote_address()[0] == "::1"
+        assert await far.do("ping", peer=str(near.get_id()), count=1) == 1
+
+
+async def test_several_listen_addresses() -> None:
+    async with far_host(IP4, IP6, "/ip4/127.0.0.2/udp/0/quic-v1") as far:
+        assert len(set(far.addresses)) == 3
+        for address in far.info.addrs:
+            async with near_host() as near:
+                await near.connect(PeerInfo(far.peer_id, [address]))
+                assert await PingService(near).ping(far.peer_id, 1)
+
+
+@pytest.mark.parametrize("way", ["ours", "installed"])
+async def test_identify_and_ping(way: str) -> None:
+    async with far_host(transport=way) as far, near_host() as near:
+        await near.connect(far.info)
+        stream = await new_stream(near, far.peer_id, IDENTIFY)
+        told = parse_identify_response(await stream.read(BLOCK))
+        await stream.close()
+        assert ID.from_pubkey(near.get_peerstore().pubkey(far.peer_id)) == far.peer_id
+        assert b"/test/echo" in b" ".join(each.encode() for each in told.protocols)
+        assert len(await PingService(near).ping(far.peer_id, 3)) == 3
+        assert await far.do("ping", peer=str(near.get_id()), count=3) == 3
+
+
+async def test_installed_host_dials() -> None:
+    async with far_host(transport="installed") as far, near_host(IP4) as near:
+        await far.do("connect", address=addresses(near)[0])
+        assert (await inbound(near, far.peer_id)).peer_id == far.peer_id
+
+
+async def test_two_dials_at_once() -> None:
+    """Both sides dial each other in the same moment; whatever connections result, they work."""
+    async with far_host() as far, near_host(IP4) as near:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.connect, far.info)
+            await far.do("connect", address=addresses(near)[0])
+        assert await PingService(near).ping(far.peer_id, 2)
+        assert await far.do("ping", peer=str(near.get_id()), count=2) == 2
+
+
+async def test_both_ends_tell_the_same_of_a_connection() -> None:
+    async with linked() as link:
+        assert link.dialed.is_initiator
+        assert not link.accepted.is_initiator
+        (listening,) = link.listener.get_addrs()
+        assert to_multiaddr(*link.dialed.get_remote_address()) == listening
+        assert link.dialed.peer_id != link.accepted.peer_id
+        for end in (link.dialed, link.accepted):
+            assert end.is_established
+            assert not end.is_closed
+
+
+@pytest.mark.parametrize("closer", ["dialer", "listener"])
+async def test_closing_one_end_closes_the_other(closer: str) -> None:
+    async with linked() as link:
+        here, there = link.dialed, link.accepted
+        if closer == "listener":
+            here, there = there, here
+        await here.close()
+        assert here.is_closed
+        with trio.fail_after(5), pytest.raises(QUICConnectionClosedError, match="Connection is closed"):
+            await there.accept_stream()
+        assert await eventually(lambda: there.is_closed and not there.is_established, 5)

@@ -1,0 +1,200 @@
+"""The adapter's small parts, each alone: addresses, errors, and calls of foreign code.
+
+No engine and no network. The driver has test_driver, the binding test_engine.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.io.exceptions import IOException
+from libp2p.peer.id import ID
+from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.quic.exceptions import (
+    QUICConnectionTimeoutError,
+    QUICDialError,
+    QUICHandshakeError,
+    QUICInvalidMultiaddrError,
+    QUICPeerVerificationError,
+)
+from multiaddr import Multiaddr
+
+import libp2p_quic
+from libp2p_quic import _exceptions
+from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._callback import call_foreign
+from libp2p_quic._errors import (
+    ConnectionLostError,
+    EngineError,
+    LossKind,
+    StreamClosedError,
+    StreamResetError,
+    StreamStoppedError,
+)
+from libp2p_quic._exceptions import (
+    DialError,
+    HandshakeRefusedError,
+    HandshakeTimeoutError,
+    PeerIdMismatchError,
+    dial_error,
+    stream_error,
+)
+
+PEER = ID.from_pubkey(create_new_key_pair().public_key)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/ip4/127.0.0.1/udp/4001/quic-v1", ("127.0.0.1", 4001, "quic-v1", None)),
+        ("/ip4/127.0.0.1/udp/0/quic", ("127.0.0.1", 0, "quic", None)),
+        ("/ip6/::1/udp/65535/quic-v1", ("::1", 65535, "quic-v1", None)),
+        (f"/ip6/2001:db8::7/udp/1/quic-v1/p2p/{PEER}", ("2001:db8::7", 1, "quic-v1", PEER)),
+        ("/dns/example.org/udp/4001/quic-v1", ("example.org", 4001, "quic-v1", None)),
+    ],
+)
+def test_a_quic_address_comes_apart(text: str, expected: tuple[object, ...]) -> None:
+    address = QUICAddress.parse(Multiaddr(text))
+    assert (address.host, address.port, address.protocol, address.peer_id) == expected
+
+
+@pytest.mark.parametrize("name", ["dns", "dns4", "dns6"])
+def test_a_name_can_be_dialed_and_not_listened_on(name: str) -> None:
+    maddr = Multiaddr(f"/{name}/localhost/udp/4001/quic-v1")
+    assert QUICAddress.parse(maddr).name_protocol == name
+    with pytest.raises(QUICInvalidMultiaddrError, match=f"/{name} cannot be listened on"):
+        QUICAddress.parse_literal(maddr)
+    literal = Multiaddr("/ip4/127.0.0.1/udp/4001/quic-v1")
+    assert QUICAddress.parse_literal(literal) == QUICAddress.parse(literal)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("/ip4/127.0.0.1/tcp/4001", "udp"),
+        ("/ip4/127.0.0.1/udp/4001", "quic-v1"),
+        ("/ip4/127.0.0.1/udp/4001/ws", "quic-v1"),
+        ("/ip4/127.0.0.1/udp/4001/webrtc-direct", "quic-v1"),
+        ("/dnsaddr/example.org", "ip4"),
+        ("/dns4/example.org/tcp/4001", "udp"),
+        ("/udp/4001/quic-v1", "ip4"),
+        ("/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1", "ip6zone is not supported"),
+        (f"/p2p/{PEER}", "ip4"),
+        ("/ip4/127.0.0.1/udp/4001/quic-v1/webtransport", "webtransport"),
+        (f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit", "p2p-circuit"),
+        (f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p/{PEER}", "p2p"),
+        ("/ip4/127.0.0.1/udp/4001/quic-v1/quic-v1", "quic-v1"),
+        ("/ip4/127.0.0.1/ip4/127.0.0.1/udp/4001/quic-v1", "udp"),
+    ],
+)
+def test_what_is_not_ours_is_refused_by_the_part_that_is_wrong(text: str, part: str) -> None:
+    maddr = Multiaddr(text)
+    with pytest.raises(QUICInvalidMultiaddrError, match=rf"is not a QUIC address:.*/{part}"):
+        QUICAddress.parse(maddr)
+
+
+def test_bytes_that_are_no_multiaddr_are_refused() -> None:
+    # A /p2p whose length runs beyond the end.
+    truncated = Multiaddr(b"\x04\x7f\x00\x00\x01\x91\x02\x0f\xa1\xcc\x03\xa5\x03\x22\x01")
+    with pytest.raises(QUICInvalidMultiaddrError, match="unreadable multiaddr"):
+        QUICAddress.parse(truncated)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::7"])
+@pytest.mark.parametrize("protocol", ["quic-v1", "quic"])
+def test_a_socket_address_goes_there_and_back(host: str, protocol: str) -> None:
+    address = QUICAddress.parse(to_multiaddr(host, 4001, protocol))
+    assert address == QUICAddress(host, 4001, protocol, None)
+
+
+# Errors
+
+
+def test_errors_are_documented() -> None:
+    """Every class that reaches a program says when."""
+    from libp2p_quic import _exceptions
+
+    ours = [
+        each
+        for each in vars(_exceptions).values()
+        if isinstance(each, type) and each.__module__ == _exceptions.__name__
+    ]
+    assert len(ours) >= 8
+    assert all(each.__doc__ for each in ours)
+    assert libp2p_quic.QUICTransport.dial.__doc__
+
+
+LOST = {
+    "closed": (DialError, QUICDialError),
+    "transport": (DialError, QUICDialError),
+    "refused": (HandshakeRefusedError, QUICHandshakeError),
+    "version": (HandshakeRefusedError, QUICHandshakeError),
+    "peer_id_mismatch": (PeerIdMismatchError, QUICPeerVerificationError),
+    "handshake_timeout": (HandshakeTimeoutError, QUICConnectionTimeoutError),
+    "idle_timeout": (HandshakeTimeoutError, QUICConnectionTimeoutError),
+    "stateless_reset": (DialError, QUICDialError),
+    "internal": (DialError, QUICDialError),
+}
+
+
+@pytest.mark.parametrize("kind", get_args(LossKind))
+def test_every_loss_has_its_error_of_a_dial(kind: LossKind) -> None:
+    ours, stock = LOST[kind]
+    error = dial_error(ConnectionLostError("why", "peer", kind, 7, "reason"), "/ip4/192.0.2.1")
+    assert type(error) is ours
+    assert isinstance(error, stock)
+    # What the swarm handles.
+    assert isinstance(error, OpenConnectionError)
+    assert error.error_code == 7
+    assert "/ip4/192.0.2.1" in str(error)
+    assert "why" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "code"),
+    [
+        (StreamResetError("reset", 5), _exceptions.StreamReset, 5),
+        (StreamStoppedError("stopped", 6), _exceptions.StreamReset, 6),
+        (ConnectionLostError("gone", "network", "idle_timeout", None, ""), _exceptions.StreamLost, None),
+        (StreamClosedError("closed here"), _exceptions.StreamClosed, None),
+    ],
+)
+def test_every_end_of_a_stream_has_its_error(
+    error: EngineError, expected: type[Exception], code: int | None
+) -> None:
+    translated = stream_error(error, "3")
+    assert type(translated) is expected
+    assert isinstance(translated, IOException)
+    assert getattr(translated, "error_code", None) == code
+    assert str(error) in str(translated)
+    # Only an end of stream is one.
+    assert not isinstance(translated, EOFError)
+
+
+# Calls of foreign code
+
+
+async def test_what_a_handler_raises_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError("by the application")
+
+    async def works() -> None:
+        pass
+
+    assert await call_foreign("the handler", works)
+    assert caplog.records == []
+    assert not await call_foreign("the handler", fails)
+    (record,) = caplog.records
+    assert record.getMessage() == "the handler failed"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+async def test_a_cancellation_passes_through_foreign_code() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call_foreign("the handler", trio.lowlevel.checkpoint)
+    assert scope.cancelled_caught

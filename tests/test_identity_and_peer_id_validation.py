@@ -1,0 +1,151 @@
+"""Who a peer is: proven by both sides in the handshake, before anything else is said.
+
+Two host processes, and QUIC programs that have no libp2p identity. What is wrong inside of
+a certificate is tried in the engine's own tests (crates/engine/tests/certificates.rs).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import pytest
+import trio
+from aioquic.quic.configuration import QuicConfiguration
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyType, PrivateKey
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.transport.quic.exceptions import (
+    QUICHandshakeError,
+    QUICPeerVerificationError,
+    QUICSecurityError,
+)
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICTransport
+from libp2p_quic._exceptions import PeerIdMismatchError
+from peers.census import eventually
+from peers.far import far_host
+from peers.h3 import call, serve
+from peers.near import IP4, addresses, connection, inbound, near_host, near_transport, reasons, swarm
+
+
+def another_peer() -> ID:
+    return ID.from_pubkey(create_new_key_pair().public_key)
+
+
+@pytest.mark.parametrize("key", ["ed25519", "secp256k1", "rsa"])
+async def test_handshake_proves_both_peers(key: str) -> None:
+    async with far_host(key=key) as far, near_host() as near:
+        await near.connect(far.info)
+        proven = connection(near, far.peer_id)
+        assert proven.peer_id == far.peer_id
+        assert proven.is_initiator
+        assert proven.is_established
+        assert proven.get_transport_addresses() == far.info.addrs
+        # What the other process proved about us.
+        assert await far.do("connections") == [str(near.get_id())]
+
+
+async def test_listener_learns_who_dialed() -> None:
+    async with far_host() as far, near_host(IP4) as near:
+        await far.do("connect", address=addresses(near)[0])
+        dialed_us = await inbound(near, far.peer_id)
+        assert dialed_us.peer_id == far.peer_id
+        assert not dialed_us.is_initiator
+        host, port = dialed_us.get_remote_address()
+        assert host == "127.0.0.1"
+        # It dialed from the socket that it listens on.
+        assert far.addresses[0].startswith(f"/ip4/{host}/udp/{port}/quic-v1")
+
+
+async def test_wrong_peer_id_is_refused_and_named() -> None:
+    async with far_host() as far, near_host() as near:
+        wrong = PeerInfo(another_peer(), [far.info.addrs[0].decapsulate_code(421)])
+        with pytest.raises(SwarmException) as refused:
+            await near.connect(wrong)
+        (mismatch,) = (each for each in reasons(refused.value) if isinstance(each, PeerIdMismatchError))
+        assert "Peer ID mismatch" in str(mismatch)
+        # The swarm recognised it: it dialed once and forgot the address.
+        assert near.get_peerstore().peer_info(wrong.peer_id).addrs == []
+        assert not swarm(near).get_connections(wrong.peer_id)
+        assert await eventually(lambda: not swarm(near).connections, 5)
+
+
+async def test_wrong_peer_id_has_its_own_error_class() -> None:
+    transport = near_transport()
+    async with far_host() as far:
+        wrong = far.info.addrs[0].decapsulate_code(421).encapsulate(f"/p2p/{another_peer()}")
+        with pytest.raises(PeerIdMismatchError, match="Peer ID mismatch") as refused:
+            await transport.dial(wrong)
+        assert isinstance(refused.value, QUICPeerVerificationError)
+        await transport.close()
+        # The listener does not keep a connection to a peer that turned away.
+        assert await far.do("connections") == []
+
+
+async def test_dial_without_a_peer_id_takes_whoever_proves_to_answer() -> None:
+    async with far_host() as far:
+        dialer = near_transport()
+        dialed = await dialer.dial(far.info.addrs[0].decapsulate_code(421))
+        assert dialed.peer_id == far.peer_id
+        await dialer.close()
+
+
+class UnreadableKey(PrivateKey):
+    """A private key of a kind that nobody knows."""
+
+    def to_bytes(self) -> bytes:
+        return b"\x00" * 7
+
+    def get_type(self) -> KeyType:
+        return KeyType.Ed25519
+
+    def sign(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+    def get_public_key(self) -> Any:
+        raise NotImplementedError
+
+
+def test_unparsable_private_key() -> None:
+    with pytest.raises(QUICSecurityError, match="cannot use this private key"):
+        QUICTransport(UnreadableKey())
+
+
+async def test_a_peer_keeps_its_identity_over_a_restart() -> None:
+    seed = bytes(range(1, 33))
+    async with far_host(seed=seed) as far:
+        first = far.peer_id
+    async with far_host(seed=seed) as far, near_host() as near:
+        await near.connect(far.info)
+        assert connection(near, first).peer_id == first
+
+
+async def test_a_listener_whose_certificate_names_no_peer_is_refused(nursery: trio.Nursery) -> None:
+    """It speaks libp2p's ALPN; its certificate lacks libp2p's extension (libp2p TLS spec)."""
+    sock = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    await sock.bind(("127.0.0.1", 0))
+    nursery.start_soon(serve, sock, QuicConfiguration(is_client=False, alpn_protocols=["libp2p"]))
+    dialer = near_transport()
+    with pytest.raises(QUICHandshakeError, match="extension") as refused:
+        await dialer.dial(Multiaddr(f"/ip4/127.0.0.1/udp/{sock.getsockname()[1]}/quic-v1"))
+    # RFC 9000 section 20.1: CRYPTO_ERROR plus a TLS alert.
+    assert refused.value.error_code is not None
+    assert 0x100 < refused.value.error_code < 0x200
+    await dialer.close()
+    nursery.cancel_scope.cancel()
+    sock.close()
+
+
+async def test_a_dialer_without_a_certificate_is_refused_and_nobody_sees_it() -> None:
+    async with near_host(IP4) as near:
+        port = int(near.get_addrs()[0].value_for_protocol("udp") or 0)
+        configuration = QuicConfiguration(alpn_protocols=["libp2p"], verify_mode=ssl.CERT_NONE)
+        ended = await call(("127.0.0.1", port), configuration)
+        # RFC 8446 section 6.2: certificate_required.
+        assert ended.error_code == 0x100 + 116
+        assert not swarm(near).connections

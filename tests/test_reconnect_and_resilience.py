@@ -1,0 +1,250 @@
+"""What happens when a connection does not come about, or goes, and comes back.
+
+Dials that leave nothing; peers that restart on either side; listeners that come back. Real
+hosts, in processes of their own where one of them has to die.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.ping import PingService
+from libp2p.network.stream.exceptions import StreamEOF, StreamReset
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, QUICTransport
+from peers.census import eventually
+from peers.far import far_host
+from peers.near import (
+    IP4,
+    addresses,
+    answers,
+    connection,
+    gone,
+    inbound,
+    near_host,
+    near_transport,
+    new_stream,
+    swarm,
+    transport_of,
+)
+from peers.payload import Drained, echoed, echoed_back, payload, sha256
+
+ECHO = TProtocol("/test/echo")
+PARK = "/test/park"
+# Neither silence nor a PING could tell in time.
+PATIENT: dict[str, Any] = {"idle_timeout": 60, "keep_alive_interval": 50}
+SEED = bytes(range(32))
+
+# Dials that come to nothing
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[trio.socket.SocketType]:
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        await mute.bind(("127.0.0.1", 0))
+        yield mute
+
+
+async def falls_silent(sock: trio.socket.SocketType, within: float = 5) -> bool:
+    """Whether nothing more comes for a second and a half: longer than an unanswered dial waits
+    before it sends its first packet again."""
+    is_silent = False
+    with trio.move_on_after(within):
+        while not is_silent:
+            with trio.move_on_after(1.5) as pause:
+                await sock.recv(2048)
+            is_silent = pause.cancelled_caught
+    return is_silent
+
+
+def quic_at(sock: trio.socket.SocketType) -> Multiaddr:
+    return Multiaddr(f"/ip4/127.0.0.1/udp/{sock.getsockname()[1]}/quic-v1")
+
+
+@pytest.mark.slow
+async def test_dial_that_lost_to_another_transport_leaves_nothing(silent: trio.socket.SocketType) -> None:
+    """Happy eyeballs: QUIC is dialed first and says nothing, TCP is through, QUIC is cancelled.
+
+    Both hosts have processes of their own, since py-libp2p's TCP leaves sockets unclosed.
+    """
+    both = (IP4, "/ip4/127.0.0.1/tcp/0")
+    one = {"max_connections_per_peer": 1}
+    async with (
+        far_host(*both, transport="installed") as listening,
+        far_host(*both, transport="installed", config=one) as dialing,
+    ):
+        (tcp,) = (each for each in listening.addresses if "/tcp/" in each)
+        quic = f"{quic_at(silent)}/p2p/{listening.peer}"
+        before = await dialing.do("census")
+        await dialing.do("connect", within=5, address=quic, others=[tcp.split("/p2p/")[0]])
+        assert await dialing.do("ping", peer=listening.peer, count=1) == 1
+        assert await silent.recv(2048)
+        assert await falls_silent(silent)
+        after = await dialing.do("census")
+        assert len(after["threads"]) == len(before["threads"])
+        # The TCP connection; a dial of ours leaves by the listening socket.
+        assert len(after["descriptors"]) <= len(before["descriptors"]) + 1
+
+
+@pytest.mark.slow
+async def test_dial_that_took_too_long_leaves_nothing(silent: trio.socket.SocketType) -> None:
+    async with near_host() as host:
+        peer = ID.from_pubkey(create_new_key_pair().public_key)
+        with trio.move_on_after(0.3) as scope:
+            await host.connect(PeerInfo(peer, [quic_at(silent)]))
+        assert scope.cancelled_caught
+        assert not transport_of(host)._connections
+        assert not swarm(host).connections
+        assert await falls_silent(silent)
+
+
+async def test_dial_cancelled_at_any_moment_leaves_no_connection_on_either_side() -> None:
+    async with far_host() as far, near_host() as host:
+        for passes in range(40):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(cancel_after, scope, passes)
+                    await transport_of(host).dial(far.info.addrs[0])
+            for connection in list(transport_of(host)._connections):
+                await connection.close()
+        assert await eventually(lambda: not transport_of(host)._connections, 5)
+        with trio.fail_after(5):
+            while await far.do("connections"):
+                await trio.lowlevel.checkpoint()
+
+
+async def cancel_after(scope: trio.CancelScope, passes: int) -> None:
+    for _ in range(passes):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()
+
+
+async def test_peer_that_restarts_on_its_port_is_a_lost_connection_at_once() -> None:
+    """It has the same identity, so it can still say what it no longer knows: RFC 9000 section 10.3."""
+    async with near_host(config=PATIENT) as near:
+        async with far_host(seed=SEED, config=PATIENT) as far:
+            await near.connect(far.info)
+            stream = await new_stream(near, far.peer_id, PARK)
+            await stream.write(b"to the first life")
+            await far.do("arrived")
+            address = far.addresses[0].split("/p2p/")[0]
+            await far.kill()
+        async with far_host(address, seed=SEED, config=PATIENT) as far:
+            first = connection(near, far.peer_id)
+            began = trio.current_time()
+            await stream.write(b"to the second life")
+            with pytest.raises((StreamReset, StreamEOF)) as lost:
+                await stream.read(1)
+            assert isinstance(lost.value, StreamReset)
+            assert trio.current_time() - began < 2
+            assert await eventually(lambda: not swarm(near).get_connections(far.peer_id), 5)
+            await near.connect(far.info)
+            assert connection(near, far.peer_id) is not first
+            assert await PingService(near).ping(far.peer_id, 1)
+
+
+async def test_a_dialer_that_restarts_is_taken_in_anew() -> None:
+    """It has the same identity and says nothing of its former life."""
+    async with near_host(IP4) as near:
+        for _ in range(3):
+            async with far_host(seed=SEED) as far:
+                await far.do("connect", address=addresses(near)[0])
+                assert await far.do("ping", peer=str(near.get_id()), count=1) == 1
+                await far.leave()
+            await gone(near, far.peer_id)
+
+
+async def test_a_dialer_that_was_killed_does_not_keep_its_next_life_out() -> None:
+    """The dead connection is still there when the same peer dials again."""
+    async with near_host(IP4, config=PATIENT) as near:
+        async with far_host(seed=SEED, config=PATIENT) as far:
+            await far.do("connect", address=addresses(near)[0])
+            await inbound(near, far.peer_id)
+            await far.kill()
+        async with far_host(seed=SEED, config=PATIENT) as far:
+            await far.do("connect", address=addresses(near)[0])
+            assert await far.do("ping", peer=str(near.get_id()), count=1) == 1
+
+
+async def test_a_new_stream_reconnects_by_itself() -> None:
+    """The host knows the address, so it needs no new `connect` after the peer was away."""
+    data = payload(8, 100_000)
+    async with near_host() as near:
+        async with far_host(seed=SEED) as far:
+            await near.connect(far.info)
+            address = far.addresses[0].split("/p2p/")[0]
+            await far.leave()
+        await gone(near, far.peer_id)
+        async with far_host(address, seed=SEED) as far:
+            stream = await new_stream(near, far.peer_id, ECHO)
+            assert await echoed(stream, data) == Drained(len(data), sha256(data), "StreamEOF")
+
+
+async def test_a_connection_that_is_closed_here_can_be_made_again() -> None:
+    async with far_host() as far, near_host() as near:
+        seen = set()
+        for _ in range(5):
+            await near.connect(far.info)
+            seen.add(connection(near, far.peer_id))
+            assert await PingService(near).ping(far.peer_id, 1)
+            await near.disconnect(far.peer_id)
+            await gone(near, far.peer_id)
+        assert len(seen) == 5
+
+
+async def test_losing_one_peer_leaves_the_others() -> None:
+    async with far_host() as lost, far_host() as kept, near_host() as near:
+        for far in (lost, kept):
+            await near.connect(far.info)
+        stream = await new_stream(near, kept.peer_id, ECHO)
+        before, after = payload(9, 100_000), payload(10, 100_000)
+        assert await echoed_back(stream, before) == sha256(before)
+        await lost.kill()
+        assert await echoed(stream, after) == Drained(len(after), sha256(after), "StreamEOF")
+        assert len(swarm(near).get_connections(kept.peer_id)) == 1
+
+
+async def ignore(accepted: QUICConnection) -> None:
+    """A handler that has nothing to do."""
+
+
+async def test_a_port_can_be_listened_on_again_at_once() -> None:
+    transport = near_transport()
+    address = Multiaddr(IP4)
+    for _ in range(5):
+        listener = transport.create_listener(ignore)
+        await listener.listen(address)
+        (address,) = listener.get_addrs()
+        assert await answers(address, transport._peer_id)
+        await listener.close()
+    await transport.close()
+
+
+async def test_a_hundred_peers_that_come_and_go_at_once_leave_nothing() -> None:
+    """Some go while the swarm is still taking them in."""
+    async with near_host(IP4) as near:
+        (address,) = near.get_addrs()
+        dialers = [near_transport() for _ in range(100)]
+        met: list[ID] = []
+
+        async def dial(dialer: QUICTransport) -> None:
+            met.append((await dialer.dial(address)).peer_id)
+
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for dialer in dialers:
+                    nursery.start_soon(dial, dialer)
+        assert met == [near.get_id()] * 100
+        async with trio.open_nursery() as nursery:
+            for dialer in dialers:
+                nursery.start_soon(dialer.close)
+        assert await eventually(lambda: not swarm(near).connections, 10)
