@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples conformance interop
+CODE := python tests demo examples conformance covered interop bench
 CARGO_TESTS := cargo test --workspace --all-features --locked
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
@@ -25,6 +25,11 @@ test: build ## every test of both languages
 	$(CARGO_TESTS)
 	$(BIN)/pytest
 
+.PHONY: coverage
+coverage: build ## lines that the tests of both languages run, room by room; at least 90 % (COVERAGE="--help")
+	@rustup component add llvm-tools || echo "no rustup: $(BIN)/python -m covered says what it misses"
+	$(BIN)/python -m covered $(COVERAGE)
+
 .PHONY: demo
 demo: build ## two hosts, two processes, 1 GiB, against the stock transport (DEMO="--help" for options)
 	$(BIN)/python -m demo $(DEMO)
@@ -37,6 +42,14 @@ interop: build ## every other libp2p, both ways, into docs/interop (a part: PEER
 conformance: build ## py-libp2p's own tests on ours and on the stock transport (CONFORMANCE="--help")
 	$(BIN)/python -m conformance $(CONFORMANCE)
 	$(BIN)/python -m conformance.examples
+
+.PHONY: bench
+bench: build ## beside go, rust, js, quinn and stock, into docs/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
+	$(BIN)/python -m bench --only "$(ONLY)" --who "$(WHO)" $(if $(RUNS),--runs $(RUNS))
+
+.PHONY: bench-goals
+bench-goals: setup ## judge the last bench by the goals; fails while one is not met
+	$(BIN)/python -m bench.goals
 
 ##@ One at a time
 .PHONY: setup
@@ -88,7 +101,7 @@ sdist: setup ## build the source distribution and compare it with what git track
 
 .PHONY: clean
 clean: ## remove everything that the commands above make, .venv included
-	rm -rf .venv .conformance dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
