@@ -182,7 +182,9 @@ def _has_other_address() -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="conformance.examples", description=__doc__)
-    parser.add_argument("--size", type=int, default=64, help="MiB per transfer of perf (default: 64)")
+    parser.add_argument(
+        "--size", type=int, default=1024, help="MiB per transfer of perf (default: 1024, which is its own)"
+    )
     parser.add_argument("--iterations", type=int, default=2, help="transfers each way (default: 2)")
     parser.add_argument("--only", help="the one whose name has this in it")
     options = parser.parse_args()

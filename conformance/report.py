@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from conformance.exclusions import read_exclusions
 from conformance.parts import Part, row_of
 from conformance.runs import Result
+from conformance.trials import Trial
 
 Results = dict[str, Result]
+# How pytest marks a line of an error, within the frame of an exception group or without.
+_BEFORE_A_REASON = re.compile(r"^[ |]*(?:E +)?")
 _HEADINGS = (
     "",
     "tests",
@@ -26,12 +30,23 @@ _HEADINGS = (
 
 @dataclass
 class Comparison:
-    """``part`` on ours and on the stock transport; ``as_shipped`` has only what ours failed."""
+    """``part`` on ours and on the stock transport.
+
+    ``ours_alone`` has the trials of what failed on ours; ``stock_alone`` and ``as_shipped``
+    only those of them that failed alone, too.
+    """
 
     part: Part
     ours: Results
     stock: Results | None
-    as_shipped: Results
+    ours_alone: dict[str, Trial] = field(default_factory=dict)
+    stock_alone: dict[str, Trial] = field(default_factory=dict)
+    as_shipped: Results = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for test, trial in self.ours_alone.items():
+            self.ours[test].outcome = "passed" if trial.is_clean else "failed"
+            self.ours[test].why = trial.why
 
     def failures(self) -> list[Result]:
         missing = [Result(test, "failed", "it was not run") for test in self._missing()]
@@ -41,7 +56,9 @@ class Comparison:
         return set(self.stock or ()) - set(self.ours)
 
     def is_upstreams_too(self, test: str) -> bool:
-        return self.stock is not None and test in self.stock and self.stock[test].outcome == "failed"
+        """Whether the stock transport does not plainly better, alone."""
+        stock = self.stock_alone.get(test)
+        return stock is not None and not self.ours_alone[test].is_plainly_worse_than(stock)
 
     def regressions(self) -> list[Result]:
         """What makes the run red. About QUIC itself, that stock fails too is no excuse."""
@@ -92,14 +109,14 @@ def _notes(comparison: Comparison) -> list[str]:
     red = {result.test for result in comparison.regressions()}
     for heading, tests in (
         ("FAILED on ours:", [r for r in failures if r.test in red]),
-        ("failed on ours, and upstream too:", [r for r in failures if r.test not in red]),
+        ("failed on ours, and on the stock transport alike:", [r for r in failures if r.test not in red]),
     ):
         if tests:
             lines += ["", heading, *(f"  {r.test}\n      {_where(comparison, r)}" for r in tests)]
-    again = [r for r in comparison.ours.values() if r.runs > 1 and r.outcome != "failed"]
-    if again:
-        lines += ["", "passed on ours when run again, alone:"]
-        lines += [f"  {r.test}" for r in again]
+    crowded = [test for test, trial in comparison.ours_alone.items() if trial.is_clean]
+    if crowded:
+        lines += ["", "failed on ours beside other tests, and never alone:"]
+        lines += [f"  {test}: {comparison.ours_alone[test]}" for test in crowded]
     return lines
 
 
@@ -107,11 +124,15 @@ def _where(comparison: Comparison, result: Result) -> str:
     reason = next(
         (line for line in reversed(result.why.splitlines()) if "Error" in line or "E  " in line), ""
     )
+    passed = [
+        f"{trials[result.test]} {where}"
+        for where, trials in (("on ours", comparison.ours_alone), ("on stock", comparison.stock_alone))
+        if result.test in trials
+    ]
     shipped = comparison.as_shipped.get(result.test)
-    where = ""
-    if shipped is not None and comparison.part.every_host:
-        where = " fails as shipped, on TCP, as well;" if shipped.outcome == "failed" else " passes on TCP;"
-    return f"{result.runs} runs;{where} {reason.strip(' |E')[:160]}"
+    if shipped is not None:
+        passed.append("fails as shipped, on TCP" if shipped.outcome == "failed" else "passes on TCP")
+    return f"passes {', '.join(passed)}; {_BEFORE_A_REASON.sub('', reason)[:160].rstrip()}"
 
 
 def exclusions(comparison: Comparison) -> str:

@@ -1,8 +1,7 @@
 """Runs a part of the suite on one transport, in processes of its own, and collects outcomes.
 
-A test that failed is run again, up to twice, when nothing else runs: several of py-libp2p's
-tests measure time, and some are marked flaky by their authors. One good run counts, for
-either transport.
+A test that failed is run again when nothing else runs, and the second run counts, for
+either transport. What a failure that is not always one means is `trials`' to say.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from pathlib import Path
 from conformance.exclusions import EXCLUDED
 from conformance.parts import Part
 
-RERUNS = 2
 # For one test. py-libp2p's longest takes half a minute on an idle machine. Seconds.
 _TEST_TIMEOUT = 120
 _TICK = 0.5
@@ -45,11 +43,10 @@ def run(part: Part, transport: str, suite: Path, jobs: int, progress: Progress) 
     results = _pytest(part, transport, suite, [*paths, "-m", "not serial_only"], jobs, progress)
     # Their authors say that they must not run beside others.
     results.update(_pytest(part, transport, suite, [*paths, "-m", "serial_only"], 0, lambda _: None))
-    for _ in range(RERUNS):
-        failed = [result.test for result in results.values() if result.outcome == "failed"]
-        for test, again in run_alone(part, transport, suite, failed).items():
-            again.runs = results[test].runs + 1 if test in results else 1
-            results[test] = again
+    failed = [result.test for result in results.values() if result.outcome == "failed"]
+    for test, again in run_alone(part, transport, suite, failed).items():
+        again.runs = 2
+        results[test] = again
     return results
 
 

@@ -15,42 +15,65 @@ import pytest
 
 from conformance.exclusions import Exclusion, read_exclusions
 from conformance.parts import QUIC, WIDE, Part
-from conformance.report import Comparison
+from conformance.report import Comparison, text
 from conformance.runs import Result
+from conformance.trials import Trial
 
 ROOT = Path(__file__).parent.parent
 
 
-def compared(part: Part, ours: str, stock: str | None) -> Comparison:
-    """One test, which ended as ``ours`` and ``stock`` say; None: it was not run on stock."""
-    return Comparison(part, {"t": Result("t", ours)}, {"t": Result("t", stock)} if stock else None, {})
+def judged(part: Part, ours: Trial, stock: Trial | None) -> Comparison:
+    """One test that failed on ours beside others, and what its trials said."""
+    return Comparison(
+        part, {"t": Result("t", "failed")}, None, {"t": ours}, {"t": stock} if stock else {}, {}
+    )
 
 
 @pytest.mark.parametrize(
     ("part", "ours", "stock", "is_red"),
     [
-        (WIDE, "passed", "passed", False),
-        (WIDE, "passed", "failed", False),
-        (WIDE, "failed", "failed", False),
-        (WIDE, "failed", "passed", True),
-        (WIDE, "failed", None, True),
+        # Only beside others, as on any loaded machine.
+        (WIDE, (10, 10), None, False),
+        (QUIC, (10, 10), None, False),
+        # Never, here and there.
+        (WIDE, (0, 3), (0, 3), False),
+        # Never here, and there sometimes.
+        (WIDE, (0, 3), (1, 10), True),
+        # As often as there, as far as ten runs can tell.
+        (WIDE, (7, 10), (10, 10), False),
+        (WIDE, (6, 10), (10, 10), True),
+        (WIDE, (3, 10), (0, 3), False),
+        # Nothing to compare with.
+        (WIDE, (9, 10), None, True),
         # A test about QUIC has to pass, whatever the stock transport makes of it.
-        (QUIC, "failed", "failed", True),
-        (QUIC, "passed", "failed", False),
+        (QUIC, (9, 10), (9, 10), True),
+        (QUIC, (0, 3), (0, 3), True),
     ],
 )
-def test_red_is_what_fails_on_ours_alone(part: Part, ours: str, stock: str | None, is_red: bool) -> None:
-    assert bool(compared(part, ours, stock).regressions()) is is_red
+def test_red_is_what_plainly_fails_more_on_ours(
+    part: Part, ours: tuple[int, int], stock: tuple[int, int] | None, is_red: bool
+) -> None:
+    assert bool(judged(part, Trial(*ours), Trial(*stock) if stock else None).regressions()) is is_red
+
+
+def test_the_counts_of_both_are_shown() -> None:
+    shown = text(judged(Part("wide", "", True, {"row": ("t",)}), Trial(7, 10, "E  Error: x"), Trial(10, 10)))
+    assert "passes 7 of 10 on ours, 10 of 10 on stock; Error: x" in shown
+
+
+def test_what_failed_once_and_passes_alone_is_shown_as_that() -> None:
+    shown = text(judged(Part("wide", "", True, {"row": ("t",)}), Trial(10, 10), None))
+    assert "never alone:\n  t: 10 of 10" in shown
 
 
 def test_a_test_that_was_run_only_on_stock_is_red() -> None:
-    assert Comparison(WIDE, {}, {"t": Result("t", "passed")}, {}).regressions()
+    assert Comparison(WIDE, {}, {"t": Result("t", "passed")}).regressions()
 
 
 def test_an_exclusion_that_matches_nothing_is_noticed() -> None:
     first, *rest = read_exclusions()
     excluded = {str(i): Result(str(i), "excluded", e.pattern) for i, e in enumerate(rest)}
-    assert Comparison(QUIC, excluded, None, {}).stale_exclusions() == [first.pattern]
+    assert Comparison(QUIC, excluded, None).stale_exclusions() == [first.pattern]
 
 
 def test_only_a_star_is_special_in_an_exclusion() -> None:
