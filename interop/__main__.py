@@ -64,9 +64,8 @@ async def whole(peers: list[Peer], cases: list[Case], jobs: int, has_pages: bool
             return
         done += 1
         word, _ = defects.verdict(result, listed)
-        line = f"[{done:3}/{total}] {SIGNS[word]} {result.peer:9} {result.direction:10} {result.case:10}"
-        evidence = result.evidence if word != "green" else ""
-        print(f"{line} {result.seconds:5.1f} s  {evidence[:300]}", flush=True)
+        line = f"[{done:3}/{total}] {SIGNS[word]} {result.peer:9} {result.direction:10} {result.case:12}"
+        print(f"{line} {result.seconds:5.1f} s  {result.evidence[:300]}", flush=True)
         if result.themselves:
             print(f"{'':13}two of {result.peer}: {result.themselves[:300]}", flush=True)
 

@@ -1,25 +1,30 @@
 """The cases: what a dialer is asked to do, and what must be true for it to be green.
 
 A case gets two peers, one of which dials the other, and a way to their listeners. It
-returns nothing and raises `Failed`, or `Absent` where the peer has no such thing. No
-processes are started here, and no verdict is looked up.
+raises `Failed`, or `Absent` where the peer has no such thing; what it returns is a remark
+for whoever reads a green cell, and most have none. No processes are started here, and no
+verdict is looked up.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interop.program import Line
+from interop.tap import tapped
 
 if TYPE_CHECKING:
     from interop.matrix import Stage
     from interop.peer import Peer
 
 LISTENER_CODE, DIALER_CODE = 42, 43
+
+HYBRID = "X25519MLKEM768"
 
 # Any valid peer id that nobody in the run has: the specification's first test vector.
 STRANGER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
@@ -38,20 +43,27 @@ def must(condition: bool, said: object) -> None:
         raise Failed(str(said))
 
 
+def needs(word: str, *peers: Peer) -> None:
+    """The case is about something that not every project has."""
+    for peer in peers:
+        if word not in peer.can:
+            raise Absent(f"no {word} in {peer.name}")
+
+
 @dataclass(frozen=True)
 class Case:
     """One column."""
 
     name: str
     title: str
-    run: Callable[[Stage], Awaitable[None]]
+    run: Callable[[Stage], Awaitable[str | None]]
     limit: float = 30
     """Seconds, start of the programs included."""
     is_quiet: bool = False
     """It waits more than it works, so it runs beside the others."""
 
 
-async def asked(stage: Stage, name: str, **options: str) -> Line:
+async def asked(stage: Stage, name: str, **options: Any) -> Line:
     """The facts that the dialer told of a case that must succeed."""
     said = await stage.dial(name, **options)
     must(said["ok"], said.get("error"))
@@ -111,6 +123,73 @@ async def streams(stage: Stage) -> None:
 async def bulk(stage: Stage) -> None:
     said = await asked(stage, "bulk")
     must(said["up"] is True and said["down"] is True and said["bytes"] == 64 << 20, said)
+
+
+async def load(stage: Stage) -> None:
+    said = await asked(stage, "load")
+    must(said["same"] == said["streams"] == 300 and said["up"] is True, said)
+
+
+async def slow(stage: Stage) -> None:
+    said = await asked(stage, "slow")
+    must(said["down"] is True and said["bytes"] == 16 << 20, said)
+
+
+async def note(stage: Stage) -> None:
+    listener = await stage.listening()
+    said = await asked(stage, "note")
+    heard = await listener.event("note", said["self"])
+    must(heard["bytes"] == said["bytes"] == 65_536, f"{heard['bytes']} of {said['bytes']} bytes came")
+
+
+async def many(stage: Stage) -> None:
+    async with AsyncExitStack() as stack:
+        own = [stage.own_listener(seed=secrets.token_hex(32)) for _ in range(4)]
+        listeners = [await stage.listening(), *[await stack.enter_async_context(each) for each in own]]
+        first, *more = [listener.address for listener in listeners]
+        said = await asked(stage, "many", address=first, more=more)
+        must(sorted(said["remotes"]) == sorted(each.peer for each in listeners), said)
+        for listener in listeners:
+            await listener.event("connected", said["self"])
+
+
+async def back(stage: Stage) -> None:
+    needs("both roles", stage.dialer, stage.listener)
+    said = await asked(stage, "back")
+    must(said["answer"] == 1, said)
+
+
+async def listening(stage: Stage) -> None:
+    needs("both roles", stage.dialer)
+    said = await asked(stage, "listening")
+    observed, own = said["observed"], said["addrs"]
+    must(bool(own), "the dialer did not listen")
+    if "same port" in stage.dialer.can:
+        must(observed is not None, "no observed address")
+        # /ip4/HOST/udp/PORT/...
+        ports = [each.split("/")[4] for each in own]
+        must(observed.split("/")[4] in ports, f"listening on {own}, but it dialed from {observed}")
+
+
+async def perf(stage: Stage) -> None:
+    needs("perf", stage.dialer, stage.listener)
+    said = await asked(stage, "perf")
+    must(said["sent"] == said["received"] == 8 << 20, said)
+
+
+async def post_quantum(stage: Stage) -> str:
+    """Offered by who has it, agreed if both have it, and no harm if only one has it."""
+    listener = await stage.listening()
+    async with tapped(listener.address) as tap:
+        said = await asked(stage, "handshake", address=tap.address)
+    must(said["remote"] == listener.peer, f"the dialer took {listener.peer} for {said['remote']}")
+    has, takes = ("post-quantum" in each.can for each in (stage.dialer, stage.listener))
+    seen = f"{tap.agreed} agreed of {' and '.join(tap.offered)}{', asked again' if tap.was_retried else ''}"
+    must((HYBRID in tap.offered) is has, f"{stage.dialer.name} has post-quantum: {has}; {seen}")
+    must(
+        (tap.agreed == HYBRID) is (has and takes), f"{stage.listener.name} has post-quantum: {takes}; {seen}"
+    )
+    return seen
 
 
 async def reset(stage: Stage) -> None:
@@ -183,6 +262,14 @@ CASES = (
     Case("bulk", "64 MiB each way, with SHA-256", bulk, 150),
     Case("reset", "reset and stop seen by the other side, with the code where it shows", reset),
     Case("close", "close of a connection seen by the other side, with the code", close),
+    Case("load", "300 short streams, each with its end, beside 16 MiB on the same connection", load, 60),
+    Case("slow", "a reader that pauses for 2 s holds back 16 MiB, and none of it is lost", slow, 60),
+    Case("note", "a stream that is written and closed at once arrives whole", note),
+    Case("many", "one dialer with five listeners at once", many, 60),
+    Case("back", "the listener opens a stream to its dialer", back),
+    Case("listening", "who listens dials too, and from the same port if the project can", listening),
+    Case("perf", "/perf/1.0.0, 8 MiB each way", perf, 60),
+    Case("post-quantum", "X25519MLKEM768 offered, and agreed if both sides have it", post_quantum),
     Case("ip6", "handshake and echo over IPv6", ip6, 60),
     Case("idle", "nothing for 35 s, then the same connection still works", idle, 90, is_quiet=True),
     Case("restart", "the listener is killed and comes back on the same port", restart, 100, is_quiet=True),

@@ -7,7 +7,7 @@ has a dialer process of its own. No case is defined here and nothing is printed.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +44,7 @@ class Result:
     outcome: Outcome
     seconds: float
     evidence: str = ""
+    """Why it is not green; of a green cell, what is worth to know of it."""
     themselves: str = ""
     """For a red cell: how the same case ended between two instances of the peer."""
 
@@ -121,10 +122,14 @@ class Stage:
         self.dialer = dialer
         self.listener = listener
         self._listeners = listeners
+        self._met: dict[tuple[str, str], Listening] = {}
 
     async def listening(self, key: str = "ed25519", ip: str = "4") -> Listening:
-        """The shared listener of that kind."""
-        return await self._listeners.of(self.listener, key, ip)
+        """The shared listener of that kind: the same one to the end of the case, though
+        another case may have put a new one into its place meanwhile."""
+        if (key, ip) not in self._met:
+            self._met[key, ip] = await self._listeners.of(self.listener, key, ip)
+        return self._met[key, ip]
 
     @asynccontextmanager
     async def own_listener(self, seed: str, port: str = "0") -> AsyncIterator[Listening]:
@@ -133,16 +138,24 @@ class Stage:
             yield found
 
     @asynccontextmanager
-    async def dialing(self, case: str, address: str, key: str = "ed25519") -> AsyncIterator[Program]:
-        async with running([*self.dialer.command, "dial", "--key", key, address, case]) as program:
+    async def dialing(
+        self, case: str, address: str, key: str = "ed25519", more: Sequence[str] = ()
+    ) -> AsyncIterator[Program]:
+        async with running([*self.dialer.command, "dial", "--key", key, address, case, *more]) as program:
             yield program
 
     async def dial(
-        self, case: str, address: str = "", key: str = "ed25519", listener_key: str = "ed25519", ip: str = "4"
+        self,
+        case: str,
+        address: str = "",
+        key: str = "ed25519",
+        listener_key: str = "ed25519",
+        ip: str = "4",
+        more: Sequence[str] = (),
     ) -> Line:
         """What the dialer told of the case, in a process of its own."""
         address = address or (await self.listening(listener_key, ip)).address
-        async with self.dialing(case, address, key) as program:
+        async with self.dialing(case, address, key, more) as program:
             return await program.line(lambda line: "ok" in line, float("inf"), "answer")
 
 
@@ -201,7 +214,7 @@ async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
     evidence = ""
     with trio.move_on_after(case.limit) as scope:
         try:
-            await case.run(stage)
+            evidence = await case.run(stage) or ""
         except Absent as absent:
             outcome, evidence = "absent", str(absent)
         except (Failed, ProgramError, OSError) as error:

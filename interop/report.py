@@ -110,8 +110,11 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def _remarks(self) -> list[str]:
+        told = [each for each in self.results if each.outcome == "green" and each.evidence]
+        remarks = ["", "## What was seen", ""] if told else []
+        remarks += [f"- **{r.peer}**, {r.direction}, {r.case}: {_cell(r.evidence)}." for r in told]
         shown = [defect for defect in self.defects if any(defect.excuses(each) for each in self.results)]
-        lines = ["", "## Known defects and limits of peers", ""] if shown else []
+        lines = [*remarks, "", "## Known defects and limits of peers", ""] if shown else remarks
         for defect in shown:
             where = (
                 f"**{', '.join(defect.peers)}**, {' and '.join(defect.directions)}, {', '.join(defect.cases)}"

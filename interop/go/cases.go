@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -28,17 +29,18 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var cases = map[string]func(host.Host, peer.AddrInfo, facts) error{
-	"handshake": func(h host.Host, to peer.AddrInfo, said facts) error {
+// more is what only the case many is given: the listeners after the first one.
+var cases = map[string]func(h host.Host, to peer.AddrInfo, said facts, more ...peer.AddrInfo) error{
+	"handshake": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 		said["remote"] = h.Network().ConnsToPeer(to.ID)[0].RemotePeer().String()
 		return pingRounds(h, to.ID, 1)
 	},
-	"ping": func(h host.Host, to peer.AddrInfo, said facts) error {
+	"ping": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 		said["rounds"] = 100
 		return pingRounds(h, to.ID, 100)
 	},
 	"identify": identifies,
-	"echo": func(h host.Host, to peer.AddrInfo, said facts) error {
+	"echo": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 		s, err := open(h, to.ID, echo)
 		if err != nil {
 			return err
@@ -51,7 +53,43 @@ var cases = map[string]func(host.Host, peer.AddrInfo, facts) error{
 	"bulk":    bulk,
 	"reset":   resets,
 	"close":   closesBoth,
-	"idle": func(h host.Host, to peer.AddrInfo, said facts) error {
+	"load":    load,
+	"slow": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) (err error) {
+		said["bytes"] = 16 << 20
+		said["down"], err = isSourced(h, to.ID, 16<<20, 2*time.Second)
+		return err
+	},
+	"note": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+		s, err := open(h, to.ID, note)
+		if err != nil {
+			return err
+		}
+		n, err := s.Write(make([]byte, 65_536))
+		if err != nil {
+			return err
+		}
+		said["bytes"] = n
+		if err := s.Close(); err != nil {
+			return err
+		}
+		defer time.Sleep(time.Second)
+		return pingRounds(h, to.ID, 1)
+	},
+	"many": many,
+	"back": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+		// The host answers the listener's ping meanwhile.
+		_, came, ended, err := provoke(h, to.ID, back)
+		if len(came) > 0 {
+			said["answer"] = came[0]
+		}
+		return errors.Join(err, ended)
+	},
+	"listening": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+		said["addrs"] = h.Network().ListenAddresses()
+		return identifies(h, to, said)
+	},
+	"perf": performs,
+	"idle": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 		if err := pingRounds(h, to.ID, 1); err != nil {
 			return err
 		}
@@ -78,7 +116,7 @@ func pingRounds(h host.Host, to peer.ID, rounds int) error {
 	return nil
 }
 
-func identifies(h host.Host, to peer.AddrInfo, said facts) error {
+func identifies(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	s, err := open(h, to.ID, identify.ID)
 	if err != nil {
 		return err
@@ -115,7 +153,7 @@ func isEchoed(s network.Stream, size int) (bool, error) {
 	return bytes.Equal(data, back), err
 }
 
-func streams(h host.Host, to peer.AddrInfo, said facts) error {
+func streams(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	// All of them are open before the first one is used.
 	opened := make([]network.Stream, 100)
 	for i := range opened {
@@ -140,7 +178,7 @@ func streams(h host.Host, to peer.AddrInfo, said facts) error {
 	return err
 }
 
-func bulk(h host.Host, to peer.AddrInfo, said facts) error {
+func bulk(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	const size = 64 << 20
 	up, err := open(h, to.ID, sink)
 	if err != nil {
@@ -158,29 +196,106 @@ func bulk(h host.Host, to peer.AddrInfo, said facts) error {
 	if err != nil {
 		return err
 	}
-	down, err := open(h, to.ID, source)
-	if err != nil {
-		return err
-	}
-	defer down.Close()
-	if err := binary.Write(down, binary.BigEndian, uint64(size)); err != nil {
-		return err
-	}
-	if err := down.CloseWrite(); err != nil {
-		return err
-	}
-	digest := sha256.New()
-	if _, err := io.CopyN(digest, down, size); err != nil {
-		return err
-	}
-	promised, err := io.ReadAll(down)
-	if err != nil {
-		return err
-	}
-	got := digest.Sum(nil)
 	said["bytes"], said["up"] = size, bytes.Equal(sent, heard)
-	said["down"] = bytes.Equal(got, promised) && bytes.Equal(got, sent)
-	return nil
+	said["down"], err = isSourced(h, to.ID, size, 0)
+	return err
+}
+
+// isSourced tells whether source sends what it says that it sends. Nothing is read at first.
+func isSourced(h host.Host, to peer.ID, size uint64, pause time.Duration) (bool, error) {
+	s, err := open(h, to, source)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	if err := binary.Write(s, binary.BigEndian, size); err != nil {
+		return false, err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return false, err
+	}
+	time.Sleep(pause)
+	digest := sha256.New()
+	if _, err := io.CopyN(digest, s, int64(size)); err != nil {
+		return false, err
+	}
+	promised, err := io.ReadAll(s)
+	return bytes.Equal(digest.Sum(nil), promised), err
+}
+
+// load runs short streams one after the other beside a long one.
+func load(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+	var beside errgroup.Group
+	beside.Go(func() error {
+		s, err := open(h, to.ID, sink)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		sent, err := pump(s, 16<<20)
+		if err != nil {
+			return err
+		}
+		if err := s.CloseWrite(); err != nil {
+			return err
+		}
+		heard, err := io.ReadAll(s)
+		said["up"] = bytes.Equal(sent, heard)
+		return err
+	})
+	same := 0
+	for range 300 {
+		s, err := open(h, to.ID, echo)
+		if err != nil {
+			return err
+		}
+		is, err := isEchoed(s, 1024)
+		if err != nil {
+			return err
+		}
+		if is {
+			same++
+		}
+	}
+	err := beside.Wait()
+	said["streams"], said["same"] = 300, same
+	return err
+}
+
+func many(h host.Host, to peer.AddrInfo, said facts, more ...peer.AddrInfo) error {
+	var meet, use errgroup.Group
+	for _, each := range more {
+		meet.Go(func() error { return h.Connect(context.Background(), each) })
+	}
+	if err := meet.Wait(); err != nil {
+		return err
+	}
+	said["remotes"] = h.Network().Peers()
+	for _, each := range h.Network().Peers() {
+		use.Go(func() error { return pingRounds(h, each, 1) })
+	}
+	return use.Wait()
+}
+
+func performs(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+	const size = 8 << 20
+	s, err := open(h, to.ID, perf)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := binary.Write(s, binary.BigEndian, uint64(size)); err != nil {
+		return err
+	}
+	if _, err := pump(s, size); err != nil {
+		return err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return err
+	}
+	said["sent"] = size
+	said["received"], err = io.Copy(io.Discard, s)
+	return err
 }
 
 // watched opens a stream whose end the listener tells the runner about.
@@ -196,20 +311,20 @@ func watched(h host.Host, to peer.ID) (network.Stream, error) {
 	return s, err
 }
 
-// provoke opens a stream, writes a byte, and returns what its reading ended with.
-func provoke(h host.Host, to peer.ID, id protocol.ID) (s network.Stream, ended error, err error) {
+// provoke opens a stream, writes a byte, and returns what came and what its reading ended with.
+func provoke(h host.Host, to peer.ID, id protocol.ID) (s network.Stream, came []byte, ended, err error) {
 	if s, err = open(h, to, id); err != nil {
 		return
 	}
 	if _, err = s.Write([]byte("x")); err != nil {
 		return
 	}
-	_, ended = io.ReadAll(s)
+	came, ended = io.ReadAll(s)
 	return
 }
 
-func resets(h host.Host, to peer.AddrInfo, said facts) error {
-	s, ended, err := provoke(h, to.ID, reset)
+func resets(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+	s, _, ended, err := provoke(h, to.ID, reset)
 	if err != nil {
 		return err
 	}
@@ -230,8 +345,8 @@ func resets(h host.Host, to peer.AddrInfo, said facts) error {
 	return pingRounds(h, to.ID, 1)
 }
 
-func closesBoth(h host.Host, to peer.AddrInfo, said facts) error {
-	_, ended, err := provoke(h, to.ID, closes)
+func closesBoth(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+	_, _, ended, err := provoke(h, to.ID, closes)
 	if err != nil {
 		return err
 	}
@@ -251,7 +366,7 @@ func closesBoth(h host.Host, to peer.AddrInfo, said facts) error {
 
 // restart waits for the runner, which kills the listener after "ready", starts it again and
 // writes a line.
-func restart(h host.Host, to peer.AddrInfo, said facts) error {
+func restart(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	if err := pingRounds(h, to.ID, 1); err != nil {
 		return err
 	}

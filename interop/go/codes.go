@@ -7,7 +7,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 )
 
-var can = []string{"reset", "reset code", "close code"}
+var can = []string{"reset", "reset code", "close code", "both roles", "same port", "perf", "post-quantum"}
 
 // abandon gives up both directions of a stream.
 func abandon(s network.Stream, code network.StreamErrorCode) error {

@@ -25,7 +25,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	ma "github.com/multiformats/go-multiaddr"
 )
 
 const (
@@ -35,6 +34,9 @@ const (
 	reset  = protocol.ID("/libp2p-quic/reset/1.0.0")
 	closes = protocol.ID("/libp2p-quic/close/1.0.0")
 	watch  = protocol.ID("/libp2p-quic/watch/1.0.0")
+	note   = protocol.ID("/libp2p-quic/note/1.0.0")
+	back   = protocol.ID("/libp2p-quic/back/1.0.0")
+	perf   = protocol.ID("/perf/1.0.0")
 
 	listenerCode = 42
 	dialerCode   = 43
@@ -164,6 +166,40 @@ func serveAll(h host.Host) {
 		tell(ended)
 		return s.Close()
 	})
+	serve(h, note, func(s network.Stream) error {
+		size, err := io.Copy(io.Discard, s)
+		if err != nil {
+			return err
+		}
+		tell(facts{"event": "note", "peer": s.Conn().RemotePeer().String(), "bytes": size})
+		return s.Close()
+	})
+	serve(h, back, func(s network.Stream) error {
+		if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+			return err
+		}
+		if err := pingRounds(h, s.Conn().RemotePeer(), 1); err != nil {
+			return err
+		}
+		if _, err := s.Write([]byte{1}); err != nil {
+			return err
+		}
+		return s.Close()
+	})
+	// go-libp2p itself has this protocol in its test programs only.
+	serve(h, perf, func(s network.Stream) error {
+		var size [8]byte
+		if _, err := io.ReadFull(s, size[:]); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, s); err != nil {
+			return err
+		}
+		if _, err := pump(s, binary.BigEndian.Uint64(size[:])); err != nil {
+			return err
+		}
+		return s.Close()
+	})
 }
 
 func listen(arguments []string) error {
@@ -202,22 +238,26 @@ func dial(arguments []string) error {
 	if !known {
 		return fmt.Errorf("unknown case %q", flags.Arg(1))
 	}
-	address, err := ma.NewMultiaddr(flags.Arg(0))
-	if err != nil {
-		return err
+	var infos []peer.AddrInfo
+	for _, each := range append([]string{flags.Arg(0)}, flags.Args()[2:]...) {
+		info, err := peer.AddrInfoFromString(each)
+		if err != nil {
+			return err
+		}
+		infos = append(infos, *info)
 	}
-	info, err := peer.AddrInfoFromP2pAddr(address)
-	if err != nil {
-		return err
+	var listen []string
+	if flags.Arg(1) == "listening" {
+		listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
 	}
-	h, err := makeHost(*key, *seed)
+	h, err := makeHost(*key, *seed, listen...)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
 	said := facts{"ok": true, "self": h.ID().String()}
-	if err = h.Connect(context.Background(), *info); err == nil {
-		err = do(h, *info, said)
+	if err = h.Connect(context.Background(), infos[0]); err == nil {
+		err = do(h, infos[0], said, infos[1:]...)
 	}
 	if err != nil {
 		said["ok"], said["error"] = false, err.Error()

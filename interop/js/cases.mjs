@@ -3,11 +3,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { CLOSE, ECHO, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
+import { multiaddr } from '@multiformats/multiaddr'
+import { BACK, CLOSE, ECHO, NOTE, PERF, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
 
 const open = (connection, protocol) => connection.newStream(protocol, { maxOutboundStreams: 1000 })
 
-async function ping (connection, rounds) {
+export async function ping (connection, rounds) {
   const stream = await open(connection, '/ipfs/ping/1.0.0')
   const reader = new Reader(stream)
   for (let i = 0; i < rounds; i++) {
@@ -29,6 +30,46 @@ async function isEchoed (stream, size) {
   }
   await stream.close()
   return data.equals(await reading)
+}
+
+function count (size) {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64BE(BigInt(size))
+  return bytes
+}
+
+/** Sends that much into a sink; whether the sum that comes back is right. */
+async function isSunk (connection, size) {
+  const stream = await open(connection, SINK)
+  const heard = new Reader(stream).rest()
+  const sent = await pump(stream, size)
+  await stream.close()
+  return sent.equals(await heard)
+}
+
+/** Whether the source sends what it says that it sends. Nothing is read for `wait` ms. */
+async function isSourced (connection, size, wait) {
+  const stream = await open(connection, SOURCE)
+  const reader = new Reader(stream)
+  if (wait > 0) {
+    stream.pause()
+  }
+  await write(stream, count(size))
+  await stream.close()
+  await pause(wait)
+  if (wait > 0) {
+    stream.resume()
+  }
+  const digest = createHash('sha256')
+  for (let left = size; left > 0;) {
+    const data = await reader.upTo(left)
+    if (data == null) {
+      throw new Error(`the source ended ${left} bytes early`)
+    }
+    digest.update(data)
+    left -= data.length
+  }
+  return digest.digest().equals(await reader.rest())
 }
 
 /** Opens a stream, writes a byte, and sees how reading ends. */
@@ -85,28 +126,66 @@ export const cases = {
 
   async bulk (node, connection) {
     const size = 64 << 20
-    const up = await open(connection, SINK)
-    const heard = new Reader(up).rest()
-    const sent = await pump(up, size)
-    await up.close()
-    const isUpSame = sent.equals(await heard)
-    const down = await open(connection, SOURCE)
-    const reader = new Reader(down)
-    const wanted = Buffer.alloc(8)
-    wanted.writeBigUInt64BE(BigInt(size))
-    await write(down, wanted)
-    await down.close()
-    const digest = createHash('sha256')
-    for (let left = size; left > 0;) {
-      const data = await reader.upTo(left)
-      if (data == null) {
-        throw new Error(`the source ended ${left} bytes early`)
-      }
-      digest.update(data)
-      left -= data.length
+    return { bytes: size, up: await isSunk(connection, size), down: await isSourced(connection, size, 0) }
+  },
+
+  async load (node, connection) {
+    const beside = isSunk(connection, 16 << 20)
+    let same = 0
+    for (let i = 0; i < 300; i++) {
+      same += await isEchoed(await open(connection, ECHO), 1024)
     }
-    const got = digest.digest()
-    return { bytes: size, up: isUpSame, down: got.equals(await reader.rest()) && got.equals(sent) }
+    return { streams: 300, same, up: await beside }
+  },
+
+  async slow (node, connection) {
+    const size = 16 << 20
+    return { bytes: size, down: await isSourced(connection, size, 2000) }
+  },
+
+  async note (node, connection) {
+    const stream = await open(connection, NOTE)
+    const data = randomBytes(65_536)
+    await write(stream, data)
+    await Promise.all([stream.close(), stream.closeRead()])
+    await ping(connection, 1)
+    await pause(1000)
+    return { bytes: data.length }
+  },
+
+  async many (node, connection, to, more) {
+    const met = await Promise.all(more.map(address => node.dial(multiaddr(address))))
+    const all = [connection, ...met]
+    await Promise.all(all.map(each => ping(each, 1)))
+    return { remotes: all.map(each => each.remotePeer.toString()) }
+  },
+
+  async back (node, connection) {
+    const stream = await open(connection, BACK)
+    await write(stream, Buffer.from('x'))
+    // The node answers the listener's ping meanwhile.
+    const answer = await new Reader(stream).rest()
+    await stream.close()
+    return { answer: answer[0] }
+  },
+
+  async listening (node, connection) {
+    const { observed } = await cases.identify(node, connection)
+    return { observed, addrs: node.getMultiaddrs().map(String) }
+  },
+
+  async perf (node, connection) {
+    const size = 8 << 20
+    const stream = await open(connection, PERF)
+    const reader = new Reader(stream)
+    await write(stream, count(size))
+    await pump(stream, size)
+    await stream.close()
+    let received = 0
+    for (let data = await reader.upTo(size); data != null; data = await reader.upTo(size)) {
+      received += data.length
+    }
+    return { sent: size, received }
   },
 
   async reset (node, connection) {

@@ -11,8 +11,8 @@ import { identify } from '@libp2p/identify'
 import { ping } from '@libp2p/ping'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
-import { cases } from './cases.mjs'
-import { CLOSE, ECHO, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
+import { cases, ping as pingRounds } from './cases.mjs'
+import { BACK, CLOSE, ECHO, NOTE, PERF, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
 
 const KEYS = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
 
@@ -77,6 +77,31 @@ const served = {
     }
     tell({ event: 'end', peer, how, code: null })
     await stream.close()
+  },
+
+  async [NOTE] (stream, connection) {
+    let bytes = 0
+    for await (const chunk of stream) {
+      bytes += chunk.length ?? chunk.byteLength
+    }
+    tell({ event: 'note', peer: connection.remotePeer.toString(), bytes })
+    await stream.close()
+  },
+
+  async [BACK] (stream, connection) {
+    await new Reader(stream).exactly(1)
+    await pingRounds(connection, 1)
+    await write(stream, Buffer.of(1))
+    await stream.close()
+  },
+
+  // js-libp2p has it in a package of its own; this is all that there is to it.
+  async [PERF] (stream) {
+    const reader = new Reader(stream)
+    const size = (await reader.exactly(8)).readBigUInt64BE()
+    while (await reader.upTo(65_536) != null) {}
+    await pump(stream, Number(size))
+    await stream.close()
   }
 }
 
@@ -100,12 +125,12 @@ async function listen (options) {
   process.stdin.on('end', () => process.exit(0)).resume()
 }
 
-async function dial (options, address, name) {
-  const node = await makeNode(options, [])
+async function dial (options, address, name, ...more) {
+  const node = await makeNode(options, name === 'listening' ? ['/ip4/127.0.0.1/udp/0/quic-v1'] : [])
   const said = { ok: true, self: node.peerId.toString() }
   try {
     const to = multiaddr(address)
-    Object.assign(said, await cases[name](node, await node.dial(to), to))
+    Object.assign(said, await cases[name](node, await node.dial(to), to, more))
   } catch (error) {
     Object.assign(said, { ok: false, error: `${error.name}: ${error.message}` })
   }
@@ -120,7 +145,7 @@ function about () {
     program: `js-libp2p ${version('libp2p')}`,
     stack: `@chainsafe/libp2p-quic ${version('@chainsafe/libp2p-quic')} (quinn)`,
     keys: Object.keys(KEYS),
-    can: ['reset']
+    can: ['reset', 'both roles', 'perf']
   })
 }
 

@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto'
 import { writeSync } from 'node:fs'
 
-export const [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH] =
-  ['echo', 'sink', 'source', 'reset', 'close', 'watch'].map(name => `/libp2p-quic/${name}/1.0.0`)
+export const [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK] =
+  ['echo', 'sink', 'source', 'reset', 'close', 'watch', 'note', 'back'].map(name => `/libp2p-quic/${name}/1.0.0`)
+export const PERF = '/perf/1.0.0'
 
 /** One line for the runner. */
 export function tell (said) {

@@ -21,15 +21,18 @@ from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
+from libp2p.perf import PerfService
 from libp2p.transport.quic.exceptions import QUICError
 from multiaddr import Multiaddr
 
 from interop.ours.wire import (
+    BACK,
     BLOCK,
     CLOSE,
     DIALER_CODE,
     ECHO,
     ERRORS,
+    NOTE,
     RESET,
     SINK,
     SOURCE,
@@ -123,17 +126,97 @@ async def bulk(host: IHost, peer: ID) -> dict[str, object]:
     await finish(stream)
     is_up_same = await drained(stream) == sent
     await stream.close()
+    return {"bytes": size, "up": is_up_same, "down": await is_sourced(host, peer, size)}
+
+
+async def is_sourced(host: IHost, peer: ID, size: int, pause: float = 0) -> bool:
+    """Whether ``source`` sends what it says that it sends. Nothing is read for ``pause`` seconds."""
     stream = await host.new_stream(peer, [SOURCE])
     await stream.write(size.to_bytes(8, "big"))
     await finish(stream)
+    await trio.sleep(pause)  # scenario: a reader that is busy elsewhere
     digest, left = hashlib.sha256(), size
     while left:
         data = await stream.read(min(left, BLOCK))
         digest.update(data)
         left -= len(data)
-    is_down_same = await drained(stream) == digest.digest() == sent
+    is_same = await drained(stream) == digest.digest()
     await stream.close()
-    return {"bytes": size, "up": is_up_same, "down": is_down_same}
+    return is_same
+
+
+async def load(host: IHost, peer: ID) -> dict[str, object]:
+    is_up_same = False
+    same = 0
+
+    async def bulk_beside() -> None:
+        nonlocal is_up_same
+        stream = await host.new_stream(peer, [SINK])
+        sent = await pump(stream, 16 << 20)
+        await finish(stream)
+        is_up_same = await drained(stream) == sent
+        await stream.close()
+
+    async def short_ones() -> None:
+        nonlocal same
+        for _ in range(300):
+            data = os.urandom(1024)
+            same += await echoed(await host.new_stream(peer, [ECHO]), data) == data
+
+    await together(bulk_beside, short_ones)
+    return {"streams": 300, "same": same, "up": is_up_same}
+
+
+async def slow(host: IHost, peer: ID) -> dict[str, object]:
+    size = 16 << 20
+    return {"bytes": size, "down": await is_sourced(host, peer, size, pause=2)}
+
+
+async def note(host: IHost, peer: ID) -> dict[str, object]:
+    stream = await host.new_stream(peer, [NOTE])
+    await stream.write(os.urandom(BLOCK))
+    await stream.close()
+    await ping_rounds(host, peer, 1)
+    await trio.sleep(1)  # scenario: the connection outlives the stream
+    return {"bytes": BLOCK}
+
+
+async def many(host: IHost, *peers: ID) -> dict[str, object]:
+    remotes = []
+
+    async def meet(peer: ID) -> None:
+        await host.connect(host_info(host, peer))
+        remotes.append(str(peer))
+
+    async def use(peer: ID) -> None:
+        await ping_rounds(host, peer, 1)
+
+    await together(*[partial(meet, peer) for peer in peers])
+    await together(*[partial(use, peer) for peer in peers])
+    return {"remotes": remotes}
+
+
+async def back(host: IHost, peer: ID) -> dict[str, object]:
+    stream = await host.new_stream(peer, [BACK])
+    await stream.write(b"x")
+    # The listener's ping is answered by the host meanwhile.
+    answer = await drained(stream)
+    await stream.close()
+    return {"answer": answer[0]}
+
+
+async def listening(host: IHost, peer: ID) -> dict[str, object]:
+    said = await identify(host, peer)
+    return {"observed": said["observed"], "addrs": [str(address) for address in host.get_addrs()]}
+
+
+async def perf(host: IHost, peer: ID) -> dict[str, object]:
+    size = 8 << 20
+    address = host_info(host, peer).addrs[0].encapsulate(Multiaddr(f"/p2p/{peer}"))
+    async for told in PerfService(host).measure_performance(address, size, size):
+        if told["type"] == "final":
+            return {"sent": told["upload_bytes"], "received": told["download_bytes"]}
+    raise ValueError("the perf service ended without figures")
 
 
 async def reset(host: IHost, peer: ID) -> dict[str, object]:
@@ -209,7 +292,7 @@ async def restart(host: IHost, peer: ID) -> dict[str, object]:
                 await trio.sleep(0.5)  # scenario: a node that tries again
 
 
-CASES: dict[str, Callable[[IHost, ID], Awaitable[dict[str, object]]]] = {
+CASES: dict[str, Callable[..., Awaitable[dict[str, object]]]] = {
     "handshake": handshake,
     "ping": ping,
     "identify": identify,
@@ -218,6 +301,13 @@ CASES: dict[str, Callable[[IHost, ID], Awaitable[dict[str, object]]]] = {
     "bulk": bulk,
     "reset": reset,
     "close": close,
+    "load": load,
+    "slow": slow,
+    "note": note,
+    "many": many,
+    "back": back,
+    "listening": listening,
+    "perf": perf,
     "idle": idle,
     "restart": restart,
 }

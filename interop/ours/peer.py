@@ -12,6 +12,7 @@ import hashlib
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -23,17 +24,20 @@ from libp2p.crypto.keys import KeyPair, PrivateKey
 from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.perf import PerfService
 from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from interop.ours.cases import CASES
+from interop.ours.cases import CASES, ping_rounds
 from interop.ours.wire import (
+    BACK,
     BLOCK,
     CLOSE,
     ECHO,
     ERRORS,
     LISTENER_CODE,
+    NOTE,
     RESET,
     SINK,
     SOURCE,
@@ -107,6 +111,19 @@ async def serve_watch(stream: INetStream) -> None:
         tell(event="end", peer=peer, how="cut", code=code_of(error))
 
 
+async def serve_note(stream: INetStream) -> None:
+    data = await drained(stream)
+    tell(event="note", peer=str(stream.muxed_conn.peer_id), bytes=len(data))
+    await stream.close()
+
+
+async def serve_back(host: IHost, stream: INetStream) -> None:
+    await read_exactly(stream, 1)
+    await ping_rounds(host, stream.muxed_conn.peer_id, 1)
+    await stream.write(b"\x01")
+    await stream.close()
+
+
 # The command line
 
 
@@ -116,7 +133,8 @@ def about(is_stock: bool) -> None:
         program=f"py-libp2p {version('libp2p')}",
         stack=stack,
         keys=list(KEYS),
-        can=["reset", "reset code"] if is_stock else ["reset", "reset code", "close code"],
+        can=["reset", "reset code", "both roles", "perf"]
+        + ([] if is_stock else ["close code", "same port", "post-quantum"]),
     )
 
 
@@ -153,9 +171,12 @@ async def listen(arguments: argparse.Namespace) -> None:
         (RESET, serve_reset),
         (CLOSE, serve_close),
         (WATCH, serve_watch),
+        (NOTE, serve_note),
+        (BACK, partial(serve_back, host)),
     )
     for protocol, serve in served:
         host.set_stream_handler(protocol, serve)
+    await PerfService(host).start()
     host.get_network().register_notifee(cast(Any, Connected()))
     ip = "/ip4/127.0.0.1" if arguments.ip == 4 else "/ip6/::1"
     async with running(host, f"{ip}/udp/{arguments.port}/quic-v1"):
@@ -165,11 +186,13 @@ async def listen(arguments: argparse.Namespace) -> None:
 
 async def dial(arguments: argparse.Namespace) -> None:
     host = make_host(arguments.stock, key_pair(arguments))
-    info = info_from_p2p_addr(Multiaddr(arguments.address))
-    async with running(host):
+    peers = [info_from_p2p_addr(Multiaddr(each)) for each in (arguments.address, *arguments.more)]
+    for peer in peers:
+        host.get_peerstore().add_addrs(peer.peer_id, peer.addrs, 3600)
+    async with running(host, *(["/ip4/127.0.0.1/udp/0/quic-v1"] if arguments.case == "listening" else [])):
         try:
-            await host.connect(info)
-            facts = await CASES[arguments.case](host, info.peer_id)
+            await host.connect(peers[0])
+            facts = await CASES[arguments.case](host, *[peer.peer_id for peer in peers])
         except ERRORS as error:
             tell(ok=False, self=str(host.get_id()), error=reason(error))
         else:
@@ -196,6 +219,7 @@ def main() -> None:
     dialing = commands.add_parser("dial")
     dialing.add_argument("address")
     dialing.add_argument("case", choices=CASES)
+    dialing.add_argument("more", nargs="*", help="further addresses, for the case many")
     for command in (listening, dialing):
         command.add_argument("--key", choices=KEYS, default="ed25519")
         command.add_argument("--seed", help="32 bytes in hexadecimal: the ed25519 key")

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::{CLOSE, ECHO, Failure, RESET, SINK, SOURCE, WATCH, code_of, node::Node, pump, tell};
+use crate::{
+    BACK, CLOSE, ECHO, Failure, NOTE, PERF, RESET, SINK, SOURCE, WATCH, code_of, node::Node, pump,
+    tell,
+};
 
 const PING: StreamProtocol = StreamProtocol::new("/ipfs/ping/1.0.0");
 
@@ -20,6 +23,7 @@ pub async fn run(
     node: &Node,
     peer: PeerId,
     address: &Multiaddr,
+    more: &[(PeerId, Multiaddr)],
 ) -> Result<Value, Failure> {
     match case {
         "handshake" => {
@@ -30,18 +34,53 @@ pub async fn run(
             ping(node, peer, 100).await?;
             Ok(json!({"rounds": 100}))
         }
-        "identify" => {
-            let info = node.identified().await?;
-            let protocols: Vec<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
-            let observed = info.observed_addr.to_string();
-            Ok(json!({"agent": info.agent_version, "protocols": protocols, "observed": observed}))
-        }
+        "identify" => identify(node).await,
         "echo" => {
             let stream = open(node, peer, ECHO).await?;
             Ok(json!({"bytes": 1 << 20, "same": is_echoed(stream, 1 << 20).await?}))
         }
         "streams" => streams(node, peer).await,
-        "bulk" => bulk(node, peer).await,
+        "bulk" => {
+            let up = is_sunk(node, peer, 64 << 20).await?;
+            let down = is_sourced(node, peer, 64 << 20, Duration::ZERO).await?;
+            Ok(json!({"bytes": 64 << 20, "up": up, "down": down}))
+        }
+        "load" => load(node, peer).await,
+        "slow" => {
+            let down = is_sourced(node, peer, 16 << 20, Duration::from_secs(2)).await?;
+            Ok(json!({"bytes": 16 << 20, "down": down}))
+        }
+        "note" => {
+            let mut stream = open(node, peer, NOTE).await?;
+            stream.write_all(&[7; 65_536]).await?;
+            stream.close().await?;
+            drop(stream);
+            ping(node, peer, 1).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(json!({"bytes": 65_536}))
+        }
+        "many" => {
+            try_join_all(more.iter().map(|(_, address)| node.connect(address))).await?;
+            let all: Vec<PeerId> = more.iter().map(|(each, _)| *each).chain([peer]).collect();
+            try_join_all(all.iter().map(|each| ping(node, *each, 1))).await?;
+            let remotes: Vec<String> = all.iter().map(ToString::to_string).collect();
+            Ok(json!({"remotes": remotes}))
+        }
+        "back" => {
+            // The swarm answers the listener's ping meanwhile.
+            let mut stream = open(node, peer, BACK).await?;
+            stream.write_all(b"x").await?;
+            stream.flush().await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            Ok(json!({"answer": answer.first()}))
+        }
+        "listening" => {
+            let mut said = identify(node).await?;
+            said["addrs"] = json!([node.listening().await?.to_string()]);
+            Ok(said)
+        }
+        "perf" => perf(node, peer).await,
         "reset" => reset(node, peer).await,
         "close" => close(node, peer, address).await,
         "idle" => {
@@ -59,7 +98,7 @@ async fn open(node: &Node, peer: PeerId, protocol: StreamProtocol) -> Result<Str
     Ok(node.control().open_stream(peer, protocol).await?)
 }
 
-async fn ping(node: &Node, peer: PeerId, rounds: usize) -> Result<(), Failure> {
+pub async fn ping(node: &Node, peer: PeerId, rounds: usize) -> Result<(), Failure> {
     let mut stream = open(node, peer, PING).await?;
     let mut back = [0; 32];
     for _ in 0..rounds {
@@ -96,22 +135,40 @@ async fn streams(node: &Node, peer: PeerId) -> Result<Value, Failure> {
     Ok(json!({"streams": same.len(), "same": same.iter().filter(|same| **same).count()}))
 }
 
-async fn bulk(node: &Node, peer: PeerId) -> Result<Value, Failure> {
-    let size: u64 = 64 << 20;
-    let mut up = open(node, peer, SINK).await?;
-    let sent = pump(&mut up, size).await?;
-    up.close().await?;
+async fn identify(node: &Node) -> Result<Value, Failure> {
+    let info = node.identified().await?;
+    let protocols: Vec<&str> = info.protocols.iter().map(AsRef::as_ref).collect();
+    let observed = info.observed_addr.to_string();
+    Ok(json!({"agent": info.agent_version, "protocols": protocols, "observed": observed}))
+}
+
+/// Send that much into the sink; whether the sum that comes back is right.
+async fn is_sunk(node: &Node, peer: PeerId, size: u64) -> Result<bool, Failure> {
+    let mut stream = open(node, peer, SINK).await?;
+    let sent = pump(&mut stream, size).await?;
+    stream.close().await?;
     let mut heard = Vec::new();
-    up.read_to_end(&mut heard).await?;
-    let mut down = open(node, peer, SOURCE).await?;
-    down.write_all(&size.to_be_bytes()).await?;
-    down.close().await?;
+    stream.read_to_end(&mut heard).await?;
+    Ok(heard == sent)
+}
+
+/// Whether the source sends what it says that it sends. Nothing is read at first.
+async fn is_sourced(
+    node: &Node,
+    peer: PeerId,
+    size: u64,
+    pause: Duration,
+) -> Result<bool, Failure> {
+    let mut stream = open(node, peer, SOURCE).await?;
+    stream.write_all(&size.to_be_bytes()).await?;
+    stream.close().await?;
+    tokio::time::sleep(pause).await;
     let mut digest = Sha256::new();
     let mut block = vec![0; 65_536];
     let mut left = size;
     while left > 0 {
         let room = left.min(block.len() as u64) as usize;
-        match down.read(&mut block[..room]).await? {
+        match stream.read(&mut block[..room]).await? {
             0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             n => {
                 digest.update(&block[..n]);
@@ -120,9 +177,32 @@ async fn bulk(node: &Node, peer: PeerId) -> Result<Value, Failure> {
         }
     }
     let mut promised = Vec::new();
-    down.read_to_end(&mut promised).await?;
-    let got = digest.finalize().to_vec();
-    Ok(json!({"bytes": size, "up": heard == sent, "down": got == promised && got == sent}))
+    stream.read_to_end(&mut promised).await?;
+    Ok(digest.finalize().to_vec() == promised)
+}
+
+async fn load(node: &Node, peer: PeerId) -> Result<Value, Failure> {
+    let short_ones = async {
+        let mut same = 0;
+        for _ in 0..300 {
+            let stream = open(node, peer, ECHO).await?;
+            same += usize::from(is_echoed(stream, 1024).await?);
+        }
+        Ok(same)
+    };
+    let (up, same) = futures::try_join!(is_sunk(node, peer, 16 << 20), short_ones)?;
+    Ok(json!({"streams": 300, "same": same, "up": up}))
+}
+
+async fn perf(node: &Node, peer: PeerId) -> Result<Value, Failure> {
+    let size: u64 = 8 << 20;
+    let mut stream = open(node, peer, PERF).await?;
+    stream.write_all(&size.to_be_bytes()).await?;
+    pump(&mut stream, size).await?;
+    stream.close().await?;
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await?;
+    Ok(json!({"sent": size, "received": received.len()}))
 }
 
 /// Open a stream, write a byte, and see how reading ends.

@@ -23,6 +23,10 @@ pub const SOURCE: StreamProtocol = StreamProtocol::new("/libp2p-quic/source/1.0.
 pub const RESET: StreamProtocol = StreamProtocol::new("/libp2p-quic/reset/1.0.0");
 pub const CLOSE: StreamProtocol = StreamProtocol::new("/libp2p-quic/close/1.0.0");
 pub const WATCH: StreamProtocol = StreamProtocol::new("/libp2p-quic/watch/1.0.0");
+pub const NOTE: StreamProtocol = StreamProtocol::new("/libp2p-quic/note/1.0.0");
+pub const BACK: StreamProtocol = StreamProtocol::new("/libp2p-quic/back/1.0.0");
+/// rust-libp2p has it in a crate of its own, which is for an older libp2p.
+pub const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
 
 /// One line for the runner.
 pub fn tell(said: Value) {
@@ -70,7 +74,7 @@ async fn serve(
     node: &Node,
     peer: PeerId,
     mut s: Stream,
-) -> io::Result<()> {
+) -> Result<(), Failure> {
     let mut block = vec![0; 65_536];
     let mut first = [0];
     match protocol.as_ref() {
@@ -104,7 +108,23 @@ async fn serve(
             s.read_exact(&mut first).await?;
             node.disconnect(peer).await;
             // A stream that is dropped is finished, which is not what the case is about.
-            return s.read(&mut first).await.map(drop);
+            s.read(&mut first).await?;
+            return Ok(());
+        }
+        "/libp2p-quic/note/1.0.0" => {
+            let size = futures::io::copy(&mut s, &mut futures::io::sink()).await?;
+            tell(json!({"event": "note", "peer": peer.to_string(), "bytes": size}));
+        }
+        "/libp2p-quic/back/1.0.0" => {
+            s.read_exact(&mut first).await?;
+            cases::ping(node, peer, 1).await?;
+            s.write_all(&[1]).await?;
+        }
+        "/perf/1.0.0" => {
+            let mut size = [0; 8];
+            s.read_exact(&mut size).await?;
+            futures::io::copy(&mut s, &mut futures::io::sink()).await?;
+            pump(&mut s, u64::from_be_bytes(size)).await?;
         }
         _ => {
             s.read_exact(&mut first).await?;
@@ -117,7 +137,7 @@ async fn serve(
             tell(json!({"event": "end", "peer": peer.to_string(), "how": how, "code": code}));
         }
     }
-    s.close().await
+    Ok(s.close().await?)
 }
 
 fn key_pair(key: &str, seed: Option<&String>) -> Result<Keypair, Failure> {
@@ -149,7 +169,7 @@ async fn listen(options: &HashMap<String, String>, key: Keypair) -> Result<(), F
     let port = options.get("port").map_or("0", String::as_str);
     let address: Multiaddr = format!("{host}/udp/{port}/quic-v1").parse()?;
     let (node, id) = Node::start(key, Some(address))?;
-    for protocol in [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH] {
+    for protocol in [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK, PERF] {
         let mut incoming = node.control().accept(protocol.clone())?;
         let node = node.clone();
         tokio::spawn(async move {
@@ -169,15 +189,29 @@ async fn listen(options: &HashMap<String, String>, key: Keypair) -> Result<(), F
     Ok(())
 }
 
-async fn dial(address: &str, case: &str, key: Keypair) -> Result<(), Failure> {
+fn parsed(address: &str) -> Result<(PeerId, Multiaddr), Failure> {
     let address: Multiaddr = address.parse()?;
-    let Some(Protocol::P2p(peer)) = address.iter().last() else {
-        return Err(format!("no peer id at the end of {address}").into());
-    };
-    let (node, id) = Node::start(key, None)?;
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => Ok((peer, address)),
+        _ => Err(format!("no peer id at the end of {address}").into()),
+    }
+}
+
+async fn dial(address: &str, case: &str, more: &[&str], key: Keypair) -> Result<(), Failure> {
+    let (peer, address) = parsed(address)?;
+    let more = more
+        .iter()
+        .map(|each| parsed(each))
+        .collect::<Result<Vec<_>, _>>()?;
+    let own: Multiaddr = "/ip4/127.0.0.1/udp/0/quic-v1".parse()?;
+    let (node, id) = Node::start(key, (case == "listening").then_some(own))?;
+    if case == "listening" {
+        // Who dials before the socket is there dials from another one.
+        node.listening().await?;
+    }
     let mut said = json!({"ok": true, "self": id.to_string()});
     let done = match node.connect(&address).await {
-        Ok(()) => cases::run(case, &node, peer, &address).await,
+        Ok(()) => cases::run(case, &node, peer, &address, &more).await,
         Err(error) => Err(error),
     };
     match done {
@@ -210,7 +244,7 @@ fn about() {
         "program": format!("rust-libp2p {}", version("libp2p")),
         "stack": format!("quinn-proto {}", version("quinn-proto")),
         "keys": ["ed25519", "secp256k1", "ecdsa", "rsa"],
-        "can": [],
+        "can": ["both roles", "same port", "perf", "post-quantum"],
     }));
 }
 
@@ -238,7 +272,9 @@ async fn main() -> Result<(), Failure> {
             Ok(())
         }
         ["listen"] => listen(&options, key_pair(key, options.get("seed"))?).await,
-        ["dial", address, case] => dial(address, case, key_pair(key, options.get("seed"))?).await,
+        ["dial", address, case, ref more @ ..] => {
+            dial(address, case, more, key_pair(key, options.get("seed"))?).await
+        }
         _ => Err("about, listen, or dial ADDRESS CASE".into()),
     }
 }

@@ -1,0 +1,255 @@
+//! What the dialer does in each case of interop/README.md; each returns its facts.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use futures::future::try_join_all;
+use litep2p::{PeerId, substream::Substream, types::multiaddr::Multiaddr};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use crate::{
+    BACK, CLOSE, ECHO, Failure, NOTE, PING, RESET, SINK, SOURCE, WATCH, code_of, node::Node, pump,
+    tell,
+};
+
+pub async fn run(
+    case: &str,
+    node: &Node,
+    peer: PeerId,
+    address: &Multiaddr,
+    more: &[(PeerId, Multiaddr)],
+) -> Result<Value, Failure> {
+    match case {
+        "handshake" => {
+            ping(node, peer, 1).await?;
+            Ok(json!({"remote": peer.to_string()}))
+        }
+        "ping" => {
+            ping(node, peer, 100).await?;
+            Ok(json!({"rounds": 100}))
+        }
+        "identify" => node.identified().await,
+        "echo" => {
+            let stream = node.open(peer, ECHO).await?;
+            Ok(json!({"bytes": 1 << 20, "same": is_echoed(stream, 1 << 20).await?}))
+        }
+        "streams" => {
+            // All of them are open before the first one is used.
+            let opened = try_join_all((0..100).map(|_| node.open(peer, ECHO))).await?;
+            let same = try_join_all(opened.into_iter().map(|each| is_echoed(each, 1024))).await?;
+            Ok(json!({"streams": same.len(), "same": same.iter().filter(|same| **same).count()}))
+        }
+        "bulk" => {
+            let up = is_sunk(node, peer, 64 << 20).await?;
+            let down = is_sourced(node, peer, 64 << 20, Duration::ZERO).await?;
+            Ok(json!({"bytes": 64 << 20, "up": up, "down": down}))
+        }
+        "load" => load(node, peer).await,
+        "slow" => {
+            let down = is_sourced(node, peer, 16 << 20, Duration::from_secs(2)).await?;
+            Ok(json!({"bytes": 16 << 20, "down": down}))
+        }
+        "note" => {
+            let mut stream = node.open(peer, NOTE).await?;
+            stream.write_all(&[7; 65_536]).await?;
+            stream.close().await;
+            ping(node, peer, 1).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(json!({"bytes": 65_536}))
+        }
+        "many" => {
+            try_join_all(more.iter().map(|(_, address)| node.connect(address))).await?;
+            let all: Vec<PeerId> = more.iter().map(|(each, _)| *each).chain([peer]).collect();
+            try_join_all(all.iter().map(|each| ping(node, *each, 1))).await?;
+            let remotes: Vec<String> = all.iter().map(ToString::to_string).collect();
+            Ok(json!({"remotes": remotes}))
+        }
+        "back" => {
+            let mut stream = node.open(peer, BACK).await?;
+            stream.write_all(b"x").await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            Ok(json!({"answer": answer.first()}))
+        }
+        "listening" => {
+            let mut said = node.identified().await?;
+            let own: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
+            said["addrs"] = json!(own);
+            Ok(said)
+        }
+        "reset" => reset(node, peer).await,
+        "close" => close(node, peer, address).await,
+        "idle" => {
+            ping(node, peer, 1).await?;
+            tokio::time::sleep(Duration::from_secs(35)).await;
+            ping(node, peer, 1).await?;
+            Ok(json!({"seconds": 35}))
+        }
+        "restart" => restart(node, peer, address).await,
+        _ => Err(format!("unknown case {case}").into()),
+    }
+}
+
+async fn ping(node: &Node, peer: PeerId, rounds: usize) -> Result<(), Failure> {
+    let mut stream = node.open(peer, PING).await?;
+    let mut back = [0; 32];
+    for _ in 0..rounds {
+        let sent: [u8; 32] = rand::random();
+        stream.write_all(&sent).await?;
+        stream.read_exact(&mut back).await?;
+        if back != sent {
+            return Err("another pong than its ping".into());
+        }
+    }
+    stream.close().await;
+    Ok(())
+}
+
+/// Write random bytes, finish, and meanwhile read what comes back up to its end.
+async fn is_echoed(stream: Substream, size: usize) -> Result<bool, Failure> {
+    let data: Vec<u8> = (0..size).map(|_| rand::random()).collect();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut back = Vec::with_capacity(size);
+    let write = async {
+        writer.write_all(&data).await?;
+        writer.shutdown().await
+    };
+    let read = async { reader.read_to_end(&mut back).await.map(drop) };
+    futures::try_join!(write, read)?;
+    Ok(back == data)
+}
+
+/// Send that much into the sink; whether the sum that comes back is right.
+async fn is_sunk(node: &Node, peer: PeerId, size: u64) -> Result<bool, Failure> {
+    let mut stream = node.open(peer, SINK).await?;
+    let sent = pump(&mut stream, size).await?;
+    stream.shutdown().await?;
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await?;
+    Ok(heard == sent)
+}
+
+/// Whether the source sends what it says that it sends. Nothing is read at first.
+async fn is_sourced(
+    node: &Node,
+    peer: PeerId,
+    size: u64,
+    pause: Duration,
+) -> Result<bool, Failure> {
+    let mut stream = node.open(peer, SOURCE).await?;
+    stream.write_u64(size).await?;
+    stream.shutdown().await?;
+    tokio::time::sleep(pause).await;
+    let mut digest = Sha256::new();
+    let mut block = vec![0; 65_536];
+    let mut left = size;
+    while left > 0 {
+        let room = left.min(block.len() as u64) as usize;
+        match stream.read(&mut block[..room]).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            n => {
+                digest.update(&block[..n]);
+                left -= n as u64;
+            }
+        }
+    }
+    let mut promised = Vec::new();
+    stream.read_to_end(&mut promised).await?;
+    Ok(digest.finalize().to_vec() == promised)
+}
+
+async fn load(node: &Node, peer: PeerId) -> Result<Value, Failure> {
+    let short_ones = async {
+        let mut same = 0;
+        for _ in 0..300 {
+            let stream = node.open(peer, ECHO).await?;
+            same += usize::from(is_echoed(stream, 1024).await?);
+        }
+        Ok(same)
+    };
+    let (up, same) = futures::try_join!(is_sunk(node, peer, 16 << 20), short_ones)?;
+    Ok(json!({"streams": 300, "same": same, "up": up}))
+}
+
+/// Open a stream, write a byte, and see how reading ends.
+async fn provoke(
+    node: &Node,
+    peer: PeerId,
+    protocol: &'static str,
+) -> Result<(Substream, io::Result<usize>), Failure> {
+    let mut stream = node.open(peer, protocol).await?;
+    stream.write_all(b"x").await?;
+    let end = stream.read_to_end(&mut Vec::new()).await;
+    Ok((stream, end))
+}
+
+/// A stream whose end the listener tells the runner about.
+async fn watched(node: &Node, peer: PeerId) -> Result<Substream, Failure> {
+    let mut stream = node.open(peer, WATCH).await?;
+    stream.write_all(b"x").await?;
+    stream.read_exact(&mut [0]).await?;
+    Ok(stream)
+}
+
+async fn reset(node: &Node, peer: PeerId) -> Result<Value, Failure> {
+    let (mut stream, end) = provoke(node, peer, RESET).await?;
+    // The listener asked us to stop, and that may come after its reset.
+    let stopped = loop {
+        if let Err(error) = stream.write(&[0; 1024]).await {
+            break error;
+        }
+        tokio::task::yield_now().await;
+    };
+    // litep2p cannot reset: dropping the stream finishes it.
+    drop(watched(node, peer).await?);
+    ping(node, peer, 1).await?;
+    Ok(json!({
+        "cut": end.is_err(),
+        "read_code": end.err().as_ref().and_then(code_of),
+        "write_code": code_of(&stopped),
+    }))
+}
+
+async fn close(node: &Node, peer: PeerId, address: &Multiaddr) -> Result<Value, Failure> {
+    let (stream, end) = provoke(node, peer, CLOSE).await?;
+    drop(stream);
+    node.disconnect(peer).await;
+    node.disconnected(peer).await?;
+    node.connect(address).await?;
+    let stream = watched(node, peer).await?;
+    node.disconnect(peer).await;
+    node.disconnected(peer).await?;
+    // While a stream lives, litep2p only forgets the connection and does not close it.
+    drop(stream);
+    Ok(json!({"cut": end.is_err(), "code": end.err().as_ref().and_then(code_of)}))
+}
+
+/// The runner kills the listener after "ready", starts it again and writes a line.
+async fn restart(node: &Node, peer: PeerId, address: &Multiaddr) -> Result<Value, Failure> {
+    ping(node, peer, 1).await?;
+    tell(json!({"event": "ready"}));
+    BufReader::new(tokio::io::stdin())
+        .read_line(&mut String::new())
+        .await?;
+    let began = Instant::now();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // It takes no second connection to a peer that was killed and still looks connected.
+        node.disconnect(peer).await;
+        let again = async {
+            node.disconnected(peer).await?;
+            node.connect(address).await?;
+            ping(node, peer, 1).await
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(5), again).await {
+            let seconds = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+            return Ok(json!({"seconds": seconds, "tries": tries}));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

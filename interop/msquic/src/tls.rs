@@ -1,0 +1,58 @@
+//! What libp2p adds to TLS 1.3: the certificate that carries a host key, and its judgement
+//! (https://github.com/libp2p/specs/blob/master/tls/tls.md). libp2p-tls knows both.
+
+use std::{fs, path::PathBuf};
+
+use libp2p_identity::{Keypair, PeerId};
+use libp2p_tls::certificate;
+use rustls_pki_types::CertificateDer;
+
+use crate::Failure;
+
+/// A certificate and its key as files, because msquic takes no others. They go with this.
+pub struct Certificate {
+    folder: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Certificate {
+    pub fn new(host: &Keypair) -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("msquic-peer-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        let made = Certificate {
+            certificate: folder.join("certificate.pem"),
+            key: folder.join("key.pem"),
+            folder,
+        };
+        let (der, key) = certificate::generate(host)?;
+        fs::write(
+            &made.certificate,
+            pem::encode(&pem::Pem::new("CERTIFICATE", &*der)),
+        )?;
+        fs::write(
+            &made.key,
+            pem::encode(&pem::Pem::new("PRIVATE KEY", key.secret_der())),
+        )?;
+        Ok(made)
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            eprintln!("{}: {error}", self.folder.display());
+        }
+    }
+}
+
+/// Who shows this certificate. An error if it proves nothing, or another peer than `expected`.
+pub fn peer_of(der: &[u8], expected: Option<PeerId>) -> Result<PeerId, Failure> {
+    let peer = certificate::parse(&CertificateDer::from(der))?.peer_id();
+    match expected {
+        Some(expected) if expected != peer => {
+            Err(format!("{peer} is there, not {expected}").into())
+        }
+        _ => Ok(peer),
+    }
+}

@@ -1,0 +1,102 @@
+// The peer on ngtcp2, the stack that Nim's libp2p began with. It speaks the command line of
+// interop/README.md: the arguments are read here; ngtcp2 is in `endpoint`, `connection` and
+// `stream`, libp2p's certificates in `identity`, what is served in `protocol`, what a dialer does
+// in `cases`, lines for the runner in `report`.
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <thread>
+
+#include <gnutls/gnutls.h>
+#include <ngtcp2/ngtcp2.h>
+
+#include "cases.hpp"
+#include "endpoint.hpp"
+#include "protocol.hpp"
+#include "report.hpp"
+
+namespace {
+
+using Options = std::map<std::string, std::string>;
+
+HostKey key_of(const Options& options) {
+    auto digits = options.contains("seed") ? options.at("seed") : "";
+    std::string seed;
+    for (size_t i = 0; i + 1 < digits.size(); i += 2) {
+        seed.push_back(static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16)));
+    }
+    return {options.contains("key") ? options.at("key") : "ed25519", seed};
+}
+
+void about() {
+    tell({
+        {"program", text(std::string("ngtcp2 ") + ngtcp2_version(0)->version_str)},
+        {"stack", text(std::string("GnuTLS ") + gnutls_check_version(nullptr))},
+        {"keys", list({"ed25519", "secp256k1", "ecdsa", "rsa"})},
+        {"can", list({"reset", "reset code", "close code", "both roles", "same port", "perf"})},
+    });
+}
+
+void listen(const Options& options) {
+    auto key = key_of(options);
+    bool is_six = options.contains("ip") && options.at("ip") == "6";
+    auto port = options.contains("port") ? std::stoi(options.at("port")) : 0;
+    Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", static_cast<uint16_t>(port)), key);
+    endpoint.listen();
+    auto peer = key.peer();
+    tell({{"peer", text(peer)}, {"addrs", list({endpoint.address().text() + "/p2p/" + peer})}});
+    std::thread([&] { serve(endpoint); }).detach();
+    for (std::string line; std::getline(std::cin, line);) {
+    }
+    endpoint.close();
+    // Threads still serve, and nothing of this program outlives it.
+    std::_Exit(EXIT_SUCCESS);
+}
+
+void dial(const std::vector<std::string>& words, const Options& options) {
+    auto key = key_of(options);
+    std::vector<Place> places{Place::of(words.at(1))};
+    for (size_t i = 3; i < words.size(); ++i) places.push_back(Place::of(words[i]));
+    bool is_six = places[0].address.storage.ss_family == AF_INET6;
+    Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", 0), key);
+    Line said{{"ok", truth(true)}, {"self", text(key.peer())}};
+    try {
+        said.merge(run(words.at(2), endpoint, places));
+    } catch (const std::runtime_error& error) {
+        said["ok"] = truth(false);
+        said["error"] = text(error.what());
+    }
+    tell(said);
+    endpoint.close();
+    std::_Exit(EXIT_SUCCESS);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) try {
+    Options options;
+    std::vector<std::string> words;
+    for (int i = 1; i < count; ++i) {
+        std::string word = arguments[i];
+        if (!word.starts_with("--")) {
+            words.push_back(word);
+        } else if (++i < count) {
+            options[word.substr(2)] = arguments[i];
+        } else {
+            throw std::runtime_error(word + " needs a value");
+        }
+    }
+    auto command = words.empty() ? "" : words[0];
+    if (command == "about") {
+        about();
+    } else if (command == "listen") {
+        listen(options);
+    } else if (command == "dial" && words.size() >= 3) {
+        dial(words, options);
+    } else {
+        throw std::runtime_error("about, listen, or dial ADDRESS CASE");
+    }
+} catch (const std::exception& error) {
+    std::cerr << error.what() << std::endl;
+    return EXIT_FAILURE;
+}
