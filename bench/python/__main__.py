@@ -1,0 +1,79 @@
+"""A contender that is Python. It speaks the command line of bench/README.md:
+`python -m bench.python [--stock] [--host] [--defaults] serve`, or
+`... dial ADDRESS MEASURE name=value...`. Here are the arguments and the listener.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import partial
+
+import trio
+
+from bench.python.level import ENDS, Stream, running
+from bench.python.measures import MEASURES, PIECE, drain, fill, measured, read_numbers, usage
+
+
+async def answer(stream: Stream) -> None:
+    """One stream: its first byte says what is asked."""
+    try:
+        what = await stream.read(1)
+        if what == b"u":
+            await tell(stream, *await drain(stream))
+        elif what == b"d":
+            size, limit = await read_numbers(stream, 2)
+            await fill(stream, size, limit / 1e9)
+        elif what == b"e":
+            await echo(stream)
+        else:
+            await tell(stream, *usage())
+        await stream.close()
+    except ENDS:
+        # The dialer ends many a stream, and tells its own failures itself.
+        return
+
+
+async def echo(stream: Stream) -> None:
+    try:
+        while True:
+            await stream.write(await stream.read(PIECE))
+    except EOFError:
+        return
+
+
+async def tell(stream: Stream, *numbers: int) -> None:
+    await stream.write(b"".join(number.to_bytes(8, "big") for number in numbers))
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    async with running(arguments.host, arguments.stock, arguments.defaults, is_listener=True) as node:
+        print(json.dumps({"address": await node.listen(answer)}), flush=True)
+        await trio.lowlevel.wait_readable(sys.stdin.fileno())
+
+
+async def dial(arguments: argparse.Namespace) -> None:
+    words = {name: int(value) for name, value in (word.split("=") for word in arguments.words)}
+    async with running(arguments.host, arguments.stock, arguments.defaults, is_listener=False) as node:
+        print(json.dumps(await measured(node, arguments.address, arguments.measure, words)), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.python")
+    parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport")
+    parser.add_argument("--host", action="store_true", help="through a py-libp2p host")
+    parser.add_argument("--defaults", action="store_true", help="windows and datagrams as they come")
+    roles = parser.add_subparsers(required=True)
+    roles.add_parser("serve").set_defaults(role=serve)
+    dialing = roles.add_parser("dial")
+    dialing.add_argument("address")
+    dialing.add_argument("measure", choices=MEASURES)
+    dialing.add_argument("words", nargs="*", metavar="name=value")
+    dialing.set_defaults(role=dial)
+    arguments = parser.parse_args()
+    trio.run(partial(arguments.role, arguments))
+
+
+if __name__ == "__main__":
+    main()

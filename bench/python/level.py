@@ -1,0 +1,156 @@
+"""Where a Python program meets the transport: at the transport itself, or at a host above it.
+
+Both levels offer one interface, `Node`, so that the measures are the same lines for both and
+for both transports. No measure here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, ITransport
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyPair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
+from libp2p.transport.quic.exceptions import QUICError
+from libp2p.transport.quic.transport import QUICTransport as StockTransport
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICTransport, QUICTransportConfig
+
+LISTEN = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
+ENDS = (BaseLibp2pError, QUICError, OSError, EOFError)
+"""What the other side's leaving looks like."""
+PROTOCOL = TProtocol("/libp2p-quic/bench/1.0.0")
+
+
+class Stream(Protocol):
+    """What py-libp2p's muxed streams and the host's streams have in common."""
+
+    async def read(self, n: int | None = None) -> bytes: ...
+    async def write(self, data: bytes) -> None: ...
+    async def close_write(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+Handler = Callable[[Stream], Awaitable[None]]
+
+
+class Connection(Protocol):
+    async def open(self) -> Stream: ...
+    async def close(self) -> None: ...
+
+
+class Node(Protocol):
+    """One that listens, or one that dials."""
+
+    async def listen(self, handler: Handler) -> str: ...
+    async def dial(self, address: str) -> Connection: ...
+
+
+def make_transport(is_stock: bool, has_defaults: bool, key_pair: KeyPair) -> ITransport:
+    if not is_stock:
+        return QUICTransport(key_pair.private_key, QUICTransportConfig(MAX_INCOMING_STREAMS=256))
+    if has_defaults:
+        return StockTransport(key_pair.private_key)
+    config = StockConfig(
+        max_datagram_size=1452,
+        STREAM_FLOW_CONTROL_WINDOW=10_000_000,
+        CONNECTION_FLOW_CONTROL_WINDOW=15_000_000,
+        MAX_STREAM_RECEIVE_BUFFER=20_000_000,
+        STREAM_SEND_BUFFER_HIGH_WATERMARK=10_000_000,
+    )
+    return StockTransport(key_pair.private_key, config)
+
+
+class _Muxed:
+    """A connection of the transport, without a host."""
+
+    def __init__(self, muxed: Any) -> None:
+        self._muxed = muxed
+
+    async def open(self) -> Stream:
+        return cast(Stream, await self._muxed.open_stream())
+
+    async def close(self) -> None:
+        await self._muxed.close()
+
+
+class _TransportNode:
+    def __init__(self, transport: ITransport, peer: ID, nursery: trio.Nursery) -> None:
+        self._transport = transport
+        self._peer = peer
+        self._nursery = nursery
+
+    async def listen(self, handler: Handler) -> str:
+        async def serve(connection: Any) -> None:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    try:
+                        stream = await connection.accept_stream()
+                    except ENDS:
+                        # The dialer closed it, as is expected.
+                        return
+                    nursery.start_soon(handler, stream)
+
+        listener = self._transport.create_listener(cast(Any, serve))
+        await listener.listen(LISTEN)
+        return f"{listener.get_addrs()[0]}/p2p/{self._peer}"
+
+    async def dial(self, address: str) -> Connection:
+        return _Muxed(await self._transport.dial(Multiaddr(address)))
+
+
+class _Hosted:
+    """What a host makes of its connection to one peer."""
+
+    def __init__(self, host: IHost, peer: ID) -> None:
+        self._host = host
+        self._peer = peer
+
+    async def open(self) -> Stream:
+        return cast(Stream, await self._host.new_stream(self._peer, [PROTOCOL]))
+
+    async def close(self) -> None:
+        await self._host.disconnect(self._peer)
+
+
+class _HostNode:
+    def __init__(self, host: IHost) -> None:
+        self._host = host
+
+    async def listen(self, handler: Handler) -> str:
+        self._host.set_stream_handler(PROTOCOL, cast(Any, handler))
+        return str(self._host.get_addrs()[0])
+
+    async def dial(self, address: str) -> Connection:
+        info = info_from_p2p_addr(Multiaddr(address))
+        await self._host.connect(info)
+        return _Hosted(self._host, info.peer_id)
+
+
+@asynccontextmanager
+async def running(
+    is_hosted: bool, is_stock: bool, has_defaults: bool, is_listener: bool
+) -> AsyncIterator[Node]:
+    """A node; what it left running is cancelled when the block ends."""
+    key_pair = create_new_key_pair()
+    transport = make_transport(is_stock, has_defaults, key_pair)
+    if is_hosted:
+        host = new_host(key_pair=key_pair, transports=[transport])
+        async with host.run(listen_addrs=[LISTEN] if is_listener else []):
+            yield _HostNode(host)
+        return
+    async with trio.open_nursery() as nursery:
+        cast(Any, transport).set_background_nursery(nursery)
+        yield _TransportNode(transport, ID.from_pubkey(key_pair.public_key), nursery)
+        await cast(Any, transport).close()
+        nursery.cancel_scope.cancel()

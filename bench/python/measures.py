@@ -1,0 +1,266 @@
+"""What the dialer does in each measure of bench/README.md; each returns its line of JSON.
+
+64 KiB in a read and in a write, and plain trio tasks: what a user would write.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from bench.python.level import Connection, Node, Stream
+
+PIECE = 64 * 1024
+_BLOCK = bytes(PIECE)
+_BUSY = 0.02
+"""Seconds that a receiver which computes half of the time computes at a stretch."""
+
+
+Line = dict[str, object]
+Words = Mapping[str, int]
+
+
+@dataclass
+class Task:
+    """What a measure has to work with; ``words`` are its options."""
+
+    node: Node
+    address: str
+    words: Words
+    connections: list[Connection] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
+    """Open ones, one a connection, for round trips."""
+
+    @property
+    def first(self) -> Connection:
+        return self.connections[0]
+
+
+def usage() -> tuple[int, int]:
+    """Nanoseconds of CPU time of all threads, and resident bytes."""
+    with open("/proc/self/statm") as file:
+        return time.process_time_ns(), int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+async def read_numbers(stream: Stream, count: int) -> list[int]:
+    """As many 64-bit numbers, big-endian. Raises EOFError."""
+    data = b""
+    while len(data) < 8 * count:
+        data += await stream.read(8 * count - len(data))
+    return [int.from_bytes(data[at : at + 8], "big") for at in range(0, 8 * count, 8)]
+
+
+async def drain(stream: Stream, limit: float = float("inf")) -> tuple[int, int, int]:
+    """Read to the end, or for ``limit`` seconds from the first byte: bytes, and the
+    nanoseconds of the first and of the last of them."""
+    count = began = now = 0
+    try:
+        while now - began <= limit * 1e9:
+            count += len(await stream.read(PIECE))
+            now = time.perf_counter_ns()
+            began = began or now
+    except EOFError:
+        now = time.perf_counter_ns()
+    return count, began, now
+
+
+async def fill(stream: Stream, size: int, limit: float) -> None:
+    """Write ``size`` bytes, or as many as fit into ``limit`` seconds."""
+    end = time.perf_counter() + limit
+    while size > 0 and time.perf_counter() < end:
+        await stream.write(_BLOCK if size >= PIECE else _BLOCK[:size])
+        size -= PIECE
+
+
+async def census(connection: Connection) -> list[int]:
+    """CPU time here and there, memory here and there."""
+    stream = await connection.open()
+    await stream.write(b"c")
+    cpu, memory = await read_numbers(stream, 2)
+    await stream.close()
+    here = usage()
+    return [here[0], cpu, here[1], memory]
+
+
+async def goodput(is_up: bool, task: Task) -> Line:
+    words = task.words
+    streams = words.get("streams", 1)
+    size = words.get("size", 2 << 30) // streams
+    limit = words.get("limit", 6_000) / 1000
+    done: list[tuple[int, int, int]] = []
+
+    async def one(connection: Connection) -> None:
+        stream = await connection.open()
+        if is_up:
+            await stream.write(b"u")
+            await fill(stream, size, limit)
+            await stream.close_write()
+            bytes_, began, ended = await read_numbers(stream, 3)
+            done.append((bytes_, began, ended))
+        else:
+            await stream.write(b"d" + size.to_bytes(8, "big") + int(limit * 1e9).to_bytes(8, "big"))
+            # What a sender still holds when its time is over may be many seconds' worth.
+            done.append(await drain(stream, limit))
+        await stream.close()
+
+    async with trio.open_nursery() as computing:
+        if words.get("busy"):
+            computing.start_soon(compute_half_of_the_time)
+        async with trio.open_nursery() as nursery:
+            for i in range(streams):
+                nursery.start_soon(one, task.connections[i % len(task.connections)])
+        computing.cancel_scope.cancel()
+    return {
+        "bytes": sum(each[0] for each in done),
+        "seconds": (max(each[2] for each in done) - min(each[1] for each in done)) / 1e9,
+        "rates": [count * 1e9 / max(ended - began, 1) for count, began, ended in done],
+    }
+
+
+async def compute_half_of_the_time() -> None:
+    while True:
+        end = time.perf_counter() + _BUSY
+        while time.perf_counter() < end:
+            sum(range(1000))
+        await trio.sleep(_BUSY)  # scenario: the other half
+
+
+def latencies(times: list[int], began: int) -> Line:
+    """What many rounds were like: microseconds."""
+    times.sort()
+    at = [times[len(times) * part // 100] / 1e3 for part in (50, 99)]
+    seconds = (time.perf_counter_ns() - began) / 1e9
+    return {"count": len(times), "seconds": seconds, "p50": at[0], "p99": at[1]}
+
+
+async def warm(task: Task) -> None:
+    """A stream on each connection, after a tenth as many rounds as there will be."""
+    count = task.words.get("count", 5_000) // len(task.connections) // 10 + 1
+
+    async def one(connection: Connection) -> None:
+        stream = await connection.open()
+        await stream.write(b"e")
+        for _ in range(count):
+            await stream.write(b"x")
+            await stream.read(1)
+        task.streams.append(stream)
+
+    async with trio.open_nursery() as nursery:
+        for connection in task.connections:
+            nursery.start_soon(one, connection)
+
+
+async def ping(task: Task) -> Line:
+    count = task.words.get("count", 5_000) // len(task.streams)
+    began = time.perf_counter_ns()
+    until = began + task.words.get("limit", 6_000) * 1_000_000
+    times: list[int] = []
+
+    async def rounds(stream: Stream) -> None:
+        for _ in range(count):
+            start = time.perf_counter_ns()
+            await stream.write(b"x")
+            await stream.read(1)
+            end = time.perf_counter_ns()
+            times.append(end - start)
+            if end > until:
+                break
+        await stream.close()
+
+    async with trio.open_nursery() as nursery:
+        for stream in task.streams:
+            nursery.start_soon(rounds, stream)
+    return latencies(times, began)
+
+
+async def repeated(words: Words, one: Callable[[], Awaitable[None]]) -> Line:
+    """Run ``one``, ``inflight`` of them at once, ``count`` times or as long as there is time."""
+    inflight = words.get("inflight", 1)
+    count = words.get("count", 5_000) // inflight
+    times: list[int] = []
+    began = time.perf_counter_ns()
+    limit = words.get("limit", 6_000) * 1_000_000
+
+    async def again() -> None:
+        for _ in range(count):
+            start = time.perf_counter_ns()
+            if start - began > limit:
+                return
+            await one()
+            times.append(time.perf_counter_ns() - start)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(inflight):
+            nursery.start_soon(again)
+    return latencies(times, began)
+
+
+async def requests(task: Task) -> Line:
+    async def one() -> None:
+        stream = await task.first.open()
+        await stream.write(b"e" + bytes(64))
+        await stream.close_write()
+        left = 64
+        while left:
+            left -= len(await stream.read(left))
+        await stream.close()
+
+    return await repeated(task.words, one)
+
+
+async def handshakes(task: Task) -> Line:
+    async def one() -> None:
+        await (await task.node.dial(task.address)).close()
+
+    return await repeated(task.words, one)
+
+
+async def idle(task: Task) -> Line:
+    count = task.words.get("count", 1_000)
+    before = await census(task.first)
+    began = time.perf_counter()
+    held: list[Connection] = []
+
+    async def hold() -> None:
+        connection = await task.node.dial(task.address)
+        # Used once: its memory counts too, and the listener has accepted it.
+        await census(connection)
+        held.append(connection)
+
+    for at in range(0, count, 8):
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(8, count - at)):
+                nursery.start_soon(hold)
+    after = await census(task.first)
+    each = [(after[side] - before[side]) / count for side in (2, 3)]
+    return {"count": len(held), "seconds": time.perf_counter() - began, "each": each}
+
+
+Measure = Callable[[Task], Awaitable[Line]]
+
+MEASURES: dict[str, Measure] = {
+    "up": partial(goodput, True),
+    "down": partial(goodput, False),
+    "ping": ping,
+    "requests": requests,
+    "handshakes": handshakes,
+    "idle": idle,
+}
+
+
+async def measured(node: Node, address: str, what: str, words: Words) -> Line:
+    task = Task(node, address, words)
+    for _ in range(words.get("connections", 1)):
+        task.connections.append(await node.dial(address))
+    if what == "ping":
+        await warm(task)
+    before = await census(task.first)
+    said = await MEASURES[what](task)
+    after = await census(task.first)
+    cpu = [(after[side] - before[side]) / 1e9 for side in (0, 1)]
+    return {**said, "cpu": cpu, "rss": after[2:]}

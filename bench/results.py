@@ -1,0 +1,134 @@
+"""The lines of a run, on disk as JSON, and the figures that come out of them: median, spread, ratio."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from bench.contender import HERE, OURS, Contender
+from bench.measure import MEASURES, Figure, Line, Measure
+
+LAST = HERE / "results" / "last.json"
+"""Every run, also of a part. The pages of whole runs are in docs/bench."""
+
+_BY_NAME = {measure.name: measure for measure in MEASURES}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and most of the runs of one figure."""
+
+    median: float
+    least: float
+    most: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one measure of one contender: a line, or why there is none."""
+
+    measure: str
+    contender: str
+    line: Line | None = None
+    failure: str = ""
+    absent: str = ""
+
+
+@dataclass
+class Results:
+    moment: str
+    machine: str
+    commit: str
+    runs: int
+    contenders: list[Contender]
+    cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def measures(self) -> list[Measure]:
+        """Those that were run, in their order."""
+        names = {cell.measure for cell in self.cells}
+        return [measure for measure in MEASURES if measure.name in names]
+
+    def of(self, measure: str, contender: str) -> list[Cell]:
+        return [cell for cell in self.cells if (cell.measure, cell.contender) == (measure, contender)]
+
+    def spread(self, measure: str, contender: str, figure: str) -> Spread | None:
+        """None when no run of it succeeded."""
+        read = _BY_NAME[measure].figures[figure].of
+        values = [read(cell.line) for cell in self.of(measure, contender) if cell.line is not None]
+        if not values:
+            return None
+        return Spread(statistics.median(values), min(values), max(values), len(values))
+
+    def ratio(self, measure: str, contender: str, figure: str) -> float | None:
+        """How many times our adapter's median."""
+        ours, theirs = (self.spread(measure, name, figure) for name in (OURS, contender))
+        if ours is None or theirs is None or ours.median == 0:
+            return None
+        return theirs.median / ours.median
+
+    def reason(self, measure: str, contender: str) -> str:
+        """Why there is no figure, or what failed beside those that there are."""
+        cells = self.of(measure, contender)
+        failed = [cell.failure for cell in cells if cell.failure]
+        if failed:
+            return f"failed ({len(failed)} of {len(cells)}): {failed[0]}"
+        return next((cell.absent for cell in cells if cell.absent), "")
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def begin(contenders: list[Contender], runs: int) -> Results:
+    return Results(
+        moment=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        machine=_machine(),
+        commit=_commit(),
+        runs=runs,
+        contenders=contenders,
+    )
+
+
+def read(path: Path) -> Results:
+    """Raises OSError when there is no such run."""
+    told: dict[str, Any] = json.loads(path.read_text())
+    told["contenders"] = [Contender(**each) for each in told["contenders"]]
+    told["cells"] = [Cell(**each) for each in told["cells"]]
+    return Results(**told)
+
+
+def shown(value: float) -> str:
+    """Three significant digits, and no exponents."""
+    if value >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}" if value >= 0.001 else f"{value:.1g}"
+
+
+def labelled(figure: Figure) -> str:
+    return f"{figure.title}, {figure.unit}"
+
+
+def _machine() -> str:
+    model = platform.machine()
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    count = os.cpu_count()
+    return f"{model}, {count} processors, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,258 @@
+//! The dialing side: one measure, one line of JSON. Names and arguments are those of
+//! bench/README.md.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::{AsyncReadExt, AsyncWriteExt, future::try_join_all};
+use serde_json::{Value, json};
+
+use crate::{
+    net::{Connection, Node, Outcome, Stream},
+    serve::{drain, fill, number},
+    usage,
+};
+
+/// The `name=value` words behind the measure.
+pub struct Words(pub HashMap<String, String>);
+
+impl Words {
+    pub fn get(&self, name: &str, default: u64) -> Outcome<u64> {
+        match self.0.get(name) {
+            None => Ok(default),
+            Some(text) => Ok(text
+                .parse()
+                .map_err(|_| format!("{name}={text} is no number"))?),
+        }
+    }
+}
+
+pub async fn measure<N: Node>(
+    node: N,
+    to: SocketAddr,
+    what: &str,
+    words: &Words,
+) -> Outcome<Value> {
+    let node = Arc::new(node);
+    let first = node.dial(to).await?;
+    let mut connections = vec![first.clone()];
+    for _ in 1..words.get("connections", 1)? {
+        connections.push(node.dial(to).await?);
+    }
+    let streams = match what {
+        "ping" => warmed(&connections, words).await?,
+        _ => Vec::new(),
+    };
+    let before = census(&first).await?;
+    let mut said = match what {
+        "up" | "down" => goodput(&connections, what == "up", words).await?,
+        "ping" => ping(streams, words).await?,
+        "requests" => requests(&first, words).await?,
+        "handshakes" => handshakes(&node, to, words).await?,
+        "idle" => return idle(&*node, &first, to, words).await,
+        _ => return Err(format!("no measure {what}").into()),
+    };
+    let after = census(&first).await?;
+    said["cpu"] = json!([seconds(after[0] - before[0]), seconds(after[1] - before[1])]);
+    said["rss"] = json!([after[2], after[3]]);
+    Ok(said)
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// CPU time here and there, memory here and there.
+async fn census(connection: &impl Connection) -> Outcome<[u64; 4]> {
+    let mut stream = connection.open().await?;
+    stream.write_all(b"c").await?;
+    stream.close().await?;
+    let (cpu, memory) = (number(&mut stream).await?, number(&mut stream).await?);
+    Ok([usage::cpu(), cpu, usage::memory(), memory])
+}
+
+async fn goodput<C: Connection>(connections: &[C], is_up: bool, words: &Words) -> Outcome<Value> {
+    let streams = words.get("streams", 1)?;
+    let size = words.get("size", 2 << 30)? / streams;
+    let limit = Duration::from_millis(words.get("limit", 6_000)?);
+    let tasks = (0..streams).map(|i| {
+        let connection = connections[i as usize % connections.len()].clone();
+        tokio::spawn(async move {
+            let mut stream = connection.open().await?;
+            if is_up {
+                stream.write_all(b"u").await?;
+                fill(&mut stream, size, limit).await?;
+                stream.close().await?;
+                let [bytes, began] = [number(&mut stream).await?, number(&mut stream).await?];
+                Outcome::Ok((bytes, began, number(&mut stream).await?))
+            } else {
+                let mut ask = b"d".to_vec();
+                ask.extend(size.to_be_bytes());
+                ask.extend((limit.as_nanos() as u64).to_be_bytes());
+                stream.write_all(&ask).await?;
+                // What a sender still holds when its time is over may be many seconds' worth.
+                drain(&mut stream, limit).await
+            }
+        })
+    });
+    let mut done = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        done.push(task.await??);
+    }
+    let began = done.iter().map(|each| each.1).min().unwrap_or(0);
+    let ended = done.iter().map(|each| each.2).max().unwrap_or(0);
+    let rates: Vec<f64> = done
+        .iter()
+        .map(|each| each.0 as f64 / seconds(each.2 - each.1).max(1e-9))
+        .collect();
+    Ok(json!({
+        "bytes": done.iter().map(|each| each.0).sum::<u64>(),
+        "seconds": seconds(ended - began),
+        "rates": rates,
+    }))
+}
+
+/// What many rounds were like: microseconds.
+fn latencies(mut times: Vec<u64>, began: u64) -> Value {
+    times.sort_unstable();
+    let at = |part: usize| times.get(times.len() * part / 100).map(|n| *n as f64 / 1e3);
+    json!({"count": times.len(), "seconds": seconds(usage::now() - began), "p50": at(50), "p99": at(99)})
+}
+
+async fn round(stream: &mut impl Stream) -> Outcome<u64> {
+    let began = usage::now();
+    let mut byte = *b"x";
+    stream.write_all(&byte).await?;
+    stream.flush().await?;
+    stream.read_exact(&mut byte).await?;
+    Ok(usage::now() - began)
+}
+
+/// A stream on each connection, after a tenth as many rounds as there will be.
+async fn warmed<C: Connection>(connections: &[C], words: &Words) -> Outcome<Vec<C::Stream>> {
+    let count = words.get("count", 5_000)? / connections.len() as u64 / 10 + 1;
+    let warm = connections.iter().map(async |connection| {
+        let mut stream = connection.open().await?;
+        stream.write_all(b"e").await?;
+        for _ in 0..count {
+            round(&mut stream).await?;
+        }
+        Ok(stream)
+    });
+    try_join_all(warm).await
+}
+
+async fn ping<S: Stream>(streams: Vec<S>, words: &Words) -> Outcome<Value> {
+    let count = words.get("count", 5_000)? / streams.len() as u64;
+    let began = usage::now();
+    let end = began + Duration::from_millis(words.get("limit", 6_000)?).as_nanos() as u64;
+    let tasks: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| {
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while (times.len() as u64) < count && usage::now() < end {
+                    times.push(round(&mut stream).await?);
+                }
+                stream.close().await?;
+                Outcome::Ok(times)
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await??);
+    }
+    Ok(latencies(times, began))
+}
+
+/// Run `one` again and again, `inflight` of them at once, `count` times or as long as there is time.
+async fn repeated<F, Fut>(words: &Words, one: F) -> Outcome<Value>
+where
+    F: Fn() -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Outcome<()>> + Send + 'static,
+{
+    let inflight = words.get("inflight", 1)?;
+    let count = words.get("count", 5_000)? / inflight;
+    let began = usage::now();
+    let end = began + Duration::from_millis(words.get("limit", 6_000)?).as_nanos() as u64;
+    let tasks: Vec<_> = (0..inflight)
+        .map(|_| {
+            let one = one.clone();
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while (times.len() as u64) < count && usage::now() < end {
+                    let began = usage::now();
+                    one().await?;
+                    times.push(usage::now() - began);
+                }
+                Outcome::Ok(times)
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await??);
+    }
+    Ok(latencies(times, began))
+}
+
+async fn requests(connection: &impl Connection, words: &Words) -> Outcome<Value> {
+    let connection = connection.clone();
+    repeated(words, move || {
+        let connection = connection.clone();
+        async move {
+            let mut stream = connection.open().await?;
+            let mut request = [0x5a; 65];
+            request[0] = b'e';
+            stream.write_all(&request).await?;
+            stream.close().await?;
+            let mut back = Vec::new();
+            match stream.read_to_end(&mut back).await? {
+                64 => Ok(()),
+                n => Err(format!("{n} of 64 bytes came back").into()),
+            }
+        }
+    })
+    .await
+}
+
+async fn handshakes<N: Node>(node: &Arc<N>, to: SocketAddr, words: &Words) -> Outcome<Value> {
+    let node = node.clone();
+    repeated(words, move || {
+        let node = node.clone();
+        async move { node.dial(to).await.map(drop) }
+    })
+    .await
+}
+
+async fn idle<N: Node>(
+    node: &N,
+    first: &N::Connection,
+    to: SocketAddr,
+    words: &Words,
+) -> Outcome<Value> {
+    let count = words.get("count", 1_000)?;
+    let before = census(first).await?;
+    let began = usage::now();
+    let mut held = Vec::new();
+    while (held.len() as u64) < count {
+        let batch = (count - held.len() as u64).min(8);
+        let dials = (0..batch).map(async |_| {
+            let connection = node.dial(to).await?;
+            // Used once: its memory counts too, and the listener has accepted it.
+            census(&connection).await?;
+            Outcome::Ok(connection)
+        });
+        held.extend(try_join_all(dials).await?);
+    }
+    let after = census(first).await?;
+    let took = seconds(usage::now() - began);
+    let each = |i: usize| (after[i] as f64 - before[i] as f64) / count as f64;
+    Ok(json!({
+        "count": held.len(),
+        "seconds": took,
+        "cpu": [seconds(after[0] - before[0]), seconds(after[1] - before[1])],
+        "rss": [after[2], after[3]],
+        "each": [each(2), each(3)],
+    }))
+}

@@ -1,0 +1,116 @@
+"""The benchmark: cells run and end, failures are shown and stop nothing, goals are judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import cell, goals, page
+from bench.__main__ import run_all
+from bench.contender import Contender, load
+from bench.measure import MEASURES, Line, Measure
+from bench.results import Cell, Results, begin, read
+from interop.program import ProgramError
+
+SMALL = {"size": 4 << 20, "count": 200, "limit": 2_000}
+
+
+def small(name: str) -> Measure:
+    """A measure of the table with less to do."""
+    (measure,) = (each for each in MEASURES if each.name == name)
+    words = {key: min(value, SMALL[key]) if key in SMALL else value for key, value in measure.words.items()}
+    return replace(measure, words=words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["up", "down", "streams10", "ping", "requests100", "handshakes32", "busy"])
+async def test_a_cell_gives_every_figure_of_its_measure(name: str) -> None:
+    (adapter,) = load(["adapter"])
+    measure = small(name)
+    line = await cell.run(adapter, measure)
+    figures = {key: figure.of(line) for key, figure in measure.figures.items()}
+    assert all(value > 0 for value in figures.values()), figures
+    if "bytes" in line:
+        assert line["bytes"] == 4 << 20 if name != "streams10" else line["bytes"] > 4_000_000
+
+
+async def test_a_contender_that_fails_is_shown_and_the_run_goes_on() -> None:
+    (adapter,) = load(["adapter"])
+    broken = Contender("broken", "a broken one", "it ends at once", ["sh", "-c", "echo no luck >&2; exit 3"])
+    missing = Contender("missing", "a missing one", "nobody built it", ["/nonexistent/program"])
+    found = begin([broken, missing, adapter], runs=1)
+    await run_all(found, [small("ping")], {})
+    assert "no luck" in found.reason("ping", "broken")
+    assert "/nonexistent/program" in found.reason("ping", "missing")
+    assert found.spread("ping", "adapter", "p50") is not None
+    table = page.table(found)
+    assert "a broken one" in table
+    assert "failed (1 of 1)" in table
+
+
+async def test_a_listener_that_never_speaks_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell, "START_LIMIT", 0.2)
+    silent = Contender("silent", "a silent one", "it says nothing", ["sh", "-c", "sleep 60"])
+    with pytest.raises(ProgramError, match="no address"):
+        await cell.run(silent, small("ping"))
+
+
+def goodput(gigabits: float, cpu: float) -> Line:
+    return {
+        "bytes": int(gigabits * 1e9 / 8),
+        "seconds": 1.0,
+        "cpu": [cpu, cpu],
+        "rates": [1.0],
+        "rss": [1, 1],
+    }
+
+
+def judged(adapter: float, rust: float) -> Results:
+    """One stream only, at those Gbit/s."""
+    found = begin(load(["adapter", "rust-libp2p"]), runs=3)
+    for name, speed in (("adapter", adapter), ("rust-libp2p", rust)):
+        for measure in ("up", "down"):
+            # The median is the second; what fails does not count.
+            found.cells += [Cell(measure, name, goodput(speed * part, 1.0)) for part in (0.5, 1.0, 3.0)]
+            found.cells.append(Cell(measure, name, failure="once"))
+    return found
+
+
+def test_a_goal_is_judged_by_the_medians() -> None:
+    goal = goals.GOALS[0]
+    assert goal.is_met(judged(adapter=4.0, rust=2.0))
+    assert not goal.is_met(judged(adapter=3.9, rust=2.0))
+
+
+def test_what_was_not_measured_is_not_met() -> None:
+    found = judged(adapter=4.0, rust=2.0)
+    unmeasured = [goal for goal in goals.GOALS if goal.figure(found) is None]
+    assert unmeasured
+    assert not any(goal.is_met(found) for goal in unmeasured)
+    assert "not measured" in goals.text(found)
+
+
+def test_a_goal_that_bounds_from_above_is_judged_from_above() -> None:
+    (goal,) = (each for each in goals.GOALS if "CPU of the sender" in each.text)
+    found = judged(adapter=4.0, rust=2.0)
+    ratio = goal.figure(found)
+    assert ratio is not None
+    assert goal.is_met(found) == (ratio <= 0.6) is True
+
+
+def test_a_run_survives_its_file(tmp_path: Path) -> None:
+    found = judged(adapter=4.0, rust=2.0)
+    found.write(tmp_path / "run.json")
+    assert read(tmp_path / "run.json") == found
+
+
+def test_the_page_and_a_picture_a_group_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PAGES", tmp_path)
+    found = judged(adapter=4.0, rust=2.0)
+    text = page.write(found, goals.text(found)).read_text()
+    assert "2 [1 .. 6]" in text
+    assert "failed (1 of 4): once" in text
+    assert "rust-libp2p" in (tmp_path / "goodput.svg").read_text()
+    assert (tmp_path / "bench.json").exists()
