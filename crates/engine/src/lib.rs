@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod chunk;
 mod config;
 mod connection;
 mod driver;

@@ -9,20 +9,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::{
     error::{ReadError, WriteError},
     ready::Waiters,
 };
-
-/// Bytes per chunk of outgoing data. Allocations above this come fresh from the kernel
-/// (page faults) with common allocators; measured slower.
-const CHUNK: usize = 64 * 1024;
-
-/// Received chunks smaller than this are copied, not kept: a chunk pins the whole buffer it
-/// was received into.
-const PINNING: usize = 256;
 
 /// How this program ended its sending side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +43,12 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Take as much of `data` as the bound leaves room for.
-    pub(crate) fn poll_write(
+    /// How many bytes may be pushed now: at most `wanted`, and as many as the bound leaves
+    /// room for.
+    pub(crate) fn poll_room(
         &mut self,
         cx: &Context<'_>,
-        data: &[u8],
+        wanted: usize,
         bound: usize,
     ) -> Poll<Result<usize, WriteError>> {
         if let Some(error) = &self.error {
@@ -65,16 +58,19 @@ impl Outgoing {
             return Poll::Ready(Err(WriteError::Closed));
         }
         let room = bound.saturating_sub(self.len);
-        if room == 0 && !data.is_empty() {
+        if room == 0 && wanted > 0 {
             self.writable.add(cx.waker());
             return Poll::Pending;
         }
-        let taken = &data[..data.len().min(room)];
-        for chunk in taken.chunks(CHUNK) {
-            self.chunks.push_back(Bytes::copy_from_slice(chunk));
+        Poll::Ready(Ok(wanted.min(room)))
+    }
+
+    /// Append `chunks`, which `poll_room` has found room for.
+    pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) {
+        for chunk in chunks {
+            self.len += chunk.len();
+            self.chunks.push_back(chunk);
         }
-        self.len += taken.len();
-        Poll::Ready(Ok(taken.len()))
     }
 
     pub(crate) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<(), WriteError>> {
@@ -202,13 +198,12 @@ impl Incoming {
         self.is_paused && self.len <= bound / 2
     }
 
-    pub(crate) fn push(&mut self, chunk: Bytes) {
-        self.len += chunk.remaining();
-        self.chunks.push_back(if chunk.len() < PINNING {
-            Bytes::copy_from_slice(&chunk)
-        } else {
-            chunk
-        });
+    /// Append what has come, unless nobody reads it.
+    pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) {
+        for chunk in chunks.filter(|_| self.stopped.is_none()) {
+            self.len += chunk.len();
+            self.chunks.push_back(chunk);
+        }
     }
 
     /// Nothing more will come, and why. Bytes that are here stay readable.
@@ -243,10 +238,12 @@ mod tests {
     #[test]
     fn no_byte_is_accepted_beyond_the_bound() {
         let mut out = Outgoing::default();
-        assert_eq!(out.poll_write(&cx(), &[0; 7], 10), Poll::Ready(Ok(7)));
-        assert_eq!(out.poll_write(&cx(), &[0; 7], 10), Poll::Ready(Ok(3)));
-        assert_eq!(out.poll_write(&cx(), &[0; 7], 10), Poll::Pending);
-        assert_eq!(out.poll_write(&cx(), &[], 10), Poll::Ready(Ok(0)));
+        assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Ready(Ok(7)));
+        out.push([Bytes::from_static(&[0; 7])].into_iter());
+        assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Ready(Ok(3)));
+        out.push([Bytes::from_static(&[0; 3])].into_iter());
+        assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Pending);
+        assert_eq!(out.poll_room(&cx(), 0, 10), Poll::Ready(Ok(0)));
         assert_eq!(out.len, 10);
     }
 
@@ -259,7 +256,7 @@ mod tests {
         assert!(!out.end(Ending::Finish));
         assert_eq!(out.ending, Some(Ending::Reset(3)));
         assert_eq!(
-            out.poll_write(&cx(), b"x", 10),
+            out.poll_room(&cx(), 1, 10),
             Poll::Ready(Err(WriteError::Closed))
         );
     }
@@ -267,8 +264,8 @@ mod tests {
     #[test]
     fn reads_cut_chunks_where_asked_and_deliver_before_the_end() {
         let mut inc = Incoming::default();
-        inc.push(Bytes::from_static(&[1; 300]));
-        inc.push(Bytes::from_static(&[2; 5]));
+        let came = [Bytes::from_static(&[1; 300]), Bytes::from_static(&[2; 5])];
+        inc.push(came.into_iter());
         inc.finish(End::Failed(ReadError::Reset(9)));
         let mut chunks = Vec::new();
         assert_eq!(

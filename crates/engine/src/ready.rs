@@ -98,17 +98,37 @@ impl Wake for Rope {
 
 /// The wakers of those who wait for one condition. More than one may: two tasks in `open`.
 #[derive(Default)]
-pub(crate) struct Waiters(Vec<Waker>);
+pub(crate) struct Waiters {
+    /// Nearly always the only one, and then nothing is allocated.
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
 
 impl Waiters {
     pub(crate) fn add(&mut self, waker: &Waker) {
-        if !self.0.iter().any(|known| known.will_wake(waker)) {
-            self.0.push(waker.clone());
+        let mut known = self.first.iter().chain(&self.more);
+        if known.any(|known| known.will_wake(waker)) {
+            return;
+        }
+        if self.first.is_none() {
+            self.first = Some(waker.clone());
+        } else {
+            self.more.push(waker.clone());
         }
     }
 
     pub(crate) fn wake(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
+        if let Some(waker) = self.first.take() {
+            waker.wake();
+        }
+        self.more.drain(..).for_each(Waker::wake);
+    }
+
+    /// All of them, for whoever holds a lock that those who wake up want at once: waking is a
+    /// system call, and they would only go to sleep again at the lock.
+    #[must_use]
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    blocking,
+    blocking, chunk,
     connection::Handle,
     driver::{Command, Commands},
     error::{ReadError, WriteError},
@@ -143,9 +143,25 @@ impl Stream {
     /// # Cancellation
     /// Bytes are taken only when this returns `Ready`.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
+        // Copied without the lock, which the I/O thread would have to wait for.
+        let room = self
+            .shared
+            .outgoing
+            .lock()
+            .poll_room(cx, data.len(), self.shared.write_buffer);
+        let data = &data[..ready!(room)?];
+        let chunks: Vec<Bytes> = chunk::copied(data).collect();
         let (result, is_news) = {
             let mut outgoing = self.shared.outgoing.lock();
-            let result = outgoing.poll_write(cx, data, self.shared.write_buffer);
+            // Again: another thread may have written, reset or finished meanwhile.
+            let result = outgoing.poll_room(cx, data.len(), self.shared.write_buffer);
+            if let Poll::Ready(Ok(mut room)) = result {
+                outgoing.push(chunks.into_iter().map_while(|mut chunk| {
+                    chunk.truncate(room);
+                    room -= chunk.len();
+                    (!chunk.is_empty()).then_some(chunk)
+                }));
+            }
             // A stream that QUIC holds back is resumed by QUIC.
             let is_news = matches!(result, Poll::Ready(Ok(1..))) && !outgoing.is_blocked;
             (result, is_news)

@@ -9,14 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use quinn_proto::{
     Connection, Dir, ReadError as QuinnRead, StreamId, VarInt, WriteError as QuinnWrite,
 };
 use rustc_hash::FxHashMap;
 
 use crate::{
+    chunk,
     error::{ConnectionError, ReadError, WriteError},
     queue::{End, Ending},
+    ready::Waiters,
     stream::StreamShared,
 };
 
@@ -29,6 +32,8 @@ pub(super) struct Streams {
     slots: FxHashMap<StreamId, Slot>,
     /// When the peer's last words on a stream are over, in order of time.
     stops: VecDeque<(Instant, StreamId)>,
+    /// On its way from QUIC to a queue; empty between calls.
+    taken: Vec<Bytes>,
 }
 
 struct Slot {
@@ -41,6 +46,41 @@ struct Slot {
     is_finish_sent: bool,
     /// When the peer is to be asked to stop.
     stop_at: Option<Instant>,
+}
+
+impl Slot {
+    /// Move what QUIC has of the stream to its queue, up to `bound` bytes there. `taken` is
+    /// empty before and after.
+    fn fill(&mut self, conn: &mut Connection, id: StreamId, bound: usize, taken: &mut Vec<Bytes>) {
+        let mut room = bound.saturating_sub(self.shared.incoming.lock().len);
+        loop {
+            // Without the queue's lock, which a reader would have to wait for; what it reads
+            // meanwhile only makes more room.
+            let Some((end, is_paused)) = take_chunks(conn, id, room, taken) else {
+                return;
+            };
+            self.is_receive_done = end.is_some();
+            let mut incoming = self.shared.incoming.lock();
+            incoming.push(taken.drain(..));
+            incoming.is_paused = is_paused;
+            let has_news = incoming.len > 0 || end.is_some();
+            if let Some(end) = end {
+                incoming.end.get_or_insert(end);
+            }
+            let mut waiters = Waiters::default();
+            if has_news {
+                waiters = incoming.readable.take();
+            }
+            room = bound.saturating_sub(incoming.len);
+            // The reader was faster, and will not say again that it wants more.
+            let is_late = incoming.wants_more(bound);
+            drop(incoming);
+            waiters.wake();
+            if !is_late {
+                return;
+            }
+        }
+    }
 }
 
 /// A 62-bit code as QUIC wants it; the public verbs promise no more than that range, and
@@ -59,6 +99,7 @@ impl Streams {
         Self {
             slots: FxHashMap::default(),
             stops: VecDeque::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -187,10 +228,12 @@ impl Streams {
             // Fails only where the peer stopped the stream, which has its own event.
             let _ = conn.send_stream(id).finish();
         }
+        let mut waiters = Waiters::default();
         if out.len <= slot.shared.write_buffer() / 2 {
-            out.writable.wake();
+            waiters = out.writable.take();
         }
         drop(out);
+        waiters.wake();
         self.forget_if_done(id);
     }
 
@@ -209,61 +252,43 @@ impl Streams {
         if slot.is_receive_done {
             return;
         }
-        let mut incoming = slot.shared.incoming.lock();
-        if incoming.stopped.is_some() || incoming.end.is_some() {
-            // Dropped, not left to QUIC: the peer may have to write it before it reads ours.
-            slot.is_receive_done = discard(conn, id);
-            if let Some(code) = incoming.stopped.filter(|_| !slot.is_receive_done) {
-                let (is_finished, is_owed) = {
-                    let out = slot.shared.outgoing.lock();
-                    (out.ending == Some(Ending::Finish), out.is_owed())
-                };
-                if is_finished {
-                    let stop_at = *slot.stop_at.get_or_insert_with(|| {
-                        self.stops.push_back((now + LAST_WORDS, id));
-                        now + LAST_WORDS
-                    });
-                    // Nor before it has acknowledged our finish: see `Stream::stop`.
-                    if now < stop_at || is_owed {
-                        return;
-                    }
-                }
-                let _ = conn.recv_stream(id).stop(varint(code));
-                slot.is_receive_done = true;
-            }
-        } else {
-            incoming.is_paused = false;
-            let mut stream = conn.recv_stream(id);
-            let Ok(mut chunks) = stream.read(true) else {
+        let stopped = {
+            let incoming = slot.shared.incoming.lock();
+            (incoming.stopped.is_some() || incoming.end.is_some()).then_some(incoming.stopped)
+        };
+        match stopped {
+            None => slot.fill(conn, id, bound, &mut self.taken),
+            Some(code) => self.drop_rest(conn, now, id, code),
+        }
+        self.forget_if_done(id);
+    }
+
+    /// Nobody reads what comes on this stream: drop it, and ask the peer to stop with `code`.
+    fn drop_rest(&mut self, conn: &mut Connection, now: Instant, id: StreamId, code: Option<u64>) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        // Dropped, not left to QUIC: the peer may have to write it before it reads ours.
+        slot.is_receive_done = discard(conn, id);
+        let Some(code) = code.filter(|_| !slot.is_receive_done) else {
+            return;
+        };
+        let (is_finished, is_owed) = {
+            let out = slot.shared.outgoing.lock();
+            (out.ending == Some(Ending::Finish), out.is_owed())
+        };
+        if is_finished {
+            let stop_at = *slot.stop_at.get_or_insert_with(|| {
+                self.stops.push_back((now + LAST_WORDS, id));
+                now + LAST_WORDS
+            });
+            // Nor before it has acknowledged our finish: see `Stream::stop`.
+            if now < stop_at || is_owed {
                 return;
-            };
-            let mut has_news = false;
-            while incoming.end.is_none() {
-                let Some(room) = bound.checked_sub(incoming.len).filter(|room| *room > 0) else {
-                    incoming.is_paused = true;
-                    break;
-                };
-                match chunks.next(room) {
-                    Ok(Some(chunk)) => {
-                        incoming.push(chunk.bytes);
-                        has_news = true;
-                    }
-                    Ok(None) => incoming.finish(End::Finished),
-                    Err(QuinnRead::Reset(code)) => {
-                        incoming.finish(End::Failed(ReadError::Reset(code.into_inner())));
-                    }
-                    Err(QuinnRead::Blocked) => break,
-                }
-            }
-            // The connection is driven after every change, so credit goes out by itself.
-            let _ = chunks.finalize();
-            slot.is_receive_done = incoming.end.is_some();
-            if has_news {
-                incoming.readable.wake();
             }
         }
-        drop(incoming);
-        self.forget_if_done(id);
+        let _ = conn.recv_stream(id).stop(varint(code));
+        slot.is_receive_done = true;
     }
 
     /// The peer acknowledged everything up to our finish.
@@ -359,6 +384,38 @@ impl Streams {
             self.slots.remove(&id);
         }
     }
+}
+
+/// Take at most `room` bytes of this stream out of QUIC. `None`: QUIC does not know it any
+/// more; else its end, if that came, and whether there may be more than there is room for.
+fn take_chunks(
+    conn: &mut Connection,
+    id: StreamId,
+    mut room: usize,
+    taken: &mut Vec<Bytes>,
+) -> Option<(Option<End>, bool)> {
+    let mut stream = conn.recv_stream(id);
+    let mut chunks = stream.read(true).ok()?;
+    let outcome = loop {
+        if room == 0 {
+            break (None, true);
+        }
+        match chunks.next(room) {
+            Ok(Some(chunk)) => {
+                room -= chunk.bytes.len();
+                taken.push(chunk::unpinned(chunk.bytes));
+            }
+            Ok(None) => break (Some(End::Finished), false),
+            Err(QuinnRead::Reset(code)) => {
+                let error = ReadError::Reset(code.into_inner());
+                break (Some(End::Failed(error)), false);
+            }
+            Err(QuinnRead::Blocked) => break (None, false),
+        }
+    };
+    // The connection is driven after every change, so credit goes out by itself.
+    let _ = chunks.finalize();
+    Some(outcome)
 }
 
 /// Drop what QUIC has of this stream, which makes room for more. True at its end.

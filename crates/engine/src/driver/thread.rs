@@ -400,7 +400,8 @@ fn receive(
                 );
             }
         }
-        if now.saturating_duration_since(began) > RECEIVE_TURN {
+        // Fewer than asked for: the socket is empty, or will be found readable again.
+        if filled < RECEIVE_BATCH || now.saturating_duration_since(began) > RECEIVE_TURN {
             return Ok(());
         }
     }
