@@ -11,11 +11,10 @@ import os
 import platform
 import sys
 import time
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from conformance import report, runs, suite
+from conformance import page, report, runs, suite
 from conformance.parts import PARTS, Part
 from conformance.trials import trials
 
@@ -23,6 +22,7 @@ _DESCRIPTION = """\
 Runs py-libp2p's own test suite, out of its source distribution, on libp2p-quic and on
 py-libp2p's own QUIC transport, and compares. A test that fails on ours is run again, alone,
 up to ten times on each, and the counts are shown. No test may take more than two minutes.
+The closing tables go to docs/conformance.md, a section a part, unless there is --ours-only.
 Half an hour on two idle processors, an hour on busy ones; --part quic --ours-only is a minute."""
 # A terminal is told at once; a log every so many seconds.
 _LOG_EVERY = 20.0
@@ -91,7 +91,6 @@ def main() -> int:
         default=2 * (os.cpu_count() or 1),
         help="processes at once (default: two for each processor, as most tests wait most of the time)",
     )
-    parser.add_argument("--record", type=Path, help="write the results, a row a file, to this file")
     options = parser.parse_args()
 
     try:
@@ -100,21 +99,20 @@ def main() -> int:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
     print(_versions())
-    recorded = [f"# py-libp2p's test suite on both transports\n\nRun on {date.today()}: {_versions()}."]
     is_green = True
     for part in PARTS:
         if options.part not in (None, part.name):
             continue
+        began = time.monotonic()
         comparison = compare(part, options.ours_only, where, options.jobs)
-        print(f"\n== {part.name}: {part.title}\n\n{report.text(comparison)}\n{report.exclusions(comparison)}")
-        recorded.append(report.markdown(comparison))
+        print(f"\n== {part.name}: {part.title}\n\n{report.text(comparison)}", flush=True)
+        if not options.ours_only:
+            page.write(comparison, page.Run(_versions(), time.monotonic() - began))
         is_green = is_green and not comparison.regressions()
         # All tests that may be excluded are in the part about QUIC.
         for pattern in comparison.stale_exclusions() if not part.every_host else ():
             print(f"exclusions.txt: no test matches {pattern}")
             is_green = False
-    if options.record is not None:
-        options.record.write_text("\n\n".join(recorded) + "\n", encoding="utf-8")
     print("\nGREEN" if is_green else "\nRED")
     return 0 if is_green else 1
 

@@ -1,10 +1,10 @@
-"""The comparison of two runs: verdicts per test, and the table in text or Markdown."""
+"""The comparison of two runs: verdicts per test, and what is said of them. How it looks is `page`'s
+and the terminal's."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from conformance.exclusions import read_exclusions
@@ -15,7 +15,7 @@ from conformance.trials import Trial
 Results = dict[str, Result]
 # How pytest marks a line of an error, within the frame of an exception group or without.
 _BEFORE_A_REASON = re.compile(r"^[ |]*(?:E +)?")
-_HEADINGS = (
+HEADINGS = (
     "",
     "tests",
     "over QUIC",
@@ -70,54 +70,55 @@ class Comparison:
         used = {result.why for result in self.ours.values() if result.outcome == "excluded"}
         return [e.pattern for e in read_exclusions() if e.pattern not in used]
 
-    def rows(self, of: Callable[[str], str]) -> list[tuple[str, ...]]:
-        """Counts by what ``of`` says of a test's id, and their sum."""
-        names = dict.fromkeys(of(test) for test in sorted({*self.ours, *(self.stock or ())}))
-        lines = [self._counts(name, [r for t, r in self.ours.items() if of(t) == name], of) for name in names]
-        return [*lines, self._counts("together", self.ours.values(), lambda _: "together")]
+    def rows(self) -> list[tuple[str, ...]]:
+        """Counts, a line for each row of the part, and their sum."""
+        of = {test: row_of(self.part, test) for test in sorted({*self.ours, *(self.stock or ())})}
+        lines = [self._counts(row, [t for t in of if of[t] == row]) for row in dict.fromkeys(of.values())]
+        return [*lines, self._counts("together", list(of))]
 
-    def _counts(self, name: str, ours: Iterable[Result], of: Callable[[str], str]) -> tuple[str, ...]:
-        ours = list(ours)
+    def _counts(self, name: str, tests: list[str]) -> tuple[str, ...]:
+        ours = [self.ours[test] for test in tests if test in self.ours]
         here = Counter(result.outcome for result in ours)
-        there = Counter(r.outcome for t, r in self.stock.items() if of(t) == name) if self.stock else None
+        there = (
+            Counter(self.stock[test].outcome for test in tests if test in self.stock) if self.stock else None
+        )
         shown = [len(ours), sum(r.over_quic for r in ours), here["passed"], here["failed"]]
         stock = [str(there["passed"]), str(there["failed"])] if there else ["-", "-"]
         return (name, *map(str, shown), *stock, str(here["excluded"]), str(here["skipped"]))
 
-    def by_row(self, test: str) -> str:
-        return row_of(self.part, test)
-
-
-def by_file(test: str) -> str:
-    return test.partition("::")[0]
-
 
 def text(comparison: Comparison) -> str:
-    rows = [_HEADINGS, *comparison.rows(comparison.by_row)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    """For the terminal."""
+    rows = [HEADINGS, *comparison.rows()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
         for row in rows
     ]
     rule = "-" * len(lines[0])
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *_notes(comparison)])
+    shown = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    for heading, tests in remarks(comparison).items():
+        shown += ["", f"{heading}:", *(f"  {test}\n      {said}" for test, said in tests.items())]
+    if excluded := exclusions(comparison):
+        shown += ["", "excluded, and why:", *(f"  {count:3}  {why}" for why, count in excluded.items())]
+    return "\n".join(shown)
 
 
-def _notes(comparison: Comparison) -> list[str]:
-    lines: list[str] = []
-    failures = comparison.failures()
+def remarks(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """Of each kind of failure that there was: the tests, and what is to be said of them."""
     red = {result.test for result in comparison.regressions()}
-    for heading, tests in (
-        ("FAILED on ours:", [r for r in failures if r.test in red]),
-        ("failed on ours, and on the stock transport alike:", [r for r in failures if r.test not in red]),
-    ):
-        if tests:
-            lines += ["", heading, *(f"  {r.test}\n      {_where(comparison, r)}" for r in tests)]
-    crowded = [test for test, trial in comparison.ours_alone.items() if trial.is_clean]
-    if crowded:
-        lines += ["", "failed on ours beside other tests, and never alone:"]
-        lines += [f"  {test}: {comparison.ours_alone[test]}" for test in crowded]
-    return lines
+    told: dict[str, dict[str, str]] = {
+        "FAILED on ours": {},
+        "failed on ours, and on the stock transport alike": {},
+        "failed on ours beside other tests, and never alone": {},
+    }
+    ours, alike, crowded = told.values()
+    for result in comparison.failures():
+        (ours if result.test in red else alike)[result.test] = _where(comparison, result)
+    for test, trial in comparison.ours_alone.items():
+        if trial.is_clean:
+            crowded[test] = f"passes {trial} alone"
+    return {heading: tests for heading, tests in told.items() if tests}
 
 
 def _where(comparison: Comparison, result: Result) -> str:
@@ -135,23 +136,10 @@ def _where(comparison: Comparison, result: Result) -> str:
     return f"passes {', '.join(passed)}; {_BEFORE_A_REASON.sub('', reason)[:160].rstrip()}"
 
 
-def exclusions(comparison: Comparison) -> str:
+def exclusions(comparison: Comparison) -> dict[str, int]:
+    """Each reason, and how many tests it was given for."""
     counts = Counter(r.why for r in comparison.ours.values() if r.outcome == "excluded")
     reasons: dict[str, int] = {}
     for exclusion in read_exclusions():
         reasons[exclusion.reason] = reasons.get(exclusion.reason, 0) + counts[exclusion.pattern]
-    lines = [f"  {count:3}  {reason}" for reason, count in reasons.items() if count]
-    return "\n".join(["excluded, and why:", *lines]) if lines else ""
-
-
-def markdown(comparison: Comparison) -> str:
-    """One row a file: what is recorded."""
-    rows = comparison.rows(by_file)
-    lines = [f"## {comparison.part.name}: {comparison.part.title}", ""]
-    lines.append("| " + " | ".join(heading or "file" for heading in _HEADINGS) + " |")
-    lines.append("|---|" + "---:|" * (len(_HEADINGS) - 1))
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    notes = "\n".join(filter(None, [*_notes(comparison), "", exclusions(comparison)]))
-    if notes.strip():
-        lines += ["", "```text", notes.strip("\n"), "```"]
-    return "\n".join(lines)
+    return {reason: count for reason, count in reasons.items() if count}

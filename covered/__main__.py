@@ -7,7 +7,10 @@ be found out.
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
+from datetime import date
 from pathlib import Path
 
 from covered import instrumented, measured
@@ -16,8 +19,10 @@ from covered.rooms import FLOOR, ROOT, room_of
 _DESCRIPTION = f"""\
 Runs the tests of both languages with counters in the package and in the engine, and says
 how many lines of each room they ran. Fails under {FLOOR:.0f} %. On two processors it takes
-15 minutes, and 5 more the first time, to compile. Pages with every line: coverage/."""
+15 minutes, and 5 more the first time, to compile. Pages with every line: coverage/.
+A whole run, or --only report after all its steps, writes docs/coverage.md."""
 _REPORT = ROOT / "coverage"
+_PAGE = ROOT / "docs" / "coverage.md"
 
 
 def _step(what: str) -> None:
@@ -25,12 +30,37 @@ def _step(what: str) -> None:
 
 
 def _table(lines: dict[str, measured.Lines]) -> str:
-    """Markdown that reads as a table in a terminal as well."""
-    rooms = measured.by_room(lines)
+    """Every file, under its room."""
     rows: list[tuple[str, ...]] = [("file", "lines", "run", "%")]
-    for room, together in rooms.items():
+    for room, together in measured.by_room(lines).items():
         rows += [_row(path, file) for path, file in lines.items() if room_of(path) == room]
         rows.append(_row(f"**{room}**", together))
+    return _markdown(rows)
+
+
+def _page(lines: dict[str, measured.Lines]) -> str:
+    """What is kept of a run: the rooms, and the files that fall short."""
+    rooms = [_row(f"**{room}**", each) for room, each in measured.by_room(lines).items()]
+    short = [_row(path, file) for path, file in lines.items() if file.percent < FLOOR]
+    machine = f"a shared {os.cpu_count()}-core {platform.machine()} {platform.system()} machine"
+    return f"""\
+# Lines that the tests run
+
+Made by `make coverage` on {date.today()}, on {machine}. Do not edit: run it again.
+
+Counted for the tests of Rust and Python together: a line of the engine also counts when a Python test
+runs it. Tests themselves are not counted. `make coverage` fails where a room is under {FLOOR:.0f} %.
+
+{_markdown([("room", "lines", "run", "%"), *rooms])}
+
+Files under {FLOOR:.0f} %:
+
+{_markdown([("file", "lines", "run", "%"), *short]) if short else "none."}
+"""
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    """A table that reads as one in a terminal as well."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     cells = [
         [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
@@ -44,13 +74,15 @@ def _row(name: str, lines: measured.Lines) -> tuple[str, ...]:
     return name, str(lines.all), str(lines.run), f"{lines.percent:.1f}"
 
 
-def _report(objects: list[Path]) -> int:
+def _report(objects: list[Path], is_whole: bool) -> int:
     _REPORT.mkdir(exist_ok=True)
     python = instrumented.write_python_report(_REPORT / "python")
     rust = instrumented.write_rust_report(objects, _REPORT / "rust")
     lines = measured.with_the_unseen({**measured.python_lines(python), **measured.rust_lines(rust)})
     table = _table(lines)
     (_REPORT / "README.md").write_text(f"# Lines that the tests run\n\n{table}\n", encoding="utf-8")
+    if is_whole:
+        _PAGE.write_text(_page(lines), encoding="utf-8")
     print(f"\n{table}\n\nLine by line: coverage/python/index.html, coverage/rust/index.html")
     low = {room: each for room, each in measured.by_room(lines).items() if each.percent < FLOOR}
     for room, each in low.items():
@@ -83,7 +115,7 @@ def main() -> int:
         if is_wanted("python"):
             _step("tests of the package, on the engine with counters")
             instrumented.run_python_tests(options.tests)
-        return _report(objects) if is_wanted("report") else 0
+        return _report(objects, is_whole=not options.tests) if is_wanted("report") else 0
     except instrumented.CoverageError as error:
         print(f"covered: {error}", file=sys.stderr)
         return 2

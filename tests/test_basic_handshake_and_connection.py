@@ -16,10 +16,11 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.transport.quic.exceptions import QUICConnectionClosedError
 
+from libp2p_quic import QUICConnection, QUICListener
 from libp2p_quic._addr import to_multiaddr
 from peers.census import eventually
 from peers.far import far_host
-from peers.linked import linked
+from peers.linked import linked, listening
 from peers.near import (
     IP4,
     IP6,
@@ -83,6 +84,37 @@ async def test_two_dials_at_once() -> None:
             await far.do("connect", address=addresses(near)[0])
         assert await PingService(near).ping(far.peer_id, 2)
         assert await far.do("ping", peer=str(near.get_id()), count=2) == 2
+
+
+async def test_two_dials_that_cross_on_one_pair_of_sockets_are_two_connections() -> None:
+    """Both dial from where they listen, before either has heard of the other: one four-tuple."""
+    async with (
+        listening() as (one, from_other),
+        listening() as (other, from_one),
+    ):
+        dialed: dict[QUICListener, QUICConnection] = {}
+
+        async def dial(listener: QUICListener, peer: QUICListener) -> None:
+            dialed[listener] = await listener._transport.dial(peer.get_addrs()[0])
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dial, one, other)
+                nursery.start_soon(dial, other, one)
+            accepted = {one: await from_one.receive(), other: await from_other.receive()}
+            for listener in (one, other):
+                near, far = dialed[listener], accepted[listener]
+                assert to_multiaddr(*far.get_remote_address()) == listener.get_addrs()[0]
+                stream = await near.open_stream()
+                await stream.write(b"mine")
+                heard = await far.accept_stream()
+                assert await heard.read(4) == b"mine"
+            # The end of one is not the end of the other.
+            await dialed[one].close()
+            stream = await dialed[other].open_stream()
+            await stream.write(b"still")
+            heard = await accepted[other].accept_stream()
+            assert await heard.read(5) == b"still"
 
 
 async def test_both_ends_tell_the_same_of_a_connection() -> None:

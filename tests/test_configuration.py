@@ -6,10 +6,12 @@ What the fields do to connections is in test_configuration_effects. No network h
 from __future__ import annotations
 
 import math
+import re
 import ssl
 import warnings
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,6 +241,13 @@ def test_a_field_that_does_nothing_warns_in_a_stock_object_too() -> None:
         QUICTransport(create_new_key_pair().private_key, config)
     assert [each.filename for each in told] == [__file__]
     transport(config)
+
+
+def test_every_field_that_does_something_here_has_a_test_that_shows_it() -> None:
+    tests = (Path(__file__).with_name(f"test_configuration_{part}.py") for part in ("effects", "streams"))
+    text = "".join(path.read_text() for path in tests)
+    rows = [row.name for row in ROWS if row.reader is Reader.TRANSPORT]
+    assert [name for name in rows if not re.search(rf'"{name}"|\b{name}=', text)] == []
 
 
 def test_fields_that_do_something_do_not_warn() -> None:

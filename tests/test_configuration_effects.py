@@ -7,11 +7,14 @@ what the configuration is as an object is in test_configuration.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trio
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from libp2p.transport.quic.exceptions import (
@@ -22,6 +25,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection
 from peers.census import eventually
+from peers.h3 import run
 from peers.linked import linked, listening
 from peers.near import near_transport
 from peers.payload import MIB
@@ -177,6 +181,47 @@ async def test_a_version_that_is_turned_off_is_left_alone(field: str, off: str, 
         assert transport.can_dial(maddr) is transport.can_listen(maddr) is is_served
     with pytest.raises(QUICDialError, match=f"/{off} is turned off"):
         await transport.dial(Multiaddr(f"/ip4/127.0.0.1/udp/9/{off}"))
+
+
+# What the peer is told
+
+
+async def told(**config: Any) -> QuicConnection:
+    """The transport parameters of a listener, as aioquic understood them.
+
+    Without a certificate it is turned away, but only after it has heard them.
+    """
+    async with listening(**config) as (listener, _):
+        port = int(listener.get_addrs()[0].value_for_protocol("udp") or 0)
+        configuration = QuicConfiguration(alpn_protocols=["libp2p"], verify_mode=ssl.CERT_NONE)
+        heard = QuicConnection(configuration=configuration)
+        with trio.fail_after(10):
+            await run(heard, ("127.0.0.1", port))
+        return heard
+
+
+@pytest.mark.parametrize("config", [{}, {"initial_max_streams_unidirectional": 0}])
+async def test_no_unidirectional_stream_is_ever_allowed(config: dict[str, Any]) -> None:
+    heard = await told(**config)
+    # It did hear the parameters.
+    assert heard._remote_max_data > 0
+    assert heard._remote_max_streams_uni == 0
+
+
+async def test_transport_parameters_have_the_names_and_values_of_the_configuration() -> None:
+    heard = await told(
+        max_idle_timeout=21,
+        initial_max_data=3_000_000,
+        initial_max_stream_data_bidirectional_local=1_000_000,
+        initial_max_stream_data_bidirectional_remote=2_000_000,
+        initial_max_streams_bidirectional=5,
+    )
+    assert heard._remote_max_idle_timeout == 21
+    assert heard._remote_max_data == 3_000_000
+    # One value for both directions: the larger of the two.
+    assert heard._remote_max_stream_data_bidi_local == 2_000_000
+    assert heard._remote_max_stream_data_bidi_remote == 2_000_000
+    assert heard._remote_max_streams_bidi == 5
 
 
 # Packets

@@ -28,13 +28,15 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport
 from peers.census import eventually
-from peers.far import far_host
+from peers.far import FarError, far_host
 from peers.near import (
     IP4,
     addresses,
     gone,
+    inbound,
     near_host,
     near_transport,
+    new_stream,
     swarm,
     transport_of,
 )
@@ -169,6 +171,42 @@ async def test_resource_manager_gets_its_connection_back() -> None:
             assert await eventually(lambda: manager._current_connections == 1, 5)
             await dialer.close()
             assert await eventually(lambda: manager._current_connections == 0, 5)
+
+
+async def test_resource_manager_denies_a_stream_before_the_application_sees_it() -> None:
+    manager = ResourceManager(limits=ResourceLimits(), enable_graceful_degradation=False)
+    async with far_host() as far, host_with(IP4, resource_manager=manager) as host:
+        seen = Seen(host)
+        await far.do("connect", address=addresses(host)[0])
+        await inbound(host, far.peer_id)
+        assert await eventually(lambda: manager._current_streams == 0, 5)
+        manager.limits.max_streams = 0
+        before = list(seen.events)
+        with pytest.raises(FarError) as denied:
+            await far.do("open", peer=str(host.get_id()), protocol=HELLO, within=10)
+        assert "StreamResetError" in denied.value.families()
+        assert seen.events == before
+        # The connection is not to blame.
+        manager.limits.max_streams = 10
+        await far.do("open", peer=str(host.get_id()), protocol=HELLO)
+        assert await eventually(lambda: "stream" in seen.events, 5)
+
+
+async def test_resource_manager_gets_its_streams_back() -> None:
+    """Closed, reset, or lost with their connection."""
+    manager = ResourceManager(limits=ResourceLimits(), enable_graceful_degradation=False)
+    async with far_host() as far, host_with(IP4, resource_manager=manager) as host:
+        await host.connect(far.info)
+        assert await eventually(lambda: manager._current_streams == 0, 5)
+        streams = [await new_stream(host, far.peer_id, PARK) for _ in range(3)]
+        assert manager._current_streams == 3
+        await streams[0].close()
+        assert await eventually(lambda: manager._current_streams == 2, 5)
+        await streams[1].reset()
+        assert await eventually(lambda: manager._current_streams == 1, 5)
+        await far.kill()
+        await swarm(host).close_peer(far.peer_id)
+        assert await eventually(lambda: manager._current_streams == 0, 5)
 
 
 async def test_private_network_key_keeps_the_host_from_starting() -> None:

@@ -52,7 +52,11 @@ async def serve(sock: trio.socket.SocketType, configuration: QuicConfiguration) 
 
 async def call(address: tuple[str, int], configuration: QuicConfiguration) -> ConnectionTerminated:
     """Dial ``address`` and stay connected until the connection is over: how it ended."""
-    connection = QuicConnection(configuration=configuration)
+    return await run(QuicConnection(configuration=configuration), address)
+
+
+async def run(connection: QuicConnection, address: tuple[str, int]) -> ConnectionTerminated:
+    """`call`, with a connection that the caller can look at afterwards."""
     connection.connect(address, now=trio.current_time())
     with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         while True:
