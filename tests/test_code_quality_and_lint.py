@@ -149,6 +149,8 @@ def test_crates_depend_downwards() -> None:
     crates = dependencies()
     assert crates["libp2p-quic-binding"] <= {"libp2p-quic-engine", "pyo3"}
     assert not crates["libp2p-quic-engine"] & {"async-std", "libp2p-quic-binding", "pyo3", "smol", "tokio"}
+    # It stands beside the rooms: a benchmark's network must not change with what is measured.
+    assert crates["libp2p-quic-relay"] <= {"quinn-udp", "rustix", "socket2"}
 
 
 def crate_modules(path: Path) -> set[str]:
@@ -191,8 +193,9 @@ def test_quinn_is_named_only_where_it_is_driven() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_engine_forbids_unsafe_code() -> None:
-    assert "#![forbid(unsafe_code)]" in (ENGINE / "src" / "lib.rs").read_text()
+@pytest.mark.parametrize("crate", ["engine", "relay"])
+def test_no_unsafe_code(crate: str) -> None:
+    assert "#![forbid(unsafe_code)]" in (ROOT / "crates" / crate / "src" / "lib.rs").read_text()
 
 
 def test_no_blind_except_in_the_package() -> None:

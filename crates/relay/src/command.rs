@@ -1,0 +1,55 @@
+//! What may be said to a running relay: one line, one command.
+
+use std::time::Duration;
+
+use crate::units;
+
+/// A line of standard input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Every dialer reaches the target from another port.
+    Rebind,
+    /// Nothing arrives, for that long.
+    Blackout(Duration),
+    /// Larger datagrams vanish.
+    Mtu(usize),
+    /// This share is lost.
+    Loss(f64),
+    /// Say what became of how many datagrams.
+    Totals,
+}
+
+impl Command {
+    /// Read a line.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["rebind"] => Ok(Self::Rebind),
+            ["blackout", lasts] => units::time(lasts).map(Self::Blackout),
+            ["mtu", size] => units::bytes(size).map(Self::Mtu),
+            ["loss", share] => units::share(share).map(Self::Loss),
+            ["totals"] => Ok(Self::Totals),
+            _ => Err(format!(
+                "there is no command {line:?}; relay --help lists them"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read() {
+        assert_eq!(Command::parse(" rebind\r"), Ok(Command::Rebind));
+        let second = Duration::from_secs(1);
+        assert_eq!(Command::parse("blackout 1s"), Ok(Command::Blackout(second)));
+        assert_eq!(Command::parse("mtu 1300"), Ok(Command::Mtu(1300)));
+        assert_eq!(Command::parse("loss 100%"), Ok(Command::Loss(1.0)));
+        assert_eq!(Command::parse("totals"), Ok(Command::Totals));
+        for wrong in ["", "rebind 5", "blackout", "mtu x"] {
+            assert!(Command::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

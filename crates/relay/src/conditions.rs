@@ -1,0 +1,49 @@
+//! What the relay does to datagrams: the words of the engine's simulation, and the times at
+//! which something changes. Data only.
+
+use std::time::Duration;
+
+/// What happens to datagrams, in each direction by itself. Shares are probabilities from 0 to
+/// 1; times count from the first datagram.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// From one side to the other.
+    pub latency: Duration,
+    /// Added to the latency of each datagram by itself: up to this. Later ones may overtake.
+    pub jitter: Duration,
+    /// Share of datagrams that never arrive.
+    pub loss: f64,
+    /// Share of datagrams that arrive twice.
+    pub duplication: f64,
+    /// Share of datagrams with one bit flipped.
+    pub corruption: f64,
+    /// Share of datagrams that later ones overtake.
+    pub reordering: f64,
+    /// Bytes per second; `None`: no limit.
+    pub rate: Option<u64>,
+    /// With a rate: bytes that wait for it; what exceeds them is dropped. `None`: what the
+    /// rate lets pass in 100 ms.
+    pub queue: Option<usize>,
+    /// Largest datagram that arrives, in bytes of UDP payload; `None`: any.
+    pub mtu: Option<usize>,
+    /// Until then every size arrives.
+    pub mtu_after: Duration,
+    /// When nothing arrives, and for how long.
+    pub blackouts: Vec<(Duration, Duration)>,
+    /// How often every dialer comes to the target from another port.
+    pub rebind: Option<Duration>,
+}
+
+impl Conditions {
+    /// Bytes that may wait for the rate.
+    pub fn room(&self, rate: u64) -> usize {
+        self.queue
+            .unwrap_or_else(|| usize::try_from(rate / 10).unwrap_or(usize::MAX))
+    }
+
+    /// Whether the datagrams of a batch may have different fates.
+    pub fn judge_each(&self) -> bool {
+        let shares = self.loss + self.duplication + self.corruption + self.reordering;
+        shares > 0.0 || !self.jitter.is_zero() || self.rate.is_some() || self.mtu.is_some()
+    }
+}

@@ -1,0 +1,217 @@
+//! The command line: options into `Options`, and the page that teaches them.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use crate::{conditions::Conditions, units};
+
+/// What `relay --help` says.
+pub const HELP: &str = "\
+A network that misbehaves, in user space: a UDP relay between dialers and one target.
+
+    relay --to 127.0.0.1:4001 --delay 25ms --loss 1% --seed 7
+
+It prints {\"address\": \"IP:PORT\"} when it listens: dial that instead of the target. It ends when
+its standard input is closed (Ctrl-D), and then tells on standard error what it did. It looks into
+no packet. Equal seeds give the n-th datagram of a direction an equal fate.
+
+Where
+  --to IP:PORT         the target
+  --listen IP:PORT     where dialers come to; any free port of loopback when not given
+
+What happens to datagrams, in each direction by itself
+  --delay TIME         from one side to the other; half a round trip          25ms
+  --jitter TIME        up to this more, each by itself: later ones may overtake  5ms
+  --loss SHARE         never arrive                                           1%
+  --duplicate SHARE    arrive twice                                           2%
+  --corrupt SHARE      arrive with one bit flipped                            0.5%
+  --reorder SHARE      are held back until later ones have overtaken them     10%
+  --rate RATE          a line of this speed ...                               20Mbit/s
+  --queue BYTES        ... with room for this before it: what exceeds it is   64KiB
+                       dropped; what it carries in 100 ms when not given
+  --mtu BYTES          larger ones vanish (bytes of UDP payload) ...          1300
+  --mtu-after TIME     ... from then on                                       2s
+
+What happens at a time, counted from the first datagram
+  --blackout AT+FOR    nothing arrives, for that long; may be given again     2s+500ms
+  --rebind TIME        each time this has passed, every dialer reaches the    1s
+                       target from another port, as behind a NAT that forgot
+
+  --seed N             a number; 0 when not given
+
+While it runs, one line a command on standard input; each is answered by one line of JSON
+  rebind               another port towards the target, now
+  blackout FOR         nothing arrives, from now
+  mtu BYTES            larger ones vanish, from now
+  loss SHARE           this share is lost, from now
+  totals               what became of how many datagrams
+";
+
+/// What the command line said.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The target.
+    pub to: SocketAddr,
+    /// Where dialers come to.
+    pub listen: SocketAddr,
+    /// Whose fates these are.
+    pub seed: u64,
+    /// What happens to datagrams.
+    pub conditions: Conditions,
+}
+
+impl Options {
+    /// A relay to `to` that only relays.
+    pub fn new(to: SocketAddr) -> Self {
+        let any: SocketAddr = if to.is_ipv4() {
+            ([127, 0, 0, 1], 0).into()
+        } else {
+            (Ipv6Addr::LOCALHOST, 0).into()
+        };
+        Self {
+            to,
+            listen: any,
+            seed: 0,
+            conditions: Conditions::default(),
+        }
+    }
+
+    /// Read a command line, without the program's name.
+    pub fn parse(words: &[String]) -> Result<Self, String> {
+        let mut to = None;
+        let mut listen = None;
+        let mut seed = 0;
+        let mut conditions = Conditions::default();
+        let mut words = words.iter();
+        while let Some(name) = words.next() {
+            let value = match words.next() {
+                Some(value) if KNOWN.contains(&name.as_str()) => value.as_str(),
+                _ if !KNOWN.contains(&name.as_str()) => {
+                    return Err(format!("there is no option {name:?}"));
+                }
+                _ => return Err(format!("{name} needs a value")),
+            };
+            let c = &mut conditions;
+            let said = match name.as_str() {
+                "--to" => address(value).map(|at| to = Some(at)),
+                "--listen" => address(value).map(|at| listen = Some(at)),
+                "--seed" => value
+                    .parse()
+                    .map(|it| seed = it)
+                    .map_err(|_| format!("{value:?} is not a number")),
+                "--delay" => units::time(value).map(|it| c.latency = it),
+                "--jitter" => units::time(value).map(|it| c.jitter = it),
+                "--loss" => units::share(value).map(|it| c.loss = it),
+                "--duplicate" => units::share(value).map(|it| c.duplication = it),
+                "--corrupt" => units::share(value).map(|it| c.corruption = it),
+                "--reorder" => units::share(value).map(|it| c.reordering = it),
+                "--rate" => units::rate(value).map(|it| c.rate = Some(it)),
+                "--queue" => units::bytes(value).map(|it| c.queue = Some(it)),
+                "--mtu" => units::bytes(value).map(|it| c.mtu = Some(it)),
+                "--mtu-after" => units::time(value).map(|it| c.mtu_after = it),
+                "--blackout" => units::period(value).map(|it| c.blackouts.push(it)),
+                _ => units::time(value).map(|it| c.rebind = Some(it)),
+            };
+            said.map_err(|error| format!("{name}: {error}"))?;
+        }
+        if conditions.rebind.is_some_and(|every| every.is_zero()) {
+            return Err("--rebind: never is no --rebind; 0s is without end".to_owned());
+        }
+        if conditions.queue.is_some() && conditions.rate.is_none() {
+            return Err("--queue waits for a --rate".to_owned());
+        }
+        if !conditions.mtu_after.is_zero() && conditions.mtu.is_none() {
+            return Err("--mtu-after says when, --mtu how large".to_owned());
+        }
+        let mut options = Self::new(to.ok_or("--to is needed: the target, IP:PORT")?);
+        options.listen = listen.unwrap_or(options.listen);
+        if options.listen.is_ipv4() != options.to.is_ipv4() {
+            return Err("--listen and --to must both be IPv4 or both IPv6".to_owned());
+        }
+        Ok(Self {
+            seed,
+            conditions,
+            ..options
+        })
+    }
+}
+
+/// Every option; `--rebind` is the last arm of the match above.
+const KNOWN: [&str; 15] = [
+    "--to",
+    "--listen",
+    "--seed",
+    "--delay",
+    "--jitter",
+    "--loss",
+    "--duplicate",
+    "--corrupt",
+    "--reorder",
+    "--rate",
+    "--queue",
+    "--mtu",
+    "--mtu-after",
+    "--blackout",
+    "--rebind",
+];
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not understood: write it like 127.0.0.1:4001"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Options, String> {
+        Options::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let all = parsed(
+            "--to 127.0.0.1:9 --listen 127.0.0.1:8 --delay 50ms --jitter 1ms --loss 1% \
+             --duplicate 2% --corrupt 3% --reorder 4% --rate 8Mbit/s --queue 64KiB --mtu 1300 \
+             --mtu-after 2s --blackout 1s+2s --blackout 5s+1s --rebind 3s --seed 7",
+        )
+        .expect("options");
+        let c = all.conditions;
+        assert_eq!((all.to.port(), all.listen.port(), all.seed), (9, 8, 7));
+        assert_eq!(c.latency, Duration::from_millis(50));
+        assert_eq!(c.jitter, Duration::from_millis(1));
+        assert_eq!((c.loss, c.duplication), (0.01, 0.02));
+        assert_eq!((c.corruption, c.reordering), (0.03, 0.04));
+        assert_eq!((c.rate, c.queue), (Some(1_000_000), Some(65_536)));
+        assert_eq!((c.mtu, c.mtu_after), (Some(1300), Duration::from_secs(2)));
+        assert_eq!(c.blackouts.len(), 2);
+        assert_eq!(c.rebind, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (line, word) in [
+            ("--delay 5ms", "--to is needed"),
+            ("--to nowhere", "127.0.0.1:4001"),
+            ("--to 127.0.0.1:9 --delay", "needs a value"),
+            ("--to 127.0.0.1:9 --lag 5ms", "no option \"--lag\""),
+            ("--to 127.0.0.1:9 --loss 5", "--loss"),
+            ("--to 127.0.0.1:9 --seed x", "not a number"),
+            ("--to 127.0.0.1:9 --queue 5", "--rate"),
+            ("--to 127.0.0.1:9 --mtu-after 5s", "--mtu"),
+            ("--to 127.0.0.1:9 --rebind 0s", "--rebind"),
+            ("--to 127.0.0.1:9 --listen [::1]:9", "IPv6"),
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_option() {
+        for name in KNOWN {
+            assert!(HELP.contains(&format!("  {name} ")), "{name}");
+        }
+    }
+}
