@@ -92,8 +92,8 @@ impl Endpoint {
         Ok(Connection::new(connection, &self.bell))
     }
 
-    fn flush(&self) {
-        self.endpoint.flush();
+    fn flush(&self, py: Python<'_>) {
+        py.detach(|| self.endpoint.flush());
     }
 
     fn close(&self, code: u64, reason: &[u8]) {

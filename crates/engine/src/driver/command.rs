@@ -69,6 +69,12 @@ impl Command {
 /// Wakes the thread that drives cores, if it sleeps.
 pub(crate) trait Doorbell: Send + Sync {
     fn ring(&self);
+
+    /// See that a little work is done, here if that is possible, else by the thread. The
+    /// caller must hold no lock of the engine.
+    fn drive(&self) {
+        self.ring();
+    }
 }
 
 /// The commands of one core.
@@ -92,8 +98,7 @@ impl Commands {
     }
 
     pub(crate) fn push(&self, command: Command) {
-        let can_wait = self.flush == Flush::OnRequest
-            && matches!(command, Command::Stream(..) | Command::Refill(_));
+        let is_small = matches!(command, Command::Stream(..) | Command::Refill(_));
         {
             let mut queue = self.queue.lock();
             let Some(commands) = queue.as_mut() else {
@@ -104,15 +109,17 @@ impl Commands {
             commands.push(command);
             self.has_some.store(true, Ordering::SeqCst);
         }
-        if !can_wait {
+        if !is_small {
             self.doorbell.ring();
+        } else if self.flush == Flush::Immediate {
+            self.doorbell.drive();
         }
     }
 
-    /// Wake the thread if there is something for it.
+    /// See that what there is gets done.
     pub(crate) fn flush(&self) {
         if self.has_some() {
-            self.doorbell.ring();
+            self.doorbell.drive();
         }
     }
 

@@ -39,7 +39,7 @@ use crate::{
 pub use self::census::Census;
 
 /// Turns per drive before the caller may look at its sockets again.
-const TURNS_PER_DRIVE: usize = 32;
+pub(crate) const TURNS_PER_DRIVE: usize = 32;
 
 /// How long closing may take beyond the lingering: three probe timeouts of a slow path.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -244,21 +244,36 @@ impl Core {
         self.sockets.is_blocked(socket)
     }
 
-    /// Do what commands, deadlines and datagrams made due; commands are to be taken before.
+    /// Do what commands, deadlines and datagrams made due, in so many turns of connections at
+    /// most; commands are to be taken before.
     /// True when more is left to do at once, because it has done as much as is fair to sockets
     /// that wait.
-    pub(crate) fn advance(&mut self, now: Instant, network: &mut dyn Network) -> bool {
+    pub(crate) fn advance(
+        &mut self,
+        now: Instant,
+        turns: usize,
+        network: &mut dyn Network,
+    ) -> bool {
         self.expire(now);
         let mut buf = std::mem::take(&mut self.buf);
-        for _ in 0..TURNS_PER_DRIVE {
+        for _ in 0..turns {
             let Some(handle) = self.dirty.pop_front() else {
                 break;
             };
             self.take_turn(now, handle, network, &mut buf);
         }
         self.buf = buf;
-        self.sockets.release(&self.state, network);
         !self.dirty.is_empty() || self.commands.has_some()
+    }
+
+    /// Close the sockets that nobody needs any more.
+    pub(crate) fn release(&mut self, network: &mut dyn Network) {
+        self.sockets.release(&self.state, network);
+    }
+
+    /// Whether `release` is worth a call.
+    pub(crate) fn has_idle_sockets(&self) -> bool {
+        self.sockets.is_any_idle()
     }
 
     fn take_turn(

@@ -163,9 +163,13 @@ impl Sockets {
         std::mem::take(&mut socket.waiting)
     }
 
+    pub(super) fn is_any_idle(&self) -> bool {
+        self.0.values().any(Socket::is_idle)
+    }
+
     /// Close sockets that nobody needs any more.
     pub(super) fn release(&mut self, state: &Mutex<EndpointState>, network: &mut dyn Network) {
-        if !self.0.values().any(Socket::is_idle) {
+        if !self.is_any_idle() {
             return;
         }
         let mut state = state.lock();

@@ -1,13 +1,16 @@
 //! The I/O thread: one a process, started by the first endpoint and gone with the last. It
 //! runs every core over real sockets and waits for sockets, the doorbell and deadlines.
+//!
+//! While it sleeps, an application thread with something to send drives the core itself, for
+//! one turn; only this thread receives, watches the time and closes sockets.
 
 use std::{
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -23,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{
     driver::{
         command::Doorbell,
-        core::Core,
+        core::{Core, TURNS_PER_DRIVE},
         network::{Ground, Network, Sending, SocketKey},
         socket::Socket,
     },
@@ -40,28 +43,16 @@ const RECEIVE_TURN: Duration = Duration::from_micros(100);
 /// Pause after a socket error that is neither "nothing there" nor an echo of a datagram.
 const BROKEN_SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
-enum Message {
-    Core(u64, Box<Core>),
-    Socket(u64, SocketKey, Socket),
-}
-
 /// How others reach the thread.
 struct Shared {
-    inbox: Mutex<Vec<Message>>,
+    /// Cores that are new.
+    inbox: Mutex<Vec<Arc<Mutex<Driver>>>>,
     has_mail: AtomicBool,
     is_asleep: AtomicBool,
     signal: Signal,
 }
 
 impl Shared {
-    fn send(&self, message: Message) {
-        self.inbox.lock().push(message);
-        self.has_mail.store(true, Ordering::SeqCst);
-        self.ring();
-    }
-}
-
-impl Doorbell for Shared {
     fn ring(&self) {
         if self.is_asleep.swap(false, Ordering::SeqCst) {
             self.signal.raise();
@@ -72,20 +63,49 @@ impl Doorbell for Shared {
 /// The thread, while there is one. It leaves under this lock, so that nobody sends to a
 /// thread that is gone.
 static THREAD: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
-static NEXT_CORE: AtomicU64 = AtomicU64::new(0);
 
-/// Where one endpoint's sockets come from.
-struct Sockets {
-    core: u64,
+/// Sockets that are bound, and that their core has not seen yet.
+type Bound = Vec<(SocketKey, Arc<Socket>)>;
+
+/// How an endpoint reaches its core: where its sockets go, and who is woken.
+struct Post {
     shared: Arc<Shared>,
+    /// Set as soon as there is one, and gone when the core has ended.
+    driver: OnceLock<Weak<Mutex<Driver>>>,
+    /// Not in the core's keeping: it has a lock of its own, which bind must not take, as the
+    /// core takes the endpoint's under it.
+    bound: Arc<Mutex<Bound>>,
 }
 
-impl Ground for Sockets {
+impl Ground for Post {
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
         let socket = Socket::bind(addr)?;
         let local = socket.local_addr()?;
-        self.shared.send(Message::Socket(self.core, key, socket));
+        self.bound.lock().push((key, Arc::new(socket)));
         Ok(local)
+    }
+}
+
+impl Doorbell for Post {
+    fn ring(&self) {
+        self.shared.ring();
+    }
+
+    /// A thread that sleeps costs two switches and their time before the first datagram
+    /// leaves, so whoever has little to send sends it, if the core is free.
+    fn drive(&self) {
+        if !self.shared.is_asleep.load(Ordering::SeqCst) {
+            // It looks at the commands before it sleeps.
+            return;
+        }
+        let driver = self.driver.get().and_then(Weak::upgrade);
+        let Some(mut driver) = driver.as_ref().and_then(|driver| driver.try_lock()) else {
+            return self.ring();
+        };
+        if driver.drive_once() {
+            drop(driver);
+            self.ring();
+        }
     }
 }
 
@@ -111,26 +131,95 @@ pub(crate) fn on_the_io_thread<T>(
             shared
         }
     };
-    let core = NEXT_CORE.fetch_add(1, Ordering::Relaxed);
-    let ground = Arc::new(Sockets {
-        core,
+    let post = Arc::new(Post {
         shared: shared.clone(),
+        driver: OnceLock::new(),
+        bound: Arc::default(),
     });
-    let (made, value) = make(shared.clone(), ground);
+    let (core, value) = make(post.clone(), post.clone());
+    let driver = Arc::new(Mutex::new(Driver {
+        core: Some(Box::new(core)),
+        sockets: Open::default(),
+        bound: post.bound.clone(),
+        announced: None,
+    }));
+    let _ = post.driver.set(Arc::downgrade(&driver));
     // Still under the lock: the thread cannot leave before it has read this.
-    shared.send(Message::Core(core, Box::new(made)));
+    shared.inbox.lock().push(driver);
+    shared.has_mail.store(true, Ordering::SeqCst);
+    shared.ring();
     Ok(value)
 }
 
-/// A core and its sockets.
+/// A core and its sockets. The I/O thread holds its lock while it drives it, and so does an
+/// application thread that finds it free.
 struct Driver {
-    core: Box<Core>,
+    /// Gone when it has ended, or panicked outside of any one connection. Dropping it fails
+    /// whoever waits for it, and the other endpoints live on.
+    core: Option<Box<Core>>,
     sockets: Open,
+    bound: Arc<Mutex<Bound>>,
+    /// When the I/O thread will drive it next by itself.
+    announced: Option<Instant>,
+}
+
+impl Driver {
+    /// Let `work` have the core; `None` when there is none any more.
+    fn with<T>(&mut self, work: impl FnOnce(&mut Core, &mut Open) -> T) -> Option<T> {
+        let (core, sockets) = (self.core.as_mut()?, &mut self.sockets);
+        // Nothing of a core that panicked is used again.
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(core, sockets)));
+        if outcome.is_err() {
+            tracing::error!("a panic ended an endpoint");
+            self.core = None;
+        }
+        outcome.ok()
+    }
+
+    /// Take commands, and the sockets that they name.
+    fn take_commands(&mut self) {
+        self.with(|core, _| core.take_commands(Instant::now()));
+        // After them: a command may name a socket that came after a first look, and whose
+        // first datagrams would go nowhere.
+        self.sockets.0.extend(self.bound.lock().drain(..));
+    }
+
+    /// Do what is due; true when there is more to do at once.
+    fn drive(&mut self) -> bool {
+        self.take_commands();
+        let has_more = self.with(|core, open| {
+            let has_more = core.advance(Instant::now(), TURNS_PER_DRIVE, open);
+            core.release(open);
+            has_more
+        });
+        if self.core.as_ref().is_some_and(|core| core.is_closed()) {
+            // A core that is closed and dropped says so to whoever waits for it.
+            self.core = None;
+        }
+        has_more.unwrap_or(false)
+    }
+
+    /// Take commands and one turn in the place of the I/O thread, which sleeps; true when it
+    /// has to be woken after all. Sockets are left to it: as long as it waits for one, closing
+    /// that would not free its port.
+    fn drive_once(&mut self) -> bool {
+        self.take_commands();
+        let has_more = self.with(|core, open| core.advance(Instant::now(), 1, open));
+        let (Some(false), Some(core)) = (has_more, &self.core) else {
+            return true;
+        };
+        let is_earlier = core
+            .deadline()
+            .is_some_and(|at| self.announced.is_none_or(|announced| at < announced));
+        // It watches for room in a socket only if it knew of the want when it went to sleep.
+        let is_blocked = self.sockets.0.keys().any(|key| core.is_blocked(*key));
+        is_earlier || is_blocked || core.is_closed() || core.has_idle_sockets()
+    }
 }
 
 /// The open sockets of one core: its network.
 #[derive(Default)]
-struct Open(FxHashMap<SocketKey, Socket>);
+struct Open(FxHashMap<SocketKey, Arc<Socket>>);
 
 impl Network for Open {
     fn send(&mut self, socket: SocketKey, transmit: &Transmit<'_>) -> Sending {
@@ -140,7 +229,9 @@ impl Network for Open {
     }
 
     fn max_segments(&self, socket: SocketKey) -> usize {
-        self.0.get(&socket).map_or(1, Socket::max_segments)
+        self.0
+            .get(&socket)
+            .map_or(1, |socket| socket.max_segments())
     }
 
     fn close(&mut self, socket: SocketKey) {
@@ -150,7 +241,7 @@ impl Network for Open {
 
 struct Runner {
     shared: Arc<Shared>,
-    drivers: FxHashMap<u64, Driver>,
+    drivers: Vec<Arc<Mutex<Driver>>>,
     buffers: Vec<u8>,
     meta: [RecvMeta; RECEIVE_BATCH],
     /// Sockets that are broken are not looked at before this.
@@ -159,7 +250,7 @@ struct Runner {
 
 /// What poll said of one socket.
 struct Event {
-    core: u64,
+    driver: Arc<Mutex<Driver>>,
     socket: SocketKey,
     is_readable: bool,
     is_writable: bool,
@@ -169,7 +260,7 @@ impl Runner {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            drivers: FxHashMap::default(),
+            drivers: Vec::new(),
             buffers: vec![0; RECEIVE_BATCH * RECEIVE_BUFFER],
             meta: [RecvMeta::default(); RECEIVE_BATCH],
             pause_until: None,
@@ -179,12 +270,6 @@ impl Runner {
     fn run(mut self) {
         let mut events = Vec::new();
         loop {
-            self.read_mail();
-            self.drivers.retain(|_, driver| {
-                spare_others(|| driver.core.take_commands(Instant::now())).is_some()
-            });
-            // Again: a command may name a socket that came after the first look, and whose
-            // first datagrams would go nowhere.
             self.read_mail();
             let has_more = self.drive();
             if self.drivers.is_empty() && self.leave() {
@@ -208,80 +293,73 @@ impl Runner {
     }
 
     fn read_mail(&mut self) {
-        if !self.shared.has_mail.swap(false, Ordering::SeqCst) {
-            return;
-        }
-        for message in std::mem::take(&mut *self.shared.inbox.lock()) {
-            match message {
-                Message::Core(key, core) => {
-                    let sockets = Open::default();
-                    self.drivers.insert(key, Driver { core, sockets });
-                }
-                Message::Socket(core, key, socket) => {
-                    if let Some(driver) = self.drivers.get_mut(&core) {
-                        driver.sockets.0.insert(key, socket);
-                    }
-                }
-            }
+        if self.shared.has_mail.swap(false, Ordering::SeqCst) {
+            self.drivers.append(&mut self.shared.inbox.lock());
         }
     }
 
     /// Drive every core once; true when one has more to do at once.
     fn drive(&mut self) -> bool {
         let mut has_more = false;
-        self.drivers.retain(|_, driver| {
-            let Some(more) =
-                spare_others(|| driver.core.advance(Instant::now(), &mut driver.sockets))
-            else {
-                return false;
-            };
-            has_more |= more;
-            // A core that is closed and dropped says so to whoever waits for it.
-            !driver.core.is_closed()
+        self.drivers.retain(|driver| {
+            let mut driver = driver.lock();
+            has_more |= driver.drive();
+            driver.core.is_some()
         });
         has_more
     }
 
     fn wait(&mut self, has_more: bool, events: &mut Vec<Event>) {
         let now = Instant::now();
-        let deadline = self
-            .drivers
-            .values()
-            .filter_map(|driver| driver.core.deadline())
-            .chain(self.pause_until)
-            .min();
-        let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
-        let mut is_asleep = false;
-        if has_more {
-            timeout = Some(Duration::ZERO);
-        } else if timeout != Some(Duration::ZERO) {
-            // First say that we sleep, then look once more: whoever comes later, rings.
-            self.shared.is_asleep.store(true, Ordering::SeqCst);
-            is_asleep = true;
-            if self.shared.has_mail.load(Ordering::SeqCst)
-                || self.drivers.values().any(|d| d.core.commands().has_some())
-            {
-                timeout = Some(Duration::ZERO);
-            }
-        }
         let may_read = self.pause_until.is_none_or(|until| until <= now);
         if may_read {
             self.pause_until = None;
         }
+        // First say that we sleep, then look once more: whoever comes later rings, or drives
+        // and compares with what is announced here.
+        let is_asleep = !has_more;
+        self.shared.is_asleep.store(is_asleep, Ordering::SeqCst);
+        let mut deadline = self.pause_until;
+        let mut is_due = has_more || self.shared.has_mail.load(Ordering::SeqCst);
+        // Shared, not borrowed, as an application thread may have the core meanwhile.
         let mut fds = vec![PollFd::new(&self.shared.signal, PollFlags::IN)];
         let mut names = Vec::new();
-        for (core, driver) in &self.drivers {
-            for (key, socket) in &driver.sockets.0 {
+        let mut watched = Vec::new();
+        for driver in &self.drivers {
+            let mut locked = driver.lock();
+            let Driver {
+                core: Some(core),
+                sockets,
+                announced,
+                ..
+            } = &mut *locked
+            else {
+                is_due = true;
+                continue;
+            };
+            *announced = core.deadline();
+            deadline = [deadline, *announced].into_iter().flatten().min();
+            is_due |= core.commands().has_some();
+            for (key, socket) in &sockets.0 {
                 let mut wanted = PollFlags::empty();
                 if may_read {
                     wanted |= PollFlags::IN;
                 }
-                if driver.core.is_blocked(*key) {
+                if core.is_blocked(*key) {
                     wanted |= PollFlags::OUT;
                 }
-                fds.push(PollFd::new(socket, wanted));
-                names.push((*core, *key));
+                watched.push((socket.clone(), wanted));
+                names.push((driver, *key));
             }
+        }
+        fds.extend(
+            watched
+                .iter()
+                .map(|(socket, wanted)| PollFd::new(socket, *wanted)),
+        );
+        let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
+        if is_due {
+            timeout = Some(Duration::ZERO);
         }
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
@@ -298,11 +376,11 @@ impl Runner {
         if fds[0].revents().contains(PollFlags::IN) {
             self.shared.signal.clear();
         }
-        for (fd, (core, socket)) in fds[1..].iter().zip(names) {
+        for (fd, (driver, socket)) in fds[1..].iter().zip(names) {
             let found = fd.revents();
             if !found.is_empty() {
                 events.push(Event {
-                    core,
+                    driver: driver.clone(),
                     socket,
                     is_readable: may_read && !found.difference(PollFlags::OUT).is_empty(),
                     is_writable: found.contains(PollFlags::OUT),
@@ -312,56 +390,35 @@ impl Runner {
     }
 
     fn serve(&mut self, event: &Event) {
-        let Some(driver) = self.drivers.get_mut(&event.core) else {
-            return;
-        };
         let (buffers, meta) = (&mut self.buffers, &mut self.meta);
-        let served = spare_others(|| {
+        let served = event.driver.lock().with(|core, open| {
             if event.is_writable {
-                driver
-                    .core
-                    .handle_writable(event.socket, &mut driver.sockets);
+                core.handle_writable(event.socket, open);
             }
             if event.is_readable {
-                receive(driver, event.socket, buffers, meta)
+                receive(core, open, event.socket, buffers, meta)
             } else {
                 Ok(())
             }
         });
-        match served {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::warn!(%error, "a UDP socket is broken");
-                self.pause_until = Some(Instant::now() + BROKEN_SOCKET_PAUSE);
-            }
-            None => {
-                self.drivers.remove(&event.core);
-            }
+        if let Some(Err(error)) = served {
+            tracing::warn!(%error, "a UDP socket is broken");
+            self.pause_until = Some(Instant::now() + BROKEN_SOCKET_PAUSE);
         }
     }
 }
 
-/// Run a core's work; `None` when it panicked outside of any one connection. Such a core is
-/// dropped, which fails whoever waits for it, and the other endpoints live on.
-fn spare_others<T>(work: impl FnOnce() -> T) -> Option<T> {
-    // Nothing of a core that panicked is used again.
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    if outcome.is_err() {
-        tracing::error!("a panic ended an endpoint");
-    }
-    outcome.ok()
-}
-
 /// Receive until nothing is left or the turn is over.
 fn receive(
-    driver: &mut Driver,
+    core: &mut Core,
+    open: &mut Open,
     key: SocketKey,
     buffers: &mut [u8],
     meta: &mut [RecvMeta; RECEIVE_BATCH],
 ) -> io::Result<()> {
     let began = Instant::now();
     loop {
-        let Some(socket) = driver.sockets.0.get(&key) else {
+        let Some(socket) = open.0.get(&key) else {
             return Ok(());
         };
         let mut slices: Vec<_> = buffers
@@ -389,14 +446,14 @@ fn receive(
             let mut data = BytesMut::from(&buffer[..meta.len]);
             while !data.is_empty() {
                 let datagram = data.split_to(meta.stride.clamp(1, data.len()));
-                driver.core.handle_datagram(
+                core.handle_datagram(
                     now,
                     key,
                     meta.addr,
                     meta.dst_ip,
                     meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
                     datagram,
-                    &mut driver.sockets,
+                    open,
                 );
             }
         }

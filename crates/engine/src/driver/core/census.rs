@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Core;
+use super::{Core, TURNS_PER_DRIVE};
 use crate::driver::network::Network;
 
 /// What a core holds.
@@ -27,7 +27,9 @@ impl Core {
     /// Take commands and advance: one pass of a thread that has but this core.
     pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
         self.take_commands(now);
-        self.advance(now, network)
+        let has_more = self.advance(now, TURNS_PER_DRIVE, network);
+        self.release(network);
+        has_more
     }
 
     pub(crate) fn census(&self) -> Census {
