@@ -35,8 +35,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="cases at once (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=math.inf, help="seconds for all; what is late is red")
     parser.add_argument("--missing-tools-pass", action="store_true", help="see the exit status")
+    parser.add_argument(
+        "--judge", action="store_true", help="run nothing: judge the last run by today's list"
+    )
     parser.add_argument("--pages", action="store_true", help="write the page and the picture even of a part")
     arguments = parser.parse_args()
+    if arguments.judge:
+        last = json.loads((BUILD / "matrix.json").read_text())
+        sys.exit(shown(Report.of(last, list(CASES), defects.known()), arguments.pages))
     names = [name for name in arguments.peers.split(",") if name]
     try:
         peers = load(names or None)
@@ -81,16 +87,22 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
 
     results = await matrix.run(built, unbuilt, cases, arguments.jobs, deadline, show)
     report = Report(built, unbuilt, cases, results, listed, time.monotonic() - began)
-    print_table(report)
-    write(report, arguments.pages)
-    print(f"{report.counted}, in {report.seconds:.0f} s")
-    for defect in defects.stale(results, listed):
-        print(f"known-defects.toml: {', '.join(defect.peers)} {', '.join(defect.cases)} is green now")
+    status = shown(report, arguments.pages)
     is_tolerated = arguments.missing_tools_pass
     broken = [
         error for error in failures.values() if not (is_tolerated and isinstance(error, MissingToolError))
     ]
-    return 1 if report.count("red") or broken else 0
+    return 1 if status or broken else 0
+
+
+def shown(report: Report, has_pages: bool) -> int:
+    """Print and write a run; 1 if a cell is red."""
+    print_table(report)
+    write(report, has_pages)
+    print(f"{report.counted}, in {report.seconds:.0f} s")
+    for defect in defects.stale(report.results, report.defects):
+        print(f"known-defects.toml: {', '.join(defect.peers)} {', '.join(defect.cases)} is green now")
+    return 1 if report.count("red") else 0
 
 
 async def build_all(peers: list[Peer], deadline: float) -> tuple[list[Peer], dict[str, BuildError]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any
@@ -35,10 +35,29 @@ class Report:
     defects: list[Defect]
     seconds: float
     moment: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    machine: str = field(
+        default_factory=lambda: f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    )
 
-    @property
-    def machine(self) -> str:
-        return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    @classmethod
+    def of(cls, data: dict[str, Any], cases: list[Case], defects: list[Defect]) -> Report:
+        """The run that `data` told of, judged anew. Its verdicts are not looked at."""
+        peers = []
+        for name, said in data["peers"].items():
+            peer = Peer(name, [], [], 0, stack_of=said["stack_of"])
+            peer.program, peer.stack, peer.keys = said["program"], said["stack"], tuple(said["keys"])
+            peers.append(peer)
+        names = [each.name for each in fields(Result)]
+        return cls(
+            peers=peers,
+            unbuilt=data["unbuilt"],
+            cases=[case for case in cases if case.name in data["cases"]],
+            results=[Result(**{name: cell[name] for name in names}) for cell in data["cells"]],
+            defects=defects,
+            seconds=data["seconds"],
+            moment=datetime.fromisoformat(data["date"]),
+            machine=data["machine"],
+        )
 
     def result(self, peer: str, direction: Direction, case: str) -> Result | None:
         for each in self.results:

@@ -129,6 +129,15 @@ def test_a_peer_that_was_not_built_stands_there_with_the_reason() -> None:
     assert svg(made_report).count("cmake is not installed") == 2
 
 
+def test_a_run_can_be_judged_anew_and_stays_the_same_run() -> None:
+    run = report(RED, replace(RED, case="ping", evidence="nothing came"))
+    again = Report.of(run.data(), run.cases, run.defects)
+    assert again.data() == {**run.data(), "date": run.moment.isoformat(timespec="seconds")}
+    assert (again.count("known"), again.count("red")) == (1, 1)
+    without = Report.of(run.data(), run.cases, [])
+    assert (without.count("known"), without.count("red")) == (0, 2)
+
+
 def test_the_picture_has_every_cell_and_is_one() -> None:
     ways: tuple[Direction, ...] = matrix.DIRECTIONS
     cells = [Result("go", way, case, "green", 1.0) for way in ways for case in ("echo", "ping")]
