@@ -38,6 +38,10 @@ demo: build ## two hosts, two processes, 1 GiB, against the stock transport (DEM
 interop: build ## every other libp2p, both ways, into docs/interop (a part: PEERS=go,js CASES=ping)
 	$(BIN)/python -m interop --peers "$(PEERS)" --cases "$(CASES)"
 
+.PHONY: interop-ci
+interop-ci: build ## what CI does of it: every peer both ways, handshake, ping and echo, in 15 minutes
+	$(BIN)/python -m interop --cases ed25519,ping,echo --limit 840 --missing-tools-pass
+
 .PHONY: conformance
 conformance: build ## py-libp2p's own tests on ours and on the stock transport (CONFORMANCE="--help")
 	$(BIN)/python -m conformance $(CONFORMANCE)

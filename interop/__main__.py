@@ -1,13 +1,15 @@
 """`make interop`: arguments, progress, and what is written where. No case and no verdict.
 
 Exit status: 0 when every cell is green, absent or known; 1 when one is red or a peer could
-not be built; 2 for wrong arguments.
+not be built; 2 for wrong arguments. With --missing-tools-pass, a peer whose build needs a tool
+that is not installed is still shown as not built, and is no failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -16,9 +18,12 @@ import trio
 
 from interop import defects, matrix
 from interop.case import CASES, Case
-from interop.peer import BUILD, BuildError, Peer, load
+from interop.peer import BUILD, BuildError, MissingToolError, Peer, load
 from interop.picture import svg
 from interop.report import SIGNS, Report
+
+_BUILDS = 2
+"""Builds at once: while one links or downloads, another has the cores."""
 
 PAGES = Path(__file__).parent.parent / "docs" / "interop"
 
@@ -28,15 +33,24 @@ def main() -> None:
     parser.add_argument("--peers", default="", help="names, with commas between them; default: all")
     parser.add_argument("--cases", default="", help="names, with commas between them; default: all")
     parser.add_argument("--jobs", type=int, default=2, help="cases at once (default: %(default)s)")
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds for all; what is late is red")
+    parser.add_argument("--missing-tools-pass", action="store_true", help="see the exit status")
+    parser.add_argument(
+        "--judge", action="store_true", help="run nothing: judge the last run by today's list"
+    )
     parser.add_argument("--pages", action="store_true", help="write the page and the picture even of a part")
     arguments = parser.parse_args()
+    if arguments.judge:
+        last = json.loads((BUILD / "matrix.json").read_text())
+        sys.exit(shown(Report.of(last, list(CASES), defects.known()), arguments.pages))
     names = [name for name in arguments.peers.split(",") if name]
     try:
         peers = load(names or None)
         cases = chosen([name for name in arguments.cases.split(",") if name])
     except KeyError as error:
         parser.error(str(error.args[0]))
-    sys.exit(trio.run(whole, peers, cases, arguments.jobs, arguments.pages or not (names or arguments.cases)))
+    arguments.pages |= not (names or arguments.cases)
+    sys.exit(trio.run(whole, peers, cases, arguments))
 
 
 def chosen(names: list[str]) -> list[Case]:
@@ -47,9 +61,11 @@ def chosen(names: list[str]) -> list[Case]:
     return [case for case in CASES if not names or case.name in names]
 
 
-async def whole(peers: list[Peer], cases: list[Case], jobs: int, has_pages: bool) -> int:
+async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namespace) -> int:
     began = time.monotonic()
-    built, unbuilt = await build_all(peers)
+    deadline = trio.current_time() + arguments.limit
+    built, failures = await build_all(peers, deadline)
+    unbuilt = {name: matrix.placeless(str(error)) for name, error in failures.items()}
     if not any(peer.name == "ours" for peer in built):
         print("\nWithout our own peer there is nothing to compare with.")
         return 1
@@ -69,36 +85,48 @@ async def whole(peers: list[Peer], cases: list[Case], jobs: int, has_pages: bool
         if result.themselves:
             print(f"{'':13}two of {result.peer}: {result.themselves[:300]}", flush=True)
 
-    results = await matrix.run(built, unbuilt, cases, jobs, show)
+    results = await matrix.run(built, unbuilt, cases, arguments.jobs, deadline, show)
     report = Report(built, unbuilt, cases, results, listed, time.monotonic() - began)
+    status = shown(report, arguments.pages)
+    is_tolerated = arguments.missing_tools_pass
+    broken = [
+        error for error in failures.values() if not (is_tolerated and isinstance(error, MissingToolError))
+    ]
+    return 1 if status or broken else 0
+
+
+def shown(report: Report, has_pages: bool) -> int:
+    """Print and write a run; 1 if a cell is red."""
     print_table(report)
     write(report, has_pages)
-    bad = report.count("red") + report.count("unbuilt")
-    print(
-        f"{report.count('green')} green, {report.count('known')} known, {report.count('absent')} absent, "
-        f"{report.count('red')} red, {report.count('unbuilt')} not built, in {report.seconds:.0f} s"
-    )
-    for defect in defects.stale(results, listed):
+    print(f"{report.counted}, in {report.seconds:.0f} s")
+    for defect in defects.stale(report.results, report.defects):
         print(f"known-defects.toml: {', '.join(defect.peers)} {', '.join(defect.cases)} is green now")
-    return 1 if bad else 0
+    return 1 if report.count("red") else 0
 
 
-async def build_all(peers: list[Peer]) -> tuple[list[Peer], dict[str, str]]:
-    """One after the other: their builds would only take the cores from each other."""
-    built: list[Peer] = []
-    unbuilt: dict[str, str] = {}
-    for peer in peers:
-        began = time.monotonic()
-        try:
-            await peer.build(lambda step: print(f"build {step}", flush=True))
-        except BuildError as error:
-            unbuilt[peer.name] = matrix.placeless(str(error))
-            print(f"build {peer.name:9} FAILED: {error}", flush=True)
-            continue
-        built.append(peer)
-        seconds = time.monotonic() - began
-        print(f"built {peer.name:9} {peer.label}, {seconds:.0f} s", flush=True)
-    return built, unbuilt
+async def build_all(peers: list[Peer], deadline: float) -> tuple[list[Peer], dict[str, BuildError]]:
+    """Those that could be built, and why the others could not."""
+    failures: dict[str, BuildError] = {}
+    turns = trio.Semaphore(_BUILDS)
+
+    async def build(peer: Peer) -> None:
+        async with turns:
+            began = time.monotonic()
+            try:
+                await peer.build(lambda step: print(f"build {step}", flush=True), deadline)
+            except BuildError as error:
+                failures[peer.name] = error
+                print(f"build {peer.name:9} FAILED: {error}", flush=True)
+            else:
+                seconds = time.monotonic() - began
+                print(f"built {peer.name:9} {peer.label}, {seconds:.0f} s", flush=True)
+
+    async with trio.open_nursery() as nursery:
+        for peer in peers:
+            nursery.start_soon(build, peer)
+    built = [peer for peer in peers if peer.name not in failures]
+    return built, {peer.name: failures[peer.name] for peer in peers if peer.name in failures}
 
 
 def print_table(report: Report) -> None:

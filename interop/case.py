@@ -30,6 +30,10 @@ HYBRID = "X25519MLKEM768"
 STRANGER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
 
 
+GOOD_CERTIFICATES = ("ed25519", "p384", "rsa", "critical")
+"""By the key that signs itself, or by the mark on libp2p's extension; any other kind is bad."""
+
+
 class Failed(Exception):
     """The case is red. The message is the evidence."""
 
@@ -54,6 +58,8 @@ def needs(word: str, *peers: Peer) -> None:
 class Case:
     """One column."""
 
+    group: str
+    """What stands together on the page and in the picture."""
     name: str
     title: str
     run: Callable[[Stage], Awaitable[str | None]]
@@ -142,6 +148,73 @@ async def note(stage: Stage) -> None:
     must(heard["bytes"] == said["bytes"] == 65_536, f"{heard['bytes']} of {said['bytes']} bytes came")
 
 
+async def stop(stage: Stage) -> None:
+    said = await asked(stage, "stop")
+    must(said["answered"] == said["closed"] == said["streams"] == 1100, said)
+
+
+async def early(stage: Stage) -> None:
+    said = await asked(stage, "early")
+    must(said["rounds"] == 10, said)
+
+
+async def linger(stage: Stage) -> None:
+    needs("linger", stage.dialer)
+    listener = await stage.listening()
+    said = await asked(stage, "linger")
+    heard = await listener.event("note", said["self"])
+    must(heard["bytes"] == said["bytes"] == 65_536, f"{heard['bytes']} of {said['bytes']} bytes came")
+
+
+async def certificate(stage: Stage) -> str:
+    """Whatever key the peer's certificate has, and however its extension is marked."""
+    kinds = [kind for kind in stage.peer.certificates if kind in GOOD_CERTIFICATES]
+    if not kinds:
+        raise Absent(f"no certificates but P-256 in {stage.peer.name}")
+    for kind in kinds:
+        said = await shown(stage, kind)
+        must(said["ok"], f"{kind}: {said.get('error')}")
+    return ", ".join(kinds)
+
+
+async def bad_certificate(stage: Stage) -> str:
+    kinds = [kind for kind in stage.peer.certificates if kind not in GOOD_CERTIFICATES]
+    if not kinds:
+        raise Absent(f"no bad certificates in {stage.peer.name}")
+    good = await stage.dial("handshake")
+    must(good["ok"], f"a good certificate was refused too: {good.get('error')}")
+    for kind in kinds:
+        said = await shown(stage, kind)
+        must(not said["ok"], f"{kind}: it was taken")
+        listener = await stage.listening()
+        must(listener.count("connected", said["self"]) == 0, f"{kind}: the listener took it")
+    return ", ".join(kinds)
+
+
+async def shown(stage: Stage, kind: str) -> Line:
+    """A handshake in which the peer shows that kind of certificate."""
+    if stage.listener is not stage.peer:
+        return await stage.dial("handshake", certificate=kind)
+    seed = secrets.token_hex(32)
+    async with stage.own_listener(seed=seed, certificate=kind) as listener:
+        return await stage.dial("handshake", address=listener.address)
+
+
+async def server_name(stage: Stage) -> str:
+    needs("server name", stage.dialer)
+    listener = await stage.listening()
+    seen = []
+    for name in ("127.0.0.1", "l", f"{'x' * 63}.example", listener.peer):
+        async with tapped(listener.address) as tap:
+            said = await stage.dial("handshake", address=tap.address, name=name)
+        must(said["ok"], f"{name}: {said.get('error')}")
+        # Some libraries send only what is a name of a host.
+        must(tap.server_name in (name, None), f"the dialer sent {tap.server_name} and not {name}")
+        seen += [name] if tap.server_name else []
+    must(bool(seen), "the dialer sent none of the names")
+    return ", ".join("its peer id" if name == listener.peer else name for name in seen)
+
+
 async def many(stage: Stage) -> None:
     async with AsyncExitStack() as stack:
         own = [stage.own_listener(seed=secrets.token_hex(32)) for _ in range(4)]
@@ -185,6 +258,7 @@ async def post_quantum(stage: Stage) -> str:
     must(said["remote"] == listener.peer, f"the dialer took {listener.peer} for {said['remote']}")
     has, takes = ("post-quantum" in each.can for each in (stage.dialer, stage.listener))
     seen = f"{tap.agreed} agreed of {' and '.join(tap.offered)}{', asked again' if tap.was_retried else ''}"
+    seen += f"; SNI {tap.server_name}" if tap.server_name else ""
     must((HYBRID in tap.offered) is has, f"{stage.dialer.name} has post-quantum: {has}; {seen}")
     must(
         (tap.agreed == HYBRID) is (has and takes), f"{stage.listener.name} has post-quantum: {takes}; {seen}"
@@ -250,27 +324,74 @@ async def ip6(stage: Stage) -> None:
 
 
 CASES = (
-    Case("ed25519", "handshake with Ed25519 keys, both peer ids right", handshake("ed25519")),
-    Case("secp256k1", "handshake with secp256k1 keys", handshake("secp256k1"), 60),
-    Case("ecdsa", "handshake with ECDSA keys", handshake("ecdsa"), 60),
-    Case("rsa", "handshake with RSA keys", handshake("rsa"), 60),
-    Case("wrong-id", "another peer than the one that was dialed is refused", wrong_peer, 60),
-    Case("ping", "100 rounds of /ipfs/ping/1.0.0", ping),
-    Case("identify", "/ipfs/id/1.0.0 gives protocols and the observed QUIC address", identify),
-    Case("echo", "1 MiB there and back, with half-close", echo),
-    Case("streams", "100 streams open at once", streams),
-    Case("bulk", "64 MiB each way, with SHA-256", bulk, 150),
-    Case("reset", "reset and stop seen by the other side, with the code where it shows", reset),
-    Case("close", "close of a connection seen by the other side, with the code", close),
-    Case("load", "300 short streams, each with its end, beside 16 MiB on the same connection", load, 60),
-    Case("slow", "a reader that pauses for 2 s holds back 16 MiB, and none of it is lost", slow, 60),
-    Case("note", "a stream that is written and closed at once arrives whole", note),
-    Case("many", "one dialer with five listeners at once", many, 60),
-    Case("back", "the listener opens a stream to its dialer", back),
-    Case("listening", "who listens dials too, and from the same port if the project can", listening),
-    Case("perf", "/perf/1.0.0, 8 MiB each way", perf, 60),
-    Case("post-quantum", "X25519MLKEM768 offered, and agreed if both sides have it", post_quantum),
-    Case("ip6", "handshake and echo over IPv6", ip6, 60),
-    Case("idle", "nothing for 35 s, then the same connection still works", idle, 90, is_quiet=True),
-    Case("restart", "the listener is killed and comes back on the same port", restart, 100, is_quiet=True),
+    Case("who is there", "ed25519", "handshake with Ed25519 keys, both peer ids right", handshake("ed25519")),
+    Case("who is there", "secp256k1", "handshake with secp256k1 keys", handshake("secp256k1"), 60),
+    Case("who is there", "ecdsa", "handshake with ECDSA keys", handshake("ecdsa"), 60),
+    Case("who is there", "rsa", "handshake with RSA keys", handshake("rsa"), 60),
+    Case("who is there", "wrong-id", "another peer than the one that was dialed is refused", wrong_peer, 60),
+    Case(
+        "who is there",
+        "certificate",
+        "a certificate with an Ed25519, P-384 or RSA key, or a critical extension, is taken",
+        certificate,
+        60,
+    ),
+    Case(
+        "who is there",
+        "bad-certificate",
+        "one that expired, proves nothing or has an unknown critical extension is refused",
+        bad_certificate,
+        60,
+    ),
+    Case("who is there", "server-name", "a dialer that sends odd names as SNI is taken", server_name, 60),
+    Case("who is there", "post-quantum", "X25519MLKEM768 offered, and agreed if both have it", post_quantum),
+    Case("streams", "ping", "100 rounds of /ipfs/ping/1.0.0", ping),
+    Case("streams", "identify", "/ipfs/id/1.0.0 gives protocols and the observed QUIC address", identify),
+    Case("streams", "echo", "1 MiB there and back, with half-close", echo),
+    Case("streams", "streams", "100 streams open at once", streams),
+    Case("streams", "bulk", "64 MiB each way, with SHA-256", bulk, 150),
+    Case(
+        "streams", "load", "300 short streams, each with its end, beside 16 MiB on one connection", load, 60
+    ),
+    Case("streams", "slow", "a reader that pauses for 2 s holds back 16 MiB, and none is lost", slow, 60),
+    Case("streams", "perf", "/perf/1.0.0, 8 MiB each way", perf, 60),
+    Case("streams", "back", "the listener opens a stream to its dialer", back),
+    Case("endings", "reset", "reset and stop seen by the other side, with the code where it shows", reset),
+    Case("endings", "close", "close of a connection seen by the other side, with the code", close),
+    Case(
+        "endings",
+        "stop",
+        "1100 streams that the listener ends at once, unread; to close them works",
+        stop,
+        60,
+    ),
+    Case("endings", "note", "a stream that is written and closed at once arrives whole", note),
+    Case("endings", "linger", "what was written just before the connection was closed arrives", linger),
+    Case(
+        "endings", "early", "ten connections closed as soon as they are there, then one that works", early, 60
+    ),
+    Case("connections", "many", "one dialer with five listeners at once", many, 60),
+    Case(
+        "connections",
+        "listening",
+        "who listens dials too, and from the same port if the project can",
+        listening,
+    ),
+    Case("connections", "ip6", "handshake and echo over IPv6", ip6, 60),
+    Case(
+        "connections",
+        "idle",
+        "nothing for 35 s, then the same connection still works",
+        idle,
+        90,
+        is_quiet=True,
+    ),
+    Case(
+        "connections",
+        "restart",
+        "the listener is killed and comes back on the same port",
+        restart,
+        100,
+        is_quiet=True,
+    ),
 )

@@ -7,7 +7,7 @@ has a dialer process of its own. No case is defined here and nothing is printed.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,8 @@ _START_LIMIT = 30.0
 """Seconds in which a listener must say its addresses, on a machine that is busy."""
 _QUIET_JOBS = 8
 """Cases that wait more than they work, at once. Their programs start at once too."""
+_END_LIMIT = 2.0
+"""Seconds in which a dialer that has answered may still send what it owes: its close, last bytes."""
 _EVENT_LIMIT = 10.0
 """Seconds in which a listener must have told of what the dialer has already seen."""
 
@@ -106,12 +108,13 @@ class Listeners:
 
 @asynccontextmanager
 async def listener(peer: Peer, **options: str) -> AsyncIterator[Listening]:
-    command = [*peer.command, "listen"]
-    for name, value in options.items():
-        command += [f"--{name}", value]
-    async with running(command) as program:
+    async with running([*peer.command, "listen", *worded(options)]) as program:
         said = await program.line(lambda line: "addrs" in line, _START_LIMIT, "addresses")
         yield Listening(program, said)
+
+
+def worded(options: Mapping[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
 class Stage:
@@ -132,37 +135,46 @@ class Stage:
         return self._met[key, ip]
 
     @asynccontextmanager
-    async def own_listener(self, seed: str, port: str = "0") -> AsyncIterator[Listening]:
-        """A listener that the case may kill."""
-        async with listener(self.listener, seed=seed, port=port) as found:
+    async def own_listener(self, **options: str) -> AsyncIterator[Listening]:
+        """A listener that the case may kill, with these options of the command line."""
+        async with listener(self.listener, **options) as found:
             yield found
 
     @asynccontextmanager
     async def dialing(
-        self, case: str, address: str, key: str = "ed25519", more: Sequence[str] = ()
+        self, case: str, address: str, more: Sequence[str] = (), **options: str
     ) -> AsyncIterator[Program]:
-        async with running([*self.dialer.command, "dial", "--key", key, address, case, *more]) as program:
+        command = [*self.dialer.command, "dial", *worded(options), address, case, *more]
+        async with running(command) as program:
             yield program
 
     async def dial(
         self,
         case: str,
         address: str = "",
-        key: str = "ed25519",
         listener_key: str = "ed25519",
         ip: str = "4",
         more: Sequence[str] = (),
+        **options: str,
     ) -> Line:
         """What the dialer told of the case, in a process of its own."""
         address = address or (await self.listening(listener_key, ip)).address
-        async with self.dialing(case, address, key, more) as program:
-            return await program.line(lambda line: "ok" in line, float("inf"), "answer")
+        async with self.dialing(case, address, more, **options) as program:
+            said = await program.line(lambda line: "ok" in line, float("inf"), "answer")
+            await program.ended(_END_LIMIT)
+            return said
 
 
 async def run(
-    peers: list[Peer], unbuilt: dict[str, str], cases: list[Case], jobs: int, report: Callable[[Result], None]
+    peers: list[Peer],
+    unbuilt: dict[str, str],
+    cases: list[Case],
+    jobs: int,
+    deadline: float,
+    report: Callable[[Result], None],
 ) -> list[Result]:
-    """Every case in both directions; `report` hears of each as soon as it is known."""
+    """Every case in both directions; `report` hears of each as soon as it is known. What did not
+    begin before ``deadline`` is red."""
     results: list[Result] = []
     ours = next(peer for peer in peers if peer.name == OURS)
     async with trio.open_nursery() as keepers:
@@ -176,6 +188,13 @@ async def run(
 
         async def work(through: Iterator[tuple[Stage, Case, Direction]]) -> None:
             for stage, case, direction in through:
+                if trio.current_time() > deadline:
+                    late = Result(
+                        stage.peer.name, direction, case.name, "red", 0, "not run: the time was over"
+                    )
+                    results.append(late)
+                    report(late)
+                    continue
                 result = await cell(stage, case, direction)
                 if result.outcome == "red":
                     # A listener that something was wrong with must not spoil other cases.

@@ -32,6 +32,10 @@ class BuildError(Exception):
     """A peer cannot be had on this machine. The message is the tool's own last words."""
 
 
+class MissingToolError(BuildError):
+    """Nothing went wrong: what builds this peer is not installed here."""
+
+
 @dataclass
 class Peer:
     """A program of interop/NAME, and after `build` what it can do."""
@@ -41,37 +45,43 @@ class Peer:
     command: list[str]
     build_limit: float
     environment: dict[str, str] = field(default_factory=dict)
+    stack_of: str = ""
+    """Whose QUIC stack it is, if it is a program of ours on that stack and not that project."""
     program: str = ""
     stack: str = ""
     keys: tuple[str, ...] = ()
     can: tuple[str, ...] = ()
-    """"reset" a stream; choose the "reset code"; choose the "close code" of a connection."""
+    """Words of README.md: what not every project can do."""
+    certificates: tuple[str, ...] = ()
+    """Kinds of certificate that it can show besides an ordinary one."""
 
     @property
     def label(self) -> str:
         return f"{self.program}, {self.stack}"
 
-    async def build(self, progress: Callable[[str], None]) -> None:
-        """Make the program and ask it what it is. Raises BuildError."""
+    async def build(self, progress: Callable[[str], None], deadline: float) -> None:
+        """Make the program and ask it what it is, all before ``deadline``. Raises BuildError."""
         folder = BUILD / self.name
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "build.log"
         with log.open("wb") as out:
             for step in self.steps:
                 progress(f"{self.name:9} {' '.join(step)}")
-                await self._step(step, out.fileno(), log)
+                await self._step(step, out.fileno(), log, deadline)
         try:
             about = await answer_of([*self.command, "about"], limit=30)
         except ProgramError as error:
             raise BuildError(str(error)) from error
         self.program, self.stack = about["program"], about["stack"]
         self.keys, self.can = tuple(about["keys"]), tuple(about["can"])
+        self.certificates = tuple(about.get("certificates", ()))
 
-    async def _step(self, step: list[str], out: int, log: Path) -> None:
+    async def _step(self, step: list[str], out: int, log: Path, deadline: float) -> None:
         if shutil.which(step[0]) is None:
-            raise BuildError(f"{step[0]} is not installed")
+            raise MissingToolError(f"{step[0]} is not installed")
         environment = {**os.environ, **self.environment}
-        with trio.move_on_after(self.build_limit) as scope:
+        began = trio.current_time()
+        with trio.move_on_at(min(deadline, began + self.build_limit)) as scope:
             done = await trio.run_process(
                 ["nice", "-n", "10", *step],
                 cwd=HERE / self.name,
@@ -82,20 +92,21 @@ class Peer:
                 check=False,
             )
         if scope.cancelled_caught:
-            raise BuildError(f"{step[0]} took more than {self.build_limit:.0f} s")
+            raise BuildError(f"{step[0]} took more than {trio.current_time() - began:.0f} s")
         if done.returncode:
             raise BuildError(f"{' '.join(step)}: {_last_words(log)}")
 
 
 def load(names: list[str] | None = None) -> list[Peer]:
-    """The peers that have a manifest, ours first. Raises KeyError for an unknown name."""
+    """The peers that have a manifest: ours, then the other projects, then our programs on their
+    stacks. Raises KeyError for an unknown name."""
     found = {path.parent.name: path for path in sorted(HERE.glob("*/peer.toml"))}
-    order = sorted(found, key=lambda name: (name != OURS, name))
     for name in names or ():
         if name not in found:
-            raise KeyError(f"no peer {name!r}: there are {', '.join(order)}")
-    wanted = order if names is None else [each for each in order if each in {OURS, *names}]
-    return [_read(name, found[name]) for name in wanted]
+            raise KeyError(f"no peer {name!r}: there are {', '.join(sorted(found))}")
+    wanted = found if names is None else {OURS, *names}
+    peers = [_read(name, path) for name, path in found.items() if name in wanted]
+    return sorted(peers, key=lambda peer: (peer.name != OURS, bool(peer.stack_of), peer.name))
 
 
 def _last_words(log: Path) -> str:
@@ -114,5 +125,6 @@ def _read(name: str, path: Path) -> Peer:
         steps=[filled(step) for step in manifest.get("build", [])],
         command=filled(manifest["run"]),
         build_limit=manifest.get("build_limit", 600),
+        stack_of=manifest.get("stack_of", ""),
         environment={key: value.format(**places) for key, value in manifest.get("environment", {}).items()},
     )

@@ -83,6 +83,11 @@ class Program:
                 await self._news.wait()
         raise ProgramError(f"{self._name}: no {what} within {limit:.0f} s{self.complaints()}")
 
+    async def ended(self, limit: float) -> None:
+        """Wait until it ends by itself, at most ``limit`` seconds."""
+        with trio.move_on_after(limit):
+            await self.process.wait()
+
     async def say(self, line: str) -> None:
         assert self.process.stdin is not None
         await self.process.stdin.send_all(line.encode() + b"\n")

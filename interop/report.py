@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
+from itertools import groupby
 from typing import Any
 
 from interop.case import Case
@@ -16,7 +17,7 @@ from interop.peer import OURS, Peer
 SIGNS = {"green": "✓", "known": "●", "red": "✗", "absent": "-", "unbuilt": "?"}
 WORDS = {
     "green": "green",
-    "known": "a known defect or limit of the peer, below",
+    "known": "a known defect or limit of the peer, by its number below",
     "red": "red",
     "absent": "the peer has no such thing",
     "unbuilt": "the peer could not be built here",
@@ -34,10 +35,29 @@ class Report:
     defects: list[Defect]
     seconds: float
     moment: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    machine: str = field(
+        default_factory=lambda: f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    )
 
-    @property
-    def machine(self) -> str:
-        return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    @classmethod
+    def of(cls, data: dict[str, Any], cases: list[Case], defects: list[Defect]) -> Report:
+        """The run that `data` told of, judged anew. Its verdicts are not looked at."""
+        peers = []
+        for name, said in data["peers"].items():
+            peer = Peer(name, [], [], 0, stack_of=said["stack_of"])
+            peer.program, peer.stack, peer.keys = said["program"], said["stack"], tuple(said["keys"])
+            peers.append(peer)
+        names = [each.name for each in fields(Result)]
+        return cls(
+            peers=peers,
+            unbuilt=data["unbuilt"],
+            cases=[case for case in cases if case.name in data["cases"]],
+            results=[Result(**{name: cell[name] for name in names}) for cell in data["cells"]],
+            defects=defects,
+            seconds=data["seconds"],
+            moment=datetime.fromisoformat(data["date"]),
+            machine=data["machine"],
+        )
 
     def result(self, peer: str, direction: Direction, case: str) -> Result | None:
         for each in self.results:
@@ -60,8 +80,23 @@ class Report:
         result = self.result(peer, direction, case)
         return SIGNS[verdict(result, self.defects)[0]] if result else " "
 
+    @property
+    def notes(self) -> list[Defect]:
+        """The entries that excuse a cell, in their order; the number of one is its place, from 1."""
+        return [each for each in self.defects if any(each.excuses(result) for result in self.results)]
+
+    def note(self, result: Result) -> str:
+        """The number of the entry that excuses this cell, if one does."""
+        _, defect = verdict(result, self.defects)
+        return str(self.notes.index(defect) + 1) if defect else ""
+
     def count(self, word: str) -> int:
         return sum(verdict(result, self.defects)[0] == word for result in self.results)
+
+    @property
+    def counted(self) -> str:
+        words = {"green": "green", "known": "known", "absent": "absent", "red": "red", "unbuilt": "not built"}
+        return ", ".join(f"{self.count(word)} {said}" for word, said in words.items())
 
     def data(self) -> dict[str, Any]:
         cells = []
@@ -73,7 +108,12 @@ class Report:
             "machine": self.machine,
             "seconds": round(self.seconds),
             "peers": {
-                peer.name: {"program": peer.program, "stack": peer.stack, "keys": list(peer.keys)}
+                peer.name: {
+                    "program": peer.program,
+                    "stack": peer.stack,
+                    "keys": list(peer.keys),
+                    "stack_of": peer.stack_of,
+                }
                 for peer in self.peers
             },
             "unbuilt": self.unbuilt,
@@ -90,6 +130,8 @@ class Report:
             f"Made by `make interop` on {day}, on {self.machine}, in {self.seconds:.0f} s. "
             "Do not edit: run it again.",
             "",
+            f"{self.counted}.",
+            "",
             f"![The matrix as a picture]({picture})",
             "",
             " · ".join(f"{sign} {WORDS[word]}" for word, sign in SIGNS.items()),
@@ -99,27 +141,37 @@ class Report:
         ]
         for name, label, direction in self.rows():
             said = "with itself" if name == OURS else direction
-            signs = [self.sign(name, direction, case.name) for case in self.cases]
+            signs = [self._marked(name, direction, case.name) for case in self.cases]
             lines.append(f"| {label} | {said} | " + " | ".join(signs) + " |")
-        lines += ["", "## Peers", "", "| name | program | QUIC stack | host keys |", "|---|---|---|---|"]
-        lines += [f"| {p.name} | {p.program} | {p.stack} | {', '.join(p.keys)} |" for p in self.peers]
-        lines += [f"| {name} | not built: {_cell(why)} | | |" for name, why in self.unbuilt.items()]
-        lines += ["", "## Cases", ""]
-        lines += [f"- **{case.name}**: {case.title}." for case in self.cases]
+        lines += ["", "## Peers", ""]
+        lines += ["| name | program | QUIC stack | what it is | host keys |", "|---|---|---|---|---|"]
+        for p in self.peers:
+            kind = f"a program of ours on the stack of {p.stack_of}" if p.stack_of else "the project itself"
+            lines.append(f"| {p.name} | {p.program} | {p.stack} | {kind} | {', '.join(p.keys)} |")
+        lines += [f"| {name} | not built: {_cell(why)} | | | |" for name, why in self.unbuilt.items()]
+        lines += ["", "## Cases"]
+        for group, cases in groupby(self.cases, key=lambda case: case.group):
+            lines += ["", f"{group.capitalize()}:", ""]
+            lines += [f"- **{case.name}**: {case.title}." for case in cases]
         lines += self._remarks()
         return "\n".join(lines) + "\n"
+
+    def _marked(self, peer: str, direction: Direction, case: str) -> str:
+        """The sign, and the number of the note that says more."""
+        result = self.result(peer, direction, case)
+        return self.sign(peer, direction, case) + (self.note(result) if result else "")
 
     def _remarks(self) -> list[str]:
         told = [each for each in self.results if each.outcome == "green" and each.evidence]
         remarks = ["", "## What was seen", ""] if told else []
         remarks += [f"- **{r.peer}**, {r.direction}, {r.case}: {_cell(r.evidence)}." for r in told]
-        shown = [defect for defect in self.defects if any(defect.excuses(each) for each in self.results)]
-        lines = [*remarks, "", "## Known defects and limits of peers", ""] if shown else remarks
-        for defect in shown:
+        notes = self.notes
+        lines = [*remarks, "", "## Known defects and limits of peers", ""] if notes else remarks
+        for number, defect in enumerate(notes, 1):
             where = (
                 f"**{', '.join(defect.peers)}**, {' and '.join(defect.directions)}, {', '.join(defect.cases)}"
             )
-            lines.append(f"- {where}: {defect.reason} *{defect.evidence}*")
+            lines.append(f"{number}. {where}: {defect.reason} *{defect.evidence}*")
         red = [each for each in self.results if verdict(each, self.defects)[0] == "red"]
         if red:
             lines += ["", "## Red", ""]

@@ -22,7 +22,8 @@ _LARGEST = 65_536
 """Bytes of a UDP datagram, at most."""
 
 _PADDING, _PING, _ACK, _ACK_WITH_ECN, _CRYPTO = 0x00, 0x01, 0x02, 0x03, 0x06
-_CLIENT_HELLO, _SERVER_HELLO, _KEY_SHARE = 1, 2, 51
+_CLIENT_HELLO, _SERVER_HELLO = 1, 2
+_SERVER_NAME, _KEY_SHARE = 0, 51
 _FIXED_BIT = 0x40
 
 _RETRY_REQUEST = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
@@ -39,6 +40,8 @@ class Tap:
         self.agreed: str | None = None
         self.was_retried = False
         """The listener asked for a share of another group first."""
+        self.server_name: str | None = None
+        """The SNI of the dialer."""
         self._secrets: dict[bool, CryptoPair] = {}
         self._pieces: dict[bool, dict[int, bytes]] = {True: {}, False: {}}
 
@@ -96,6 +99,10 @@ class Tap:
             if kind == _CLIENT_HELLO:
                 message.pull_bytes(message.pull_uint16())
                 message.pull_bytes(message.pull_uint8())
+                extensions = message.tell()
+                # A list with one name: the length of the list, the kind of name, its own length.
+                self.server_name = extension(message, _SERVER_NAME)[5:].decode(errors="replace") or None
+                message.seek(extensions)
                 shares = Buffer(data=extension(message, _KEY_SHARE)[2:])
                 self.offered = []
                 while not shares.eof():

@@ -22,6 +22,14 @@ async def test_between_ourselves_it_is_post_quantum() -> None:
     assert tap.agreed == HYBRID
 
 
+async def test_we_send_no_server_name() -> None:
+    async with far_host() as far, tapped(far.addresses[0]) as tap:
+        assert await answers(tap.address, far.peer_id)
+    # The hello was read, so the name is not merely unseen.
+    assert tap.offered
+    assert tap.server_name is None
+
+
 async def test_a_listener_without_it_takes_what_came_along() -> None:
     async with far_host(transport="stock") as far, tapped(far.addresses[0]) as tap:
         assert await answers(tap.address, far.peer_id)

@@ -75,6 +75,19 @@ var cases = map[string]func(h host.Host, to peer.AddrInfo, said facts, more ...p
 		defer time.Sleep(time.Second)
 		return pingRounds(h, to.ID, 1)
 	},
+	"stop": stops,
+	"early": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+		for range 10 {
+			if err := h.Network().ClosePeer(to.ID); err != nil {
+				return err
+			}
+			if _, err := h.Network().DialPeer(context.Background(), to.ID); err != nil {
+				return err
+			}
+		}
+		said["rounds"] = 10
+		return pingRounds(h, to.ID, 1)
+	},
 	"many": many,
 	"back": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 		// The host answers the listener's ping meanwhile.
@@ -260,6 +273,28 @@ func load(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	err := beside.Wait()
 	said["streams"], said["same"] = 300, same
 	return err
+}
+
+// stops opens streams whose listener reads a byte and ends both directions at once.
+func stops(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
+	answered, closed := 0, 0
+	for range 1100 {
+		s, came, ended, err := provoke(h, to.ID, stop)
+		if err != nil {
+			return err
+		}
+		if ended == nil && string(came) == "x" {
+			answered++
+		}
+		// Nobody reads it any more, which is no defect of whoever says so here.
+		s.Write(make([]byte, 1024))
+		if err := s.Close(); err != nil {
+			return err
+		}
+		closed++
+	}
+	said["streams"], said["answered"], said["closed"] = 1100, answered, closed
+	return pingRounds(h, to.ID, 1)
 }
 
 func many(h host.Host, to peer.AddrInfo, said facts, more ...peer.AddrInfo) error {

@@ -35,6 +35,7 @@ const (
 	closes = protocol.ID("/libp2p-quic/close/1.0.0")
 	watch  = protocol.ID("/libp2p-quic/watch/1.0.0")
 	note   = protocol.ID("/libp2p-quic/note/1.0.0")
+	stop   = protocol.ID("/libp2p-quic/stop/1.0.0")
 	back   = protocol.ID("/libp2p-quic/back/1.0.0")
 	perf   = protocol.ID("/perf/1.0.0")
 
@@ -172,6 +173,12 @@ func serveAll(h host.Host) {
 			return err
 		}
 		tell(facts{"event": "note", "peer": s.Conn().RemotePeer().String(), "bytes": size})
+		return s.Close()
+	})
+	serve(h, stop, func(s network.Stream) error {
+		if _, err := io.CopyN(s, s, 1); err != nil {
+			return err
+		}
 		return s.Close()
 	})
 	serve(h, back, func(s network.Stream) error {

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { multiaddr } from '@multiformats/multiaddr'
-import { BACK, CLOSE, ECHO, NOTE, PERF, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
+import { BACK, CLOSE, ECHO, NOTE, PERF, Reader, RESET, SINK, SOURCE, STOP, WATCH, pump, tell, write } from './wire.mjs'
 
 const open = (connection, protocol) => connection.newStream(protocol, { maxOutboundStreams: 1000 })
 
@@ -151,6 +151,35 @@ export const cases = {
     await ping(connection, 1)
     await pause(1000)
     return { bytes: data.length }
+  },
+
+  async stop (node, connection) {
+    let answered = 0
+    let closed = 0
+    for (let i = 0; i < 1100; i++) {
+      const stream = await open(connection, STOP)
+      const came = new Reader(stream).rest()
+      await write(stream, Buffer.from('x'))
+      answered += (await came).toString() === 'x'
+      try {
+        await write(stream, Buffer.alloc(1024))
+      } catch {
+        // Nobody reads it any more, which is no defect of whoever says so here.
+      }
+      await stream.close()
+      closed++
+    }
+    await ping(connection, 1)
+    return { streams: 1100, answered, closed }
+  },
+
+  async early (node, connection, to) {
+    for (let i = 0; i < 10; i++) {
+      await connection.close()
+      connection = await node.dial(to)
+    }
+    await ping(connection, 1)
+    return { rounds: 10 }
   },
 
   async many (node, connection, to, more) {

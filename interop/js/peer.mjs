@@ -12,7 +12,7 @@ import { ping } from '@libp2p/ping'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { cases, ping as pingRounds } from './cases.mjs'
-import { BACK, CLOSE, ECHO, NOTE, PERF, Reader, RESET, SINK, SOURCE, WATCH, pump, tell, write } from './wire.mjs'
+import { BACK, CLOSE, ECHO, NOTE, PERF, Reader, RESET, SINK, SOURCE, STOP, WATCH, pump, tell, write } from './wire.mjs'
 
 const KEYS = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
 
@@ -86,6 +86,11 @@ const served = {
     }
     tell({ event: 'note', peer: connection.remotePeer.toString(), bytes })
     await stream.close()
+  },
+
+  async [STOP] (stream) {
+    await write(stream, await new Reader(stream).exactly(1))
+    await Promise.all([stream.close(), stream.closeRead()])
   },
 
   async [BACK] (stream, connection) {

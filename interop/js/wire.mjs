@@ -4,8 +4,8 @@
 import { createHash } from 'node:crypto'
 import { writeSync } from 'node:fs'
 
-export const [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK] =
-  ['echo', 'sink', 'source', 'reset', 'close', 'watch', 'note', 'back'].map(name => `/libp2p-quic/${name}/1.0.0`)
+export const [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, STOP, BACK] =
+  ['echo', 'sink', 'source', 'reset', 'close', 'watch', 'note', 'stop', 'back'].map(name => `/libp2p-quic/${name}/1.0.0`)
 export const PERF = '/perf/1.0.0'
 
 /** One line for the runner. */

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ from interop.ours.wire import (
     RESET,
     SINK,
     SOURCE,
+    STOP,
     WATCH,
     close_connection,
     code_of,
@@ -181,6 +183,38 @@ async def note(host: IHost, peer: ID) -> dict[str, object]:
     return {"bytes": BLOCK}
 
 
+async def stop(host: IHost, peer: ID) -> dict[str, object]:
+    answered, closed = 0, 0
+    for _ in range(1100):
+        stream = await host.new_stream(peer, [STOP])
+        await stream.write(b"x")
+        answered += await drained(stream) == b"x"
+        with suppress(StreamError):
+            # Nobody reads it any more, which is no defect of whoever says so here.
+            await stream.write(bytes(1024))
+        await stream.close()
+        closed += 1
+    await ping_rounds(host, peer, 1)
+    return {"streams": 1100, "answered": answered, "closed": closed}
+
+
+async def early(host: IHost, peer: ID) -> dict[str, object]:
+    info = host_info(host, peer)
+    for _ in range(10):
+        await host.disconnect(peer)
+        await host.connect(info)
+    await ping_rounds(host, peer, 1)
+    return {"rounds": 10}
+
+
+async def linger(host: IHost, peer: ID) -> dict[str, object]:
+    stream = await host.new_stream(peer, [NOTE])
+    await stream.write(os.urandom(BLOCK))
+    await stream.close()
+    await close_connection(stream, 0)
+    return {"bytes": BLOCK}
+
+
 async def many(host: IHost, *peers: ID) -> dict[str, object]:
     remotes = []
 
@@ -304,6 +338,9 @@ CASES: dict[str, Callable[..., Awaitable[dict[str, object]]]] = {
     "load": load,
     "slow": slow,
     "note": note,
+    "stop": stop,
+    "early": early,
+    "linger": linger,
     "many": many,
     "back": back,
     "listening": listening,

@@ -41,6 +41,7 @@ from interop.ours.wire import (
     RESET,
     SINK,
     SOURCE,
+    STOP,
     WATCH,
     close_connection,
     code_of,
@@ -117,6 +118,11 @@ async def serve_note(stream: INetStream) -> None:
     await stream.close()
 
 
+async def serve_stop(stream: INetStream) -> None:
+    await stream.write(await read_exactly(stream, 1))
+    await stream.close()
+
+
 async def serve_back(host: IHost, stream: INetStream) -> None:
     await read_exactly(stream, 1)
     await ping_rounds(host, stream.muxed_conn.peer_id, 1)
@@ -134,7 +140,7 @@ def about(is_stock: bool) -> None:
         stack=stack,
         keys=list(KEYS),
         can=["reset", "reset code", "both roles", "perf"]
-        + ([] if is_stock else ["close code", "same port", "post-quantum"]),
+        + ([] if is_stock else ["close code", "linger", "same port", "post-quantum"]),
     )
 
 
@@ -172,6 +178,7 @@ async def listen(arguments: argparse.Namespace) -> None:
         (CLOSE, serve_close),
         (WATCH, serve_watch),
         (NOTE, serve_note),
+        (STOP, serve_stop),
         (BACK, partial(serve_back, host)),
     )
     for protocol, serve in served:

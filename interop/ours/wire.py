@@ -17,9 +17,9 @@ from libp2p.transport.quic.exceptions import QUICError
 
 import libp2p_quic
 
-ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK = (
+ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, STOP, BACK = (
     TProtocol(f"/libp2p-quic/{name}/1.0.0")
-    for name in ("echo", "sink", "source", "reset", "close", "watch", "note", "back")
+    for name in ("echo", "sink", "source", "reset", "close", "watch", "note", "stop", "back")
 )
 BLOCK = 65_536
 LISTENER_CODE, DIALER_CODE = 42, 43

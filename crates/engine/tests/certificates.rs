@@ -70,6 +70,65 @@ fn every_kind_of_host_key_is_taken() {
     }
 }
 
+/// Both `s` and the order less `s` fit an ECDSA signature. libp2p's peer-ids specification takes
+/// either, go-libp2p and js-libp2p too, and OpenSSL makes the one as often as the other.
+#[test]
+fn a_secp256k1_signature_is_taken_with_either_s() {
+    let host = Keypair::generate_secp256k1();
+    let key = Key::p256();
+    let message = [&b"libp2p-tls-handshake:"[..], &key.info].concat();
+    let low = host.sign(&message).unwrap();
+    let high = with_the_other_s(&low);
+    assert_ne!(low, high);
+    for signature in [&low, &high] {
+        let mut forge = Forge::new(&key, &host);
+        let value = sequence(&[
+            &octets(&host.public().encode_protobuf()),
+            &octets(signature),
+        ]);
+        replace_value(&mut forge, &value);
+        assert_eq!(judge(&forge.build()), Ok(host.public()));
+    }
+
+    // A signature that somebody else made is refused, whichever its s.
+    let stranger = Keypair::generate_secp256k1().sign(&message).unwrap();
+    for signature in [&stranger, &with_the_other_s(&stranger)] {
+        let mut forge = Forge::new(&key, &host);
+        let value = sequence(&[
+            &octets(&host.public().encode_protobuf()),
+            &octets(signature),
+        ]);
+        replace_value(&mut forge, &value);
+        assert_eq!(judge(&forge.build()), Err(CertificateError::HostSignature));
+    }
+}
+
+/// The signature, SEQUENCE { INTEGER r, INTEGER s }, with the order of secp256k1 less s.
+fn with_the_other_s(signature: &[u8]) -> Vec<u8> {
+    let order: [u8; 32] =
+        hex::decode("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141")
+            .unwrap()
+            .try_into()
+            .unwrap();
+    let s_at = 4 + usize::from(signature[3]);
+    let s = &signature[s_at + 2..];
+    let mut padded = [0; 33];
+    padded[33 - s.len()..].copy_from_slice(s);
+    let mut other = vec![0];
+    other.extend(order);
+    let mut borrow = 0;
+    for (place, byte) in other.iter_mut().enumerate().skip(1).rev() {
+        let difference = i16::from(*byte) - i16::from(padded[place]) - borrow;
+        borrow = i16::from(difference < 0);
+        *byte = difference.rem_euclid(256) as u8;
+    }
+    // DER has no zero at the front that the sign does not need.
+    while other[0] == 0 && other[1] < 0x80 {
+        other.remove(0);
+    }
+    sequence(&[&signature[2..s_at], &tlv(0x02, &other)])
+}
+
 #[test]
 fn harmless_variations_are_taken() {
     let variations: [Change; 5] = [

@@ -12,9 +12,11 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::{
-    BACK, CLOSE, ECHO, Failure, NOTE, PING, RESET, SINK, SOURCE, WATCH, code_of, node::Node, pump,
-    tell,
+    BACK, CLOSE, ECHO, Failure, NOTE, PING, RESET, SINK, SOURCE, STOP, WATCH, code_of, node::Node,
+    pump, tell,
 };
+
+const SOON: Duration = Duration::from_millis(20);
 
 pub async fn run(
     case: &str,
@@ -60,6 +62,21 @@ pub async fn run(
             ping(node, peer, 1).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
             Ok(json!({"bytes": 65_536}))
+        }
+        "stop" => stop(node, peer).await,
+        "early" => {
+            for _ in 0..10 {
+                // A protocol hears of a connection later than whoever dialed, and cannot end it before.
+                let mut is_over = false;
+                while !is_over {
+                    node.disconnect(peer).await;
+                    let wait = tokio::time::timeout(SOON, node.disconnected(peer)).await;
+                    is_over = wait.is_ok();
+                }
+                node.connect(address).await?;
+            }
+            ping(node, peer, 1).await?;
+            Ok(json!({"rounds": 10}))
         }
         "many" => {
             try_join_all(more.iter().map(|(_, address)| node.connect(address))).await?;
@@ -193,6 +210,24 @@ async fn watched(node: &Node, peer: PeerId) -> Result<Substream, Failure> {
     stream.write_all(b"x").await?;
     stream.read_exact(&mut [0]).await?;
     Ok(stream)
+}
+
+/// Streams whose listener reads a byte and ends both directions at once.
+async fn stop(node: &Node, peer: PeerId) -> Result<Value, Failure> {
+    let (mut answered, mut closed) = (0, 0);
+    for _ in 0..1100 {
+        let mut stream = node.open(peer, STOP).await?;
+        stream.write_all(b"x").await?;
+        let mut came = Vec::new();
+        stream.read_to_end(&mut came).await?;
+        answered += usize::from(came == b"x");
+        // Nobody reads it any more, which is no defect of whoever says so here.
+        stream.write_all(&[0; 1024]).await.ok();
+        stream.shutdown().await?;
+        closed += 1;
+    }
+    ping(node, peer, 1).await?;
+    Ok(json!({"streams": 1100, "answered": answered, "closed": closed}))
 }
 
 async fn reset(node: &Node, peer: PeerId) -> Result<Value, Failure> {

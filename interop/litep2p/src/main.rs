@@ -28,8 +28,9 @@ pub const RESET: &str = "/libp2p-quic/reset/1.0.0";
 pub const CLOSE: &str = "/libp2p-quic/close/1.0.0";
 pub const WATCH: &str = "/libp2p-quic/watch/1.0.0";
 pub const NOTE: &str = "/libp2p-quic/note/1.0.0";
+pub const STOP: &str = "/libp2p-quic/stop/1.0.0";
 pub const BACK: &str = "/libp2p-quic/back/1.0.0";
-pub const PROTOCOLS: [&str; 8] = [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK];
+pub const PROTOCOLS: [&str; 9] = [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, STOP, BACK];
 
 /// One line for the runner.
 pub fn tell(said: Value) {
@@ -116,6 +117,10 @@ pub async fn serve(
         NOTE => {
             let size = tokio::io::copy(&mut s, &mut tokio::io::sink()).await?;
             tell(json!({"event": "note", "peer": peer.to_string(), "bytes": size}));
+        }
+        STOP => {
+            s.read_exact(&mut first).await?;
+            s.write_all(&first).await?;
         }
         BACK => {
             s.read_exact(&mut first).await?;

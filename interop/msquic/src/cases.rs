@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     Failure, Place, code_of, connect, multiaddr_of,
     protocol::{
-        BACK, CLOSE, ECHO, IDENTIFY, Identify, NOTE, PERF, RESET, SINK, SOURCE, WATCH, open, ping,
-        pump,
+        BACK, CLOSE, ECHO, IDENTIFY, Identify, NOTE, PERF, RESET, SINK, SOURCE, STOP, WATCH, open,
+        ping, pump,
     },
     quic::{Connection, Node},
     serve,
@@ -69,6 +69,8 @@ pub fn run(case: &str, node: &Node, to: &Place, more: &[Place]) -> Result<Value,
             ping(c, 1)?;
             json!({"bytes": 65_536})
         }
+        "stop" => stop(c)?,
+        "early" => return early(node, to, c),
         "many" => many(node, c, more)?,
         "back" => {
             let stream = open(c, BACK)?;
@@ -194,6 +196,35 @@ fn watched(c: &Connection) -> Result<Stream, Failure> {
     (&stream).write_all(b"x")?;
     (&stream).read_exact(&mut [0])?;
     Ok(stream)
+}
+
+/// Streams whose listener reads a byte and ends both directions at once.
+fn stop(c: &Connection) -> Result<Value, Failure> {
+    let (mut answered, mut closed) = (0, 0);
+    for _ in 0..1100 {
+        let stream = open(c, STOP)?;
+        (&stream).write_all(b"x")?;
+        let mut came = Vec::new();
+        (&stream).read_to_end(&mut came)?;
+        answered += usize::from(came == b"x");
+        // Nobody reads it any more, which is no defect of whoever says so here.
+        (&stream).write_all(&[0; 1024]).ok();
+        stream.close()?;
+        closed += 1;
+    }
+    ping(c, 1)?;
+    Ok(json!({"streams": 1100, "answered": answered, "closed": closed}))
+}
+
+fn early(node: &Node, to: &Place, first: &Connection) -> Result<Value, Failure> {
+    first.close(0);
+    for _ in 1..10 {
+        connect(node, to)?.close(0);
+    }
+    let last = connect(node, to)?;
+    ping(&last, 1)?;
+    last.close(0);
+    Ok(json!({"rounds": 10}))
 }
 
 fn reset(c: &Connection) -> Result<Value, Failure> {

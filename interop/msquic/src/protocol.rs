@@ -24,10 +24,11 @@ pub const RESET: &str = "/libp2p-quic/reset/1.0.0";
 pub const CLOSE: &str = "/libp2p-quic/close/1.0.0";
 pub const WATCH: &str = "/libp2p-quic/watch/1.0.0";
 pub const NOTE: &str = "/libp2p-quic/note/1.0.0";
+pub const STOP: &str = "/libp2p-quic/stop/1.0.0";
 pub const BACK: &str = "/libp2p-quic/back/1.0.0";
 
-const SERVED: [&str; 11] = [
-    PING, IDENTIFY, PERF, ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK,
+const SERVED: [&str; 12] = [
+    PING, IDENTIFY, PERF, ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, STOP, BACK,
 ];
 
 const MULTISTREAM: &str = "/multistream/1.0.0";
@@ -148,6 +149,11 @@ fn serve(protocol: &str, stream: Stream, peer: PeerId) -> Result<(), Failure> {
         NOTE => {
             let bytes = io::copy(&mut s, &mut io::sink())?;
             tell(json!({"event": "note", "peer": peer.to_string(), "bytes": bytes}));
+        }
+        STOP => {
+            s.read_exact(&mut first)?;
+            s.write_all(&first)?;
+            return stream.leave();
         }
         BACK => {
             s.read_exact(&mut first)?;

@@ -188,6 +188,33 @@ Line note(const ConnectionPointer& c) {
     return {{"bytes", std::to_string(BLOCK)}};
 }
 
+// Streams whose listener reads a byte and ends both directions at once.
+Line stop(const ConnectionPointer& c) {
+    int answered = 0, closed = 0;
+    for (; closed < 1100; ++closed) {
+        auto stream = open(c, STOP);
+        stream->write("x");
+        answered += stream->read_to_end() == "x";
+        try {
+            stream->write(std::string(1024, 'x'));
+        } catch (const Cut&) {
+            // Nobody reads it any more, which is no defect of whoever says so here.
+        }
+        stream->close();
+    }
+    ping(c, 1);
+    return {{"streams", "1100"}, {"answered", std::to_string(answered)}, {"closed", std::to_string(closed)}};
+}
+
+Line early(Endpoint& endpoint, const Place& place, ConnectionPointer c) {
+    for (int i = 0; i < 10; ++i) {
+        c->close(0);
+        c = connect(endpoint, place);
+    }
+    ping(c, 1);
+    return {{"rounds", "10"}};
+}
+
 Line perf(const ConnectionPointer& c) {
     auto stream = open(c, PERF);
     stream->write(number(8 * MIB));
@@ -254,6 +281,8 @@ Line run(const std::string& name, Endpoint& endpoint, const std::vector<Place>& 
         return {{"bytes", std::to_string(16 * MIB)}, {"down", truth(down(c, 16 * MIB, 2s).is_same)}};
     }
     if (name == "note") return note(c);
+    if (name == "stop") return stop(c);
+    if (name == "early") return early(endpoint, place, c);
     if (name == "back") {
         auto stream = open(c, BACK);
         stream->write("x");

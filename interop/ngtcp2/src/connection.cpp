@@ -192,6 +192,8 @@ void Connection::begin_tls(unsigned role) {
         gnutls_certificate_server_set_request(session_, GNUTLS_CERT_REQUIRE);
     } else {
         ngtcp2_crypto_gnutls_configure_client_session(session_);
+        auto& name = endpoint_.manner_.server_name;
+        if (!name.empty()) gnutls_server_name_set(session_, GNUTLS_NAME_DNS, name.data(), name.size());
     }
     ngtcp2_conn_set_tls_native_handle(conn_, session_);
     std::vector<ngtcp2_cid> ids(ngtcp2_conn_get_num_scid(conn_));

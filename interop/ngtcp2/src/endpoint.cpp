@@ -40,13 +40,14 @@ ngtcp2_cid new_id(size_t size) {
     return id;
 }
 
-Endpoint::Endpoint(const Address& at, const HostKey& key) : key_(key), address_(at) {
+Endpoint::Endpoint(const Address& at, const HostKey& key, Manner manner)
+    : key_(key), manner_(std::move(manner)), address_(at) {
     must(socket_ = ::socket(at.raw()->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
     must(bell_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
     must(bind(socket_, at.raw(), at.size), "bind");
     must(getsockname(socket_, address_.raw(), &address_.size), "getsockname");
 
-    auto certificate = key.certificate();
+    auto certificate = key.certificate(manner_.certificate);
     auto datum = [](std::string& bytes) {
         return gnutls_datum_t{reinterpret_cast<unsigned char*>(bytes.data()), static_cast<unsigned>(bytes.size())};
     };

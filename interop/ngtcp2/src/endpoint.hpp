@@ -16,10 +16,18 @@
 #include "connection.hpp"
 #include "identity.hpp"
 
+// What it shows of itself otherwise than usual; empty means as usual.
+struct Manner {
+    // A kind of HostKey::certificate.
+    std::string certificate;
+    // The SNI of its dials. Usually there is none.
+    std::string server_name;
+};
+
 class Endpoint {
 public:
     // Bound to `at`, where port 0 means any.
-    Endpoint(const Address& at, const HostKey& key);
+    Endpoint(const Address& at, const HostKey& key, Manner manner);
 
     // Connects and proves the peer. Throws if it cannot.
     std::shared_ptr<Connection> dial(const Place& place);
@@ -49,6 +57,7 @@ private:
     void remove(const ngtcp2_cid& id);
 
     const HostKey key_;
+    const Manner manner_;
     int socket_, bell_;
     Address address_;
     gnutls_certificate_credentials_t credentials_;

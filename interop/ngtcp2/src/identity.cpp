@@ -20,6 +20,7 @@ namespace {
 enum KeyType { RSA_KEY, ED25519_KEY, SECP256K1_KEY, ECDSA_KEY };
 
 constexpr char EXTENSION[] = "1.3.6.1.4.1.53594.1.1";
+constexpr char FOREIGN_EXTENSION[] = "1.3.6.1.4.1.53594.99";
 constexpr char PREFIX[] = "libp2p-tls-handshake:";
 constexpr long DAY = 24 * 60 * 60;
 
@@ -94,6 +95,15 @@ std::string signature(EVP_PKEY* key, int type, const std::string& message) {
     std::vector<uint8_t> out(size);
     must(EVP_DigestSign(digest.get(), out.data(), &size, raw(message), message.size()) == 1, "sign");
     return bytes_of(out.data(), size);
+}
+
+void add_extension(X509* to, const char* oid, bool is_critical, const std::string& value) {
+    std::unique_ptr<ASN1_OCTET_STRING, Release<ASN1_OCTET_STRING_free>> octets{ASN1_OCTET_STRING_new()};
+    ASN1_OCTET_STRING_set(octets.get(), raw(value), static_cast<int>(value.size()));
+    std::unique_ptr<ASN1_OBJECT, Release<ASN1_OBJECT_free>> name{OBJ_txt2obj(oid, 1)};
+    std::unique_ptr<X509_EXTENSION, Release<X509_EXTENSION_free>> extension{
+        X509_EXTENSION_create_by_OBJ(nullptr, name.get(), is_critical, octets.get())};
+    must(X509_add_ext(to, extension.get(), -1) == 1, "certificate");
 }
 
 Key secp256k1_of(const std::string& point) {
@@ -177,8 +187,10 @@ std::string HostKey::peer() const {
     return peer_id(public_key());
 }
 
-Certificate HostKey::certificate() const {
-    auto key = owned(EVP_EC_gen("P-256"));
+Certificate HostKey::certificate(const std::string& kind) const {
+    auto key = owned(kind == "ed25519" ? EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519")
+                     : kind == "rsa"   ? EVP_RSA_gen(2048)
+                                       : EVP_EC_gen(kind == "p384" ? "P-384" : "P-256"));
     auto host = public_key();
     auto proof = signature(key_.get(), type_, PREFIX + der_of(i2d_PUBKEY, static_cast<const EVP_PKEY*>(key.get())));
 
@@ -186,21 +198,18 @@ Certificate HostKey::certificate() const {
     ASN1_OCTET_STRING_set(value->public_key, raw(host), static_cast<int>(host.size()));
     ASN1_OCTET_STRING_set(value->signature, raw(proof), static_cast<int>(proof.size()));
     auto value_der = der_of(i2d_SignedKey, static_cast<const SignedKey*>(value.get()));
-    std::unique_ptr<ASN1_OCTET_STRING, Release<ASN1_OCTET_STRING_free>> octets{ASN1_OCTET_STRING_new()};
-    ASN1_OCTET_STRING_set(octets.get(), raw(value_der), static_cast<int>(value_der.size()));
-    std::unique_ptr<ASN1_OBJECT, Release<ASN1_OBJECT_free>> name{OBJ_txt2obj(EXTENSION, 1)};
-    std::unique_ptr<X509_EXTENSION, Release<X509_EXTENSION_free>> extension{
-        X509_EXTENSION_create_by_OBJ(nullptr, name.get(), 0, octets.get())};
 
     X509Pointer made{X509_new()};
     must(X509_set_version(made.get(), X509_VERSION_3) == 1, "certificate");
     must(ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 1) == 1, "certificate");
     // Clocks differ.
     must(X509_gmtime_adj(X509_getm_notBefore(made.get()), -DAY) != nullptr, "certificate");
-    must(X509_gmtime_adj(X509_getm_notAfter(made.get()), 365 * DAY) != nullptr, "certificate");
+    must(X509_gmtime_adj(X509_getm_notAfter(made.get()), kind == "expired" ? -1 : 365 * DAY) != nullptr, "certificate");
     must(X509_set_pubkey(made.get(), key.get()) == 1, "certificate");
-    must(X509_add_ext(made.get(), extension.get(), -1) == 1, "certificate");
-    must(X509_sign(made.get(), key.get(), EVP_sha256()) > 0, "certificate");
+    if (kind != "bare") add_extension(made.get(), EXTENSION, kind == "critical", value_der);
+    if (kind == "foreign") add_extension(made.get(), FOREIGN_EXTENSION, true, value_der);
+    auto* digest = kind == "ed25519" ? nullptr : kind == "p384" ? EVP_sha384() : EVP_sha256();
+    must(X509_sign(made.get(), key.get(), digest) > 0, "certificate");
     return {
         der_of(i2d_X509, static_cast<const X509*>(made.get())),
         der_of(i2d_PrivateKey, static_cast<const EVP_PKEY*>(key.get())),
@@ -220,6 +229,10 @@ std::string peer_of(std::string_view certificate_der) {
     std::unique_ptr<ASN1_OBJECT, Release<ASN1_OBJECT_free>> name{OBJ_txt2obj(EXTENSION, 1)};
     int place = X509_get_ext_by_OBJ(certificate.get(), name.get(), -1);
     must(place >= 0, "certificate: no host key in it");
+    for (int i = 0; i < X509_get_ext_count(certificate.get()); ++i) {
+        bool is_known = i == place || !X509_EXTENSION_get_critical(X509_get_ext(certificate.get(), i));
+        must(is_known, "certificate: a critical extension that is unknown");
+    }
     auto value_der = octets(X509_EXTENSION_get_data(X509_get_ext(certificate.get(), place)));
     at = raw(value_der);
     SignedKeyPointer value{d2i_SignedKey(nullptr, &at, static_cast<long>(value_der.size()))};

@@ -13,6 +13,10 @@ struct Certificate {
     std::string der, key_der;
 };
 
+// What peers do, or must not do: with another key than P-256, and with libp2p's extension critical;
+// one that is over, one without libp2p's extension, one with a critical extension nobody knows.
+constexpr const char* CERTIFICATES[] = {"ed25519", "p384", "rsa", "critical", "expired", "bare", "foreign"};
+
 class HostKey {
 public:
     // `type` is ed25519, secp256k1, ecdsa or rsa; `seed`, if any, the 32 bytes of an Ed25519 key.
@@ -21,8 +25,9 @@ public:
     std::string peer() const;
     // The protobuf message that peer ids are made of.
     std::string public_key() const;
-    // A new key for the handshakes, and a certificate in which the host key signs it.
-    Certificate certificate() const;
+    // A new key for the handshakes, and a certificate in which the host key signs it. `kind` is one
+    // of CERTIFICATES, or empty for an ordinary one.
+    Certificate certificate(const std::string& kind) const;
 
 private:
     int type_;

@@ -19,13 +19,18 @@ namespace {
 
 using Options = std::map<std::string, std::string>;
 
+std::string option(const Options& options, const std::string& name, const std::string& otherwise) {
+    auto found = options.find(name);
+    return found == options.end() ? otherwise : found->second;
+}
+
 HostKey key_of(const Options& options) {
-    auto digits = options.contains("seed") ? options.at("seed") : "";
+    auto digits = option(options, "seed", "");
     std::string seed;
     for (size_t i = 0; i + 1 < digits.size(); i += 2) {
         seed.push_back(static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16)));
     }
-    return {options.contains("key") ? options.at("key") : "ed25519", seed};
+    return {option(options, "key", "ed25519"), seed};
 }
 
 void about() {
@@ -33,15 +38,17 @@ void about() {
         {"program", text(std::string("ngtcp2 ") + ngtcp2_version(0)->version_str)},
         {"stack", text(std::string("GnuTLS ") + gnutls_check_version(nullptr))},
         {"keys", list({"ed25519", "secp256k1", "ecdsa", "rsa"})},
-        {"can", list({"reset", "reset code", "close code", "both roles", "same port", "perf"})},
+        {"can", list({"reset", "reset code", "close code", "both roles", "same port", "perf", "server name"})},
+        {"certificates", list({std::begin(CERTIFICATES), std::end(CERTIFICATES)})},
     });
 }
 
 void listen(const Options& options) {
     auto key = key_of(options);
-    bool is_six = options.contains("ip") && options.at("ip") == "6";
-    auto port = options.contains("port") ? std::stoi(options.at("port")) : 0;
-    Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", static_cast<uint16_t>(port)), key);
+    bool is_six = option(options, "ip", "4") == "6";
+    auto port = std::stoi(option(options, "port", "0"));
+    Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", static_cast<uint16_t>(port)), key,
+                      {option(options, "certificate", ""), ""});
     endpoint.listen();
     auto peer = key.peer();
     tell({{"peer", text(peer)}, {"addrs", list({endpoint.address().text() + "/p2p/" + peer})}});
@@ -58,7 +65,8 @@ void dial(const std::vector<std::string>& words, const Options& options) {
     std::vector<Place> places{Place::of(words.at(1))};
     for (size_t i = 3; i < words.size(); ++i) places.push_back(Place::of(words[i]));
     bool is_six = places[0].address.storage.ss_family == AF_INET6;
-    Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", 0), key);
+    Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", 0), key,
+                      {option(options, "certificate", ""), option(options, "name", "")});
     Line said{{"ok", truth(true)}, {"self", text(key.peer())}};
     try {
         said.merge(run(words.at(2), endpoint, places));

@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr const char* SERVED[] = {PING, IDENTIFY, PERF, ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK};
+constexpr const char* SERVED[] = {PING, IDENTIFY, PERF, ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, STOP, BACK};
 constexpr char MULTISTREAM[] = "/multistream/1.0.0";
 constexpr size_t BLOCK = 1 << 16, PING_SIZE = 32, LONGEST_LINE = 127;
 
@@ -99,6 +99,9 @@ void serve(const StreamPointer& stream, const std::string& protocol, const std::
     } else if (protocol == NOTE) {
         auto size = stream->read_to_end().size();
         tell({{"event", text("note")}, {"peer", text(peer)}, {"bytes", std::to_string(size)}});
+    } else if (protocol == STOP) {
+        stream->write(stream->read_exactly(1));
+        return stream->leave();
     } else if (protocol == BACK) {
         stream->read_exactly(1);
         ping(stream->connection, 1);

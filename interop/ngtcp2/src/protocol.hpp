@@ -12,7 +12,8 @@ constexpr char PING[] = "/ipfs/ping/1.0.0", IDENTIFY[] = "/ipfs/id/1.0.0", PERF[
                ECHO[] = "/libp2p-quic/echo/1.0.0", SINK[] = "/libp2p-quic/sink/1.0.0",
                SOURCE[] = "/libp2p-quic/source/1.0.0", RESET[] = "/libp2p-quic/reset/1.0.0",
                CLOSE[] = "/libp2p-quic/close/1.0.0", WATCH[] = "/libp2p-quic/watch/1.0.0",
-               NOTE[] = "/libp2p-quic/note/1.0.0", BACK[] = "/libp2p-quic/back/1.0.0";
+               NOTE[] = "/libp2p-quic/note/1.0.0", STOP[] = "/libp2p-quic/stop/1.0.0",
+               BACK[] = "/libp2p-quic/back/1.0.0";
 
 constexpr uint64_t LISTENER_CODE = 42;
 

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
-    BACK, CLOSE, ECHO, Failure, NOTE, PERF, RESET, SINK, SOURCE, WATCH, code_of, node::Node, pump,
-    tell,
+    BACK, CLOSE, ECHO, Failure, NOTE, PERF, RESET, SINK, SOURCE, STOP, WATCH, code_of, node::Node,
+    pump, tell,
 };
 
 const PING: StreamProtocol = StreamProtocol::new("/ipfs/ping/1.0.0");
@@ -58,6 +58,15 @@ pub async fn run(
             ping(node, peer, 1).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
             Ok(json!({"bytes": 65_536}))
+        }
+        "stop" => stop(node, peer).await,
+        "early" => {
+            for _ in 0..10 {
+                node.disconnect(peer).await;
+                node.connect(address).await?;
+            }
+            ping(node, peer, 1).await?;
+            Ok(json!({"rounds": 10}))
         }
         "many" => {
             try_join_all(more.iter().map(|(_, address)| node.connect(address))).await?;
@@ -225,6 +234,25 @@ async fn watched(node: &Node, peer: PeerId) -> Result<Stream, Failure> {
     stream.flush().await?;
     stream.read_exact(&mut [0]).await?;
     Ok(stream)
+}
+
+/// Streams whose listener reads a byte and ends both directions at once.
+async fn stop(node: &Node, peer: PeerId) -> Result<Value, Failure> {
+    let (mut answered, mut closed) = (0, 0);
+    for _ in 0..1100 {
+        let mut stream = open(node, peer, STOP).await?;
+        stream.write_all(b"x").await?;
+        stream.flush().await?;
+        let mut came = Vec::new();
+        stream.read_to_end(&mut came).await?;
+        answered += usize::from(came == b"x");
+        // Nobody reads it any more, which is no defect of whoever says so here.
+        stream.write_all(&[0; 1024]).await.ok();
+        stream.close().await?;
+        closed += 1;
+    }
+    ping(node, peer, 1).await?;
+    Ok(json!({"streams": 1100, "answered": answered, "closed": closed}))
 }
 
 async fn reset(node: &Node, peer: PeerId) -> Result<Value, Failure> {

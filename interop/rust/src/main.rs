@@ -24,6 +24,7 @@ pub const RESET: StreamProtocol = StreamProtocol::new("/libp2p-quic/reset/1.0.0"
 pub const CLOSE: StreamProtocol = StreamProtocol::new("/libp2p-quic/close/1.0.0");
 pub const WATCH: StreamProtocol = StreamProtocol::new("/libp2p-quic/watch/1.0.0");
 pub const NOTE: StreamProtocol = StreamProtocol::new("/libp2p-quic/note/1.0.0");
+pub const STOP: StreamProtocol = StreamProtocol::new("/libp2p-quic/stop/1.0.0");
 pub const BACK: StreamProtocol = StreamProtocol::new("/libp2p-quic/back/1.0.0");
 /// rust-libp2p has it in a crate of its own, which is for an older libp2p.
 pub const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
@@ -115,6 +116,10 @@ async fn serve(
             let size = futures::io::copy(&mut s, &mut futures::io::sink()).await?;
             tell(json!({"event": "note", "peer": peer.to_string(), "bytes": size}));
         }
+        "/libp2p-quic/stop/1.0.0" => {
+            s.read_exact(&mut first).await?;
+            s.write_all(&first).await?;
+        }
         "/libp2p-quic/back/1.0.0" => {
             s.read_exact(&mut first).await?;
             cases::ping(node, peer, 1).await?;
@@ -169,7 +174,9 @@ async fn listen(options: &HashMap<String, String>, key: Keypair) -> Result<(), F
     let port = options.get("port").map_or("0", String::as_str);
     let address: Multiaddr = format!("{host}/udp/{port}/quic-v1").parse()?;
     let (node, id) = Node::start(key, Some(address))?;
-    for protocol in [ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, BACK, PERF] {
+    for protocol in [
+        ECHO, SINK, SOURCE, RESET, CLOSE, WATCH, NOTE, STOP, BACK, PERF,
+    ] {
         let mut incoming = node.control().accept(protocol.clone())?;
         let node = node.clone();
         tokio::spawn(async move {

@@ -4,6 +4,7 @@
 //! may panic, whatever the bytes. No clock and no I/O: the time is a parameter. Making our own
 //! certificate is `issue`'s work, deciding what a refusal does to a handshake `verifier`'s.
 
+use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_ASN1, UnparsedPublicKey};
 use libp2p_identity::{KeyType, PublicKey};
 pub use rustls::pki_types::UnixTime;
 
@@ -236,7 +237,7 @@ impl<'a> PeerCertificate<'a> {
         let mut message = SIGNED_PREFIX.to_vec();
         // The key exactly as sent: encoded again it might differ from what was signed.
         message.extend_from_slice(self.key_info);
-        if !host_key.verify(&message, self.host_signature) {
+        if !has_signed(&host_key, &message, self.host_signature) {
             return Err(CertificateError::HostSignature);
         }
         Ok(host_key)
@@ -276,6 +277,20 @@ impl<'a> PeerCertificate<'a> {
     /// The certificate's own public key as sent, a `SubjectPublicKeyInfo` in DER.
     pub(super) fn key_info(&self) -> &'a [u8] {
         self.key_info
+    }
+}
+
+/// Whether the host key made this signature.
+///
+/// libp2p-identity takes only the lower one of the two `s` that fit a secp256k1 signature. Of
+/// libp2p's peer-ids specification both are right, and peers whose library makes either of
+/// them, as OpenSSL does, would be refused every other time.
+fn has_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    match key.clone().try_into_secp256k1() {
+        Ok(key) => UnparsedPublicKey::new(&ECDSA_P256K1_SHA256_ASN1, key.to_bytes_uncompressed())
+            .verify(message, signature)
+            .is_ok(),
+        Err(_) => key.verify(message, signature),
     }
 }
 

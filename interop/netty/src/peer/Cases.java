@@ -41,6 +41,8 @@ final class Cases {
             Map.entry("load", Cases::load),
             Map.entry("slow", Cases::slow),
             Map.entry("note", Cases::note),
+            Map.entry("stop", Cases::stop),
+            Map.entry("early", Cases::early),
             Map.entry("many", Cases::many),
             Map.entry("back", Cases::back),
             Map.entry("listening", Cases::listening),
@@ -166,6 +168,33 @@ final class Cases {
         stream.close();
         Ping.rounds(connection, 1);
         said.with("bytes", size);
+    }
+
+    /** Streams whose listener reads a byte and ends both directions at once. */
+    private void stop() throws IOException {
+        Connection connection = node.dial(to);
+        int streams = 1100, answered = 0, closed = 0;
+        for (; closed < streams; closed++) {
+            Stream stream = open(connection, "stop");
+            stream.out.write(1);
+            answered += Arrays.equals(stream.in.readAllBytes(), new byte[] {1}) ? 1 : 0;
+            try {
+                stream.out.write(new byte[KIBIBYTE]);
+            } catch (IOException error) {
+                // Nobody reads it any more, which is no defect of whoever says so here.
+            }
+            stream.close();
+        }
+        Ping.rounds(connection, 1);
+        said.with("streams", streams).with("answered", answered).with("closed", closed);
+    }
+
+    private void early() throws IOException {
+        for (int i = 0; i < 10; i++) {
+            node.dial(to).close(0);
+        }
+        Ping.rounds(node.dial(to), 1);
+        said.with("rounds", 10);
     }
 
     private void many() throws IOException, InterruptedException {

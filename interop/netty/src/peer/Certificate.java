@@ -38,27 +38,53 @@ import org.bouncycastle.operator.jcajce.JcaContentVerifierProviderBuilder;
  * another peer. The rules are in libp2p's TLS specification.
  */
 record Certificate(PrivateKey key, X509Certificate chain) {
+    /** What peers do, or must not do, besides what is usual. */
+    enum Kind {
+        /** A P-256 key, as everybody has. */
+        USUAL,
+        P384,
+        RSA,
+        /** libp2p's extension is critical. */
+        CRITICAL,
+        EXPIRED,
+        /** Without libp2p's extension. */
+        BARE,
+        /** With a critical extension that nobody knows. */
+        FOREIGN
+    }
+
     private static final ASN1ObjectIdentifier PROOF = new ASN1ObjectIdentifier("1.3.6.1.4.1.53594.1.1");
+    private static final ASN1ObjectIdentifier UNKNOWN = new ASN1ObjectIdentifier("1.3.6.1.4.1.53594.99");
     private static final byte[] PREFIX = "libp2p-tls-handshake:".getBytes(StandardCharsets.US_ASCII);
 
     /** Clocks of peers differ, and nobody makes a new certificate while the program runs. */
     private static final Duration BEFORE = Duration.ofHours(1), AFTER = Duration.ofDays(36_500);
 
-    static Certificate make(HostKey host) throws GeneralSecurityException, IOException {
-        KeyPairGenerator generator = KeyPairGenerator.getInstance("EC");
-        generator.initialize(new ECGenParameterSpec("secp256r1"));
+    static Certificate make(HostKey host, Kind kind) throws GeneralSecurityException, IOException {
+        KeyPairGenerator generator = KeyPairGenerator.getInstance(kind == Kind.RSA ? "RSA" : "EC");
+        if (kind == Kind.RSA) {
+            generator.initialize(2048);
+        } else {
+            generator.initialize(new ECGenParameterSpec(kind == Kind.P384 ? "secp384r1" : "secp256r1"));
+        }
         KeyPair pair = generator.generateKeyPair();
         var proof = new DERSequence(new ASN1Encodable[] {
             new DEROctetString(host.encoded()),
             new DEROctetString(host.sign(signed(pair.getPublic().getEncoded()))),
         });
         Instant now = Instant.now();
+        Instant end = kind == Kind.EXPIRED ? now.minusSeconds(1) : now.plus(AFTER);
         var name = new X500Name("CN=libp2p");
         var builder = new JcaX509v3CertificateBuilder(name, new BigInteger(63, new SecureRandom()),
-                Date.from(now.minus(BEFORE)), Date.from(now.plus(AFTER)), name, pair.getPublic());
-        builder.addExtension(PROOF, false, proof);
+                Date.from(now.minus(BEFORE)), Date.from(end), name, pair.getPublic());
+        if (kind != Kind.BARE) {
+            builder.addExtension(PROOF, kind == Kind.CRITICAL, proof);
+        }
+        if (kind == Kind.FOREIGN) {
+            builder.addExtension(UNKNOWN, true, proof);
+        }
         try {
-            var signer = new JcaContentSignerBuilder("SHA256withECDSA").build(pair.getPrivate());
+            var signer = new JcaContentSignerBuilder(kind == Kind.RSA ? "SHA256withRSA" : "SHA256withECDSA").build(pair.getPrivate());
             var chain = new JcaX509CertificateConverter().getCertificate(builder.build(signer));
             return new Certificate(pair.getPrivate(), chain);
         } catch (OperatorCreationException error) {

@@ -27,8 +27,8 @@ import java.util.jar.Manifest;
 public final class Main {
     private static final String USAGE = """
             peer about
-            peer listen [--key TYPE] [--seed HEX] [--ip 4|6] [--port N]
-            peer dial [--key TYPE] ADDRESS CASE [ADDRESS...]""";
+            peer listen [--key TYPE] [--seed HEX] [--ip 4|6] [--port N] [--certificate KIND]
+            peer dial [--key TYPE] [--certificate KIND] [--name SNI] ADDRESS CASE [ADDRESS...]""";
 
     private final Map<String, String> options = new HashMap<>();
     private final List<String> words = new ArrayList<>();
@@ -60,8 +60,9 @@ public final class Main {
         Attributes netty = manifest();
         Line.of("program", "Netty QUIC " + netty.getValue("Implementation-Version"))
                 .with("stack", "quiche " + revision(netty, "Quiche") + ", BoringSSL " + revision(netty, "BoringSSL"))
-                .with("keys", Arrays.stream(HostKey.Type.values()).map(Main::word).toList())
-                .with("can", List.of("reset", "reset code", "close code", "both roles", "perf"))
+                .with("keys", words(HostKey.Type.values()))
+                .with("certificates", words(Certificate.Kind.values()).stream().skip(1).toList())
+                .with("can", List.of("reset", "reset code", "close code", "both roles", "perf", "server name"))
                 .tell();
     }
 
@@ -98,7 +99,9 @@ public final class Main {
         if (options.containsKey("seed")) {
             seed = HexFormat.of().parseHex(options.get("seed"));
         }
-        return new Node(HostKey.make(HostKey.Type.valueOf(type), seed));
+        String kind = options.getOrDefault("certificate", "usual").toUpperCase(Locale.ROOT);
+        return new Node(HostKey.make(HostKey.Type.valueOf(type), seed), Certificate.Kind.valueOf(kind),
+                options.get("name"));
     }
 
     /** What Netty's native library says of itself. */
@@ -114,8 +117,8 @@ public final class Main {
         throw new IOException("Netty's native QUIC library is not on the class path");
     }
 
-    private static String word(HostKey.Type type) {
-        return type.name().toLowerCase(Locale.ROOT);
+    private static List<String> words(Enum<?>[] all) {
+        return Arrays.stream(all).map(each -> each.name().toLowerCase(Locale.ROOT)).toList();
     }
 
     private static String revision(Attributes manifest, String part) {

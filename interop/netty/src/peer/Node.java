@@ -35,16 +35,19 @@ final class Node {
     final HostKey key;
 
     private final Certificate certificate;
+    private final String serverName;
     private final Services services = new Services(this);
     private final EventLoopGroup loop =
             new MultiThreadIoEventLoopGroup(1, new DefaultThreadFactory("quic", true), NioIoHandler.newFactory());
     private Channel dialer;
     private Address listening;
 
-    Node(HostKey key) throws GeneralSecurityException, IOException {
+    /** @param serverName the SNI of its dials; null for none, as libp2p's TLS specification asks */
+    Node(HostKey key, Certificate.Kind kind, String serverName) throws GeneralSecurityException, IOException {
         this.key = key;
         this.peer = key.peer();
-        this.certificate = Certificate.make(key);
+        this.certificate = Certificate.make(key, kind);
+        this.serverName = serverName;
     }
 
     /** @param onProven hears who the peer of every connection is that was accepted */
@@ -82,9 +85,14 @@ final class Node {
     /** One socket for all dials. */
     private synchronized Channel dialer() throws IOException {
         if (dialer == null) {
-            // An engine that is given no name sends no SNI, as libp2p's TLS specification asks.
             dialer = bind(new InetSocketAddress(0), limits(new QuicClientCodecBuilder())
-                    .sslEngineProvider(channel -> dialing(channel.attr(EXPECTED).get()).newEngine(channel.alloc()))
+                    .sslEngineProvider(channel -> {
+                        QuicSslContext tls = dialing(channel.attr(EXPECTED).get());
+                        // An engine that is given no name sends no SNI.
+                        return serverName == null
+                                ? tls.newEngine(channel.alloc())
+                                : tls.newEngine(channel.alloc(), serverName, 0);
+                    })
                     .build());
         }
         return dialer;

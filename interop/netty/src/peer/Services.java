@@ -40,6 +40,10 @@ final class Services {
                 }),
                 Map.entry(name("watch"), Services::watch),
                 Map.entry(name("note"), Services::note),
+                Map.entry(name("stop"), stream -> {
+                    stream.out.write(Wire.exactly(stream.in, 1));
+                    stream.close();
+                }),
                 Map.entry(name("back"), Services::back));
     }
 

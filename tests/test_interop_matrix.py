@@ -1,0 +1,149 @@
+"""The interoperability matrix judges others, so it is judged here: verdicts, builds, page, picture.
+
+The peers of the matrix themselves are run by `make interop` and `make interop-ci`, not here.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import trio
+
+from interop import matrix, peer
+from interop.__main__ import build_all, chosen
+from interop.case import CASES
+from interop.defects import Defect, known, stale, verdict
+from interop.matrix import Direction, Result
+from interop.peer import BuildError, MissingToolError, Peer, load
+from interop.picture import svg
+from interop.report import Report
+
+RED = Result("go", "we dial", "echo", "red", 1.0, "said: 7 of 9 bytes")
+EXCUSE = Defect(("go",), ("echo",), ("we dial",), ("7 of 9",), "a reason", "a place")
+
+
+def test_an_entry_excuses_only_what_it_shows() -> None:
+    assert verdict(RED, [EXCUSE]) == ("known", EXCUSE)
+    assert verdict(replace(RED, evidence="took more than 30 s"), [EXCUSE]) == ("red", None)
+
+
+@pytest.mark.parametrize("other", [{"peer": "js"}, {"case": "ping"}, {"direction": "they dial"}])
+def test_an_entry_excuses_no_other_cell(other: dict[str, str]) -> None:
+    assert verdict(replace(RED, **other), [EXCUSE]) == ("red", None)  # type: ignore[arg-type]
+
+
+def test_an_entry_whose_cells_are_green_is_told_of() -> None:
+    assert stale([replace(RED, outcome="green")], [EXCUSE]) == [EXCUSE]
+    assert stale([RED], [EXCUSE]) == []
+    assert stale([], [EXCUSE]) == []
+
+
+def test_the_list_names_only_what_there_is() -> None:
+    peers, cases = {each.name for each in load()}, {case.name for case in CASES}
+    for entry in known():
+        assert set(entry.peers) <= peers
+        assert set(entry.cases) <= cases
+        assert set(entry.directions) <= set(matrix.DIRECTIONS)
+        assert all(entry.shows)
+        assert entry.reason
+        assert entry.evidence
+
+
+@pytest.fixture
+def build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(peer, "BUILD", tmp_path)
+    monkeypatch.setattr(peer, "HERE", tmp_path)
+    return tmp_path
+
+
+def made(folder: Path, *steps: list[str]) -> Peer:
+    """A peer that says who it is and can do nothing."""
+    (folder / "fake").mkdir(exist_ok=True)
+    about = '{"program": "fake 1", "stack": "none 2", "keys": ["ed25519"], "can": []}'
+    return Peer("fake", list(steps), [sys.executable, "-c", f"print('{about}')"], build_limit=60)
+
+
+async def test_what_a_peer_says_of_itself_is_kept(build_folder: Path) -> None:
+    fake = made(build_folder, ["true"])
+    assert await build_all([fake], math.inf) == ([fake], {})
+    assert (fake.label, fake.keys, fake.can) == ("fake 1, none 2", ("ed25519",), ())
+
+
+async def test_a_build_that_fails_gives_its_last_words(build_folder: Path) -> None:
+    built, failures = await build_all([made(build_folder, ["sh", "-c", "echo no header; exit 3"])], math.inf)
+    assert built == []
+    assert "no header" in str(failures["fake"])
+    assert not isinstance(failures["fake"], MissingToolError)
+
+
+async def test_a_tool_that_is_not_installed_is_told_from_a_failure(build_folder: Path) -> None:
+    _, failures = await build_all([made(build_folder, ["no-such-compiler"])], math.inf)
+    assert isinstance(failures["fake"], MissingToolError)
+    assert str(failures["fake"]) == "no-such-compiler is not installed"
+
+
+async def test_a_build_ends_when_the_time_is_over(build_folder: Path) -> None:
+    with pytest.raises(BuildError, match="took more than"):
+        await made(build_folder, ["sleep", "60"]).build(lambda _: None, trio.current_time())
+
+
+async def test_what_is_late_is_red_and_not_left_out(build_folder: Path) -> None:
+    ours = replace(made(build_folder), name="ours")
+    told: list[Result] = []
+    results = await matrix.run([ours], {}, chosen(["ping", "idle"]), 1, -math.inf, told.append)
+    assert sorted(each.case for each in results) == ["idle", "ping"]
+    assert {each.outcome for each in results} == {"red"}
+    assert told == results
+
+
+def report(*results: Result, unbuilt: dict[str, str] | None = None) -> Report:
+    peers = load(["go"])
+    for each in peers:
+        each.program, each.stack = f"{each.name} 1", "stack 2"
+    return Report(peers, unbuilt or {}, chosen(["echo", "ping"]), list(results), [EXCUSE], 1.0)
+
+
+def test_a_known_cell_leads_to_its_note() -> None:
+    page = report(RED).page("matrix.svg")
+    assert "| ●1 |" in page
+    assert "\n1. **go**, we dial, echo: a reason *a place*" in page
+    assert "0 green, 1 known, 0 absent, 0 red, 0 not built" in page
+
+
+def test_a_red_cell_stands_on_the_page_with_its_evidence() -> None:
+    page = report(replace(RED, evidence="nothing | came", themselves="green")).page("matrix.svg")
+    assert "- **go**, we dial, echo: nothing / came (two instances of it: green)" in page
+
+
+def test_a_peer_that_was_not_built_stands_there_with_the_reason() -> None:
+    cells = [
+        Result("msquic", way, "echo", "unbuilt", 0, "cmake is not installed") for way in matrix.DIRECTIONS
+    ]
+    made_report = report(*cells, unbuilt={"msquic": "cmake is not installed"})
+    assert "| msquic | not built: cmake is not installed |" in made_report.page("matrix.svg")
+    assert svg(made_report).count("cmake is not installed") == 2
+
+
+def test_a_run_can_be_judged_anew_and_stays_the_same_run() -> None:
+    run = report(RED, replace(RED, case="ping", evidence="nothing came"))
+    again = Report.of(run.data(), run.cases, run.defects)
+    assert again.data() == {**run.data(), "date": run.moment.isoformat(timespec="seconds")}
+    assert (again.count("known"), again.count("red")) == (1, 1)
+    without = Report.of(run.data(), run.cases, [])
+    assert (without.count("known"), without.count("red")) == (0, 2)
+
+
+def test_the_picture_has_every_cell_and_is_one() -> None:
+    ways: tuple[Direction, ...] = matrix.DIRECTIONS
+    cells = [Result("go", way, case, "green", 1.0) for way in ways for case in ("echo", "ping")]
+    cells[0] = replace(RED, evidence='<&"> 7 of 9')
+    root = ElementTree.fromstring(svg(report(*cells)))
+    groups = root.findall("{http://www.w3.org/2000/svg}g")
+    assert len(groups) == len(cells)
+    signs = [group.findtext("{http://www.w3.org/2000/svg}text") for group in groups]
+    assert sorted(signs, key=str) == ["1", "✓", "✓", "✓"]
