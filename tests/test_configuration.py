@@ -68,7 +68,19 @@ def defaults(of: type) -> dict[str, Any]:
 def another(row: Row) -> Any:
     """A value that the field may have, and not its default."""
     default = defaults(QUICTransportConfig)[row.name]
-    candidates = [not default, 0.5, 1, 2, 7000, "bbr", ["other"], "round_robin", ssl.CERT_REQUIRED]
+    candidates = [
+        not default,
+        0.5,
+        1,
+        2,
+        7000,
+        "bbr",
+        ["other"],
+        "round_robin",
+        ssl.CERT_REQUIRED,
+        100_000,
+        callable,
+    ]
     return next(value for value in candidates if row.kind.accepts(value) and value != default)
 
 

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     },
     /// Look at both queues of this stream of this connection.
     Stream(u64, Arc<StreamShared>),
+    /// Streams of this connection that had to wait for readers of others may go on.
+    Resume(u64),
     /// Open streams ahead of need on this connection.
     Refill(u64),
     Close {
@@ -93,7 +95,10 @@ impl Commands {
 
     pub(crate) fn push(&self, command: Command) {
         let can_wait = self.flush == Flush::OnRequest
-            && matches!(command, Command::Stream(..) | Command::Refill(_));
+            && matches!(
+                command,
+                Command::Stream(..) | Command::Resume(_) | Command::Refill(_)
+            );
         {
             let mut queue = self.queue.lock();
             let Some(commands) = queue.as_mut() else {
