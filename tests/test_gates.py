@@ -13,11 +13,12 @@ from libp2p.peer.id import ID
 from libp2p.transport.quic.exceptions import QUICConnectionClosedError
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICConnection, QUICTransport
+from libp2p_quic import QUICConnection, QUICStream, QUICTransport
 from libp2p_quic._exceptions import DialError, HandshakeRefusedError
 from peers.census import eventually
 from peers.linked import linked, listening
-from peers.near import IP4, near_host, near_transport, swarm
+from peers.near import IP4, IP6, near_host, near_transport, swarm
+from peers.payload import MIB
 
 # RFC 9000 section 20.1, CONNECTION_REFUSED; libp2p's codes for connections.
 REFUSED, RESOURCE_LIMIT, GATED = 0x2, 0x1001, 0x1007
@@ -51,13 +52,52 @@ async def test_connections_of_one_address_beyond_the_limit_are_refused_with_a_co
         await dialer.close()
 
 
-async def test_other_prefixes_count_other_addresses_as_one() -> None:
-    async with listening(max_connections_per_address=1, ipv4_prefix=8) as (listener, connections):
-        dialer = near_transport()
-        await dialer.dial(listener.get_addrs()[0])
+@pytest.mark.parametrize(("bits", "is_one_address"), [(32, False), (8, True)])
+async def test_ipv4_prefix_says_what_one_address_is(bits: int, is_one_address: bool) -> None:
+    async with listening(max_connections_per_address=1, ipv4_prefix=bits) as (listener, connections):
+        address = listener.get_addrs()[0]
+        first, second = near_transport(), near_transport()
+        # A dial leaves from the listening socket, and so from its address.
+        door = second.create_listener(nobody_comes)
+        await door.listen(Multiaddr("/ip4/127.0.0.2/udp/0/quic-v1"))
+        await first.dial(address)
         await connections.receive()
-        assert (await refusal(dialer, listener.get_addrs()[0])).error_code == REFUSED
-        await dialer.close()
+        if is_one_address:
+            assert (await refusal(second, address)).error_code == REFUSED
+        else:
+            await second.dial(address)
+        await first.close()
+        await second.close()
+
+
+async def test_ipv6_prefix_of_one_address_alone() -> None:
+    """The loopback has one IPv6 address; that prefixes of others are told apart, the engine's tests say."""
+    far, dialer = near_transport(max_connections_per_address=1, ipv6_prefix=128), near_transport()
+    listener = far.create_listener(lambda connection: connection.start())
+    await listener.listen(Multiaddr(IP6))
+    await dialer.dial(listener.get_addrs()[0])
+    assert (await refusal(dialer, listener.get_addrs()[0])).error_code == REFUSED
+    await dialer.close()
+    await far.close()
+
+
+async def read_all(stream: QUICStream) -> None:
+    while await stream.read(MIB):
+        pass
+
+
+@pytest.mark.parametrize(("budget", "is_all_taken"), [({}, True), ({"receive_budget": 65_536}, False)])
+async def test_receive_budget_holds_back_who_is_not_read(budget: dict[str, Any], is_all_taken: bool) -> None:
+    async with linked(far=budget) as link:
+        ours, theirs = await link.stream()
+        with trio.move_on_after(5 if is_all_taken else 1) as scope:
+            await ours.write(bytes(4 * MIB))
+        assert scope.cancelled_caught is not is_all_taken
+        # Reading lets the writer go on.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_all, theirs)
+            await ours.write(bytes(MIB))
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
