@@ -348,6 +348,11 @@ impl Core {
         }
         let deadline = driven.deadline();
         self.timers.arm(handle.0, deadline, &mut driven.armed);
+        if self.timers.is_bloated(self.handles.len()) {
+            let slots = self.connections.iter().enumerate();
+            let armed = slots.filter_map(|(slot, driven)| Some((driven.as_ref()?.armed?, slot)));
+            self.timers.rebuild(armed);
+        }
     }
 
     fn expire(&mut self, now: Instant) {
