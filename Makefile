@@ -55,6 +55,11 @@ bench: build ## beside go, rust, js, quinn and stock, into docs/bench (a part: O
 bench-goals: setup ## judge the last bench by the goals; fails while one is not met
 	$(BIN)/python -m bench.goals
 
+.PHONY: flood
+flood: ## a listener under 5 000 hostile datagrams a second, of eight kinds; fails when a good peer suffers
+	cargo build --release --locked --package libp2p-quic-engine --example flood
+	target/release/examples/flood $(FLOOD)
+
 ##@ One at a time
 .PHONY: setup
 setup: .venv/.requirements ## create .venv and install the pinned development requirements

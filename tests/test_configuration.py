@@ -68,7 +68,19 @@ def defaults(of: type) -> dict[str, Any]:
 def another(row: Row) -> Any:
     """A value that the field may have, and not its default."""
     default = defaults(QUICTransportConfig)[row.name]
-    candidates = [not default, 0.5, 1, 2, 7000, "bbr", ["other"], "round_robin", ssl.CERT_REQUIRED]
+    candidates = [
+        not default,
+        0.5,
+        1,
+        2,
+        7000,
+        "bbr",
+        ["other"],
+        "round_robin",
+        ssl.CERT_REQUIRED,
+        100_000,
+        callable,
+    ]
     return next(value for value in candidates if row.kind.accepts(value) and value != default)
 
 
@@ -244,7 +256,8 @@ def test_a_field_that_does_nothing_warns_in_a_stock_object_too() -> None:
 
 
 def test_every_field_that_does_something_here_has_a_test_that_shows_it() -> None:
-    tests = (Path(__file__).with_name(f"test_configuration_{part}.py") for part in ("effects", "streams"))
+    parts = ("configuration_effects", "configuration_streams", "gates")
+    tests = (Path(__file__).with_name(f"test_{part}.py") for part in parts)
     text = "".join(path.read_text() for path in tests)
     rows = [row.name for row in ROWS if row.reader is Reader.TRANSPORT]
     assert [name for name in rows if not re.search(rf'"{name}"|\b{name}=', text)] == []

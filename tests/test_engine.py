@@ -159,6 +159,7 @@ def test_listener_statistics(two: Pair) -> None:
         "handshakes_failed",
         "connections_accepted",
         "connections_refused",
+        "retries_sent",
         "datagrams_received",
         "bytes_received",
         "backlog",

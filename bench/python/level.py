@@ -58,7 +58,11 @@ class Node(Protocol):
 
 def make_transport(is_stock: bool, has_defaults: bool, key_pair: KeyPair) -> ITransport:
     if not is_stock:
-        return QUICTransport(key_pair.private_key, QUICTransportConfig(MAX_INCOMING_STREAMS=256))
+        # Every connection of a measure comes from one address.
+        ours = QUICTransportConfig(
+            MAX_INCOMING_STREAMS=256, max_connections=100_000, max_connections_per_address=None
+        )
+        return QUICTransport(key_pair.private_key, ours)
     if has_defaults:
         return StockTransport(key_pair.private_key)
     config = StockConfig(

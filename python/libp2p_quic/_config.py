@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from libp2p.network.config import ConnectionConfig
+from libp2p.peer.id import ID
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
+from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUIC, QUIC_V1
 from libp2p_quic._config_table import LARGEST, MOST_STREAMS, ORDERED, ROWS, Reader
@@ -52,6 +55,15 @@ class QUICTransportConfig(StockConfig):
     STREAM_READ_TIMEOUT: float = math.inf
     STREAM_WRITE_TIMEOUT: float = math.inf
 
+    max_connections_per_address: int | None = 256
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 64
+    max_handshakes: int = 1024
+    max_handshakes_per_address: int = 64
+    retry_above: int | None = 256
+    max_accept_backlog: int = 256
+    gate_peer: Callable[[ID, Multiaddr], bool] | None = None
+    receive_budget: int = 268_435_456
     keep_alive_interval: float | None = 5.0
     linger: float = 1.0
     disable_active_migration: bool = False
@@ -82,6 +94,8 @@ class Limits:
     drain_timeout: float
     linger: float
     outgoing_streams: int
+    # Whether a proven peer is welcome; None: whoever it is.
+    gate_peer: Callable[[ID, Multiaddr], bool] | None
     # What addresses may end in.
     protocols: tuple[str, ...]
 
@@ -124,9 +138,13 @@ def _checked(config: StockConfig) -> Config:
             congestion_control="newreno" if algorithm == "reno" else algorithm,
             initial_rtt=_setting(config, "initial_rtt"),
             max_datagram_size=_setting(config, "max_datagram_size"),
-            max_connections=config.max_connections if _is_set(config, "max_connections") else None,
+            ipv4_prefix=_setting(config, "ipv4_prefix"),
+            ipv6_prefix=_setting(config, "ipv6_prefix"),
+            max_accept_backlog=_setting(config, "max_accept_backlog"),
+            receive_budget=_setting(config, "receive_budget"),
             accept_draft_29=config.enable_draft29,
             migration=not _setting(config, "disable_active_migration"),
+            **_connections(config),
             **_silence(config),
             **_windows(config),
         )
@@ -145,8 +163,29 @@ def limits(config: StockConfig) -> Limits:
         drain_timeout=_setting(config, "drain_timeout"),
         linger=_setting(config, "linger"),
         outgoing_streams=_setting(config, "outgoing_streams"),
+        gate_peer=_value(config, "gate_peer"),
         protocols=tuple(name for name, is_served in served.items() if is_served),
     )
+
+
+def _connections(config: StockConfig) -> dict[str, Any]:
+    """How many connections and handshakes there may be at once.
+
+    py-libp2p's defaults of max_connections are the swarm's; where they stand, the engine's own
+    holds.
+    """
+    handshakes = _setting(config, "max_handshakes")
+    retry_above = _value(config, "retry_above")
+    if retry_above is not None and not _is_set(config, "retry_above"):
+        retry_above = min(retry_above, handshakes // 4)
+    most = {"max_connections": config.max_connections} if _is_set(config, "max_connections") else {}
+    return {
+        **most,
+        "max_connections_per_address": _value(config, "max_connections_per_address"),
+        "max_handshakes": handshakes,
+        "max_handshakes_per_address": _setting(config, "max_handshakes_per_address"),
+        "retry_above": retry_above,
+    }
 
 
 def _silence(config: StockConfig) -> dict[str, Any]:

@@ -57,6 +57,12 @@ _COUNT = _number("number", "a whole number, not negative", 0, LARGEST, is_whole=
 _STREAMS = _number("streams", "a whole number from 0 to 2**32 - 1", 0, 2**32 - 1, is_whole=True)
 _NO_STREAMS = _number("streams", "0: libp2p has no unidirectional streams", 0, 0, is_whole=True)
 _OPENED = _number("streams", "a whole number from 0 to 2**60", 0, MOST_STREAMS, is_whole=True)
+_HANDSHAKES = _number("handshakes", "a positive whole number", 1, 2**32 - 1, is_whole=True)
+_SOME = _number("handshakes", "a whole number, not negative", 0, 2**32 - 1, is_whole=True)
+_IPV4_BITS = _number("bits", "a whole number from 1 to 32", 1, 32, is_whole=True)
+_IPV6_BITS = _number("bits", "a whole number from 1 to 128", 1, 128, is_whole=True)
+_BUDGET = _number("bytes", "a whole number of bytes from 65536 to 2**62 - 1", 65_536, LARGEST, is_whole=True)
+_GATE = Kind("callable", "callable", callable)
 _CONNECTIONS = _number("connections", "a positive whole number", 1, 2**32 - 1, is_whole=True)
 _PORT = _number("port", "a whole number from 0 to 65535", 0, 65_535, is_whole=True)
 _FRACTION = _number("0 to 1", "a number from 0 to 1", 0, 1)
@@ -165,8 +171,63 @@ ROWS: tuple[Row, ...] = (
         (
             "max_connections",
             _CONNECTIONS,
-            "Inbound connections beyond it are refused in the handshake. At 1000 and 300, the defaults "
-            "of py-libp2p's two classes, only the swarm's own limit holds",
+            "Connections in all; inbound ones beyond it are refused in the handshake. At 1000 and 300, the "
+            "defaults of py-libp2p's two classes, it is 4096, and the swarm's own limit holds besides",
+        ),
+    ),
+    *_sets(
+        "max_connections_per_address",
+        (
+            "max_connections_per_address",
+            _optional(_CONNECTIONS),
+            "Inbound connections of one remote address, beyond which they are refused; None: no limit",
+        ),
+    ),
+    *_sets("ipv4_prefix", ("ipv4_prefix", _IPV4_BITS, "Bits that make an IPv4 address another one")),
+    *_sets("ipv6_prefix", ("ipv6_prefix", _IPV6_BITS, "Bits that make an IPv6 address another one")),
+    *_sets(
+        "max_handshakes",
+        (
+            "max_handshakes",
+            _HANDSHAKES,
+            "Inbound handshakes in flight, failed ones that are not yet forgotten among them; first packets "
+            "beyond it are dropped, and honest peers send theirs again",
+        ),
+    ),
+    *_sets(
+        "max_handshakes_per_address",
+        (
+            "max_handshakes_per_address",
+            _HANDSHAKES,
+            "The same for one remote address: beyond it, the address must be proven by a Retry, and that "
+            "many more may be in flight that have proven it",
+        ),
+    ),
+    *_sets(
+        "retry_above",
+        (
+            "retry_above",
+            _optional(_SOME),
+            "Inbound handshakes in flight above which every unknown address must be proven by a Retry; 0: "
+            "always; None: only where its address has too many. Must be less than `max_handshakes`, a "
+            "quarter of which counts while this is at its default and that is small",
+        ),
+    ),
+    *_sets(
+        "max_accept_backlog",
+        (
+            "max_accept_backlog",
+            _CONNECTIONS,
+            "Proven connections that wait for the event loop to take them; closed with 0x1001 beyond it",
+        ),
+    ),
+    *_sets(
+        "gate_peer",
+        (
+            "gate_peer",
+            _optional(_GATE),
+            "Asked with peer id and multiaddr as soon as a peer is proven, before the swarm sees the "
+            "connection; False closes it with 0x1007. Runs in the event loop and must not block",
         ),
     ),
     *_sets(
@@ -214,10 +275,20 @@ ROWS: tuple[Row, ...] = (
         (
             "initial_max_data",
             _optional(_BYTES),
-            "Unread bytes that the peer may send on all streams of a connection together",
+            "Unread bytes that the peer may send on all streams of a connection together. The window begins "
+            "at 32 KiB and doubles up to this as bytes are read, or as a reader lags",
         ),
         ("CONNECTION_FLOW_CONTROL_WINDOW", _BYTES, "The same, where `initial_max_data` is not set"),
         ("connection_window", _BYTES, "The same, where neither is set"),
+    ),
+    *_sets(
+        "receive_budget",
+        (
+            "receive_budget",
+            _BUDGET,
+            "Unread bytes that all peers together may make us hold. A connection is charged its window and "
+            "what waits beside it for readers; when it is used up, neither grows",
+        ),
     ),
     *_sets(
         "stream_memory",
@@ -234,7 +305,7 @@ ROWS: tuple[Row, ...] = (
         (
             "STREAM_MEMORY_LIMIT_PER_CONNECTION",
             _BYTES,
-            "Bounds the window of a connection; up to 512 KiB of each stream wait beside it for the reader",
+            "Bounds the window of a connection; what waits beside it for readers, `receive_budget` bounds",
         ),
     ),
     *_sets(
@@ -431,4 +502,6 @@ ORDERED: tuple[tuple[str, str], ...] = (
     ("min_connections", "low_watermark"),
     ("low_watermark", "high_watermark"),
     ("high_watermark", "max_connections"),
+    ("max_connections_per_address", "max_connections"),
+    ("max_handshakes_per_address", "max_handshakes"),
 )

@@ -40,6 +40,8 @@ logger = logging.getLogger("libp2p_quic.connection")
 ConnectionHandler = Callable[["QUICConnection"], Awaitable[None]]
 T = TypeVar("T")
 
+# libp2p's connection error code for a peer that a gate keeps out.
+GATED = 0x1007
 # How long the swarm's close hook may take, also while everything is being cancelled. Seconds.
 _ON_CLOSE_BOUND = 5.0
 # How long a swarm may take from making its object of a connection to listing it. Seconds.
@@ -152,10 +154,20 @@ class QUICConnection(IRawConnection, IMuxedConn):
             self._transport.forget(self)
 
     async def _handle(self, handler: ConnectionHandler) -> None:
-        if not await call_foreign("the connection handler", partial(handler, self)):
+        if not await call_foreign("the connection handler", partial(self._welcome, handler)):
             self._engine.close(0, b"")
             self.touch()
         self._is_accepting.set()
+
+    async def _welcome(self, handler: ConnectionHandler) -> None:
+        """Hand the connection over, if the gates let the peer pass."""
+        if await self._transport.admits(self.peer_id, self._maddr):
+            await handler(self)
+        else:
+            logger.debug("%s at %s is gated", self.peer_id, self._maddr)
+            self._is_closed = True
+            self._engine.close(GATED, b"gated")
+            self.touch()
 
     async def _report_end(self) -> None:
         """Await `on_close`, once, also when everything is being cancelled."""

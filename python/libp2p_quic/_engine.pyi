@@ -60,7 +60,8 @@ class Config:
     """Limits and timeouts of an endpoint. Raises ConfigError (which names the field).
 
     ``...`` stands where the compiled signature cannot spell the default: 5.0 for
-    ``keep_alive_interval``, 1024 for ``retry_above``.
+    ``keep_alive_interval``, 256 for ``retry_above``, 4096 for ``max_connections`` and 256 for
+    ``max_connections_per_address``.
     """
 
     def __new__(
@@ -72,6 +73,7 @@ class Config:
         linger: float = 1.0,
         stream_receive_window: int = 10_000_000,
         connection_receive_window: int = 15_000_000,
+        receive_budget: int = 268_435_456,
         send_window: int = 10_000_000,
         read_buffer: int = 524_288,
         write_buffer: int = 262_144,
@@ -81,8 +83,13 @@ class Config:
         initial_rtt: float = 0.333,
         max_datagram_size: int = 1452,
         segmentation_offload: bool = True,
+        max_handshakes: int = 1024,
+        max_handshakes_per_address: int = 64,
         retry_above: int | None = ...,
-        max_connections: int | None = None,
+        max_connections: int | None = ...,
+        max_connections_per_address: int | None = ...,
+        ipv4_prefix: int = 32,
+        ipv6_prefix: int = 64,
         accept_draft_29: bool = False,
         migration: bool = True,
     ) -> Config: ...
@@ -100,6 +107,12 @@ class Endpoint:
         ``peer_id`` (multihash bytes) is the peer that must answer. Leaves from the listening
         socket of that address family when there is one.
         Raises OSError when no socket can be had, EndpointClosedError after `close`.
+        """
+    def deny(self, addresses: list[str]) -> None:
+        """Refuse handshakes that these addresses begin, and of no others any more.
+
+        Addresses or prefixes ("192.0.2.0/24"). Connections that exist live on, and dials are
+        not asked. Raises ValueError, and then nothing has changed.
         """
     def flush(self) -> None:
         """Hand over what the verbs queued since the last flush: once per scheduler pass."""
@@ -125,7 +138,7 @@ class Listener:
         """Stop accepting. Connections that were accepted live on. Idempotent."""
     def statistics(self) -> dict[str, int]:
         """handshakes_started, handshakes_failed, connections_accepted, connections_refused,
-        datagrams_received, bytes_received, and backlog (accepted by the engine, not yet taken)."""
+        retries_sent, datagrams_received, bytes_received, and backlog (accepted by the engine, not yet taken)."""
 
 @final
 class Connection:

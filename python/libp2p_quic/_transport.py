@@ -6,7 +6,8 @@ The engine proves the peer inside the TLS handshake; nothing here looks at certi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 
 import trio
 from libp2p.abc import ITransport
@@ -23,7 +24,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._config import QUICTransportConfig, engine_config, limits
-from libp2p_quic._connection import ConnectionHandler, QUICConnection
+from libp2p_quic._connection import GATED, ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Identity
 from libp2p_quic._errors import ConnectionLostError, EndpointClosedError, IdentityError
@@ -72,6 +73,7 @@ class QUICTransport(ITransport):
         # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
         self._endpoint: LoopEndpoint | None = None
+        self._denied: list[str] = []
         self._background_nursery: trio.Nursery | None = None
         self._swarm: Swarm | None = None
         self._listeners: list[QUICListener] = []
@@ -180,10 +182,46 @@ class QUICTransport(ITransport):
                 engine.close(0, b"")
                 endpoint.touch()
         connection = QUICConnection(engine, endpoint, self, maddr)
+        is_welcome = False
+        try:
+            is_welcome = self._passes(connection.peer_id, maddr)
+        finally:
+            # Also where the gate itself failed.
+            if not is_welcome:
+                engine.close(GATED, b"gated")
+                endpoint.touch()
+        if not is_welcome:
+            raise DialError(f"failed to dial {maddr}: gate_peer keeps {connection.peer_id} out", GATED)
         logger.debug("dialed %r", connection)
         self.remember(connection)
         connection.keep()
         return connection
+
+    # Gates
+
+    def deny_addresses(self, addresses: Iterable[str]) -> None:
+        """Refuse the handshakes that these IP addresses or networks begin, and of no others any more.
+
+        The engine refuses them itself, before it does any work. Connections that exist live on,
+        and dials are not asked. Raises ValueError, and then nothing has changed.
+        """
+        denied = [str(ip_network(each, strict=False)) for each in addresses]
+        self._denied = denied
+        if self._endpoint is not None and self._endpoint.is_current:
+            self._endpoint.engine.deny(denied)
+
+    async def admits(self, peer_id: ID, maddr: Multiaddr) -> bool:
+        """Whether a proven peer that dialed us may be shown to the swarm.
+
+        The swarm would ask its gate, too, but later, and would close without saying why.
+        """
+        if self._swarm is not None and not await self._swarm.connection_gate.is_allowed(maddr):
+            return False
+        return self._passes(peer_id, maddr)
+
+    def _passes(self, peer_id: ID, maddr: Multiaddr) -> bool:
+        gate = self.limits.gate_peer
+        return gate is None or bool(gate(peer_id, maddr))
 
     async def dial_with_source(self, maddr: Multiaddr, source: tuple[str, int]) -> QUICConnection:
         """`dial`: ``source`` is a TCP address, and dials leave from our UDP socket anyway."""
@@ -227,6 +265,8 @@ class QUICTransport(ITransport):
         if self._endpoint is None or not self._endpoint.is_current:
             self._endpoint = LoopEndpoint(self._identity, self._engine_config, self.limits.linger)
             self._endpoint.nursery = self._background_nursery
+            if self._denied:
+                self._endpoint.engine.deny(self._denied)
         return self._endpoint
 
     def remember(self, connection: QUICConnection) -> None:

@@ -22,6 +22,9 @@ pub struct Node {
 impl Node {
     pub fn new() -> Outcome<Self> {
         let mut config = Config::default();
+        // Every connection of a measure comes from one address.
+        config.max_connections = None;
+        config.max_connections_per_address = None;
         config.max_incoming_streams = 256;
         let endpoint = Endpoint::new(&Identity::generate(), config)?;
         let listener = endpoint.listen("127.0.0.1:0".parse()?)?;

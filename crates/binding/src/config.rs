@@ -27,6 +27,7 @@ impl Config {
         linger = 1.0,
         stream_receive_window = 10_000_000,
         connection_receive_window = 15_000_000,
+        receive_budget = 268_435_456,
         send_window = 10_000_000,
         read_buffer = 524_288,
         write_buffer = 262_144,
@@ -36,8 +37,13 @@ impl Config {
         initial_rtt = 0.333,
         max_datagram_size = 1452,
         segmentation_offload = true,
-        retry_above = Some(1024),
-        max_connections = None,
+        max_handshakes = 1024,
+        max_handshakes_per_address = 64,
+        retry_above = Some(256),
+        max_connections = Some(4096),
+        max_connections_per_address = Some(256),
+        ipv4_prefix = 32,
+        ipv6_prefix = 64,
         accept_draft_29 = false,
         migration = true,
     ))]
@@ -50,6 +56,7 @@ impl Config {
         linger: f64,
         stream_receive_window: u64,
         connection_receive_window: u64,
+        receive_budget: u64,
         send_window: u64,
         read_buffer: usize,
         write_buffer: usize,
@@ -59,8 +66,13 @@ impl Config {
         initial_rtt: f64,
         max_datagram_size: u16,
         segmentation_offload: bool,
+        max_handshakes: usize,
+        max_handshakes_per_address: usize,
         retry_above: Option<usize>,
         max_connections: Option<usize>,
+        max_connections_per_address: Option<usize>,
+        ipv4_prefix: u8,
+        ipv6_prefix: u8,
         accept_draft_29: bool,
         migration: bool,
     ) -> PyResult<Self> {
@@ -73,6 +85,7 @@ impl Config {
         config.linger = seconds(py, "linger", linger)?;
         config.stream_receive_window = stream_receive_window;
         config.connection_receive_window = connection_receive_window;
+        config.receive_budget = receive_budget;
         config.send_window = send_window;
         config.read_buffer = read_buffer;
         config.write_buffer = write_buffer;
@@ -91,8 +104,13 @@ impl Config {
         config.initial_rtt = seconds(py, "initial_rtt", initial_rtt)?;
         config.max_datagram_size = max_datagram_size;
         config.segmentation_offload = segmentation_offload;
+        config.max_handshakes = max_handshakes;
+        config.max_handshakes_per_address = max_handshakes_per_address;
         config.retry_above = retry_above;
         config.max_connections = max_connections;
+        config.max_connections_per_address = max_connections_per_address;
+        config.ipv4_prefix = ipv4_prefix;
+        config.ipv6_prefix = ipv6_prefix;
         config.accept_draft_29 = accept_draft_29;
         config.migration = migration;
         // An event loop flushes once per pass.

@@ -92,6 +92,14 @@ impl Endpoint {
         Ok(Connection::new(connection, &self.bell))
     }
 
+    fn deny(&self, addresses: Vec<String>) -> PyResult<()> {
+        let prefixes: Result<Vec<engine::Prefix>, _> =
+            addresses.iter().map(|text| text.parse()).collect();
+        let prefixes = prefixes.map_err(|e| PyValueError::new_err(e.to_string()))?;
+        self.endpoint.deny(prefixes);
+        Ok(())
+    }
+
     fn flush(&self, py: Python<'_>) {
         py.detach(|| self.endpoint.flush());
     }
@@ -152,6 +160,7 @@ impl Listener {
             ("handshakes_failed", statistics.handshakes_failed),
             ("connections_accepted", statistics.connections_accepted),
             ("connections_refused", statistics.connections_refused),
+            ("retries_sent", statistics.retries_sent),
             ("datagrams_received", statistics.datagrams_received),
             ("bytes_received", statistics.bytes_received),
             ("backlog", statistics.backlog as u64),

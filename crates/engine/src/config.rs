@@ -10,7 +10,7 @@ use quinn_proto::{
     congestion::{BbrConfig, CubicConfig, NewRenoConfig},
 };
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, unread::FIRST_WINDOW};
 
 /// Which algorithm decides how fast to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +52,15 @@ pub struct Config {
     pub linger: Duration,
     /// Unread bytes the peer may send on one stream. 10 MB, as in the siblings.
     pub stream_receive_window: u64,
-    /// Unread bytes the peer may send on all streams of a connection. 15 MB, likewise.
+    /// Unread bytes the peer may send on all streams of a connection. 15 MB, likewise. It
+    /// begins at 32 KiB and doubles up to this as bytes are read, or as a reader lags, as far
+    /// as `receive_budget` allows.
     pub connection_receive_window: u64,
+    /// Unread bytes that the peers of all connections together may make this endpoint hold. A
+    /// connection is charged its window, for what QUIC holds, and as much or more for what waits
+    /// in queues. When it is used up, nothing grows, and new connections stay at 32 KiB each.
+    /// 256 MiB: eight full windows, or 4096 first ones.
+    pub receive_budget: u64,
     /// Unacknowledged bytes held per connection. 10 MB: one stream window.
     pub send_window: u64,
     /// Received bytes that wait outside of QUIC for the reader of a stream. 512 KiB: several
@@ -67,11 +74,29 @@ pub struct Config {
     /// Connections that are done with their handshake and wait for
     /// [`Listener::poll_accept`](crate::Listener::poll_accept). Beyond it, peers are refused.
     pub max_accept_backlog: usize,
+    /// Inbound handshakes in flight, failed ones that are not yet forgotten among them. Beyond
+    /// it, first packets are dropped before anything is computed for them; honest clients
+    /// send theirs again. 1024: some 50 MB.
+    pub max_handshakes: usize,
+    /// Inbound handshakes in flight of one address, once more for those that have proven
+    /// that the address is theirs. Beyond it, an address must be proven by a Retry, and if it
+    /// is, first packets are dropped.
+    pub max_handshakes_per_address: usize,
     /// Inbound handshakes in flight above which unknown addresses must first answer a Retry
-    /// (RFC 9000 section 8.1.2). `Some(0)`: always. `None`: never.
+    /// (RFC 9000 section 8.1.2), which costs honest ones a round trip. `Some(0)`: always.
+    /// `None`: only those of an address with too many handshakes. 256: no honest crowd, and
+    /// a quarter of `max_handshakes`, so that forged addresses never take all places.
     pub retry_above: Option<usize>,
-    /// Connections in all, inbound ones beyond which are refused. `None`: no limit.
+    /// Connections in all, inbound ones beyond which are refused. `None`: no limit. 4096:
+    /// idle ones take some 200 MB.
     pub max_connections: Option<usize>,
+    /// Inbound connections of one address, beyond which they are refused. `None`: no limit.
+    /// 256: many households behind one NAT, and a sixteenth of all.
+    pub max_connections_per_address: Option<usize>,
+    /// Leading bits of an IPv4 address that make it another one for these limits.
+    pub ipv4_prefix: u8,
+    /// The same for IPv6: by default 64, as whoever has one address there has 2^64.
+    pub ipv6_prefix: u8,
     /// The congestion control algorithm.
     pub congestion_control: CongestionControl,
     /// Round-trip time assumed before the first measurement. 333 ms (RFC 9002 section 6.2.2).
@@ -99,13 +124,19 @@ impl Default for Config {
             linger: Duration::from_secs(1),
             stream_receive_window: 10_000_000,
             connection_receive_window: 15_000_000,
+            receive_budget: 256 * 1024 * 1024,
             send_window: 10_000_000,
             read_buffer: 512 * 1024,
             write_buffer: 256 * 1024,
             max_incoming_streams: 1024,
             max_accept_backlog: 256,
-            retry_above: Some(1024),
-            max_connections: None,
+            max_handshakes: 1024,
+            max_handshakes_per_address: 64,
+            retry_above: Some(256),
+            max_connections: Some(4096),
+            max_connections_per_address: Some(256),
+            ipv4_prefix: 32,
+            ipv6_prefix: 64,
             congestion_control: CongestionControl::default(),
             initial_rtt: Duration::from_millis(333),
             max_datagram_size: 1452,
@@ -171,14 +202,40 @@ impl Config {
                 "must not exceed connection_receive_window",
             );
         }
+        if self.receive_budget < 2 * FIRST_WINDOW {
+            return refuse(
+                "receive_budget",
+                "must be at least 65536 bytes, the first window of one connection",
+            );
+        }
         for (field, value) in [
             ("read_buffer", self.read_buffer),
             ("write_buffer", self.write_buffer),
             ("max_accept_backlog", self.max_accept_backlog),
+            ("max_handshakes", self.max_handshakes),
+            (
+                "max_handshakes_per_address",
+                self.max_handshakes_per_address,
+            ),
         ] {
             if value == 0 {
                 return refuse(field, "must be at least 1");
             }
+        }
+        if self
+            .retry_above
+            .is_some_and(|above| above >= self.max_handshakes)
+        {
+            return refuse(
+                "retry_above",
+                "must be less than max_handshakes, or forged addresses could take every place",
+            );
+        }
+        if !(1..=32).contains(&self.ipv4_prefix) {
+            return refuse("ipv4_prefix", "must be between 1 and 32 bits");
+        }
+        if !(1..=128).contains(&self.ipv6_prefix) {
+            return refuse("ipv6_prefix", "must be between 1 and 128 bits");
         }
         if self.max_datagram_size < MIN_DATAGRAM_SIZE {
             return refuse(
@@ -204,7 +261,7 @@ impl Config {
             .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
             .keep_alive_interval(self.keep_alive_interval)
             .stream_receive_window(varint(self.stream_receive_window))
-            .receive_window(varint(self.connection_receive_window))
+            .receive_window(varint(self.connection_receive_window.min(FIRST_WINDOW)))
             .send_window(self.send_window)
             .initial_rtt(self.initial_rtt)
             .datagram_receive_buffer_size(None)
@@ -266,6 +323,18 @@ mod tests {
             Err("stream_receive_window")
         );
         assert_eq!(refused(|c| c.write_buffer = 0), Err("write_buffer"));
+        assert_eq!(refused(|c| c.receive_budget = 0), Err("receive_budget"));
+        assert_eq!(refused(|c| c.max_handshakes = 0), Err("max_handshakes"));
+        assert_eq!(
+            refused(|c| c.max_handshakes_per_address = 0),
+            Err("max_handshakes_per_address")
+        );
+        assert_eq!(
+            refused(|c| c.retry_above = Some(c.max_handshakes)),
+            Err("retry_above")
+        );
+        assert_eq!(refused(|c| c.ipv4_prefix = 33), Err("ipv4_prefix"));
+        assert_eq!(refused(|c| c.ipv6_prefix = 0), Err("ipv6_prefix"));
         assert_eq!(
             refused(|c| c.max_datagram_size = 1199),
             Err("max_datagram_size")

@@ -22,6 +22,7 @@ use crate::{
     ready::Waiters,
     statistics::Statistics,
     stream::{Stream, StreamShared},
+    unread::Unread,
 };
 
 /// What the application's connection and the I/O thread share.
@@ -30,6 +31,8 @@ pub(crate) struct ConnectionShared {
     pub(crate) id: u64,
     pub(crate) is_initiator: bool,
     pub(crate) commands: Arc<Commands>,
+    /// What it holds for readers.
+    pub(crate) unread: Arc<Unread>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -71,11 +74,13 @@ impl ConnectionShared {
         remote: SocketAddr,
         local: SocketAddr,
         commands: Arc<Commands>,
+        unread: Arc<Unread>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             is_initiator,
             commands,
+            unread,
             state: Mutex::new(State {
                 remote,
                 local,

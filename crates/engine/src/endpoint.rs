@@ -24,6 +24,7 @@ use crate::{
         on_the_io_thread,
     },
     error::{Closed, EndpointError},
+    gate::{Gate, Prefix},
     identity::{Identity, PeerId},
     listener::{Listener, ListenerShared},
 };
@@ -175,6 +176,7 @@ impl Endpoint {
             remote,
             info.local,
             self.0.commands.clone(),
+            self.0.settings.unread(),
         );
         self.0.commands.push(Command::Connect {
             socket: info.key,
@@ -183,6 +185,12 @@ impl Endpoint {
             verdict,
         });
         Ok(Connection::new(shared))
+    }
+
+    /// Refuse the handshakes that these addresses begin from now on, and of no others any more.
+    /// Connections that exist live on, and dials are not asked.
+    pub fn deny(&self, addresses: impl IntoIterator<Item = Prefix>) {
+        self.0.state.lock().gate = Gate::denying(addresses);
     }
 
     /// Hand over what verbs queued since the last flush; needed only with

@@ -42,6 +42,7 @@ mod connection;
 mod driver;
 mod endpoint;
 mod error;
+mod gate;
 mod identity;
 mod listener;
 mod queue;
@@ -50,6 +51,7 @@ mod signal;
 mod statistics;
 mod stream;
 pub mod tls;
+mod unread;
 
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -60,6 +62,7 @@ pub use endpoint::Endpoint;
 pub use error::{
     Closed, ConfigError, ConnectionError, EndpointError, LossKind, Party, ReadError, WriteError,
 };
+pub use gate::{Prefix, PrefixError};
 pub use identity::{Identity, IdentityError, PeerId, PublicKey};
 pub use listener::{Listener, ListenerStatistics};
 pub use ready::Bell;

@@ -29,8 +29,10 @@ pub struct ListenerStatistics {
     pub handshakes_failed: u64,
     /// Connections with a proven peer.
     pub connections_accepted: u64,
-    /// Connections refused for a limit.
+    /// Connections refused for a limit, or because their address is denied.
     pub connections_refused: u64,
+    /// First packets whose senders had to prove their address.
+    pub retries_sent: u64,
     /// Datagrams that arrived at the socket.
     pub datagrams_received: u64,
     /// Bytes in them.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::{
     error::{ReadError, WriteError},
     ready::Waiters,
+    unread::CHUNK_COST,
 };
 
 /// How this program ended its sending side.
@@ -146,6 +147,8 @@ pub(crate) struct Incoming {
     chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
     pub(crate) len: usize,
+    /// What they cost: their bytes, and something for each chunk.
+    pub(crate) cost: usize,
     pub(crate) end: Option<End>,
     /// This program stopped reading, with this code.
     pub(crate) stopped: Option<u64>,
@@ -187,23 +190,29 @@ impl Incoming {
             } else {
                 taken += front.len();
                 into.extend(self.chunks.pop_front());
+                self.cost -= CHUNK_COST;
             }
         }
         self.len -= taken;
+        self.cost -= taken;
         Poll::Ready(Ok(taken))
     }
 
     /// Room has come for bytes that QUIC holds back: half of `bound`, so that it pays.
     pub(crate) fn wants_more(&self, bound: usize) -> bool {
-        self.is_paused && self.len <= bound / 2
+        self.is_paused && self.cost <= bound / 2
     }
 
-    /// Append what has come, unless nobody reads it.
-    pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) {
+    /// Append what has come, unless nobody reads it, and say what keeping it costs.
+    pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) -> usize {
+        let mut cost = 0;
         for chunk in chunks.filter(|_| self.stopped.is_none()) {
             self.len += chunk.len();
+            cost += chunk.len() + CHUNK_COST;
             self.chunks.push_back(chunk);
         }
+        self.cost += cost;
+        cost
     }
 
     /// Nothing more will come, and why. Bytes that are here stay readable.
@@ -220,6 +229,7 @@ impl Incoming {
         self.stopped = Some(code);
         self.chunks = VecDeque::new();
         self.len = 0;
+        self.cost = 0;
         self.readable.wake();
         self.end.is_none()
     }
@@ -265,7 +275,7 @@ mod tests {
     fn reads_cut_chunks_where_asked_and_deliver_before_the_end() {
         let mut inc = Incoming::default();
         let came = [Bytes::from_static(&[1; 300]), Bytes::from_static(&[2; 5])];
-        inc.push(came.into_iter());
+        assert_eq!(inc.push(came.into_iter()), 305 + 2 * CHUNK_COST);
         inc.finish(End::Failed(ReadError::Reset(9)));
         let mut chunks = Vec::new();
         assert_eq!(
@@ -273,10 +283,12 @@ mod tests {
             Poll::Ready(Ok(301))
         );
         assert_eq!(chunks.concat().len(), 301);
+        assert_eq!((inc.len, inc.cost), (4, 4 + CHUNK_COST));
         assert_eq!(
             inc.poll_read_chunks(&cx(), 301, &mut chunks),
             Poll::Ready(Ok(4))
         );
+        assert_eq!((inc.len, inc.cost), (0, 0));
         assert_eq!(
             inc.poll_read_chunks(&cx(), 301, &mut chunks),
             Poll::Ready(Err(ReadError::Reset(9)))

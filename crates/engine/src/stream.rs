@@ -19,6 +19,7 @@ use crate::{
     driver::{Command, Commands},
     error::{ReadError, WriteError},
     queue::{Ending, Incoming, Outgoing},
+    unread::Unread,
 };
 
 /// What the application's stream and the I/O thread share.
@@ -30,6 +31,8 @@ pub(crate) struct StreamShared {
     /// The I/O thread has been told to look and has not looked yet.
     pub(crate) is_queued: AtomicBool,
     commands: Arc<Commands>,
+    /// What the whole connection holds.
+    pub(crate) unread: Arc<Unread>,
     read_buffer: usize,
     write_buffer: usize,
 }
@@ -39,6 +42,7 @@ impl StreamShared {
         id: u64,
         connection: u64,
         commands: Arc<Commands>,
+        unread: Arc<Unread>,
         read_buffer: usize,
         write_buffer: usize,
     ) -> Arc<Self> {
@@ -49,6 +53,7 @@ impl StreamShared {
             outgoing: Mutex::default(),
             is_queued: AtomicBool::new(false),
             commands,
+            unread,
             read_buffer,
             write_buffer,
         })
@@ -62,12 +67,37 @@ impl StreamShared {
         self.write_buffer
     }
 
+    /// Read no more. True when the peer has to be told.
+    pub(crate) fn stop(&self, code: u64) -> bool {
+        let (is_news, cost) = {
+            let mut incoming = self.incoming.lock();
+            let cost = incoming.cost;
+            (incoming.stop(code), cost)
+        };
+        self.release(cost);
+        is_news
+    }
+
+    /// So much was read or dropped: others of the connection may have waited for that.
+    fn release(&self, cost: usize) {
+        if self.unread.release(cost) {
+            self.commands.push(Command::Resume(self.connection));
+        }
+    }
+
     /// Have the I/O thread look at this stream.
     fn touch(self: &Arc<Self>) {
         if !self.is_queued.swap(true, Ordering::AcqRel) {
             self.commands
                 .push(Command::Stream(self.connection, self.clone()));
         }
+    }
+}
+
+impl Drop for StreamShared {
+    fn drop(&mut self) {
+        let cost = self.incoming.get_mut().cost;
+        self.release(cost);
     }
 }
 
@@ -106,15 +136,17 @@ impl Stream {
         max: usize,
         into: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, ReadError>> {
-        let (result, wants_more) = {
+        let (result, wants_more, cost) = {
             let mut incoming = self.shared.incoming.lock();
+            let before = incoming.cost;
             let result = incoming.poll_read_chunks(cx, max, into);
             let wants_more = incoming.wants_more(self.shared.read_buffer);
-            (result, wants_more)
+            (result, wants_more, before - incoming.cost)
         };
         if wants_more {
             self.shared.touch();
         }
+        self.shared.release(cost);
         result
     }
 
@@ -199,8 +231,7 @@ impl Stream {
     /// finish. Some peers take STOP_SENDING for the end of both directions and would lose the
     /// tail, and a program that closes a stream means no failure of the one at the other end.
     pub fn stop(&self, code: u64) {
-        let is_news = self.shared.incoming.lock().stop(code);
-        if is_news {
+        if self.shared.stop(code) {
             self.shared.touch();
         }
     }

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     },
     /// Look at both queues of this stream of this connection.
     Stream(u64, Arc<StreamShared>),
+    /// Streams of this connection that had to wait for readers of others may go on.
+    Resume(u64),
     /// Open streams ahead of need on this connection.
     Refill(u64),
     Close {
@@ -98,7 +100,10 @@ impl Commands {
     }
 
     pub(crate) fn push(&self, command: Command) {
-        let is_small = matches!(command, Command::Stream(..) | Command::Refill(_));
+        // A stream that goes, under whatever lock, may be what resumes others: that is the
+        // thread's to do.
+        let may_drive = matches!(command, Command::Stream(..) | Command::Refill(_));
+        let can_wait = may_drive || matches!(command, Command::Resume(_));
         {
             let mut queue = self.queue.lock();
             let Some(commands) = queue.as_mut() else {
@@ -109,10 +114,10 @@ impl Commands {
             commands.push(command);
             self.has_some.store(true, Ordering::SeqCst);
         }
-        if !is_small {
-            self.doorbell.ring();
-        } else if self.flush == Flush::Immediate {
-            self.doorbell.drive();
+        match self.flush {
+            Flush::OnRequest if can_wait => {}
+            Flush::Immediate if may_drive => self.doorbell.drive(),
+            _ => self.doorbell.ring(),
         }
     }
 

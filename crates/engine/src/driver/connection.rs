@@ -16,6 +16,7 @@ use crate::{
     config::{Config, INITIAL_STREAM_ALLOWANCE},
     connection::{ConnectionShared, STOCK},
     driver::{
+        crowd::Guest,
         loss,
         network::{Network, Sending, SocketKey},
         streams::{Streams, varint},
@@ -80,12 +81,18 @@ pub(super) struct Driven {
     /// Where it was accepted; absent when we dialed.
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
+    /// Its place among those who came to us.
+    pub(super) guest: Option<Guest>,
+    /// Its peer was proven.
+    pub(super) was_connected: bool,
     streams: Streams,
     phase: Phase,
     began: Instant,
     published: Instant,
     /// How often the peer has said that it wants more streams, as far as that was heeded.
     blocked: u64,
+    /// What had been read, and received, when the window was last widened.
+    widened: (u64, u64),
     is_drained: bool,
     /// It is in the core's queue of those to be driven.
     pub(super) is_dirty: bool,
@@ -103,6 +110,7 @@ pub(super) struct Origin {
     pub(super) socket: SocketKey,
     pub(super) listener: Option<Arc<ListenerShared>>,
     pub(super) verdict: Option<Verdict>,
+    pub(super) guest: Option<Guest>,
 }
 
 impl Driven {
@@ -121,6 +129,8 @@ impl Driven {
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
+            guest: origin.guest,
+            was_connected: false,
             streams: Streams::new(),
             phase: Phase::Handshake {
                 deadline: now + config.handshake_timeout,
@@ -128,6 +138,7 @@ impl Driven {
             began: now,
             published: now,
             blocked: 0,
+            widened: (0, 0),
             is_drained: false,
             is_dirty: false,
             is_waiting: false,
@@ -150,13 +161,8 @@ impl Driven {
     /// 10.2), which are seconds on a path that was hardly measured: nobody ever answered, or
     /// the endpoint is closing and there never was a connection.
     pub(super) fn is_forgettable(&self, is_closing: bool) -> bool {
-        let was_connected = || self.shared.state.lock().peer.is_some();
-        matches!(self.phase, Phase::Over) && (!self.is_answered || (is_closing && !was_connected()))
-    }
-
-    /// An inbound one that is not proven yet.
-    pub(super) fn is_inbound_handshake(&self) -> bool {
-        self.listener.is_some() && matches!(self.phase, Phase::Handshake { .. })
+        matches!(self.phase, Phase::Over)
+            && (!self.is_answered || (is_closing && !self.was_connected))
     }
 
     /// When it next wants to be driven.
@@ -196,6 +202,7 @@ impl Driven {
         assert!(!self.is_poisoned, "a defect, provoked by a test");
         self.settle(now, config, endpoint);
         self.widen_if_blocked(config);
+        self.widen_window(now);
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
         self.publish(now, false);
@@ -272,6 +279,7 @@ impl Driven {
             return;
         };
         self.phase = Phase::Connected;
+        self.was_connected = true;
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((key.to_peer_id(), key));
@@ -329,7 +337,7 @@ impl Driven {
             // application takes them: QUIC counts those that are over no longer.
             drop(state);
             stream.outgoing.lock().end(Ending::Reset(0));
-            stream.incoming.lock().stop(0);
+            stream.stop(0);
             self.streams.touch(&mut self.conn, now, &stream);
         }
         self.widen_if_used(config);
@@ -355,6 +363,28 @@ impl Driven {
         if blocked > self.blocked {
             self.blocked = blocked;
             self.widen_allowance(config);
+        }
+    }
+
+    /// The receive window doubles, as far as the endpoint's budget allows: each time that half
+    /// of it was read, so that a reader who keeps up is never the brake; and when readers lag,
+    /// so that one stream that nobody reads does not hold up the others.
+    fn widen_window(&mut self, now: Instant) {
+        let unread = &self.shared.unread;
+        let half = unread.window() / 2;
+        let read = self.streams.handed().saturating_sub(unread.held() as u64);
+        let is_read = !unread.is_widest() && read.saturating_sub(self.widened.0) >= half;
+        let is_starved = self.streams.is_any_starved();
+        if !is_read && !is_starved && !self.streams.is_lagging() {
+            return;
+        }
+        let received = self.conn.stats().udp_rx.bytes;
+        // What a lagging stream leaves in QUIC is not known, only what came at all.
+        let is_filled = !unread.is_widest() && received - self.widened.1 >= half;
+        if (is_read || is_starved || is_filled) && unread.widen(is_read) {
+            self.widened = (read, received);
+            self.conn.set_receive_window(varint(unread.window()));
+            self.streams.resume(&mut self.conn, now);
         }
     }
 
@@ -395,6 +425,11 @@ impl Driven {
     /// The application did something to a stream.
     pub(super) fn touch(&mut self, now: Instant, stream: &StreamShared) {
         self.streams.touch(&mut self.conn, now, stream);
+    }
+
+    /// Readers made room for streams that waited.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.streams.resume(&mut self.conn, now);
     }
 
     /// The application closed the connection.
@@ -457,6 +492,8 @@ impl Driven {
         self.phase = Phase::Over;
         self.streams.abandon(&error);
         self.shared.end(error);
+        // Nothing more comes, and what is not held was promised in vain.
+        self.shared.unread.settle();
     }
 
     fn publish(&mut self, now: Instant, is_urgent: bool) {
@@ -492,6 +529,7 @@ fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamS
         id,
         shared.id,
         shared.commands.clone(),
+        shared.unread.clone(),
         config.read_buffer,
         config.write_buffer,
     )

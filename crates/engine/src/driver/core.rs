@@ -26,12 +26,14 @@ use crate::{
     driver::{
         command::{Command, Commands},
         connection::{Driven, Origin, Turn, borrow},
+        crowd::{Admission, Crowd},
         network::{Network, SocketKey},
         settings::Settings,
         sockets::{EndpointState, Sockets},
         timers::Timers,
     },
     error::ConnectionError,
+    listener::ListenerShared,
     tls::Verdict,
 };
 
@@ -56,7 +58,9 @@ pub(crate) struct Core {
     handles: FxHashMap<u64, ConnectionHandle>,
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
-    inbound_handshakes: usize,
+    crowd: Crowd,
+    /// First packets are dropped unseen, as there are too many handshakes.
+    is_full: bool,
     next_connection: u64,
     closing: Option<Instant>,
     taken: Vec<Command>,
@@ -74,7 +78,7 @@ impl Core {
     ) -> Self {
         let endpoint = Endpoint::new(
             settings.endpoint.clone(),
-            Some(settings.server.clone()),
+            Some(settings.server(false)),
             true,
             None,
         );
@@ -88,7 +92,8 @@ impl Core {
             handles: FxHashMap::default(),
             dirty: VecDeque::new(),
             timers: Timers::default(),
-            inbound_handshakes: 0,
+            crowd: Crowd::default(),
+            is_full: false,
             next_connection: ACCEPTED,
             closing: None,
             taken: Vec::new(),
@@ -171,30 +176,48 @@ impl Core {
             self.endpoint.ignore(incoming);
             return;
         };
-        let config = &self.settings.config;
-        let is_full = config
-            .max_connections
-            .is_some_and(|max| self.handles.len() >= max);
-        if is_full || self.closing.is_some() {
-            listener.state.lock().statistics.connections_refused += 1;
-            let transmit = self.endpoint.refuse(incoming, buf);
-            let _ = network.send(socket, &borrow(&transmit, buf));
-            return;
-        }
-        let must_prove_address = config
-            .retry_above
-            .is_some_and(|max| self.inbound_handshakes >= max);
-        if must_prove_address && !incoming.remote_address_validated() {
-            // RFC 9000 section 8.1.2. It fails only for an address that is already proven.
-            match self.endpoint.retry(incoming, buf) {
+        let remote = incoming.remote_address();
+        let is_proven = incoming.remote_address_validated();
+        let admission = if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
+            Admission::Refuse
+        } else {
+            let config = &self.settings.config;
+            let connections = self.handles.len();
+            self.crowd.judge(config, remote, is_proven, connections)
+        };
+        match admission {
+            Admission::Welcome => {
+                self.accept(now, socket, listener, incoming, buf, network);
+            }
+            Admission::Wait => self.endpoint.ignore(incoming),
+            Admission::Refuse => {
+                listener.state.lock().statistics.connections_refused += 1;
+                let transmit = self.endpoint.refuse(incoming, buf);
+                let _ = network.send(socket, &borrow(&transmit, buf));
+            }
+            // It fails only for an address that is already proven.
+            Admission::Prove => match self.endpoint.retry(incoming, buf) {
                 Ok(transmit) => {
+                    listener.state.lock().statistics.retries_sent += 1;
                     let _ = network.send(socket, &borrow(&transmit, buf));
                 }
                 Err(refused) => self.endpoint.ignore(refused.into_incoming()),
-            }
-            return;
+            },
         }
+    }
+
+    /// A handshake begins.
+    fn accept(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        listener: Arc<ListenerShared>,
+        incoming: Incoming,
+        buf: &mut Vec<u8>,
+        network: &mut dyn Network,
+    ) {
         let remote = incoming.remote_address();
+        let is_proven = incoming.remote_address_validated();
         match self.endpoint.accept(incoming, now, buf, None) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
@@ -206,8 +229,9 @@ impl Core {
                     remote,
                     local,
                     self.commands.clone(),
+                    self.settings.unread(),
                 );
-                self.inbound_handshakes += 1;
+                let guest = self.crowd.enter(&self.settings.config, remote, is_proven);
                 self.insert(
                     now,
                     conn,
@@ -217,6 +241,7 @@ impl Core {
                         socket,
                         listener: Some(listener),
                         verdict: None,
+                        guest: Some(guest),
                     },
                 );
             }
@@ -338,6 +363,11 @@ impl Core {
         }
         let deadline = driven.deadline();
         self.timers.arm(handle.0, deadline, &mut driven.armed);
+        if self.timers.is_bloated(self.handles.len()) {
+            let slots = self.connections.iter().enumerate();
+            let armed = slots.filter_map(|(slot, driven)| Some((driven.as_ref()?.armed?, slot)));
+            self.timers.rebuild(armed);
+        }
     }
 
     fn expire(&mut self, now: Instant) {
@@ -395,6 +425,7 @@ impl Core {
             Command::Stream(connection, stream) => {
                 self.with_id(connection, |driven| driven.touch(now, &stream));
             }
+            Command::Resume(connection) => self.with_id(connection, |driven| driven.resume(now)),
             Command::Refill(connection) => {
                 self.with_id(connection, |driven| driven.refill(config));
             }
@@ -453,6 +484,7 @@ impl Core {
                     socket,
                     listener: None,
                     verdict: Some(verdict),
+                    guest: None,
                 },
             ),
             Err(error) => {
@@ -470,7 +502,17 @@ impl Core {
         }
         let driven = Driven::new(conn, origin, now, &self.settings.config);
         self.connections[handle.0] = Some(Box::new(driven));
+        self.note_crowd();
         self.mark(handle);
+    }
+
+    /// Have QUIC drop first packets unseen while there are too many handshakes.
+    fn note_crowd(&mut self) {
+        let is_full = self.crowd.is_full(&self.settings.config);
+        if std::mem::replace(&mut self.is_full, is_full) != is_full {
+            let server = self.settings.server(is_full);
+            self.endpoint.set_server_config(Some(server));
+        }
     }
 
     /// Forget a connection. quinn-proto must have been told that it is drained.
@@ -480,8 +522,9 @@ impl Core {
         };
         self.handles.remove(&driven.shared.id);
         self.sockets.leave(driven.socket);
-        if driven.is_inbound_handshake() {
-            self.inbound_handshakes -= 1;
+        if let Some(guest) = driven.guest.take() {
+            self.crowd.leave(guest);
+            self.note_crowd();
         }
         // Whoever still waits hears of it: nobody else will tell them.
         driven.bury(ConnectionError::internal(
@@ -516,12 +559,14 @@ impl Core {
     ) -> Option<T> {
         let driven = self.connections.get_mut(handle.0)?.as_deref_mut()?;
         let endpoint = &mut self.endpoint;
-        let was_handshake = driven.is_inbound_handshake();
         // Whatever the panic left half done belongs to the connection, which is dropped.
         match catch_unwind(AssertUnwindSafe(|| work(driven, endpoint))) {
             Ok(value) => {
-                if was_handshake && !driven.is_inbound_handshake() {
-                    self.inbound_handshakes -= 1;
+                if driven.was_connected
+                    && let Some(guest) = &mut driven.guest
+                    && self.crowd.introduce(guest)
+                {
+                    self.note_crowd();
                 }
                 Some(value)
             }
@@ -532,9 +577,6 @@ impl Core {
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_default();
                 tracing::error!(%words, "a panic ended a connection");
-                if was_handshake {
-                    self.inbound_handshakes -= 1;
-                }
                 if !driven.is_drained() {
                     self.endpoint.handle_event(handle, EndpointEvent::drained());
                 }

@@ -2,12 +2,13 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `timers` and `loss` its small tools. `thread` runs cores over real `socket`s. Application
+//! `crowd`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s. Application
 //! threads reach a core only through the `command` queue, which never blocks them.
 
 mod command;
 mod connection;
 mod core;
+mod crowd;
 mod loss;
 mod network;
 mod settings;

@@ -15,14 +15,16 @@ use crate::{
     error::EndpointError,
     identity::{Identity, PeerId},
     tls::{DRAFT_29, Tls, Verdict},
+    unread::{Budget, Unread},
 };
 
 pub(crate) struct Settings {
     pub(crate) config: Config,
     transport: Arc<TransportConfig>,
     pub(super) endpoint: Arc<EndpointConfig>,
-    pub(super) server: Arc<ServerConfig>,
+    server: Arc<ServerConfig>,
     tls: Tls,
+    budget: Arc<Budget>,
     #[cfg(feature = "simulation")]
     first_ids: Option<FirstIds>,
 }
@@ -31,9 +33,9 @@ pub(crate) struct Settings {
 #[cfg(feature = "simulation")]
 pub(crate) type FirstIds = Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sync>;
 
-/// Inbound handshakes that may wait for their first packet to be looked at. Ours are looked
-/// at at once, so this only bounds a burst.
-const MAX_INCOMING: usize = 1024;
+/// Inbound handshakes that may wait until it is decided what becomes of them. That is decided
+/// at once, so there is never a second one, and nothing is ever buffered for one.
+const MAX_INCOMING: usize = 1;
 
 /// What QUIC itself allows (RFC 9000 section 18.2).
 const LARGEST_PAYLOAD: u16 = 65_527;
@@ -91,8 +93,11 @@ impl Settings {
             .transport_config(transport.clone())
             .migration(config.migration)
             .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(0)
+            .incoming_buffer_size_total(0)
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
         Ok(Self {
+            budget: Budget::new(config.receive_budget),
             config,
             transport,
             endpoint: Arc::new(endpoint),
@@ -101,6 +106,25 @@ impl Settings {
             #[cfg(feature = "simulation")]
             first_ids: None,
         })
+    }
+
+    /// A new connection's share of what the endpoint may hold for readers.
+    pub(crate) fn unread(&self) -> Arc<Unread> {
+        Unread::new(self.budget.clone(), self.config.connection_receive_window)
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn promised(&self) -> u64 {
+        self.budget.charged()
+    }
+
+    /// How to be a server: a full one drops first packets before a key is derived for them.
+    pub(super) fn server(&self, is_full: bool) -> Arc<ServerConfig> {
+        let mut server = self.server.clone();
+        if is_full {
+            Arc::make_mut(&mut server).max_incoming(0);
+        }
+        server
     }
 
     /// The configuration of one dial, and where the verdict on the peer will be.

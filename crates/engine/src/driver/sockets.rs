@@ -12,6 +12,7 @@ use crate::{
         connection::borrow,
         network::{Network, Sending, SocketKey},
     },
+    gate::Gate,
     listener::ListenerShared,
     ready::Waiters,
 };
@@ -22,6 +23,8 @@ pub(crate) struct EndpointState {
     /// Sockets that exist; application threads add, the core removes.
     pub(crate) sockets: Vec<SocketInfo>,
     pub(crate) is_closing: bool,
+    /// Who may not begin a handshake.
+    pub(crate) gate: Gate,
     /// Every connection has ended and every socket is closed.
     pub(crate) is_closed: bool,
     pub(crate) closed: Waiters,

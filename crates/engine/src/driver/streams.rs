@@ -21,6 +21,7 @@ use crate::{
     queue::{End, Ending},
     ready::Waiters,
     stream::StreamShared,
+    unread::CHUNK_COST,
 };
 
 /// How long the peer may go on sending on a stream that we finished and read no more. Whoever
@@ -34,6 +35,12 @@ pub(super) struct Streams {
     stops: VecDeque<(Instant, StreamId)>,
     /// On its way from QUIC to a queue; empty between calls.
     taken: Vec<Bytes>,
+    /// Streams that wait until the connection holds less for readers, each once.
+    starved: Vec<StreamId>,
+    /// What was handed to readers, as `Unread` counts it.
+    handed: u64,
+    /// A reader has not kept up since `resume`.
+    is_lagging: bool,
 }
 
 struct Slot {
@@ -46,22 +53,54 @@ struct Slot {
     is_finish_sent: bool,
     /// When the peer is to be asked to stop.
     stop_at: Option<Instant>,
+    /// It is in the list of those who wait.
+    is_starved: bool,
+}
+
+/// What came of moving bytes to a queue.
+#[derive(Default)]
+struct Filled {
+    /// What they cost, as `Unread` counts it.
+    cost: u64,
+    /// QUIC may hold more.
+    is_paused: bool,
+    /// The connection holds too much for other readers.
+    is_starved: bool,
 }
 
 impl Slot {
+    /// How much more may be held: in this queue, up to `bound`, and by the connection.
+    fn room(&self, bound: usize, cost: usize) -> usize {
+        if bound == usize::MAX {
+            return bound;
+        }
+        bound.saturating_sub(cost).min(self.shared.unread.room())
+    }
+
     /// Move what QUIC has of the stream to its queue, up to `bound` bytes there. `taken` is
     /// empty before and after.
-    fn fill(&mut self, conn: &mut Connection, id: StreamId, bound: usize, taken: &mut Vec<Bytes>) {
-        let mut room = bound.saturating_sub(self.shared.incoming.lock().len);
+    fn fill(
+        &mut self,
+        conn: &mut Connection,
+        id: StreamId,
+        bound: usize,
+        taken: &mut Vec<Bytes>,
+    ) -> Filled {
+        let mut filled = Filled::default();
+        let cost = self.shared.incoming.lock().cost;
+        let mut room = self.room(bound, cost);
         loop {
             // Without the queue's lock, which a reader would have to wait for; what it reads
             // meanwhile only makes more room.
             let Some((end, is_paused)) = take_chunks(conn, id, room, taken) else {
-                return;
+                return filled;
             };
             self.is_receive_done = end.is_some();
+            let unread = &self.shared.unread;
             let mut incoming = self.shared.incoming.lock();
-            incoming.push(taken.drain(..));
+            let came = incoming.push(taken.drain(..));
+            // Before a reader can release it.
+            unread.add(came);
             incoming.is_paused = is_paused;
             let has_news = incoming.len > 0 || end.is_some();
             if let Some(end) = end {
@@ -71,13 +110,22 @@ impl Slot {
             if has_news {
                 waiters = incoming.readable.take();
             }
-            room = bound.saturating_sub(incoming.len);
+            let cost = incoming.cost;
             // The reader was faster, and will not say again that it wants more.
             let is_late = incoming.wants_more(bound);
             drop(incoming);
             waiters.wake();
-            if !is_late {
-                return;
+            filled.cost += came as u64;
+            filled.is_paused = is_paused;
+            filled.is_starved = false;
+            if is_paused && bound != usize::MAX && unread.room() == 0 {
+                unread.starve();
+                // It may have come while nobody was known to wait for it.
+                filled.is_starved = unread.room() == 0;
+            }
+            room = self.room(bound, cost);
+            if !is_late || room == 0 {
+                return filled;
             }
         }
     }
@@ -100,6 +148,35 @@ impl Streams {
             slots: FxHashMap::default(),
             stops: VecDeque::new(),
             taken: Vec::new(),
+            starved: Vec::new(),
+            handed: 0,
+            is_lagging: false,
+        }
+    }
+
+    /// What was handed to readers so far, as `Unread` counts it.
+    pub(super) fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    /// Whether a reader has not kept up since `resume`.
+    pub(super) fn is_lagging(&self) -> bool {
+        self.is_lagging
+    }
+
+    /// Whether streams wait until the connection holds less for readers, or may hold more.
+    pub(super) fn is_any_starved(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    /// There is room: those who waited for it go on, in the order in which they came.
+    pub(super) fn resume(&mut self, conn: &mut Connection, now: Instant) {
+        self.is_lagging = false;
+        for id in std::mem::take(&mut self.starved) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.is_starved = false;
+                self.receive(conn, now, id);
+            }
         }
     }
 
@@ -160,6 +237,7 @@ impl Streams {
                 is_receive_done: false,
                 is_finish_sent: false,
                 stop_at: None,
+                is_starved: false,
             },
         );
         shared
@@ -257,7 +335,14 @@ impl Streams {
             (incoming.stopped.is_some() || incoming.end.is_some()).then_some(incoming.stopped)
         };
         match stopped {
-            None => slot.fill(conn, id, bound, &mut self.taken),
+            None => {
+                let filled = slot.fill(conn, id, bound, &mut self.taken);
+                self.handed += filled.cost;
+                self.is_lagging |= filled.is_paused;
+                if filled.is_starved && !std::mem::replace(&mut slot.is_starved, true) {
+                    self.starved.push(id);
+                }
+            }
             Some(code) => self.drop_rest(conn, now, id, code),
         }
         self.forget_if_done(id);
@@ -386,7 +471,7 @@ impl Streams {
     }
 }
 
-/// Take at most `room` bytes of this stream out of QUIC. `None`: QUIC does not know it any
+/// Take what `room` allows, as `Unread` counts it, of this stream out of QUIC. `None`: QUIC does not know it any
 /// more; else its end, if that came, and whether there may be more than there is room for.
 fn take_chunks(
     conn: &mut Connection,
@@ -402,7 +487,7 @@ fn take_chunks(
         }
         match chunks.next(room) {
             Ok(Some(chunk)) => {
-                room -= chunk.bytes.len();
+                room = room.saturating_sub(chunk.bytes.len() + CHUNK_COST);
                 taken.push(chunk::unpinned(chunk.bytes));
             }
             Ok(None) => break (Some(End::Finished), false),

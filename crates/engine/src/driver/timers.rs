@@ -2,7 +2,8 @@
 //!
 //! A deadline that moves later is left where it is and found stale when it fires; one that
 //! moves earlier is added again. So the common case, a timer pushed back by every packet,
-//! costs nothing.
+//! costs nothing. When stale ones prevail, they are thrown out: a peer decides how often a
+//! deadline moves.
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
@@ -26,6 +27,16 @@ impl Timers {
         }
     }
 
+    /// Whether most entries are stale, when so many slots may have one that counts.
+    pub(super) fn is_bloated(&self, slots: usize) -> bool {
+        self.0.len() > 8 * slots + 64
+    }
+
+    /// Keep these, which are what the slots have on record, and no others.
+    pub(super) fn rebuild(&mut self, armed: impl Iterator<Item = (Instant, usize)>) {
+        self.0 = armed.map(Reverse).collect();
+    }
+
     /// The earliest entry.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.peek().map(|Reverse((at, _))| *at)
@@ -38,5 +49,36 @@ impl Timers {
             return None;
         }
         self.0.pop().map(|Reverse(entry)| entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn stale_entries_do_not_pile_up() {
+        let (mut timers, mut armed) = (Timers::default(), None);
+        let began = Instant::now();
+        let mut most = 0;
+        // A far deadline behind a near one, again and again, as acknowledgements make them.
+        for n in 0..10_000 {
+            let now = began + Duration::from_millis(n);
+            timers.arm(0, Some(now + Duration::from_secs(30)), &mut armed);
+            timers.arm(0, Some(now + Duration::from_millis(1)), &mut armed);
+            while let Some((at, slot)) = timers.pop_due(now + Duration::from_millis(1)) {
+                assert_eq!((Some(at), slot), (armed, 0));
+                armed = None;
+            }
+            if timers.is_bloated(1) {
+                timers.rebuild(armed.map(|at| (at, 0)).into_iter());
+            }
+            most = most.max(timers.0.len());
+        }
+        assert!(most <= 73, "{most}");
+        timers.arm(0, Some(began), &mut armed);
+        assert_eq!(timers.deadline(), Some(began));
     }
 }

@@ -35,13 +35,17 @@
 //! taken by one thread only. Sockets are never exchanged under a connection; that the *peer*
 //! moves is in `paths`.
 
+mod attackers;
 mod backpressure;
 mod closing;
 mod congestion;
+mod crowds;
 mod datagrams;
 mod defects;
 mod endpoints;
 mod handshakes;
+#[path = "../forge/initial.rs"]
+mod initial;
 mod kit;
 mod limits;
 mod mixtures;

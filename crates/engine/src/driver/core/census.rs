@@ -15,10 +15,14 @@ pub struct Census {
     pub names: usize,
     /// Connections that quinn-proto knows.
     pub quic_connections: usize,
-    /// Inbound ones among them whose handshake is not done, as the Retry limit counts them.
+    /// Inbound ones among them whose peer is not proven, or never was.
     pub inbound_handshakes: usize,
+    /// Remote addresses that have any inbound connection.
+    pub addresses: usize,
     /// Streams of all connections, those opened ahead of need among them.
     pub streams: usize,
+    /// Bytes that all connections may hold for readers, as far as they were promised.
+    pub promised: u64,
     /// Bytes of datagrams that quinn-proto keeps for handshakes not yet looked at.
     pub waiting_datagram_bytes: u64,
 }
@@ -38,8 +42,10 @@ impl Core {
             connections: driven().count(),
             names: self.handles.len(),
             quic_connections: self.endpoint.open_connections(),
-            inbound_handshakes: self.inbound_handshakes,
+            inbound_handshakes: self.crowd.strangers(),
+            addresses: self.crowd.addresses(),
             streams: driven().map(|driven| driven.streams()).sum(),
+            promised: self.settings.promised(),
             waiting_datagram_bytes: self.endpoint.incoming_buffer_bytes(),
         }
     }

@@ -1,0 +1,81 @@
+//! The listener under attack, as a program would have it: it reads what comes, in threads of
+//! its own, and keeps every default.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    process::ChildStdout,
+    thread,
+};
+
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity};
+
+use crate::{Failure, Process};
+
+/// Listen, say where, and serve until the input ends; then say what was counted.
+pub(crate) fn run() -> Result<(), Failure> {
+    let endpoint = Endpoint::new(&Identity::generate(), Config::default())?;
+    let listener = endpoint.listen("127.0.0.1:0".parse()?)?;
+    println!("{}", listener.local_addr());
+    io::stdout().flush()?;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(connection) = listener.accept() {
+                thread::spawn(move || serve(&connection));
+            }
+        });
+        let _ = io::stdin().read(&mut [0]);
+        println!("{:?}", listener.statistics());
+        endpoint.close(0, b"");
+    });
+    Ok(())
+}
+
+/// The first byte of a stream comes back, and all others are read.
+fn serve(connection: &Connection) {
+    while let Ok(stream) = connection.accept() {
+        let mut buf = vec![0; 256 * 1024];
+        let mut is_first = true;
+        while let Ok(1..) = stream.read(&mut buf) {
+            if std::mem::take(&mut is_first) {
+                let _ = stream.write_all(&buf[..1]);
+                stream.finish();
+            }
+        }
+    }
+}
+
+/// End the victim and return its last words.
+pub(crate) fn farewell(
+    mut victim: Process,
+    mut said: BufReader<ChildStdout>,
+) -> Result<String, Failure> {
+    drop(victim.0.stdin.take());
+    let mut line = String::new();
+    said.read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// What a process has used.
+pub(crate) struct Usage {
+    /// Seconds, all threads.
+    pub(crate) cpu: f64,
+    /// Bytes that are resident.
+    pub(crate) memory: u64,
+}
+
+impl Usage {
+    pub(crate) fn of(pid: u32) -> Result<Self, Failure> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, fields) = stat.rsplit_once(')').ok_or("no stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        // proc(5): utime and stime are fields 14 and 15, in ticks, of which there are 100.
+        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+        let pages: u64 = statm.split_whitespace().nth(1).ok_or("no statm")?.parse()?;
+        Ok(Self {
+            cpu: ticks as f64 / 100.0,
+            memory: pages * 4096,
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! What connections hold for readers who have not come yet, and how much all of them may.
+//!
+//! A connection holds bytes in QUIC, whose flow control promised a window to the peer, and in
+//! the queues of its streams, which have an allowance. Both are charged to the endpoint's
+//! budget beforehand, since a promise cannot be taken back, and are given back when the last
+//! handle is dropped and with it the last byte. They begin small and double on demand while
+//! the budget lasts.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+/// The window that every connection begins with, where the configured one is not smaller. It
+/// stays ahead of a sender's slow start, which begins with some 14 KiB (RFC 9002 section 7.2).
+pub(crate) const FIRST_WINDOW: u64 = 32 * 1024;
+
+/// What a queued chunk costs beside its bytes: a peer may send them one by one.
+pub(crate) const CHUNK_COST: usize = 64;
+
+/// Bytes that all connections of an endpoint may hold.
+pub(crate) struct Budget {
+    limit: u64,
+    charged: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            charged: AtomicU64::new(0),
+        })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn charged(&self) -> u64 {
+        self.charged.load(Ordering::Relaxed)
+    }
+
+    /// Charge `bytes` more, if they are at most a quarter of what is left: a few who want much
+    /// leave something for many who want little. Whoever does not read, has half of the
+    /// budget to share with its like.
+    fn take(&self, bytes: u64, is_read: bool) -> bool {
+        let limit = if is_read { self.limit } else { self.limit / 2 };
+        let charge = |charged: u64| {
+            let left = limit.saturating_sub(charged);
+            (bytes <= left / 4).then_some(charged + bytes)
+        };
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.charged.fetch_update(set, get, charge).is_ok()
+    }
+}
+
+/// What one connection holds. Its I/O thread adds, readers release.
+pub(crate) struct Unread {
+    /// Bytes in the queues of its streams, with what keeping them costs.
+    held: AtomicUsize,
+    /// Streams wait until some of it is read, whichever stream that is of.
+    is_starved: AtomicBool,
+    /// What its queues may hold. The window is as large, up to its own limit.
+    allowance: AtomicU64,
+    widest: u64,
+    budget: Arc<Budget>,
+}
+
+impl Unread {
+    /// Every connection gets its first window: how many there are is limited, not this.
+    pub(crate) fn new(budget: Arc<Budget>, widest: u64) -> Arc<Self> {
+        let allowance = FIRST_WINDOW.min(widest);
+        budget.charged.fetch_add(2 * allowance, Ordering::Relaxed);
+        Arc::new(Self {
+            held: AtomicUsize::new(0),
+            is_starved: AtomicBool::new(false),
+            allowance: AtomicU64::new(allowance),
+            widest,
+            budget,
+        })
+    }
+
+    fn allowance(&self) -> u64 {
+        self.allowance.load(Ordering::Relaxed)
+    }
+
+    /// What the peer may send that is not in queues yet.
+    pub(crate) fn window(&self) -> u64 {
+        self.allowance().min(self.widest)
+    }
+
+    pub(crate) fn is_widest(&self) -> bool {
+        self.allowance() >= self.widest
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    fn charge(&self, allowance: u64) -> u64 {
+        allowance + allowance.min(self.widest)
+    }
+
+    /// Twice the allowance, and the window with it, if the budget allows.
+    pub(crate) fn widen(&self, is_read: bool) -> bool {
+        let allowance = self.allowance();
+        let wider = allowance.saturating_mul(2);
+        let more = self.charge(wider) - self.charge(allowance);
+        let is_granted = self.budget.take(more, is_read);
+        if is_granted {
+            self.allowance.store(wider, Ordering::Relaxed);
+        }
+        is_granted
+    }
+
+    /// Nothing more will come: what is not held now was promised in vain.
+    pub(crate) fn settle(&self) {
+        let allowance = self.allowance();
+        let kept = allowance.min(self.held() as u64);
+        self.allowance.store(kept, Ordering::Relaxed);
+        let freed = self.charge(allowance) - self.charge(kept);
+        self.budget.charged.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    /// How much more the queues may hold.
+    pub(crate) fn room(&self) -> usize {
+        let allowance = usize::try_from(self.allowance()).unwrap_or(usize::MAX);
+        allowance.saturating_sub(self.held())
+    }
+
+    pub(crate) fn add(&self, cost: usize) {
+        self.held.fetch_add(cost, Ordering::SeqCst);
+    }
+
+    /// A stream waits for room. Look at `room` again after this: it may just have come.
+    pub(crate) fn starve(&self) {
+        self.is_starved.store(true, Ordering::SeqCst);
+    }
+
+    /// Read, or dropped. True when streams that wait should be looked at: half of the room has
+    /// come, so that it pays.
+    pub(crate) fn release(&self, cost: usize) -> bool {
+        if cost == 0 {
+            return false;
+        }
+        let held = self.held.fetch_sub(cost, Ordering::SeqCst) - cost;
+        self.is_starved.load(Ordering::SeqCst)
+            && (held as u64) <= self.allowance() / 2
+            && self.is_starved.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let charge = self.charge(self.allowance());
+        self.budget.charged.fetch_sub(charge, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_double_while_the_budget_lasts_and_give_it_back() {
+        let budget = Budget::new(2 * 1024 * 1024);
+        let most = 300_000;
+        let first = Unread::new(budget.clone(), most);
+        assert_eq!(first.window(), FIRST_WINDOW);
+        let mut windows = Vec::new();
+        while !first.is_widest() && first.widen(true) {
+            windows.push(first.window());
+        }
+        assert_eq!(windows, [65_536, 131_072, 262_144, 300_000]);
+        // Others get ever less, and something always.
+        let others: Vec<_> = (0..10).map(|_| Unread::new(budget.clone(), most)).collect();
+        for other in &others {
+            while other.widen(true) {}
+        }
+        assert!(budget.charged.load(Ordering::Relaxed) <= 2 * 1024 * 1024);
+        assert!(others[0].window() > others[9].window());
+        assert_eq!(others[9].window(), FIRST_WINDOW);
+        first.add(100);
+        first.settle();
+        assert_eq!(first.window(), 100, "of one that is over, what is held");
+        drop((first, others));
+        assert_eq!(budget.charged.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_does_not_read_has_half_of_the_budget() {
+        let budget = Budget::new(4 * 1024 * 1024);
+        let idle: Vec<_> = (0..30)
+            .map(|_| Unread::new(budget.clone(), 1 << 40))
+            .collect();
+        for connection in &idle {
+            while connection.widen(false) {}
+        }
+        assert!(budget.charged.load(Ordering::Relaxed) <= 2 * 1024 * 1024);
+        assert!(idle[29].widen(true), "readers have the other half");
+    }
+
+    #[test]
+    fn room_that_comes_is_told_once_and_only_to_who_waits() {
+        let unread = Unread::new(Budget::new(1 << 20), 1000);
+        unread.add(1000);
+        assert_eq!(unread.room(), 0);
+        assert!(!unread.release(600), "nobody waits");
+        unread.add(600);
+        unread.starve();
+        assert!(!unread.release(400), "too little");
+        assert!(unread.release(200));
+        assert!(!unread.release(100), "told already");
+        assert_eq!((unread.held(), unread.room()), (300, 700));
+    }
+}

@@ -1,0 +1,207 @@
+//! Crowds at the door: handshakes in flight, connections of one address, denied addresses,
+//! and proofs of an address that outlive the process that asked for them.
+
+use libp2p_quic_engine::{
+    Config, LossKind, Party, Prefix,
+    simulation::{Node, World, verbs},
+};
+
+use crate::kit::{Pair, config, each_seed, essence, is_empty, join, leave_nothing, ms, secs};
+
+/// The first byte of a Retry packet of version 1, as far as it is fixed (RFC 9000 section 17.2.5).
+fn is_retry(data: &[u8]) -> bool {
+    data[0] & 0xf0 == 0xf0 && data[1..5] == [0, 0, 0, 1]
+}
+
+/// Whether it begins with an Initial packet that carries a token.
+fn has_token(data: &[u8]) -> bool {
+    let destination = usize::from(data[5]);
+    let source = usize::from(data[6 + destination]);
+    data[0] & 0xf0 == 0xc0 && data[7 + destination + source] != 0
+}
+
+#[test]
+fn handshakes_beyond_the_limit_wait_and_arrive_in_the_end() {
+    let test = "crowds::handshakes_beyond_the_limit_wait_and_arrive_in_the_end";
+    each_seed(test, 20, |seed| {
+        let few = config(|c| {
+            c.max_handshakes = 4;
+            c.retry_above = Some(1);
+        });
+        let mut pair = Pair::with(seed, few, config(|c| c.handshake_timeout = secs(60)));
+        let to = pair.listener.local_addr();
+        let dials: Vec<_> = (0..12)
+            .map(|_| pair.client.connect(to, None).expect("a dial"))
+            .collect();
+        let server = &pair.server;
+        let mut most = 0;
+        let is_done = pair.world.run_until(secs(60), |world| {
+            most = most.max(world.census(server).expect("running").inbound_handshakes);
+            dials.iter().all(|dial| dial.peer_id().is_some())
+        });
+        assert!(is_done);
+        assert_eq!(most, 4, "as many as allowed, and no more");
+        pair.world.run_for(ms(100));
+        assert_eq!(pair.listener.statistics().connections_accepted, 12);
+        assert_eq!(pair.listener.statistics().connections_refused, 0);
+        drop(dials);
+        pair.leave_nothing();
+    });
+}
+
+#[test]
+fn one_address_has_its_share_of_handshakes() {
+    let few = config(|c| c.max_handshakes_per_address = 2);
+    let mut pair = Pair::with(1, few, config(|c| c.handshake_timeout = secs(60)));
+    let other = pair.world.node(Config::default());
+    let to = pair.listener.local_addr();
+    let dials: Vec<_> = (0..9)
+        .map(|_| pair.client.connect(to, None).expect("a dial"))
+        .collect();
+    // Whoever comes from elsewhere has to prove nothing and waits for nobody.
+    let began = pair.world.now();
+    let (ours, theirs) = join(&mut pair.world, &other, &pair.server, &pair.listener);
+    assert_eq!(pair.world.now() - began, ms(15));
+    let is_done = pair.world.run_until(secs(60), |_| {
+        dials.iter().all(|dial| dial.peer_id().is_some())
+    });
+    assert!(is_done);
+    // All but the first two of that address had to prove it.
+    assert!(pair.listener.statistics().retries_sent >= 7);
+    drop((dials, ours, theirs, other));
+    pair.leave_nothing();
+}
+
+#[test]
+fn one_address_has_its_share_of_connections() {
+    let few = config(|c| c.max_connections_per_address = Some(2));
+    let mut pair = Pair::with(1, few, Config::default());
+    let other = pair.world.node(Config::default());
+    let (a, b) = (pair.connect(), pair.connect());
+    let to = pair.listener.local_addr();
+    let error = pair
+        .world
+        .block_on(verbs::connect(&pair.client, to, None))
+        .expect_err("a refusal");
+    // RFC 9000 section 20.1, CONNECTION_REFUSED: before the handshake QUIC has no other word.
+    assert_eq!(essence(&error), (Party::Peer, LossKind::Refused, Some(0x2)));
+    let c = join(&mut pair.world, &other, &pair.server, &pair.listener);
+    assert_eq!(
+        pair.world.census(&pair.server).expect("running").addresses,
+        2
+    );
+    // Both families of one machine are two addresses.
+    let six = pair.server.listen(pair.server.v6(4001)).expect("a port");
+    let d = join(&mut pair.world, &pair.client, &pair.server, &six);
+    drop(a);
+    pair.world.run_for(secs(5));
+    let e = pair.connect();
+    drop((b, c, d, e, six, other));
+    pair.leave_nothing();
+}
+
+/// Dial and see the refusal, or connect.
+fn is_welcome(world: &mut World, client: &Node, to: std::net::SocketAddr) -> bool {
+    match world.block_on(verbs::connect(client, to, None)) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(essence(&error), (Party::Peer, LossKind::Refused, Some(0x2)));
+            false
+        }
+    }
+}
+
+#[test]
+fn a_denied_address_begins_no_handshake() {
+    let mut pair = Pair::new(1);
+    let other = pair.world.node(Config::default());
+    let to = pair.listener.local_addr();
+    let (ours, theirs) = pair.connect();
+    let denied = Prefix::containing(pair.client.v4(0).ip(), 32);
+    pair.server.deny([denied]);
+    assert!(!is_welcome(&mut pair.world, &pair.client, to));
+    assert!(is_welcome(&mut pair.world, &other, to));
+    assert_eq!(pair.listener.statistics().handshakes_started, 2);
+    // A first flight is two datagrams, and each is refused.
+    assert_eq!(pair.listener.statistics().connections_refused, 2);
+    // Who is here stays, and we may dial whom we deny.
+    assert_eq!((ours.error(), theirs.error()), (None, None));
+    let door = pair.client.listen(pair.client.v4(4001)).expect("a port");
+    assert!(is_welcome(&mut pair.world, &pair.server, door.local_addr()));
+    pair.server.deny([]);
+    assert!(is_welcome(&mut pair.world, &pair.client, to));
+    drop((ours, theirs, door, other));
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_proven_address_stays_proven_when_the_server_restarts() {
+    let test = "crowds::a_proven_address_stays_proven_when_the_server_restarts";
+    each_seed(test, 10, |seed| {
+        let mut world = World::new(seed);
+        let wary = config(|c| c.retry_above = Some(0));
+        let server = world.node(wary.clone());
+        let client = world.node(Config::default());
+        let listener = server.listen(server.v4(4001)).expect("a free port");
+        world.record();
+        let to = listener.local_addr();
+        let dial = client.connect(to, Some(server.peer_id())).expect("a dial");
+        world.run_until(secs(5), |world| {
+            world.recorded().iter().any(|sent| is_retry(&sent.data))
+        });
+        // The token is on its way; who wrote it is gone when it comes back.
+        drop(listener);
+        let successor = world.restart(&server, wary);
+        drop(server);
+        let listener = successor.listen(to).expect("a free port");
+        world
+            .block_on(verbs::connected(&dial))
+            .expect("a connection");
+        // The successor believed it.
+        let statistics = listener.statistics();
+        assert_eq!(
+            (statistics.retries_sent, statistics.handshakes_started),
+            (0, 1)
+        );
+        drop((dial, listener));
+        leave_nothing(world, vec![successor, client]);
+    });
+}
+
+#[test]
+fn a_proof_is_good_for_a_while_only() {
+    let mut world = World::new(1);
+    let server = world.node(config(|c| c.retry_above = Some(0)));
+    let client = world.node(Config::default());
+    let listener = server.listen(server.v4(4001)).expect("a free port");
+    world.record();
+    let to = listener.local_addr();
+    let dial = client.connect(to, None).expect("a dial");
+    world
+        .block_on(verbs::connected(&dial))
+        .expect("a connection");
+    let sent = world.recorded();
+    let with_token = sent
+        .iter()
+        .find(|sent| sent.to == to && has_token(&sent.data))
+        .expect("an answer to the Retry");
+    let (from, data) = (with_token.from, with_token.data.clone());
+    drop(dial);
+    assert!(world.run_until(secs(60), |world| is_empty(world, &server)));
+    // Repeated in time, from the same address: a handshake begins, though it leads nowhere.
+    world.inject(from, to, &data);
+    world.run_for(ms(100));
+    let before = listener.statistics();
+    assert_eq!(before.handshakes_started, 2);
+    // From another address, and too late: RFC 9000 section 8.1.3, INVALID_TOKEN.
+    let elsewhere = world.raw_address();
+    world.inject(elsewhere, to, &data);
+    world.run_for(secs(16));
+    world.inject(from, to, &data);
+    world.run_for(secs(1));
+    let after = listener.statistics();
+    assert_eq!(after.handshakes_started, before.handshakes_started);
+    assert_eq!(after.retries_sent, before.retries_sent);
+    drop(listener);
+    leave_nothing(world, vec![server, client]);
+}

@@ -1,0 +1,234 @@
+"""Who may connect, and how many: limits and gates as a program of ours and its peers see them.
+
+Two transports in one process; the simulation of the engine has the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from libp2p.peer.id import ID
+from libp2p.transport.quic.exceptions import QUICConnectionClosedError
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, QUICStream, QUICTransport
+from libp2p_quic._exceptions import DialError, HandshakeRefusedError
+from peers.census import eventually
+from peers.linked import linked, listening
+from peers.near import IP4, IP6, near_host, near_transport, swarm
+from peers.payload import MIB
+
+# RFC 9000 section 20.1, CONNECTION_REFUSED; libp2p's codes for connections.
+REFUSED, RESOURCE_LIMIT, GATED = 0x2, 0x1001, 0x1007
+
+
+async def refusal(dialer: QUICTransport, address: Multiaddr) -> HandshakeRefusedError:
+    with pytest.raises(HandshakeRefusedError) as caught:
+        await dialer.dial(address)
+    return caught.value
+
+
+async def ending(connection: QUICConnection) -> QUICConnectionClosedError:
+    with trio.fail_after(10), pytest.raises(QUICConnectionClosedError) as caught:
+        await connection.accept_stream()
+    return caught.value
+
+
+async def test_connections_of_one_address_beyond_the_limit_are_refused_with_a_code() -> None:
+    async with listening(max_connections_per_address=2) as (listener, connections):
+        dialer = near_transport()
+        address = listener.get_addrs()[0]
+        kept = [await dialer.dial(address) for _ in range(2)]
+        for _ in kept:
+            await connections.receive()
+        error = await refusal(dialer, address)
+        assert error.error_code == REFUSED
+        assert "refused by the peer" in str(error)
+        assert str(address) in str(error)
+        assert all(each.is_established for each in kept)
+        assert listener.get_stats()["connections_rejected"] >= 1
+        await dialer.close()
+
+
+@pytest.mark.parametrize(("bits", "is_one_address"), [(32, False), (8, True)])
+async def test_ipv4_prefix_says_what_one_address_is(bits: int, is_one_address: bool) -> None:
+    async with listening(max_connections_per_address=1, ipv4_prefix=bits) as (listener, connections):
+        address = listener.get_addrs()[0]
+        first, second = near_transport(), near_transport()
+        # A dial leaves from the listening socket, and so from its address.
+        door = second.create_listener(nobody_comes)
+        await door.listen(Multiaddr("/ip4/127.0.0.2/udp/0/quic-v1"))
+        await first.dial(address)
+        await connections.receive()
+        if is_one_address:
+            assert (await refusal(second, address)).error_code == REFUSED
+        else:
+            await second.dial(address)
+        await first.close()
+        await second.close()
+
+
+async def test_ipv6_prefix_of_one_address_alone() -> None:
+    """The loopback has one IPv6 address; that prefixes of others are told apart, the engine's tests say."""
+    far, dialer = near_transport(max_connections_per_address=1, ipv6_prefix=128), near_transport()
+    listener = far.create_listener(lambda connection: connection.start())
+    await listener.listen(Multiaddr(IP6))
+    await dialer.dial(listener.get_addrs()[0])
+    assert (await refusal(dialer, listener.get_addrs()[0])).error_code == REFUSED
+    await dialer.close()
+    await far.close()
+
+
+async def read_all(stream: QUICStream) -> None:
+    while await stream.read(MIB):
+        pass
+
+
+@pytest.mark.parametrize(("budget", "is_all_taken"), [({}, True), ({"receive_budget": 65_536}, False)])
+async def test_receive_budget_holds_back_who_is_not_read(budget: dict[str, Any], is_all_taken: bool) -> None:
+    async with linked(far=budget) as link:
+        ours, theirs = await link.stream()
+        with trio.move_on_after(5 if is_all_taken else 1) as scope:
+            await ours.write(bytes(4 * MIB))
+        assert scope.cancelled_caught is not is_all_taken
+        # Reading lets the writer go on.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_all, theirs)
+            await ours.write(bytes(MIB))
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"retry_above": 0}, {"max_handshakes_per_address": 3}, {"max_handshakes": 2, "retry_above": None}],
+)
+async def test_a_crowd_is_served_whatever_the_limits_of_handshakes(limits: dict[str, Any]) -> None:
+    async with listening(**limits) as (listener, connections):
+        dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=60)
+        address = listener.get_addrs()[0]
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for _ in range(6):
+                    nursery.start_soon(dialer.dial, address)
+            for _ in range(6):
+                await connections.receive()
+        await dialer.close()
+
+
+async def test_a_full_backlog_closes_with_the_code_for_a_limit() -> None:
+    async with listening(max_accept_backlog=1) as (listener, _):
+        dialer = near_transport()
+        # The loop that would take connections is this one, and it waits for nothing here.
+        assert listener._engine is not None
+        host, port = listener._engine.local_address
+        begun = [dialer.endpoint().engine.connect(host, port, None) for _ in range(3)]
+        dialer.endpoint().engine.flush()
+        deadline = trio.current_time() + 10
+        while sum(each.closed_nowait() is not None for each in begun) < 2:
+            assert trio.current_time() < deadline
+        codes = {lost.code for each in begun if (lost := each.closed_nowait()) is not None}
+        assert codes == {RESOURCE_LIMIT}
+        await dialer.close()
+
+
+# Addresses
+
+
+async def test_denied_addresses_are_refused_until_they_are_not() -> None:
+    async with linked() as link:
+        far = link.accepted._transport
+        address = link.listener.get_addrs()[0]
+        far.deny_addresses(["192.0.2.1", "127.0.0.0/8"])
+        assert (await refusal(link.dialer, address)).error_code == REFUSED
+        assert link.dialed.is_established, "who is here stays"
+        far.deny_addresses(["192.0.2.1"])
+        await link.dialer.dial(address)
+
+
+async def nobody_comes(connection: QUICConnection) -> None:
+    raise AssertionError(f"{connection} got in")
+
+
+async def test_addresses_may_be_denied_before_there_is_a_listener() -> None:
+    transport, dialer = near_transport(), near_transport()
+    transport.deny_addresses(["127.0.0.1"])
+    with pytest.raises(ValueError, match="nonsense"):
+        transport.deny_addresses(["nonsense"])
+    listener = transport.create_listener(nobody_comes)
+    await listener.listen(Multiaddr(IP4))
+    assert (await refusal(dialer, listener.get_addrs()[0])).error_code == REFUSED
+    await dialer.close()
+    await transport.close()
+
+
+async def test_the_swarms_own_deny_list_tells_the_peer_why() -> None:
+    async with near_host(IP4) as host:
+        swarm(host).connection_gate.add_to_deny_list("127.0.0.1")
+        dialer = near_transport()
+        connection = await dialer.dial(host.get_addrs()[0])
+        error = await ending(connection)
+        assert error.error_code == GATED
+        assert "closed by the peer" in str(error)
+        assert swarm(host).get_total_connections() == 0
+        swarm(host).connection_gate.remove_from_deny_list("127.0.0.1")
+        await dialer.dial(host.get_addrs()[0])
+        assert await eventually(lambda: swarm(host).get_total_connections() == 1, 10)
+        await dialer.close()
+
+
+# Peers
+
+
+async def test_a_gate_for_peers_comes_before_the_swarm() -> None:
+    asked: list[tuple[ID, str]] = []
+    welcome: set[ID] = set()
+
+    def gate(peer_id: ID, maddr: Multiaddr) -> bool:
+        asked.append((peer_id, str(maddr)))
+        return peer_id in welcome
+
+    async with near_host(IP4, config={"gate_peer": gate}) as host:
+        stranger, friend = near_transport(), near_transport()
+        welcome.add(friend._peer_id)
+        gated = await stranger.dial(host.get_addrs()[0])
+        error = await ending(gated)
+        assert error.error_code == GATED
+        assert "gated" in str(error)
+        await friend.dial(host.get_addrs()[0])
+        assert await eventually(lambda: bool(swarm(host).get_connections(friend._peer_id)), 10)
+        assert not swarm(host).get_connections(stranger._peer_id)
+        assert [peer for peer, _ in asked] == [stranger._peer_id, friend._peer_id]
+        assert all(maddr.startswith("/ip4/127.0.0.1/udp/") for _, maddr in asked)
+        await stranger.close()
+        await friend.close()
+
+
+async def test_the_gate_holds_for_who_is_dialed() -> None:
+    async with listening() as (listener, connections):
+        dialer = near_transport(gate_peer=lambda _peer, _maddr: False)
+        with pytest.raises(DialError, match="gate_peer") as caught:
+            await dialer.dial(listener.get_addrs()[0])
+        assert caught.value.error_code == GATED
+        error = await ending(await connections.receive())
+        assert error.error_code == GATED
+        await dialer.close()
+
+
+async def test_a_gate_that_fails_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_peer: ID, _maddr: Multiaddr) -> bool:
+        raise KeyError("a defect of the program")
+
+    async with listening(gate_peer=broken) as (listener, connections):
+        dialer = near_transport()
+        await ending(await dialer.dial(listener.get_addrs()[0]))
+        assert connections.statistics().current_buffer_used == 0
+        assert "a defect of the program" in caplog.text
+        await dialer.close()
+    async with listening() as (listener, connections):
+        dialer = near_transport(gate_peer=broken)
+        with pytest.raises(KeyError):
+            await dialer.dial(listener.get_addrs()[0])
+        await ending(await connections.receive())
+        await dialer.close()
