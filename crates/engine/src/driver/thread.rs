@@ -74,6 +74,20 @@ impl Doorbell for Shared {
 static THREAD: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
 static NEXT_CORE: AtomicU64 = AtomicU64::new(0);
 
+/// The thread is another process's and was locked when that process forked.
+static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
+
+/// Call this in the child of a fork, which has no copy of the I/O thread, before anything
+/// else of this crate: the next endpoint starts a thread of the child's own. Whatever the
+/// parent made must not be used in the child, not even dropped.
+pub fn forget_the_thread() {
+    match THREAD.try_lock() {
+        // Not dropped: it is shared with what is not to be touched.
+        Some(mut thread) => std::mem::forget(thread.take()),
+        None => IS_OUT_OF_REACH.store(true, Ordering::SeqCst),
+    }
+}
+
 /// Where one endpoint's sockets come from.
 struct Sockets {
     core: u64,
@@ -93,6 +107,11 @@ impl Ground for Sockets {
 pub(crate) fn on_the_io_thread<T>(
     make: impl FnOnce(Arc<dyn Doorbell>, Arc<dyn Ground>) -> (Core, T),
 ) -> io::Result<T> {
+    if IS_OUT_OF_REACH.load(Ordering::SeqCst) {
+        return Err(io::Error::other(
+            "this process was forked while its parent started or closed an endpoint",
+        ));
+    }
     let mut thread = THREAD.lock();
     let shared = match &*thread {
         Some(shared) => shared.clone(),
