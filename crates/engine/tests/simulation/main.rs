@@ -48,3 +48,4 @@ mod mixtures;
 mod paths;
 mod streams;
 mod timeouts;
+mod transfers;
