@@ -71,10 +71,11 @@ setup: .venv/.requirements ## create .venv and install the pinned development re
 	@touch $@
 
 .PHONY: build
-build: .venv/.built ## compile the engine and install the package into .venv, editable
+build: .venv/.built ## compile the engine and the relay, install the package into .venv, editable
 
 .venv/.built: .venv/.requirements $(RUST_SOURCES)
 	$(BIN)/maturin develop --release --locked
+	cargo build --release --locked --package libp2p-quic-relay
 	@touch $@
 
 .PHONY: fmt

@@ -137,6 +137,7 @@ LOST = {
     "idle_timeout": (HandshakeTimeoutError, QUICConnectionTimeoutError),
     "stateless_reset": (DialError, QUICDialError),
     "internal": (DialError, QUICDialError),
+    "forked": (DialError, QUICDialError),
 }
 
 

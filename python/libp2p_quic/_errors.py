@@ -19,6 +19,7 @@ LossKind = Literal[
     "stateless_reset",  # the peer lost its state: usually it restarted
     "version",  # no QUIC version in common
     "internal",  # a defect in the engine
+    "forked",  # this process is a child of the one that has the connection
 ]
 
 

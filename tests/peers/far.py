@@ -50,6 +50,7 @@ class FarHost:
         self._answers: dict[int, dict[str, Any]] = {}
         self._waiting: dict[int, trio.Event] = {0: trio.Event()}
         self._numbers = count(1)
+        self._speaking = trio.Lock()
         self._has_ended = False
         self.peer = ""
         self.addresses: list[str] = []
@@ -73,7 +74,9 @@ class FarHost:
         self._waiting[number] = trio.Event()
         assert self.process.stdin is not None
         order = {"id": number, "do": command, **arguments}
-        await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
+        # Several tasks may have orders at once.
+        async with self._speaking:
+            await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
         answer = await self._answer(number, within, command)
         if "error" in answer:
             raise FarError(answer["error"])

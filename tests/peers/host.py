@@ -36,7 +36,7 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from peers.census import census
+from peers.census import census, eventually
 from peers.payload import blocks, drain, echoed_back, payload, sha256
 
 ECHO = TProtocol("/test/echo")
@@ -115,6 +115,13 @@ class Commands:
 
     async def connections(self) -> list[str]:
         return [str(peer) for peer in self.host.get_network().connections]
+
+    async def disconnect(self, peer: str) -> None:
+        await self.host.disconnect(ID.from_string(peer))
+
+    async def parted(self, peer: str) -> bool:
+        """Whether the swarm has, after a while at most, no connection to that peer."""
+        return await eventually(lambda: peer not in map(str, self.host.get_network().connections), 10)
 
     async def ping(self, peer: str, count: int) -> int:
         return len(await PingService(self.host).ping(ID.from_string(peer), count))

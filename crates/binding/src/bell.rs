@@ -9,24 +9,29 @@ use std::{
 use libp2p_quic_engine as engine;
 use pyo3::prelude::*;
 
+use crate::{error::Error, process::Local};
+
 /// Where tokens of things that became ready are collected.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
-pub(crate) struct Bell(pub(crate) Arc<engine::Bell>);
+pub(crate) struct Bell(pub(crate) Local<Arc<engine::Bell>>);
 
 #[pymethods]
 impl Bell {
     #[new]
     fn new() -> PyResult<Self> {
-        Ok(Self(engine::Bell::new()?))
+        Ok(Self(Local::new(engine::Bell::new()?)))
     }
 
-    fn fileno(&self) -> i32 {
-        self.0.as_fd().as_raw_fd()
+    fn fileno(&self) -> Result<i32, Error> {
+        Ok(self.0.open()?.as_fd().as_raw_fd())
     }
 
     fn drain(&self) -> Vec<u64> {
         let mut taken = Vec::new();
-        self.0.drain(&mut taken);
+        // In a child it is the parent's, and silencing it would cost the parent a wake-up.
+        if let Some(bell) = self.0.here() {
+            bell.drain(&mut taken);
+        }
         taken
     }
 }

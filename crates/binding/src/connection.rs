@@ -8,12 +8,18 @@ use pyo3::{
     types::{PyBytes, PyDict},
 };
 
-use crate::{bell::Token, endpoint::host_and_port, error::Error, stream::Stream};
+use crate::{
+    bell::Token,
+    endpoint::host_and_port,
+    error::Error,
+    process::{self, Local},
+    stream::Stream,
+};
 
 /// A connection to a proven peer.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Connection {
-    connection: engine::Connection,
+    connection: Local<engine::Connection>,
     bell: Arc<engine::Bell>,
     connected: Token,
     openable: Token,
@@ -24,7 +30,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(connection: engine::Connection, bell: &Arc<engine::Bell>) -> Self {
         Self {
-            connection,
+            connection: Local::new(connection),
             bell: bell.clone(),
             connected: Token::new(bell),
             openable: Token::new(bell),
@@ -57,35 +63,36 @@ impl Connection {
     }
 
     #[getter]
-    fn peer_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let id = self.connection.peer_id()?;
-        Some(PyBytes::new(py, &id.to_bytes()))
+    fn peer_id<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyBytes>>, Error> {
+        let id = self.connection.linked()?.peer_id();
+        Ok(id.map(|id| PyBytes::new(py, &id.to_bytes())))
     }
 
     #[getter]
-    fn public_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let key = self.connection.public_key()?;
-        Some(PyBytes::new(py, &key.encode_protobuf()))
+    fn public_key<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyBytes>>, Error> {
+        let key = self.connection.linked()?.public_key();
+        Ok(key.map(|key| PyBytes::new(py, &key.encode_protobuf())))
     }
 
     #[getter]
-    fn is_initiator(&self) -> bool {
-        self.connection.is_initiator()
+    fn is_initiator(&self) -> Result<bool, Error> {
+        Ok(self.connection.linked()?.is_initiator())
     }
 
     #[getter]
-    fn remote_address(&self) -> (String, u16) {
-        host_and_port(self.connection.remote_addr())
+    fn remote_address(&self) -> Result<(String, u16), Error> {
+        Ok(host_and_port(self.connection.linked()?.remote_addr()))
     }
 
     #[getter]
-    fn local_address(&self) -> (String, u16) {
-        host_and_port(self.connection.local_addr())
+    fn local_address(&self) -> Result<(String, u16), Error> {
+        Ok(host_and_port(self.connection.linked()?.local_addr()))
     }
 
     fn connected_nowait(&self) -> Result<Option<bool>, Error> {
         match self
             .connection
+            .linked()?
             .poll_connected(&mut self.connected.context())
         {
             Poll::Ready(outcome) => Ok(Some(outcome.map(|()| true)?)),
@@ -94,32 +101,45 @@ impl Connection {
     }
 
     fn open_stream_nowait(&self) -> Result<Option<Stream>, Error> {
-        match self.connection.poll_open(&mut self.openable.context()) {
+        match self
+            .connection
+            .linked()?
+            .poll_open(&mut self.openable.context())
+        {
             Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.bell))),
             Poll::Pending => Ok(None),
         }
     }
 
     fn accept_stream_nowait(&self) -> Result<Option<Stream>, Error> {
-        match self.connection.poll_accept(&mut self.acceptable.context()) {
+        match self
+            .connection
+            .linked()?
+            .poll_accept(&mut self.acceptable.context())
+        {
             Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.bell))),
             Poll::Pending => Ok(None),
         }
     }
 
     fn closed_nowait(&self) -> Option<PyErr> {
-        match self.connection.poll_closed(&mut self.closed.context()) {
+        let Some(connection) = self.connection.here() else {
+            return Some(process::lost().into());
+        };
+        match connection.poll_closed(&mut self.closed.context()) {
             Poll::Ready(error) => Some(Error::from(error).into()),
             Poll::Pending => None,
         }
     }
 
     fn close(&self, code: u64, reason: &[u8]) {
-        self.connection.close(code, reason);
+        if let Some(connection) = self.connection.here() {
+            connection.close(code, reason);
+        }
     }
 
-    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let statistics = self.connection.statistics();
+    fn statistics<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
+        let statistics = self.connection.linked()?.statistics();
         let dict = PyDict::new(py);
         dict.set_item("rtt", statistics.rtt.as_secs_f64())?;
         dict.set_item("handshake", statistics.handshake.as_secs_f64())?;

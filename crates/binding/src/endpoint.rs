@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     connection::Connection,
     error::Error,
+    process::Local,
 };
 
 /// A libp2p host key and the TLS certificate made for it.
@@ -45,7 +46,7 @@ impl Identity {
 /// One identity with its sockets.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Endpoint {
-    endpoint: engine::Endpoint,
+    endpoint: Local<engine::Endpoint>,
     bell: Arc<engine::Bell>,
     closed: Token,
 }
@@ -67,17 +68,20 @@ pub(crate) fn host_and_port(addr: SocketAddr) -> (String, u16) {
 impl Endpoint {
     #[new]
     fn new(identity: &Identity, config: &Config, bell: &Bell) -> Result<Self, Error> {
+        let bell = bell.0.open()?;
+        let endpoint = engine::Endpoint::new(&identity.0, config.0.clone())?;
         Ok(Self {
-            endpoint: engine::Endpoint::new(&identity.0, config.0.clone())?,
-            closed: Token::new(&bell.0),
-            bell: bell.0.clone(),
+            endpoint: Local::new(endpoint),
+            closed: Token::new(bell),
+            bell: bell.clone(),
         })
     }
 
     fn listen(&self, host: &str, port: u16) -> Result<Listener, Error> {
-        let listener = self.endpoint.listen(socket_addr(host, port)?)?;
+        let listener = self.endpoint.open()?.listen(socket_addr(host, port)?)?;
         Ok(Listener {
-            listener,
+            local_address: host_and_port(listener.local_addr()),
+            listener: Local::new(listener),
             acceptable: Token::new(&self.bell),
             bell: self.bell.clone(),
         })
@@ -88,24 +92,31 @@ impl Endpoint {
             .map(engine::PeerId::from_bytes)
             .transpose()
             .map_err(|e| PyValueError::new_err(format!("not a peer id: {e}")))?;
-        let connection = self.endpoint.connect(socket_addr(host, port)?, peer)?;
+        let connection = self
+            .endpoint
+            .open()?
+            .connect(socket_addr(host, port)?, peer)?;
         Ok(Connection::new(connection, &self.bell))
     }
 
-    fn deny(&self, addresses: Vec<String>) -> PyResult<()> {
+    fn deny(&self, addresses: Vec<String>) -> Result<(), Error> {
         let prefixes: Result<Vec<engine::Prefix>, _> =
             addresses.iter().map(|text| text.parse()).collect();
         let prefixes = prefixes.map_err(|e| PyValueError::new_err(e.to_string()))?;
-        self.endpoint.deny(prefixes);
+        self.endpoint.open()?.deny(prefixes);
         Ok(())
     }
 
     fn flush(&self, py: Python<'_>) {
-        py.detach(|| self.endpoint.flush());
+        if let Some(endpoint) = self.endpoint.here() {
+            py.detach(|| endpoint.flush());
+        }
     }
 
     fn close(&self, code: u64, reason: &[u8]) {
-        self.endpoint.close(code, reason);
+        if let Some(endpoint) = self.endpoint.here() {
+            endpoint.close(code, reason);
+        }
     }
 
     #[getter]
@@ -114,7 +125,11 @@ impl Endpoint {
     }
 
     fn closed_nowait(&self) -> Option<bool> {
-        match self.endpoint.poll_closed(&mut self.closed.context()) {
+        // In a child nothing of it is open.
+        let Some(endpoint) = self.endpoint.here() else {
+            return Some(true);
+        };
+        match endpoint.poll_closed(&mut self.closed.context()) {
             Poll::Ready(()) => Some(true),
             Poll::Pending => None,
         }
@@ -124,7 +139,8 @@ impl Endpoint {
 /// A socket that accepts connections.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Listener {
-    listener: engine::Listener,
+    listener: Local<engine::Listener>,
+    local_address: (String, u16),
     bell: Arc<engine::Bell>,
     acceptable: Token,
 }
@@ -138,22 +154,28 @@ impl Listener {
 
     #[getter]
     fn local_address(&self) -> (String, u16) {
-        host_and_port(self.listener.local_addr())
+        self.local_address.clone()
     }
 
     fn accept_nowait(&self) -> Result<Option<Connection>, Error> {
-        match self.listener.poll_accept(&mut self.acceptable.context()) {
+        match self
+            .listener
+            .open()?
+            .poll_accept(&mut self.acceptable.context())
+        {
             Poll::Ready(connection) => Ok(Some(Connection::new(connection?, &self.bell))),
             Poll::Pending => Ok(None),
         }
     }
 
     fn close(&self) {
-        self.listener.close();
+        if let Some(listener) = self.listener.here() {
+            listener.close();
+        }
     }
 
-    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let statistics = self.listener.statistics();
+    fn statistics<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
+        let statistics = self.listener.open()?.statistics();
         let dict = PyDict::new(py);
         for (name, value) in [
             ("handshakes_started", statistics.handshakes_started),

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod endpoint;
 mod error;
+mod process;
 mod stream;
 
 use pyo3::prelude::*;
@@ -29,6 +30,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::process::watch_forks(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

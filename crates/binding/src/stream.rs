@@ -6,12 +6,14 @@ use std::{sync::Arc, task::Poll};
 use libp2p_quic_engine as engine;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
-use crate::{bell::Token, error::Error};
+use crate::{bell::Token, error::Error, process::Local};
 
 /// One bidirectional stream.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Stream {
-    stream: engine::Stream,
+    stream: Local<engine::Stream>,
+    /// Known in a child too.
+    id: u64,
     readable: Token,
     writable: Token,
     finished: Token,
@@ -20,7 +22,8 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(stream: engine::Stream, bell: &Arc<engine::Bell>) -> Self {
         Self {
-            stream,
+            id: stream.id(),
+            stream: Local::new(stream),
             readable: Token::new(bell),
             writable: Token::new(bell),
             finished: Token::new(bell),
@@ -47,7 +50,7 @@ impl Stream {
 
     #[getter]
     fn id(&self) -> u64 {
-        self.stream.id()
+        self.id
     }
 
     fn read_nowait<'py>(
@@ -60,9 +63,11 @@ impl Stream {
             return Err(PyValueError::new_err("max_bytes must be at least 1").into());
         }
         let mut chunks = Vec::new();
-        let read =
-            self.stream
-                .poll_read_chunks(&mut self.readable.context(), max_bytes, &mut chunks);
+        let read = self.stream.linked()?.poll_read_chunks(
+            &mut self.readable.context(),
+            max_bytes,
+            &mut chunks,
+        );
         let len = match read {
             Poll::Ready(len) => len?,
             Poll::Pending => return Ok(None),
@@ -81,26 +86,40 @@ impl Stream {
     #[pyo3(signature = (data, start = 0))]
     fn write_nowait(&self, data: &[u8], start: usize) -> Result<Option<usize>, Error> {
         let data = data.get(start..).unwrap_or_default();
-        match self.stream.poll_write(&mut self.writable.context(), data) {
+        match self
+            .stream
+            .linked()?
+            .poll_write(&mut self.writable.context(), data)
+        {
             Poll::Ready(written) => Ok(Some(written?)),
             Poll::Pending => Ok(None),
         }
     }
 
     fn finish(&self) {
-        self.stream.finish();
+        if let Some(stream) = self.stream.here() {
+            stream.finish();
+        }
     }
 
     fn reset(&self, code: u64) {
-        self.stream.reset(code);
+        if let Some(stream) = self.stream.here() {
+            stream.reset(code);
+        }
     }
 
     fn stop(&self, code: u64) {
-        self.stream.stop(code);
+        if let Some(stream) = self.stream.here() {
+            stream.stop(code);
+        }
     }
 
     fn finished_nowait(&self) -> Result<Option<bool>, Error> {
-        match self.stream.poll_finished(&mut self.finished.context()) {
+        match self
+            .stream
+            .linked()?
+            .poll_finished(&mut self.finished.context())
+        {
             Poll::Ready(outcome) => Ok(Some(outcome.map(|()| true)?)),
             Poll::Pending => Ok(None),
         }

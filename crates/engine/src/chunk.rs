@@ -20,6 +20,8 @@ const KEPT: usize = 64;
 /// was received into.
 const PINNING: usize = 256;
 
+/// Never waited for: it is no loss to go without, and in the child of a fork it may be locked
+/// for ever.
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
 /// A buffer with `len` bytes in it, on its way through QUIC.
@@ -37,8 +39,9 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        let mut free = FREE.lock();
-        if free.len() < KEPT {
+        if let Some(mut free) = FREE.try_lock()
+            && free.len() < KEPT
+        {
             free.push(buffer);
         }
     }
@@ -50,7 +53,7 @@ pub(crate) fn copied(data: &[u8]) -> impl Iterator<Item = Bytes> {
         if piece.len() < LENT_FROM {
             return Bytes::copy_from_slice(piece);
         }
-        let known = FREE.lock().pop();
+        let known = FREE.try_lock().and_then(|mut free| free.pop());
         let mut buffer = known.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
         buffer[..piece.len()].copy_from_slice(piece);
         Bytes::from_owner(Lent {

@@ -26,8 +26,11 @@ fn batch(first: u8, count: usize) -> Batch {
     }
 }
 
+/// What came out, batch by batch: when, counted from the beginning, and the datagrams.
+type Arrivals = Vec<(Duration, Vec<Vec<u8>>)>;
+
 /// Everything that ever comes out: when, counted from `began`, and the datagrams.
-fn all(line: &mut Line, began: Instant) -> Vec<(Duration, Vec<Vec<u8>>)> {
+fn all(line: &mut Line, began: Instant) -> Arrivals {
     let mut found = Vec::new();
     while let Some(at) = line.deadline() {
         let before = at.checked_sub(Duration::from_nanos(1)).expect("a time");
@@ -48,7 +51,7 @@ fn names(found: &[(Duration, Vec<Vec<u8>>)]) -> Vec<u8> {
 }
 
 /// 40 batches of 5, a millisecond apart, under some conditions.
-fn run(conditions: Conditions, seed: u64) -> (Line, Vec<(Duration, Vec<Vec<u8>>)>) {
+fn run(conditions: Conditions, seed: u64) -> (Line, Arrivals) {
     let began = Instant::now();
     let mut line = Line::new(conditions, seed);
     for n in 0..40 {

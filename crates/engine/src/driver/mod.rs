@@ -20,6 +20,7 @@ mod timers;
 
 #[cfg(feature = "simulation")]
 pub use self::core::Census;
+pub use self::thread::forget_the_thread;
 #[cfg(feature = "simulation")]
 pub(crate) use self::{
     command::Doorbell,

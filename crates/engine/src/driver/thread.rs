@@ -64,6 +64,20 @@ impl Shared {
 /// thread that is gone.
 static THREAD: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
 
+/// The thread is another process's and was locked when that process forked.
+static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
+
+/// Call this in the child of a fork, which has no copy of the I/O thread, before anything
+/// else of this crate: the next endpoint starts a thread of the child's own. Whatever the
+/// parent made must not be used in the child, not even dropped.
+pub fn forget_the_thread() {
+    match THREAD.try_lock() {
+        // Not dropped: it is shared with what is not to be touched.
+        Some(mut thread) => std::mem::forget(thread.take()),
+        None => IS_OUT_OF_REACH.store(true, Ordering::SeqCst),
+    }
+}
+
 /// Sockets that are bound, and that their core has not seen yet.
 type Bound = Vec<(SocketKey, Arc<Socket>)>;
 
@@ -113,6 +127,11 @@ impl Doorbell for Post {
 pub(crate) fn on_the_io_thread<T>(
     make: impl FnOnce(Arc<dyn Doorbell>, Arc<dyn Ground>) -> (Core, T),
 ) -> io::Result<T> {
+    if IS_OUT_OF_REACH.load(Ordering::SeqCst) {
+        return Err(io::Error::other(
+            "this process was forked while its parent started or closed an endpoint",
+        ));
+    }
     let mut thread = THREAD.lock();
     let shared = match &*thread {
         Some(shared) => shared.clone(),

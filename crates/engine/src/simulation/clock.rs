@@ -6,7 +6,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -23,6 +23,8 @@ struct Inner {
 
 struct State {
     now: Instant,
+    /// What the wall clock says at the beginning, in seconds since 1970.
+    calendar: i64,
     /// Who sleeps until when; the number keeps those of one moment in order.
     sleepers: BTreeMap<(Instant, Reverse<u64>), Waker>,
     next_sleeper: u64,
@@ -35,6 +37,7 @@ impl Clock {
             began,
             state: Mutex::new(State {
                 now: began,
+                calendar: 1_800_000_000,
                 sleepers: BTreeMap::new(),
                 next_sleeper: 0,
             }),
@@ -69,6 +72,16 @@ impl Clock {
 
     pub(super) fn instant(&self) -> Instant {
         self.0.state.lock().now
+    }
+
+    /// What the wall clock says: some day, then virtual time.
+    pub(super) fn calendar(&self) -> SystemTime {
+        let began = u64::try_from(self.0.state.lock().calendar).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_secs(began) + self.now()
+    }
+
+    pub(super) fn turn_the_calendar(&self, seconds: i64) {
+        self.0.state.lock().calendar += seconds;
     }
 
     pub(super) fn at(&self, time: Duration) -> Instant {

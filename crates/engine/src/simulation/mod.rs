@@ -139,6 +139,17 @@ impl World {
         self.wire.lock().conditions = conditions;
     }
 
+    /// Time leaps, as for a machine that slept: nothing runs meanwhile, and all that was due
+    /// is late.
+    pub fn leap(&mut self, time: Duration) {
+        self.clock.advance(self.clock.instant() + time);
+    }
+
+    /// The wall clock jumps by so many seconds, and time itself does not.
+    pub fn turn_the_calendar(&mut self, seconds: i64) {
+        self.clock.turn_the_calendar(seconds);
+    }
+
     /// Nothing arrives for this long.
     pub fn blackout(&mut self, time: Duration) {
         self.wire.lock().dark_until = Some(self.clock.instant() + time);

@@ -2,7 +2,10 @@
 //! anything was left behind.
 
 use std::{
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
@@ -11,10 +14,18 @@ use libp2p_quic_engine::{
     simulation::{Dice, Node, World, verbs},
 };
 
-/// Run a test with many seeds, or with the one that the environment names.
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Run a test with so many seeds, or as many as LIBP2P_QUIC_SEEDS says, or with the one that
+/// LIBP2P_QUIC_SEED names.
 pub(crate) fn each_seed(test: &str, seeds: u64, run: impl Fn(u64)) {
-    let chosen = std::env::var("LIBP2P_QUIC_SEED").ok();
-    let chosen = chosen.map(|seed| seed.parse::<u64>().expect("a number in LIBP2P_QUIC_SEED"));
+    let chosen = number("LIBP2P_QUIC_SEED");
+    let seeds = number("LIBP2P_QUIC_SEEDS").unwrap_or(seeds);
     let all = chosen.map_or(0..seeds, |seed| seed..seed + 1);
     for seed in all {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
@@ -158,6 +169,33 @@ pub(crate) fn leave_nothing(mut world: World, nodes: Vec<Node>) {
     }
     drop(nodes);
     assert_eq!(world.remains(), 0, "seed {seed}: something is never freed");
+}
+
+/// Do both at once: programs that write all before they read hold each other up where their
+/// streams share a small window.
+pub(crate) async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        if first.is_none()
+            && let Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            first = Some(value);
+        }
+        if second.is_none()
+            && let Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            second = Some(value);
+        }
+        match (first.take(), second.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (a, b) => {
+                (first, second) = (a, b);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 /// Bytes that show any mistake in their order.

@@ -52,3 +52,4 @@ mod mixtures;
 mod paths;
 mod streams;
 mod timeouts;
+mod transfers;

@@ -1,18 +1,12 @@
 //! Everything at once: a random workload under random conditions ends with every byte right
 //! or with the right error, in bounded time, and leaves nothing.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
-
 use libp2p_quic_engine::{
     Connection, LossKind, ReadError, Stream, WriteError,
     simulation::{Conditions, Dice, verbs},
 };
 
-use crate::kit::{Pair, config, each_seed, pattern, secs};
+use crate::kit::{Pair, both, config, each_seed, pattern, secs};
 
 /// What the two sides of a stream agreed on: its first 16 bytes say the rest.
 #[derive(Clone, Copy, Debug)]
@@ -172,33 +166,6 @@ async fn acceptor(stream: Stream, may_end: bool) {
     if plan.ending == Ending::Whole && !may_end {
         verbs::finished(&stream).await.expect("delivered");
     }
-}
-
-/// Do both at once: programs that write all before they read hold each other up where their
-/// streams share a small window.
-async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(cx)
-        {
-            first = Some(value);
-        }
-        if second.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(cx)
-        {
-            second = Some(value);
-        }
-        match (first.take(), second.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                (first, second) = (a, b);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 /// Accept streams for as long as the connection lives.

@@ -1,0 +1,245 @@
+"""A fork with live connections: in the child every verb says at once that the connection stayed
+with the parent, the child ends cleanly, and the parent goes on as if nothing had happened.
+
+A fork copies the handles, but not the engine's thread, nor what that thread was about to
+unlock. So a child that touched them would hang, or take its parent's wake-ups.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from multiaddr import Multiaddr
+
+from libp2p_quic._engine import Bell, Config, Endpoint
+from libp2p_quic._errors import ConnectionLostError, EndpointClosedError
+from peers.engine import identity, pair
+from peers.linked import linked
+from peers.near import near_transport
+from peers.payload import payload
+
+# Python 3.12 and later warn of forks where threads run, which is what is tried here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+TESTS = Path(__file__).parent
+LIMIT = 20.0
+CLOSED = "closed, it belongs to the process that this one was forked from"
+
+
+def in_a_child(work: Callable[[], object], within: float = LIMIT) -> object:
+    """What ``work`` returns in a forked child, which then ends at once. A child that hangs is
+    killed and fails the test."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        told = b""
+        try:
+            told = json.dumps(work()).encode()
+        finally:
+            # Nothing of pytest may run here, whatever happened.
+            os.write(writing, told)
+            os._exit(0)
+    os.close(writing)
+    try:
+        answered, _, _ = select.select([reading], [], [], within)
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+        with os.fdopen(reading, "rb") as pipe:
+            told = pipe.read()
+    finally:
+        os.waitpid(child, 0)
+    assert answered, "the child hangs"
+    assert told, "the child failed"
+    return json.loads(told)
+
+
+def outcome(verb: Callable[[], object]) -> str:
+    """What a verb did, in a word."""
+    try:
+        result = verb()
+    except ConnectionLostError as error:
+        return f"lost {error.by} {error.kind}"
+    except EndpointClosedError as error:
+        return f"closed, {error}"
+    return "None" if result is None else type(result).__name__
+
+
+def test_every_verb_in_the_child_says_so_at_once_and_the_parent_goes_on() -> None:
+    with pair() as two:
+        near, far = two.connected()
+        ours, theirs = two.streams(near, far)
+        verbs: dict[str, Callable[[], object]] = {
+            "listen": lambda: two.near.listen("127.0.0.1", 0),
+            "connect": lambda: two.near.connect("127.0.0.1", 9, None),
+            "accept": two.listener.accept_nowait,
+            "statistics of a listener": two.listener.statistics,
+            "connected": near.connected_nowait,
+            "open": near.open_stream_nowait,
+            "accept a stream": far.accept_stream_nowait,
+            "statistics": near.statistics,
+            "remote address": lambda: near.remote_address,
+            "local address": lambda: near.local_address,
+            "peer id": lambda: near.peer_id,
+            "read": lambda: ours.read_nowait(1),
+            "write": lambda: ours.write_nowait(b"x"),
+            "finished": ours.finished_nowait,
+            "ended": near.closed_nowait,
+            "bell": two.bell.fileno,
+            "another endpoint at this bell": lambda: Endpoint(identity(), Config(), two.bell),
+        }
+        silent: dict[str, Callable[[], object]] = {
+            "finish": ours.finish,
+            "reset": lambda: theirs.reset(7),
+            "stop": lambda: theirs.stop(7),
+            "close": lambda: near.close(7, b""),
+            "close a listener": two.listener.close,
+            "flush": two.near.flush,
+            "close an endpoint": lambda: two.near.close(7, b""),
+        }
+
+        def all_of_them() -> dict[str, str]:
+            told = {name: outcome(verb) for name, verb in (verbs | silent).items()}
+            assert two.bell.drain() == []
+            # Nobody waits in vain for an endpoint that is not here to close.
+            assert two.near.closed_nowait() is True
+            return told
+
+        told = in_a_child(all_of_them)
+        assert isinstance(told, dict)
+        lost = "lost local forked"
+        for name in ("connected", "open", "accept a stream", "statistics", "read", "write", "finished"):
+            assert told[name] == lost, (name, told[name])
+        for name in ("remote address", "local address", "peer id"):
+            assert told[name] == lost, (name, told[name])
+        for name in ("listen", "connect", "accept", "statistics of a listener", "bell"):
+            assert told[name] == CLOSED, (name, told[name])
+        assert told["another endpoint at this bell"] == CLOSED
+        # Returned, not raised.
+        assert told["ended"] == "ConnectionLostError"
+        assert {told[name] for name in silent} == {"None"}
+        # The parent has lost neither the connection nor a wake-up.
+        assert near.closed_nowait() is None
+        two.write(ours, b"after")
+        assert two.read(theirs, 10) == b"after"
+        two.connected()
+
+
+def test_a_child_can_use_the_engine_anew() -> None:
+    with pair() as two:
+        ours, theirs = two.streams(*two.connected())
+
+        def talk() -> str:
+            with pair() as again:
+                mine, yours = again.streams(*again.connected())
+                again.write(mine, b"in the child")
+                return again.read(yours, 100).decode()
+
+        assert in_a_child(talk) == "in the child"
+        two.write(ours, b"in the parent")
+        assert two.read(theirs, 100) == b"in the parent"
+
+
+def test_a_childs_child_is_told_too() -> None:
+    with pair() as two:
+        near, _ = two.connected()
+        assert in_a_child(lambda: in_a_child(lambda: outcome(near.statistics))) == "lost local forked"
+
+
+@pytest.mark.slow
+def test_forks_at_any_moment_of_a_transfer() -> None:
+    """The thread holds its locks now and then; no fork may meet one that a child then waits for."""
+    with pair() as two:
+        ours, theirs = two.streams(*two.connected())
+        data = payload(1, 1 << 20)
+        for number in range(40):
+            sent = got = 0
+            children = 0
+            while got < len(data):
+                two.flush()
+                sent += ours.write_nowait(data, sent) or 0 if sent < len(data) else 0
+                got += len(theirs.read_nowait(1 << 20) or b"")
+                if children == 0 and got > number * 20_000:
+                    children += 1
+
+                    def verbs() -> list[str]:
+                        ours.stop(1)
+                        del two.near, two.far
+                        return [outcome(lambda: ours.write_nowait(b"x")), outcome(Bell)]
+
+                    assert in_a_child(verbs) == ["lost local forked", "Bell"]
+
+
+async def test_multiprocessing_in_the_middle_of_a_run() -> None:
+    async with linked() as link:
+        ours, theirs = await link.stream()
+        context = multiprocessing.get_context("fork")
+        pipe, far_end = context.Pipe()
+        engine = link.dialed._engine
+
+        def child() -> None:
+            far_end.send(outcome(engine.open_stream_nowait))
+
+        process = context.Process(target=child)
+        process.start()
+        assert await trio.to_thread.run_sync(pipe.poll, LIMIT), "the child hangs"
+        assert pipe.recv() == "lost local forked"
+        await trio.to_thread.run_sync(process.join, LIMIT)
+        assert process.exitcode == 0
+        process.close()
+        pipe.close()
+        far_end.close()
+        await ours.write(b"after")
+        assert await theirs.read(10) == b"after"
+
+
+def test_a_transport_from_before_the_fork_dials_in_the_child() -> None:
+    """Connections stay with the parent; a run of the child's own has an endpoint of its own."""
+    with pair() as outside:
+        host, port = outside.listener.local_address
+        address = Multiaddr(f"/ip4/{host}/udp/{port}/quic-v1")
+        transport = near_transport()
+
+        async def dial() -> str:
+            connection = await transport.dial(address)
+            await connection.close()
+            return str(connection.peer_id)
+
+        before = trio.run(dial)
+        assert in_a_child(lambda: trio.run(dial)) == before
+        assert trio.run(dial) == before
+
+
+@pytest.mark.slow
+def test_the_interpreter_of_a_child_ends_cleanly() -> None:
+    """By its ordinary way, in which it drops everything: handles, bells, endpoints."""
+    program = """
+        import os, sys
+        from peers.engine import pair
+
+        with pair() as two:
+            near, far = two.connected()
+            ours, theirs = two.streams(near, far)
+            for _ in range(3):
+                child = os.fork()
+                if child == 0:
+                    sys.exit(0)
+                _, status = os.waitpid(child, 0)
+                assert status == 0, status
+                two.write(ours, b"after")
+                assert two.read(theirs, 10) == b"after"
+        print("whole")
+    """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
+    ended = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("whole\n", "", 0)

@@ -1,0 +1,73 @@
+"""Real hosts in two processes, and between them a network that misbehaves: `crates/relay`.
+
+Under each condition alone, and under mixtures drawn by seed, what is written arrives both
+ways, and nothing is left. More mixtures: `make mixtures`. The same and more, in virtual time:
+crates/engine/tests/simulation/transfers.rs.
+"""
+
+from __future__ import annotations
+
+import pytest
+from multiaddr import Multiaddr
+
+from peers.far import far_host
+from peers.mixture import Network, drawn, hosts, transfer
+from peers.payload import MIB
+from peers.relay import Relay
+
+# Condition -> options of the relay, bytes each way, and what the relay then must have counted.
+ALONE: dict[str, tuple[dict[str, str], int, str | None]] = {
+    "delay": ({"delay": "50ms"}, MIB, None),
+    "jitter": ({"delay": "10ms", "jitter": "5ms"}, MIB // 2, None),
+    "loss": ({"delay": "5ms", "loss": "5%"}, MIB, "lost"),
+    "duplication": ({"delay": "5ms", "duplicate": "30%"}, MIB, "duplicated"),
+    "corruption": ({"delay": "5ms", "corrupt": "3%"}, MIB, "corrupted"),
+    "reordering": ({"delay": "5ms", "reorder": "20%"}, MIB, "reordered"),
+    "a rate limit": ({"delay": "5ms", "rate": "20Mbit/s"}, MIB, None),
+    "a queue that fills": ({"delay": "5ms", "rate": "20Mbit/s", "queue": "16KiB"}, MIB, "queue_full"),
+    "an MTU that shrinks": ({"rate": "10Mbit/s", "mtu": "1200", "mtu-after": "500ms"}, MIB, "too_large"),
+    "a blackout": ({"rate": "10Mbit/s", "blackout": "400ms+2s"}, MIB, "in_the_dark"),
+    "a NAT that rebinds": ({"delay": "5ms", "rate": "10Mbit/s", "rebind": "150ms"}, MIB, "rebinds"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ALONE)
+async def test_a_transfer_under_one_condition(name: str) -> None:
+    conditions, size, counted = ALONE[name]
+    async with hosts() as both:
+        done = await transfer(both, Network(conditions), size)
+        if counted == "rebinds":
+            # In the middle, and more than once.
+            assert done.totals["rebinds"] > 1
+        elif counted is not None:
+            assert done.count(counted) > 0, done.totals
+        assert await both.left() == [{}, {}]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_transfers_under_mixtures() -> None:
+    async with hosts() as both:
+        for seed in range(6):
+            network, size = drawn(seed)
+            print(network, size)
+            await transfer(both, network, size)
+        assert await both.left() == [{}, {}]
+
+
+async def test_the_listener_follows_a_dialer_that_moves() -> None:
+    """A NAT before the dialer forgets it, and the connection is the same as before."""
+    async with (
+        far_host() as listener,
+        far_host() as dialer,
+        Relay.to(Multiaddr(listener.addresses[0])) as relay,
+    ):
+        await dialer.do("connect", address=f"{relay.address}/p2p/{listener.peer}")
+        stream = await dialer.do("open", peer=listener.peer, protocol="/test/echo")
+        for seed in range(5):
+            await relay.move()
+            await dialer.do("echo_back", stream=stream, seed=seed, size=200_000)
+        assert await listener.do("connections") == [dialer.peer]
+        assert (await relay.totals())["rebinds"] == 5
