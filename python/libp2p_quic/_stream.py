@@ -81,7 +81,8 @@ class QUICStream(IMuxedStream):
         """At least one and at most ``n`` bytes, as soon as there are any.
 
         ``None`` or a negative number stands for "what is there", at most 1 MiB; it does not
-        wait for the end of the stream. Always a checkpoint; cancelling loses no byte.
+        wait for the end of the stream. Always a point where the task may be cancelled, which
+        loses no byte; other tasks run when it waits, and otherwise at every sixteenth verb.
 
         Raises StreamEOF at the end of the stream, StreamReset when the peer or this program
         abandoned it, StreamLost when the connection is gone, StreamClosed after `close` or
@@ -97,7 +98,8 @@ class QUICStream(IMuxedStream):
         await self._driver.checkpoint_if_cancelled()
         data = self._take(limit)
         if data is not None:
-            await self._driver.cancel_shielded_checkpoint()
+            if self._driver.is_turn_over():
+                await self._driver.cancel_shielded_checkpoint()
             return data
         while data is None:
             if await self._is_late(self._engine.readable, self._read_timeout):
@@ -190,8 +192,9 @@ class QUICStream(IMuxedStream):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand over all of ``data``, waiting for room.
 
-        Always a checkpoint. When it raises or is cancelled, a part may have been sent;
-        `reset` then tells the peer. Writes of several tasks do not mix.
+        Always a point where the task may be cancelled; other tasks run when it waits, and
+        otherwise at every sixteenth verb. When it raises or is cancelled, a part may have been
+        sent; `reset` then tells the peer. Writes of several tasks do not mix.
 
         Raises StreamClosed after `close` or `close_write`, StreamReset when it was reset here
         or the peer stopped reading it (which leaves our reading alone), StreamLost when the
@@ -212,7 +215,8 @@ class QUICStream(IMuxedStream):
         if self._write_turn is None or not self._write_turn.locked():
             taken = self._give(data, 0)
             if taken == size:
-                await self._driver.cancel_shielded_checkpoint()
+                if self._driver.is_turn_over():
+                    await self._driver.cancel_shielded_checkpoint()
                 return
         if self._write_turn is None:
             self._write_turn = trio.Lock()

@@ -18,6 +18,9 @@ from libp2p_quic._engine import Bell, Endpoint
 
 T = TypeVar("T")
 
+# Verbs that do not wait, from one pass of the scheduler to the next.
+_TURN = 16
+
 
 class TrioDriver(trio.abc.Instrument):
     """See `libp2p_quic._driver.Driver`."""
@@ -32,6 +35,8 @@ class TrioDriver(trio.abc.Instrument):
         self._dirty: set[Endpoint] = set()
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
+        # Verbs of this pass that took something without waiting.
+        self._verbs = 0
 
     async def wait(self, token: int) -> None:
         if self._is_closed:
@@ -61,6 +66,10 @@ class TrioDriver(trio.abc.Instrument):
             result = verb()
         return result
 
+    def is_turn_over(self) -> bool:
+        self._verbs += 1
+        return self._verbs >= _TURN
+
     def touch(self, endpoint: Endpoint) -> None:
         if self._is_closed:
             endpoint.flush()
@@ -77,6 +86,7 @@ class TrioDriver(trio.abc.Instrument):
     # that does, and then nobody would be woken.
 
     def before_io_wait(self, timeout: float) -> None:
+        self._verbs = 0
         # Popping, as the collector may drop a stream, and so touch, in any thread.
         while self._dirty:
             self._dirty.pop().flush()
