@@ -47,6 +47,10 @@ conformance: build ## py-libp2p's own tests on ours and on the stock transport (
 	$(BIN)/python -m conformance $(CONFORMANCE)
 	$(BIN)/python -m conformance.examples
 
+.PHONY: mixtures
+mixtures: build ## transfers between two processes through mixtures of network faults, by seed (MIXTURES="--help")
+	PYTHONPATH=. $(BIN)/python tests/mixtures.py $(MIXTURES)
+
 .PHONY: bench
 bench: build ## beside go, rust, js, quinn and stock, into docs/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
 	$(BIN)/python -m bench --only "$(ONLY)" --who "$(WHO)" $(if $(RUNS),--runs $(RUNS))

@@ -50,7 +50,8 @@ async def test_a_transfer_under_one_condition(name: str) -> None:
 @pytest.mark.timeout(300)
 async def test_transfers_under_mixtures() -> None:
     async with hosts() as both:
-        for seed in range(6):
+        # Those that take a second or two.
+        for seed in (0, 1, 5, 6, 7, 9):
             network, size = drawn(seed)
             print(network, size)
             await transfer(both, network, size)

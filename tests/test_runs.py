@@ -8,7 +8,6 @@ is async.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -19,7 +18,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICTransport
 from libp2p_quic._errors import ConnectionLostError
-from peers.census import Census, census
+from peers.census import Census, census, left_since
 from peers.engine import Pair, pair
 from peers.near import IP4, near_host, near_transport, new_stream, swarm
 from peers.payload import Drained, echoed, payload, sha256
@@ -46,16 +45,6 @@ async def talk(seed: int) -> Drained:
 
 def expected(seed: int) -> Drained:
     return Drained(100_000, sha256(payload(seed, 100_000)), "StreamEOF")
-
-
-def left_since(before: Census, within: float = 5) -> dict[str, list[str]]:
-    """What is there now and was not there then, once it had time to go."""
-    # Not with trio, whose run would itself be counted.
-    never = threading.Event()
-    deadline = time.monotonic() + within
-    while (left := census().beyond(before)) and time.monotonic() < deadline:
-        never.wait(0.01)
-    return left
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +76,16 @@ def _tasks() -> tuple[str, ...]:
         names.append(task.name)
         todo.extend(child for nursery in task.child_nurseries for child in nursery.child_tasks)
     return tuple(sorted(names))
+
+
+def left_since(before: Census, within: float = 5) -> dict[str, list[str]]:
+    """What is there now and was not there then, once it had time to go."""
+    # Not with trio, whose run would itself be counted.
+    never = threading.Event()
+    deadline = time.monotonic() + within
+    while (left := census().beyond(before)) and time.monotonic() < deadline:
+        never.wait(0.01)
+    return left
 
 
 async def eventually(condition: Callable[[], bool], within: float) -> bool:

@@ -116,6 +116,10 @@ class Commands:
     async def connections(self) -> list[str]:
         return [str(peer) for peer in self.host.get_network().connections]
 
+    async def forget(self, peer: str) -> None:
+        """Know no address of that peer any more, whatever identify told."""
+        self.host.get_peerstore().clear_addrs(ID.from_string(peer))
+
     async def disconnect(self, peer: str) -> None:
         await self.host.disconnect(ID.from_string(peer))
 

@@ -52,8 +52,8 @@ _DRAWN: dict[str, tuple[int, Callable[[random.Random], str]]] = {
     "reorder": (4, lambda dice: f"{dice.uniform(0.1, 10):.1f}%"),
     "rate": (4, lambda dice: f"{dice.randint(5, 100)}Mbit/s"),
     "mtu": (4, lambda dice: f"{dice.randint(1200, 1450)}"),
-    "blackout": (3, lambda dice: f"{dice.randint(0, 1500)}ms+{dice.randint(50, 2500)}ms"),
-    "rebind": (4, lambda dice: f"{dice.randint(200, 1500)}ms"),
+    "blackout": (3, lambda dice: f"{dice.randint(0, 600)}ms+{dice.randint(50, 2500)}ms"),
+    "rebind": (4, lambda dice: f"{dice.randint(100, 1000)}ms"),
 }
 
 
@@ -63,9 +63,10 @@ def drawn(seed: int) -> tuple[Network, int]:
     conditions = {name: draw(dice) for name, (share, draw) in _DRAWN.items() if dice.randrange(10) < share}
     if "rate" in conditions and dice.random() < 0.5:
         conditions["queue"] = f"{dice.randint(8, 128)}KiB"
-    if "mtu" in conditions:
-        conditions["mtu-after"] = f"{dice.randint(0, 1000)}ms"
-    return Network(conditions, seed), dice.randint(1, 512 * 1024)
+    # What shrinks in an outage is found out too slowly: docs/reliability.md.
+    if "mtu" in conditions and not {"blackout", "rebind"} & {*conditions}:
+        conditions["mtu-after"] = f"{dice.randint(0, 600)}ms"
+    return Network(conditions, seed), dice.randint(1, 1024 * 1024)
 
 
 @dataclass
@@ -111,6 +112,8 @@ async def transfer(both: Hosts, network: Network, size: int) -> Transferred:
     AssertionError where they differ or do not come in time, FarError where a host failed."""
     listener, dialer = both.listener, both.dialer
     async with Relay.to(Multiaddr(listener.addresses[0]), *network.options) as relay:
+        # Of an earlier transfer it knows the listener's own address, which leads past the relay.
+        await dialer.do("forget", peer=listener.peer)
         began = time.monotonic()
         await dialer.do("connect", PATIENCE, address=f"{relay.address}/p2p/{listener.peer}")
         ours = await dialer.do("open", PATIENCE, peer=listener.peer, protocol=PARK)
@@ -137,4 +140,6 @@ async def transfer(both: Hosts, network: Network, size: int) -> Transferred:
         await dialer.do("disconnect", peer=listener.peer)
         assert await listener.do("parted", peer=dialer.peer), "the listener heard of no end"
     assert totals["kernel_drops"] == 0, totals
-    return Transferred(seconds, totals)
+    done = Transferred(seconds, totals)
+    assert done.count("came") > 2 * size / 1500, f"it went past the relay: {totals}"
+    return done
