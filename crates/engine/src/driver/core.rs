@@ -5,13 +5,14 @@
 
 #[cfg(feature = "simulation")]
 mod census;
+mod requests;
 
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::BytesMut;
@@ -34,7 +35,6 @@ use crate::{
     },
     error::ConnectionError,
     listener::ListenerShared,
-    tls::Verdict,
 };
 
 #[cfg(feature = "simulation")]
@@ -42,9 +42,6 @@ pub use self::census::Census;
 
 /// Turns per drive before the caller may look at its sockets again.
 pub(crate) const TURNS_PER_DRIVE: usize = 32;
-
-/// How long closing may take beyond the lingering: three probe timeouts of a slow path.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Core {
     endpoint: Endpoint,
@@ -387,108 +384,6 @@ impl Core {
         if self.closing.is_some_and(|deadline| deadline <= now) {
             for slot in 0..self.connections.len() {
                 self.remove(ConnectionHandle(slot));
-            }
-        }
-    }
-
-    /// Note what application threads ask for.
-    pub(crate) fn take_commands(&mut self, now: Instant) {
-        let mut taken = std::mem::take(&mut self.taken);
-        self.commands.take(&mut taken);
-        for command in taken.drain(..) {
-            self.handle_command(now, command);
-        }
-        self.taken = taken;
-    }
-
-    fn handle_command(&mut self, now: Instant, command: Command) {
-        let settings = self.settings.clone();
-        let config = &settings.config;
-        match command {
-            Command::Socket {
-                socket,
-                local,
-                is_kept,
-            } => self.sockets.insert(socket, local, is_kept),
-            // Asked for while another thread closed the endpoint.
-            Command::Listen(listener) if self.closing.is_some() => {
-                listener.close();
-            }
-            Command::Listen(listener) => self.sockets.listen(listener),
-            Command::StopListening(socket) => self.sockets.stop_listening(socket),
-            Command::Connect {
-                socket,
-                shared,
-                config,
-                verdict,
-            } => self.connect(now, socket, shared, *config, verdict),
-            Command::Stream(connection, stream) => {
-                self.with_id(connection, |driven| driven.touch(now, &stream));
-            }
-            Command::Resume(connection) => self.with_id(connection, |driven| driven.resume(now)),
-            Command::Refill(connection) => {
-                self.with_id(connection, |driven| driven.refill(config));
-            }
-            Command::Close {
-                connection,
-                code,
-                reason,
-            } => self.with_id(connection, |driven| driven.close(now, config, code, reason)),
-            Command::CloseAll { code, reason } => {
-                self.closing
-                    .get_or_insert(now + config.linger + CLOSING_TIMEOUT);
-                let ids: Vec<_> = self.handles.keys().copied().collect();
-                for id in ids {
-                    self.with_id(id, |driven| driven.close(now, config, code, reason.clone()));
-                }
-                self.sockets.close_all();
-            }
-            #[cfg(feature = "simulation")]
-            Command::Poison(connection) => {
-                self.with_id(connection, |driven| driven.is_poisoned = true);
-            }
-        }
-    }
-
-    fn connect(
-        &mut self,
-        now: Instant,
-        socket: SocketKey,
-        shared: Arc<ConnectionShared>,
-        config: quinn_proto::ClientConfig,
-        verdict: Verdict,
-    ) {
-        // Closed again before it began.
-        if shared.state.lock().error.is_some() {
-            return;
-        }
-        if self.closing.is_some() {
-            shared.end(ConnectionError::not_dialed("the endpoint is closed"));
-            return;
-        }
-        if !self.sockets.contains(socket) {
-            // Its listener was closed after the dial had chosen it.
-            let why = "the listening socket was closed meanwhile";
-            shared.end(ConnectionError::not_dialed(why));
-            return;
-        }
-        let remote = shared.state.lock().remote;
-        // The name is for certificates of another world and is not sent (libp2p tls spec, "SNI").
-        match self.endpoint.connect(now, config, remote, "libp2p") {
-            Ok((handle, conn)) => self.insert(
-                now,
-                conn,
-                Origin {
-                    handle,
-                    shared,
-                    socket,
-                    listener: None,
-                    verdict: Some(verdict),
-                    guest: None,
-                },
-            ),
-            Err(error) => {
-                shared.end(ConnectionError::not_dialed(error.to_string()));
             }
         }
     }
