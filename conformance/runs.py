@@ -43,7 +43,7 @@ def run(part: Part, transport: str, suite: Path, jobs: int, progress: Progress) 
     results = _pytest(part, transport, suite, [*paths, "-m", "not serial_only"], jobs, progress)
     # Their authors say that they must not run beside others.
     results.update(_pytest(part, transport, suite, [*paths, "-m", "serial_only"], 0, lambda _: None))
-    results.update(run_alone(part, transport, suite, not_beside_others(results.values())))
+    results.update(run_alone(part, transport, suite, skipped(results.values())))
     failed = [result.test for result in results.values() if result.outcome == "failed"]
     for test, again in run_alone(part, transport, suite, failed).items():
         again.runs = 2
@@ -51,9 +51,10 @@ def run(part: Part, transport: str, suite: Path, jobs: int, progress: Progress) 
     return results
 
 
-def not_beside_others(results: Iterable[Result]) -> list[str]:
-    """The tests that skip themselves in a process of xdist, and say so."""
-    return [each.test for each in results if each.outcome == "skipped" and "xdist" in each.why]
+def skipped(results: Iterable[Result]) -> list[str]:
+    """The tests that skip themselves. Some do so only beside others, in a process of xdist,
+    and the reason that they give does not always come out of there."""
+    return [each.test for each in results if each.outcome == "skipped"]
 
 
 def run_alone(part: Part, transport: str, suite: Path, tests: Iterable[str]) -> dict[str, Result]:
