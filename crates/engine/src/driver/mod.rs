@@ -7,6 +7,7 @@
 
 mod command;
 mod connection;
+mod copies;
 mod core;
 mod crowd;
 mod loss;

@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
 use quinn_proto::EcnCodepoint;
 use quinn_udp::{RecvMeta, Transmit};
@@ -26,6 +25,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{
     driver::{
         command::Doorbell,
+        copies::Copies,
         core::{Core, TURNS_PER_DRIVE},
         network::{Ground, Network, Sending, SocketKey},
         socket::Socket,
@@ -262,6 +262,7 @@ struct Runner {
     shared: Arc<Shared>,
     drivers: Vec<Arc<Mutex<Driver>>>,
     buffers: Vec<u8>,
+    copies: Copies,
     meta: [RecvMeta; RECEIVE_BATCH],
     /// Sockets that are broken are not looked at before this.
     pause_until: Option<Instant>,
@@ -281,6 +282,7 @@ impl Runner {
             shared,
             drivers: Vec::new(),
             buffers: vec![0; RECEIVE_BATCH * RECEIVE_BUFFER],
+            copies: Copies::default(),
             meta: [RecvMeta::default(); RECEIVE_BATCH],
             pause_until: None,
         }
@@ -409,13 +411,13 @@ impl Runner {
     }
 
     fn serve(&mut self, event: &Event) {
-        let (buffers, meta) = (&mut self.buffers, &mut self.meta);
+        let (buffers, copies, meta) = (&mut self.buffers, &mut self.copies, &mut self.meta);
         let served = event.driver.lock().with(|core, open| {
             if event.is_writable {
                 core.handle_writable(event.socket, open);
             }
             if event.is_readable {
-                receive(core, open, event.socket, buffers, meta)
+                receive(core, open, event.socket, buffers, copies, meta)
             } else {
                 Ok(())
             }
@@ -433,6 +435,7 @@ fn receive(
     open: &mut Open,
     key: SocketKey,
     buffers: &mut [u8],
+    copies: &mut Copies,
     meta: &mut [RecvMeta; RECEIVE_BATCH],
 ) -> io::Result<()> {
     let began = Instant::now();
@@ -462,7 +465,7 @@ fn receive(
         let now = Instant::now();
         for (buffer, meta) in buffers.chunks(RECEIVE_BUFFER).zip(&meta[..filled]) {
             // One copy for all that the kernel coalesced; datagrams are parts of it.
-            let mut data = BytesMut::from(&buffer[..meta.len]);
+            let mut data = copies.of(&buffer[..meta.len]);
             while !data.is_empty() {
                 let datagram = data.split_to(meta.stride.clamp(1, data.len()));
                 core.handle_datagram(
