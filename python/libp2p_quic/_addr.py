@@ -82,8 +82,9 @@ def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
 def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
     try:
         return [(protocol.name, value or "") for protocol, value in maddr.items()]
-    except multiaddr.exceptions.Error as error:
-        # A Multiaddr made of bytes is looked at only now.
+    except (multiaddr.exceptions.Error, EOFError, LookupError, TypeError, ValueError) as error:
+        # A Multiaddr made of bytes is looked at only now, and py-multiaddr has no one error
+        # for it: bytes that end in the middle of a number are a TypeError, for example.
         raise QUICInvalidMultiaddrError(f"unreadable multiaddr: {error}") from error
 
 

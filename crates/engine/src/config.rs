@@ -155,6 +155,10 @@ pub(crate) const INITIAL_STREAM_ALLOWANCE: u32 = 16;
 /// Smallest payload every QUIC path must carry (RFC 9000 section 14).
 const MIN_DATAGRAM_SIZE: u16 = 1200;
 
+/// The longest time, 34 years. QUIC could express more, but no clock can add it, nor its
+/// multiples (the probe timeout is one of the round-trip time), to now.
+const LONGEST: Duration = Duration::from_secs(1 << 30);
+
 impl Config {
     /// Check every field and that they agree with each other.
     pub fn check(&self) -> Result<(), ConfigError> {
@@ -173,8 +177,19 @@ impl Config {
                 return refuse(field, "must be more than zero");
             }
         }
-        if IdleTimeout::try_from(self.idle_timeout).is_err() {
-            return refuse("idle_timeout", "too long for QUIC to express");
+        for (field, value) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("idle_timeout", self.idle_timeout),
+            (
+                "keep_alive_interval",
+                self.keep_alive_interval.unwrap_or_default(),
+            ),
+            ("linger", self.linger),
+            ("initial_rtt", self.initial_rtt),
+        ] {
+            if value > LONGEST {
+                return refuse(field, "must be at most 2**30 seconds");
+            }
         }
         if let Some(interval) = self.keep_alive_interval {
             if interval.is_zero() {
@@ -309,6 +324,15 @@ mod tests {
         assert_eq!(
             refused(|c| c.idle_timeout = Duration::MAX),
             Err("idle_timeout")
+        );
+        assert_eq!(
+            refused(|c| c.handshake_timeout = Duration::MAX),
+            Err("handshake_timeout")
+        );
+        assert_eq!(refused(|c| c.linger = Duration::MAX), Err("linger"));
+        assert_eq!(
+            refused(|c| c.initial_rtt = LONGEST + Duration::from_nanos(1)),
+            Err("initial_rtt")
         );
         assert_eq!(
             refused(|c| c.keep_alive_interval = Some(c.idle_timeout)),

@@ -94,6 +94,9 @@ pub(super) struct Driven {
     /// What had been read, and received, when the window was last widened.
     widened: (u64, u64),
     is_drained: bool,
+    /// Once it is over: how long it is kept, drained or not.
+    kept_until: Option<Instant>,
+    is_kept_too_long: bool,
     /// It is in the core's queue of those to be driven.
     pub(super) is_dirty: bool,
     /// It waits for its socket to become writable.
@@ -140,6 +143,8 @@ impl Driven {
             blocked: 0,
             widened: (0, 0),
             is_drained: false,
+            kept_until: None,
+            is_kept_too_long: false,
             is_dirty: false,
             is_waiting: false,
             armed: None,
@@ -159,17 +164,19 @@ impl Driven {
 
     /// Over, and not worth repeating its close for three probe timeouts (RFC 9000 section
     /// 10.2), which are seconds on a path that was hardly measured: nobody ever answered, or
-    /// the endpoint is closing and there never was a connection.
+    /// the endpoint is closing and there never was a connection, or it was done long enough.
     pub(super) fn is_forgettable(&self, is_closing: bool) -> bool {
-        matches!(self.phase, Phase::Over)
-            && (!self.is_answered || (is_closing && !self.was_connected))
+        self.is_kept_too_long
+            || matches!(self.phase, Phase::Over)
+                && (!self.is_answered || (is_closing && !self.was_connected))
     }
 
     /// When it next wants to be driven.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
-            Phase::Connected | Phase::Over => None,
+            Phase::Connected => None,
+            Phase::Over => self.kept_until,
         };
         let deadlines = [self.conn.poll_timeout(), self.streams.deadline(), own];
         deadlines.into_iter().flatten().min()
@@ -185,6 +192,7 @@ impl Driven {
                 self.conn.close(now, varint(0), Bytes::new());
             }
             Phase::Lingering { deadline, .. } if deadline <= now => self.close_now(now),
+            Phase::Over => self.is_kept_too_long = self.kept_until.is_some_and(|at| at <= now),
             _ => {}
         }
     }
@@ -465,6 +473,7 @@ impl Driven {
         if let Phase::Lingering { code, reason, .. } =
             std::mem::replace(&mut self.phase, Phase::Over)
         {
+            self.kept_until = Some(now + KEPT_AT_MOST);
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
             self.conn.close(now, varint(code), reason.into());
@@ -482,6 +491,7 @@ impl Driven {
             listener.handshake_failed(&error);
         }
         self.phase = Phase::Over;
+        self.kept_until = Some(now + KEPT_AT_MOST);
         self.streams.fail(&mut self.conn, now, &error);
         self.publish(now, true);
         self.shared.end(error);
@@ -520,6 +530,12 @@ impl Driven {
         };
     }
 }
+
+/// How long a connection that is over repeats its close to late packets. RFC 9000 section
+/// 10.2 says three probe timeouts, and these are the peer's to choose: one that withholds
+/// acknowledgements would have us keep what is over for hours. Later packets are answered by
+/// a stateless reset.
+const KEPT_AT_MOST: Duration = Duration::from_secs(10);
 
 /// libp2p's connection error code for a limit that was reached.
 const RESOURCE_LIMIT: u64 = 0x1001;

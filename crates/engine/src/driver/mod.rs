@@ -27,6 +27,7 @@ pub(crate) use self::{
     command::Doorbell,
     core::ACCEPTED,
     network::{Network, Sending},
+    settings::Cover,
 };
 pub(crate) use self::{
     command::{Command, Commands},

@@ -27,11 +27,25 @@ pub(crate) struct Settings {
     budget: Arc<Budget>,
     #[cfg(feature = "simulation")]
     first_ids: Option<FirstIds>,
+    #[cfg(feature = "simulation")]
+    cover: Option<Cover>,
 }
 
 /// Invents the id that a dial's first packets are sent to.
 #[cfg(feature = "simulation")]
 pub(crate) type FirstIds = Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sync>;
+
+/// Put over the cryptography of both roles.
+#[cfg(feature = "simulation")]
+#[derive(Clone, Copy)]
+pub(crate) struct Cover {
+    pub(crate) client: fn(
+        Arc<dyn quinn_proto::crypto::ClientConfig>,
+    ) -> Arc<dyn quinn_proto::crypto::ClientConfig>,
+    pub(crate) server: fn(
+        Arc<dyn quinn_proto::crypto::ServerConfig>,
+    ) -> Arc<dyn quinn_proto::crypto::ServerConfig>,
+}
 
 /// Inbound handshakes that may wait until it is decided what becomes of them. That is decided
 /// at once, so there is never a second one, and nothing is ever buffered for one.
@@ -64,10 +78,16 @@ impl Settings {
         endpoint: EndpointConfig,
         time: Arc<dyn quinn_proto::TimeSource>,
         first_ids: FirstIds,
+        cover: Option<Cover>,
     ) -> Result<Arc<Self>, EndpointError> {
         let mut settings = Self::with_endpoint(identity, config, endpoint)?;
-        Arc::make_mut(&mut settings.server).time_source(time);
+        let server = Arc::make_mut(&mut settings.server);
+        server.time_source(time);
+        if let Some(cover) = &cover {
+            server.crypto = (cover.server)(server.crypto.clone());
+        }
         settings.first_ids = Some(first_ids);
+        settings.cover = cover;
         Ok(Arc::new(settings))
     }
 
@@ -105,6 +125,8 @@ impl Settings {
             tls,
             #[cfg(feature = "simulation")]
             first_ids: None,
+            #[cfg(feature = "simulation")]
+            cover: None,
         })
     }
 
@@ -130,6 +152,11 @@ impl Settings {
     /// The configuration of one dial, and where the verdict on the peer will be.
     pub(crate) fn client(&self, expected: Option<PeerId>) -> (quinn_proto::ClientConfig, Verdict) {
         let (tls, verdict) = self.tls.client(expected);
+        #[cfg(feature = "simulation")]
+        let tls = match &self.cover {
+            Some(cover) => (cover.client)(tls),
+            None => tls,
+        };
         let mut client = quinn_proto::ClientConfig::new(tls);
         client.transport_config(self.transport.clone());
         client.version(QUIC_V1);

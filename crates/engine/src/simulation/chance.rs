@@ -13,7 +13,12 @@ use quinn_proto::{
 use ring::hmac;
 
 use super::{clock::Clock, dice::Dice};
-use crate::{config::Config, driver::Settings, error::EndpointError, identity::Identity};
+use crate::{
+    config::Config,
+    driver::{Cover, Settings},
+    error::EndpointError,
+    identity::Identity,
+};
 
 /// Bytes of a connection id, as quinn-proto's own generators use.
 const ID_LENGTH: usize = 8;
@@ -27,6 +32,7 @@ pub(super) fn settings(
     config: Config,
     clock: &Clock,
     dice: &mut Dice,
+    cover: Option<Cover>,
 ) -> Result<Arc<Settings>, EndpointError> {
     // As in a real endpoint it comes from the identity: a restarted node can reset what its
     // predecessor left behind.
@@ -45,6 +51,7 @@ pub(super) fn settings(
         endpoint,
         Arc::new(Calendar(clock.clone())),
         Arc::new(move || ConnectionId::new(&first_ids.lock().bytes::<FIRST_ID_LENGTH>())),
+        cover,
     )
 }
 

@@ -27,6 +27,7 @@ mod clock;
 mod conditions;
 mod dice;
 mod node;
+mod open_packets;
 mod tasks;
 mod trace;
 pub mod verbs;
@@ -53,7 +54,7 @@ use self::{
     wire::{Mailbox, Owner, Wire},
 };
 pub use crate::driver::Census;
-use crate::{Config, Connection};
+use crate::{Config, Connection, driver::Cover};
 
 /// Passes without progress of time after which a world is said to spin.
 const SPINNING: u32 = 200_000;
@@ -71,6 +72,7 @@ pub struct World {
     tasks: Tasks,
     /// Steps since time last moved.
     passes: u32,
+    cover: Option<Cover>,
 }
 
 impl World {
@@ -87,7 +89,14 @@ impl World {
             machines: Vec::new(),
             tasks: Tasks::default(),
             passes: 0,
+            cover: None,
         }
+    }
+
+    /// Nodes made from now on send packets that are not encrypted: what is injected can then
+    /// be what a peer with all keys would send. The handshake stays the real one.
+    pub fn leave_packets_open(&mut self) {
+        self.cover = Some(open_packets::OPEN);
     }
 
     /// What the world was made from.
@@ -114,7 +123,7 @@ impl World {
     /// makes no sense.
     pub fn node(&mut self, config: Config) -> Node {
         let index = self.machines.len();
-        let mut machine = Machine::new(index, self.seed);
+        let mut machine = Machine::new(index, self.seed, self.cover);
         let node = machine.start(config, &self.clock, &mut self.dice, &self.wire);
         self.machines.push(machine);
         node

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{Census, Command, Commands, Core, Doorbell, SocketKey},
+    driver::{Census, Command, Commands, Core, Cover, Doorbell, SocketKey},
     endpoint::Endpoint,
     identity::Identity,
 };
@@ -80,6 +80,7 @@ impl Doorbell for Bell {
 pub(super) struct Machine {
     index: usize,
     identity: Identity,
+    cover: Option<Cover>,
     bell: Arc<Bell>,
     running: Option<Running>,
     /// The commands of every core that ran here; those that live on hold on to something.
@@ -96,11 +97,12 @@ struct Running {
 }
 
 impl Machine {
-    pub(super) fn new(index: usize, seed: u64) -> Self {
+    pub(super) fn new(index: usize, seed: u64, cover: Option<Cover>) -> Self {
         let who = Dice::new(seed).roll() ^ index as u64;
         Self {
             index,
             identity: Identity::deterministic(who),
+            cover,
             bell: Arc::default(),
             running: None,
             past: Vec::new(),
@@ -138,7 +140,7 @@ impl Machine {
             wire: wire.clone(),
         };
         let flush = config.flush;
-        let settings = chance::settings(&self.identity, config, clock, dice)
+        let settings = chance::settings(&self.identity, config, clock, dice, self.cover)
             .unwrap_or_else(|error| panic!("a node cannot start: {error}"));
         self.bell = Arc::default();
         let commands = Commands::new(self.bell.clone(), flush);

@@ -35,6 +35,27 @@ fn both_sides_hear_who_closed_and_with_which_code() {
 }
 
 #[test]
+fn a_slow_peer_cannot_have_what_is_over_kept() {
+    let patient = || config(|c| c.handshake_timeout = secs(100));
+    let mut pair = Pair::with(1, patient(), patient());
+    // A round trip as long as a peer can pretend by withholding acknowledgements: three
+    // probe timeouts of it are minutes.
+    pair.world.link(Conditions {
+        latency: secs(5),
+        ..Conditions::default()
+    });
+    let (ours, theirs) = pair.connect();
+    pair.world.crash(&pair.client);
+    theirs.close(0, b"");
+    let was_freed = pair.world.run_until(secs(12), |world| {
+        world.census(&pair.server) == Some(Default::default())
+    });
+    assert!(was_freed, "{:?}", pair.world.census(&pair.server));
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+#[test]
 fn who_waits_hears_of_a_local_close() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();

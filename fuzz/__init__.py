@@ -1,0 +1,1 @@
+"""Fuzzing: every target in turn, for a chosen time. See README.md."""

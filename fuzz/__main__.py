@@ -1,0 +1,113 @@
+"""`make fuzz`: run the targets in turn, show progress, end with a table.
+
+Exits with 1 when anything was found, and says how to see it again and where to keep it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fuzz.targets import (
+    CASES,
+    FOUND,
+    PYTHON,
+    ROOT,
+    RUST,
+    Outcome,
+    build,
+    command,
+    edges,
+    executions,
+    finds,
+    has_compiler,
+)
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `10m` or `1h`."""
+    told = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if told is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: say 90s, 10m or 1h")
+    return float(told[1]) * UNITS[told[2] or "s"]
+
+
+def run(target: str, time_for: float, built: Path | None) -> Outcome:
+    """One target for its time, its last words shown as they come."""
+    before, began, shown = finds(target), time.monotonic(), 0.0
+    tried = reached = None
+    words: list[str] = []
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    with subprocess.Popen(
+        command(target, time_for, built),
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            words = [*words[-400:], line]
+            tried, reached = executions(line) or tried, edges(line) or reached
+            now = time.monotonic()
+            if now - shown > 1:
+                shown = now
+                print(f"\r{target:<14} {now - began:6.0f} s  {tried or 0:>9} executions", end="", flush=True)
+    print("\r\033[K" if sys.stdout.isatty() else "", end="", flush=True)
+    found = tuple(sorted(finds(target) - before))
+    is_good = process.returncode == 0 and not found
+    if not is_good:
+        print(f"\n{target} ended with {process.returncode}. Its last words:\n{''.join(words[-80:])}")
+    return Outcome(target, time.monotonic() - began, tried, reached, found, is_good)
+
+
+def table(outcomes: list[Outcome]) -> str:
+    lines = [f"{'target':<14} {'time':>8} {'executions':>12} {'edges':>7}  found"]
+    for each in outcomes:
+        found = "nothing" if each.is_good else ", ".join(str(path.relative_to(ROOT)) for path in each.found)
+        lines.append(
+            f"{each.target:<14} {each.seconds:>6.0f} s {each.executions or 0:>12} "
+            f"{each.edges or '-':>7}  {found or 'a failure, see above'}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser.add_argument("--time", type=seconds, default=60.0, help="for each target: 60s, 10m, 1h")
+    parser.add_argument("--only", default="", help=f"some of {','.join([*RUST, *PYTHON])}")
+    told = parser.parse_args()
+    chosen = [name for name in told.only.split(",") if name] or [*RUST, *PYTHON]
+    if unknown := set(chosen) - {*RUST, *PYTHON}:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+    if shutil.which("cargo") is None or not has_compiler():
+        left = [name for name in chosen if name in RUST]
+        if left:
+            print(
+                f"LEFT OUT: {', '.join(left)}. libFuzzer needs cargo and a C++ compiler, and there is none."
+            )
+        chosen = [name for name in chosen if name in PYTHON]
+    built = build() if set(chosen) & set(RUST) else None
+    outcomes = [run(target, told.time, built) for target in chosen]
+    print(f"\n{table(outcomes)}")
+    bad = [each for each in outcomes if not each.is_good]
+    if bad and built is not None:
+        print(
+            f"\nOnce more: {built.relative_to(ROOT)}/TARGET FILE. Mend it, and move the file from "
+            f"{FOUND.relative_to(ROOT)} to {CASES.relative_to(ROOT)}, named for what it showed."
+        )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

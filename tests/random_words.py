@@ -1,0 +1,149 @@
+"""Addresses and configurations that nobody would write: each is taken, or refused by its own error.
+
+Checks for hypothesis, without a number of examples: `test_random_words` gives a few, and
+`make fuzz` as many as there is time for.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import multiaddr.exceptions
+from hypothesis import example, given
+from hypothesis import strategies as st
+from libp2p.transport.quic.exceptions import QUICError, QUICInvalidMultiaddrError
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICTransportConfig
+from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._config import UnusedSettingWarning, engine_config, limits
+from libp2p_quic._engine import Config
+from libp2p_quic._errors import ConfigError
+
+PEER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
+PARTS = st.sampled_from(
+    [
+        "/ip4/127.0.0.1",
+        "/ip4/0.0.0.0",
+        "/ip6/::1",
+        "/ip6/::ffff:1.2.3.4",
+        "/ip6zone/eth0",
+        "/dns/example.org",
+        "/dns4/a",
+        "/dns6/b",
+        "/dnsaddr/c",
+        "/udp/0",
+        "/udp/4001",
+        "/udp/65535",
+        "/tcp/1",
+        "/quic-v1",
+        "/quic",
+        "/webtransport",
+        f"/p2p/{PEER}",
+        "/p2p-circuit",
+        "/ws",
+    ]
+)
+ADDRESSES = st.one_of(
+    st.lists(PARTS, max_size=7).map("".join),
+    st.text(max_size=60),
+    st.tuples(st.lists(PARTS, max_size=4).map("".join), st.text(max_size=20)).map("/".join),
+)
+
+
+def _judge(maddr: Multiaddr) -> None:
+    for parse in (QUICAddress.parse, QUICAddress.parse_literal):
+        try:
+            address = parse(maddr)
+        except QUICInvalidMultiaddrError as error:
+            assert str(error)
+            continue
+        assert 0 <= address.port <= 65_535
+        assert address.host
+        if address.name_protocol is None:
+            again = QUICAddress.parse(to_multiaddr(address.host, address.port, address.protocol))
+            assert (again.port, again.protocol) == (address.port, address.protocol)
+            assert again.name_protocol is None
+
+
+@given(ADDRESSES)
+def addresses(text: str) -> None:
+    try:
+        maddr = Multiaddr(text)
+    except (multiaddr.exceptions.Error, ValueError):
+        # Not an address at all, says py-multiaddr.
+        return
+    _judge(maddr)
+
+
+@given(st.binary(max_size=80))
+@example(b"\x80")  # Ends in the middle of a number: py-multiaddr has no error of its own for it.
+def addresses_in_bytes(data: bytes) -> None:
+    try:
+        maddr = Multiaddr(data)
+    except (multiaddr.exceptions.Error, ValueError):
+        return
+    _judge(maddr)
+
+
+NUMBERS = st.one_of(
+    st.integers(),
+    st.sampled_from([0, 1, -1, 2**31, 2**32 - 1, 2**32, 2**53, 2**62 - 1, 2**62, 2**64, 10**30, 1e9, 1e-9]),
+    st.floats(),
+)
+VALUES = st.one_of(
+    NUMBERS, st.none(), st.booleans(), st.text(max_size=8), st.lists(st.text(max_size=3), max_size=2)
+)
+NAMES = st.sampled_from(sorted(each.name for each in fields(QUICTransportConfig) if each.init))
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=4))
+def configurations(told: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedSettingWarning)
+        try:
+            config = QUICTransportConfig(**told)
+        except QUICError as error:
+            assert str(error)
+            return
+        # Checked once, it stays right.
+        engine_config(config)
+        for value in vars(limits(config)).values():
+            assert not (isinstance(value, float) and math.isnan(value))
+
+
+ENGINE = {
+    "handshake_timeout": NUMBERS,
+    "idle_timeout": NUMBERS,
+    "keep_alive_interval": st.one_of(NUMBERS, st.none()),
+    "linger": NUMBERS,
+    "initial_rtt": NUMBERS,
+    "stream_receive_window": NUMBERS,
+    "connection_receive_window": NUMBERS,
+    "send_window": NUMBERS,
+    "read_buffer": NUMBERS,
+    "write_buffer": NUMBERS,
+    "max_incoming_streams": NUMBERS,
+    "max_accept_backlog": NUMBERS,
+    "max_datagram_size": NUMBERS,
+    "congestion_control": st.one_of(st.sampled_from(["bbr", "cubic", "newreno"]), st.text(max_size=5)),
+}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ENGINE)), st.none(), max_size=4), st.data())
+def engine_configurations(names: dict[str, None], data: st.DataObject) -> None:
+    told: dict[str, Any] = {name: data.draw(ENGINE[name], label=name) for name in names}
+    try:
+        Config(**told)
+    except ConfigError as error:
+        assert error.field
+    except (OverflowError, TypeError) as error:
+        # No number that the field could hold.
+        assert str(error)
+
+
+CHECKS: list[Callable[[], None]] = [addresses, addresses_in_bytes, configurations, engine_configurations]
