@@ -81,6 +81,8 @@ def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
 
 def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
     try:
+        # So that a refusal can print it: `items` takes values that cannot be printed.
+        str(maddr)
         return [(protocol.name, value or "") for protocol, value in maddr.items()]
     except (multiaddr.exceptions.Error, EOFError, LookupError, TypeError, ValueError) as error:
         # A Multiaddr made of bytes is looked at only now, and py-multiaddr has no one error
