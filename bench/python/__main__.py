@@ -56,7 +56,8 @@ async def serve(arguments: argparse.Namespace) -> None:
 async def dial(arguments: argparse.Namespace) -> None:
     words = {name: int(value) for name, value in (word.split("=") for word in arguments.words)}
     async with running(arguments.host, arguments.stock, arguments.defaults, is_listener=False) as node:
-        print(json.dumps(await measured(node, arguments.address, arguments.measure, words)), flush=True)
+        said = await measured(node, arguments.address, arguments.measure, words, arguments.stock)
+        print(json.dumps(said), flush=True)
 
 
 def main() -> None:
