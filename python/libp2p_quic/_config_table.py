@@ -378,7 +378,8 @@ ROWS: tuple[Row, ...] = (
         (
             "congestion_control_algorithm",
             _one_of("cubic", "newreno", "reno", "bbr"),
-            '"cubic", "newreno" (also called "reno") or "bbr"',
+            '"cubic", with the share of two flows as go-libp2p has it; "newreno" (also called "reno"), '
+            'with that of one; or "bbr"',
         ),
     ),
     *_sets(

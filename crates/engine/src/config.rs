@@ -7,17 +7,17 @@ use std::{sync::Arc, time::Duration};
 
 use quinn_proto::{
     IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
-    congestion::{BbrConfig, CubicConfig, NewRenoConfig},
+    congestion::{BbrConfig, NewRenoConfig},
 };
 
-use crate::{error::ConfigError, unread::FIRST_WINDOW};
+use crate::{congestion::CubicFactory, error::ConfigError, unread::FIRST_WINDOW};
 
 /// Which algorithm decides how fast to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CongestionControl {
     /// BBR: follows measured bandwidth and round-trip time.
     Bbr,
-    /// CUBIC (RFC 9438): the default of every sibling but go's.
+    /// CUBIC (RFC 9438) with the share of two flows, which is what go-libp2p takes.
     #[default]
     Cubic,
     /// NewReno (RFC 9002).
@@ -291,7 +291,7 @@ impl Config {
                 transport.congestion_controller_factory(Arc::new(BbrConfig::default()))
             }
             CongestionControl::Cubic => {
-                transport.congestion_controller_factory(Arc::new(CubicConfig::default()))
+                transport.congestion_controller_factory(Arc::new(CubicFactory))
             }
             CongestionControl::NewReno => {
                 transport.congestion_controller_factory(Arc::new(NewRenoConfig::default()))

@@ -38,6 +38,7 @@
 mod blocking;
 mod chunk;
 mod config;
+mod congestion;
 mod connection;
 mod driver;
 mod endpoint;

@@ -55,16 +55,17 @@ fn until_the_next_loss(world: &mut World, ours: &Connection) -> (u64, u64) {
     panic!("no packet was lost");
 }
 
-/// RFC 9002 section 7.3.2 halves it; RFC 9438 section 4.6 takes it to seven tenths.
+/// RFC 9002 section 7.3.2 halves it; RFC 9438 section 4.6 takes a flow to seven tenths, and
+/// CUBIC here is two flows of which one backs off.
 #[test]
-fn a_loss_costs_newreno_half_of_the_window_and_cubic_three_tenths() {
+fn a_loss_costs_newreno_half_of_the_window_and_cubic_15_hundredths() {
     each_seed(
-        "congestion::a_loss_costs_newreno_half_of_the_window_and_cubic_three_tenths",
+        "congestion::a_loss_costs_newreno_half_of_the_window_and_cubic_15_hundredths",
         10,
         |seed| {
             for (algorithm, kept) in [
                 (CongestionControl::NewReno, 0.5),
-                (CongestionControl::Cubic, 0.7),
+                (CongestionControl::Cubic, 0.85),
             ] {
                 let (before, after) = around_a_loss(seed, algorithm);
                 let share = after as f64 / before as f64;
