@@ -7,11 +7,11 @@
 
 mod command;
 mod connection;
-mod copies;
 mod core;
 mod crowd;
 mod loss;
 mod network;
+mod pieces;
 mod settings;
 mod socket;
 mod sockets;

@@ -25,17 +25,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{
     driver::{
         command::Doorbell,
-        copies::Copies,
         core::{Core, TURNS_PER_DRIVE},
         network::{Ground, Network, Sending, SocketKey},
+        pieces::Pieces,
         socket::Socket,
     },
     signal::Signal,
 };
 
-/// Buffers per receive call, each large enough for what GRO coalesces.
+/// Messages per receive call, each of up to as many datagrams as GRO coalesces.
 const RECEIVE_BATCH: usize = 8;
-const RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// How long one socket may receive before connections are driven: their ACKs wait for it.
 const RECEIVE_TURN: Duration = Duration::from_micros(100);
@@ -261,8 +260,7 @@ impl Network for Open {
 struct Runner {
     shared: Arc<Shared>,
     drivers: Vec<Arc<Mutex<Driver>>>,
-    buffers: Vec<u8>,
-    copies: Copies,
+    pieces: Pieces,
     meta: [RecvMeta; RECEIVE_BATCH],
     /// Sockets that are broken are not looked at before this.
     pause_until: Option<Instant>,
@@ -281,8 +279,7 @@ impl Runner {
         Self {
             shared,
             drivers: Vec::new(),
-            buffers: vec![0; RECEIVE_BATCH * RECEIVE_BUFFER],
-            copies: Copies::default(),
+            pieces: Pieces::new(RECEIVE_BATCH),
             meta: [RecvMeta::default(); RECEIVE_BATCH],
             pause_until: None,
         }
@@ -411,13 +408,13 @@ impl Runner {
     }
 
     fn serve(&mut self, event: &Event) {
-        let (buffers, copies, meta) = (&mut self.buffers, &mut self.copies, &mut self.meta);
+        let (pieces, meta) = (&mut self.pieces, &mut self.meta);
         let served = event.driver.lock().with(|core, open| {
             if event.is_writable {
                 core.handle_writable(event.socket, open);
             }
             if event.is_readable {
-                receive(core, open, event.socket, buffers, copies, meta)
+                receive(core, open, event.socket, pieces, meta)
             } else {
                 Ok(())
             }
@@ -434,8 +431,7 @@ fn receive(
     core: &mut Core,
     open: &mut Open,
     key: SocketKey,
-    buffers: &mut [u8],
-    copies: &mut Copies,
+    pieces: &mut Pieces,
     meta: &mut [RecvMeta; RECEIVE_BATCH],
 ) -> io::Result<()> {
     let began = Instant::now();
@@ -443,11 +439,7 @@ fn receive(
         let Some(socket) = open.0.get(&key) else {
             return Ok(());
         };
-        let mut slices: Vec<_> = buffers
-            .chunks_mut(RECEIVE_BUFFER)
-            .map(io::IoSliceMut::new)
-            .collect();
-        let filled = match socket.receive(&mut slices, meta) {
+        let filled = match socket.receive(&mut pieces.slices(), meta) {
             Ok(filled) => filled,
             Err(error) => {
                 return match error.kind() {
@@ -463,9 +455,10 @@ fn receive(
             }
         };
         let now = Instant::now();
-        for (buffer, meta) in buffers.chunks(RECEIVE_BUFFER).zip(&meta[..filled]) {
-            // One copy for all that the kernel coalesced; datagrams are parts of it.
-            let mut data = copies.of(&buffer[..meta.len]);
+        for (index, meta) in meta[..filled].iter().enumerate() {
+            // What the kernel coalesced; datagrams are parts of it.
+            let mut data = pieces.take(index, meta.len);
+            core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
             while !data.is_empty() {
                 let datagram = data.split_to(meta.stride.clamp(1, data.len()));
                 core.handle_datagram(

@@ -237,6 +237,7 @@ impl Machine {
     ) {
         if let Some(running) = &mut self.running {
             let port = &mut running.port;
+            running.core.note_received(socket, 1, data.len());
             running
                 .core
                 .handle_datagram(now, socket, from, Some(to), ecn, data, port);

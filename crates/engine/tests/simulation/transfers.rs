@@ -351,6 +351,26 @@ fn a_clock_that_leaps_over_the_idle_timeout() {
     );
 }
 
+/// What is on its way meanwhile must not bring it back to life: its round-trip time would be
+/// that of the leap, and so rare the probes of whatever is lost afterwards.
+#[test]
+fn a_clock_that_leaps_over_the_idle_timeout_in_a_bad_network() {
+    is_lost(
+        "a_clock_that_leaps_over_the_idle_timeout_in_a_bad_network",
+        secs(95),
+        || Weather {
+            first: Conditions {
+                latency: ms(30),
+                jitter: ms(10),
+                loss: 0.1,
+                stall: ms(3),
+                ..slow()
+            },
+            changes: vec![(ms(300), Change::Leap(secs(90)))],
+        },
+    );
+}
+
 /// A path that shrinks in an outage is one that quinn-proto may not survive. It finds out by
 /// losses that are acknowledged to be losses, and each round of that costs a probe timeout,
 /// which doubles in a blackout. And it asks whether a new address is true in datagrams of the
