@@ -177,10 +177,10 @@ def test_engine_parts_do_not_reach_up(part: str) -> None:
 
 
 def test_quinn_is_named_only_where_it_is_driven() -> None:
-    # `config` and `tls` make what quinn is configured with; sockets are the driver's alone,
+    # `config`, `congestion` and `tls` make what quinn is configured with; sockets are the driver's alone,
     # and the simulation's, which is another network for the same driver.
     allowed = {
-        "quinn_proto": {"config", "driver", "simulation", "tls"},
+        "quinn_proto": {"config", "congestion", "driver", "simulation", "tls"},
         "quinn_udp": {"driver", "simulation"},
     }
     wrong = [

@@ -117,7 +117,7 @@ class Endpoint:
     def flush(self) -> None:
         """Hand over what the verbs queued since the last flush: once per scheduler pass."""
     def close(self, code: int, reason: bytes) -> None:
-        """Close every listener and connection. Idempotent."""
+        """Close every listener and connection, and tell the peers before it returns. Idempotent."""
     closed: int
     """Token for `closed_nowait`."""
     def closed_nowait(self) -> bool | None:

@@ -113,9 +113,9 @@ impl Endpoint {
         }
     }
 
-    fn close(&self, code: u64, reason: &[u8]) {
+    fn close(&self, py: Python<'_>, code: u64, reason: &[u8]) {
         if let Some(endpoint) = self.endpoint.here() {
-            endpoint.close(code, reason);
+            py.detach(|| endpoint.close(code, reason));
         }
     }
 

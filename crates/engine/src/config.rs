@@ -5,12 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{
-    IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
-    congestion::{BbrConfig, NewRenoConfig},
-};
+use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-use crate::{congestion::CubicFactory, error::ConfigError, unread::FIRST_WINDOW};
+use crate::{
+    congestion::{Congestion, LastWords},
+    error::ConfigError,
+    unread::FIRST_WINDOW,
+};
 
 /// Which algorithm decides how fast to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -261,9 +262,8 @@ impl Config {
         Ok(())
     }
 
-    /// The part of it that every connection of the endpoint shares.
-    pub(crate) fn transport(&self) -> Result<Arc<TransportConfig>, ConfigError> {
-        self.check()?;
+    /// What QUIC needs to know of it for one connection. It must have been checked.
+    pub(crate) fn transport(&self, last_words: LastWords) -> Arc<TransportConfig> {
         // `check` has bounded what these conversions could refuse.
         let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
         let mut transport = TransportConfig::default();
@@ -286,18 +286,11 @@ impl Config {
         transport.mtu_discovery_config(
             (self.max_datagram_size > MIN_DATAGRAM_SIZE).then_some(discovery),
         );
-        match self.congestion_control {
-            CongestionControl::Bbr => {
-                transport.congestion_controller_factory(Arc::new(BbrConfig::default()))
-            }
-            CongestionControl::Cubic => {
-                transport.congestion_controller_factory(Arc::new(CubicFactory))
-            }
-            CongestionControl::NewReno => {
-                transport.congestion_controller_factory(Arc::new(NewRenoConfig::default()))
-            }
-        };
-        Ok(Arc::new(transport))
+        transport.congestion_controller_factory(Arc::new(Congestion {
+            algorithm: self.congestion_control,
+            last_words,
+        }));
+        Arc::new(transport)
     }
 }
 

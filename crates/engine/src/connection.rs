@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     blocking,
+    congestion::LastWords,
     driver::{Command, Commands},
     error::ConnectionError,
     identity::{PeerId, PublicKey},
@@ -33,6 +34,7 @@ pub(crate) struct ConnectionShared {
     pub(crate) commands: Arc<Commands>,
     /// What it holds for readers.
     pub(crate) unread: Arc<Unread>,
+    pub(crate) last_words: LastWords,
     pub(crate) state: Mutex<State>,
 }
 
@@ -75,12 +77,14 @@ impl ConnectionShared {
         local: SocketAddr,
         commands: Arc<Commands>,
         unread: Arc<Unread>,
+        last_words: LastWords,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             is_initiator,
             commands,
             unread,
+            last_words,
             state: Mutex::new(State {
                 remote,
                 local,

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::{
     blocking,
     config::Config,
+    congestion::LastWords,
     connection::{Connection, ConnectionShared},
     driver::{
         Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo, SocketKey,
@@ -169,7 +170,8 @@ impl Endpoint {
             }
         };
         drop(state);
-        let (config, verdict) = self.0.settings.client(peer);
+        let last_words = LastWords::default();
+        let (config, verdict) = self.0.settings.client(peer, last_words.clone());
         let shared = ConnectionShared::new(
             self.0.next_connection.fetch_add(1, Ordering::Relaxed),
             true,
@@ -177,6 +179,7 @@ impl Endpoint {
             info.local,
             self.0.commands.clone(),
             self.0.settings.unread(),
+            last_words,
         );
         self.0.commands.push(Command::Connect {
             socket: info.key,
@@ -200,7 +203,9 @@ impl Endpoint {
     }
 
     /// Close every listener and connection with an application code below 2^62. Finished
-    /// streams are delivered as in [`Connection::close`].
+    /// streams are delivered as in [`Connection::close`]. Peers of which nothing more is to be
+    /// heard, and to whom nothing is owed, are told before this returns, in time for the end of
+    /// the process.
     pub fn close(&self, code: u64, reason: &[u8]) {
         {
             let mut state = self.0.state.lock();

@@ -77,6 +77,12 @@ pub(crate) trait Doorbell: Send + Sync {
     fn drive(&self) {
         self.ring();
     }
+
+    /// See that everything that is asked for is done now, before the process can end. The
+    /// caller must hold no lock of the engine, and may have to wait for the core.
+    fn drive_all(&self) {
+        self.ring();
+    }
 }
 
 /// The commands of one core.
@@ -104,6 +110,7 @@ impl Commands {
         // thread's to do.
         let may_drive = matches!(command, Command::Stream(..) | Command::Refill(_));
         let can_wait = may_drive || matches!(command, Command::Resume(_));
+        let is_last = matches!(command, Command::CloseAll { .. });
         {
             let mut queue = self.queue.lock();
             let Some(commands) = queue.as_mut() else {
@@ -117,6 +124,7 @@ impl Commands {
         match self.flush {
             Flush::OnRequest if can_wait => {}
             Flush::Immediate if may_drive => self.doorbell.drive(),
+            _ if is_last => self.doorbell.drive_all(),
             _ => self.doorbell.ring(),
         }
     }

@@ -476,6 +476,7 @@ impl Driven {
             self.kept_until = Some(now + KEPT_AT_MOST);
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
+            self.shared.last_words.allow();
             self.conn.close(now, varint(code), reason.into());
         }
     }
@@ -493,6 +494,7 @@ impl Driven {
         self.phase = Phase::Over;
         self.kept_until = Some(now + KEPT_AT_MOST);
         self.streams.fail(&mut self.conn, now, &error);
+        self.shared.last_words.allow();
         self.publish(now, true);
         self.shared.end(error);
     }

@@ -23,6 +23,7 @@ use quinn_proto::{
 use rustc_hash::FxHashMap;
 
 use crate::{
+    congestion::LastWords,
     connection::ConnectionShared,
     driver::{
         command::{Command, Commands},
@@ -227,7 +228,9 @@ impl Core {
     ) {
         let remote = incoming.remote_address();
         let is_proven = incoming.remote_address_validated();
-        match self.endpoint.accept(incoming, now, buf, None) {
+        let last_words = LastWords::default();
+        let server = self.settings.accepting(last_words.clone());
+        match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
                 self.next_connection += 1;
@@ -239,6 +242,7 @@ impl Core {
                     local,
                     self.commands.clone(),
                     self.settings.unread(),
+                    last_words,
                 );
                 let guest = self.crowd.enter(&self.settings.config, remote, is_proven);
                 self.insert(

@@ -1,36 +1,41 @@
 //! Memory to receive into, which becomes the datagrams' own and is used again when nobody
 //! holds it any more.
 //!
-//! Readers free it in their threads, and an allocator gives pieces of this size back to the
+//! Readers free it in their threads, and an allocator gives pieces of these sizes back to the
 //! kernel: their pages would be faulted in anew for each. See `chunk` for the other direction.
 
 use std::{collections::VecDeque, io::IoSliceMut, mem};
 
 use bytes::BytesMut;
 
-/// Bytes per piece: what the kernel coalesces at most.
-const PIECE: usize = 64 * 1024;
+/// Bytes of a whole piece: what the kernel coalesces at most.
+const WHOLE: usize = 64 * 1024;
 
-/// Fewer bytes than this are copied into memory of just their size, since whoever keeps one
-/// datagram keeps the whole piece.
-const COPIED_BELOW: usize = PIECE / 4;
+/// Fewer bytes than this are copied into a small piece, since whoever keeps one datagram keeps
+/// the whole piece.
+const SMALL: usize = WHOLE / 4;
 
-/// Pieces that are remembered: 4 MiB.
-const REMEMBERED: usize = 64;
+/// Up to this, one datagram, they get memory of just their size.
+const TINY: usize = 2 * 1024;
+
+/// Bytes in pieces of one size that are remembered: more than the largest window, so that a
+/// reader who lags gets no fresh memory either.
+const REMEMBERED: usize = 16 * 1024 * 1024;
 
 pub(super) struct Pieces {
     /// Whole ones, for the next receive.
     ready: Vec<BytesMut>,
-    /// What is left of those that were given out, the oldest first.
-    lent: VecDeque<BytesMut>,
+    whole: Stock,
+    small: Stock,
 }
 
 impl Pieces {
     /// Pieces for so many messages in one receive.
     pub(super) fn new(batch: usize) -> Self {
         Self {
-            ready: (0..batch).map(|_| BytesMut::zeroed(PIECE)).collect(),
-            lent: VecDeque::new(),
+            ready: (0..batch).map(|_| BytesMut::zeroed(WHOLE)).collect(),
+            whole: Stock::new(WHOLE),
+            small: Stock::new(SMALL),
         }
     }
 
@@ -43,26 +48,63 @@ impl Pieces {
 
     /// The first `len` bytes of the slice with this index, which is another one afterwards.
     pub(super) fn take(&mut self, index: usize, len: usize) -> BytesMut {
-        if len < COPIED_BELOW {
-            return BytesMut::from(&self.ready[index][..len]);
+        if len >= SMALL {
+            let mut fresh = self.whole.take();
+            fresh.resize(WHOLE, 0);
+            let mut piece = mem::replace(&mut self.ready[index], fresh);
+            let data = piece.split_to(len);
+            piece.clear();
+            self.whole.remember(piece);
+            return data;
         }
-        let fresh = self.fresh();
-        let mut piece = mem::replace(&mut self.ready[index], fresh);
-        let data = piece.split_to(len);
-        piece.clear();
-        self.lent.push_back(piece);
+        let received = &self.ready[index][..len];
+        if len <= TINY {
+            return BytesMut::from(received);
+        }
+        let mut piece = self.small.take();
+        piece.extend_from_slice(received);
+        let data = piece.split();
+        self.small.remember(piece);
         data
     }
 
-    fn fresh(&mut self) -> BytesMut {
+    /// Keep nothing for a traffic that is over.
+    pub(super) fn forget(&mut self) {
+        self.whole.lent = VecDeque::new();
+        self.small.lent = VecDeque::new();
+    }
+}
+
+/// Pieces of one size.
+struct Stock {
+    size: usize,
+    /// The empty rests of those that were given out, the oldest first.
+    lent: VecDeque<BytesMut>,
+}
+
+impl Stock {
+    fn new(size: usize) -> Self {
+        let lent = VecDeque::new();
+        Self { size, lent }
+    }
+
+    /// An empty one: the oldest, if its readers are done with it, or fresh memory.
+    fn take(&mut self) -> BytesMut {
         let mut oldest = self.lent.pop_front();
-        let free = oldest.take_if(|piece| piece.try_reclaim(PIECE));
-        // Where its readers are slow, it goes to the end of the queue, or is theirs alone.
-        self.lent
-            .extend(oldest.filter(|_| self.lent.len() + 1 < REMEMBERED));
-        let mut piece = free.unwrap_or_else(|| BytesMut::with_capacity(PIECE));
-        piece.resize(PIECE, 0);
-        piece
+        if let Some(piece) = oldest.take_if(|piece| piece.try_reclaim(self.size)) {
+            return piece;
+        }
+        if let Some(piece) = oldest {
+            self.remember(piece);
+        }
+        BytesMut::with_capacity(self.size)
+    }
+
+    /// Where there are too many, it is its readers' alone.
+    fn remember(&mut self, rest: BytesMut) {
+        if self.lent.len() < REMEMBERED / self.size {
+            self.lent.push_back(rest);
+        }
     }
 }
 
@@ -79,37 +121,51 @@ mod tests {
     #[test]
     fn memory_is_used_again_when_its_readers_are_done() {
         let mut pieces = Pieces::new(1);
-        let first = received(&mut pieces, PIECE, 1);
+        let first = received(&mut pieces, WHOLE, 1);
         let place = first.as_ptr();
-        let second = received(&mut pieces, COPIED_BELOW, 2);
+        let second = received(&mut pieces, SMALL, 2);
         assert_ne!(second.as_ptr(), place);
-        assert_eq!(first, [1; PIECE][..]);
+        assert_eq!(first, [1; WHOLE][..]);
         drop(first);
         drop(second);
         // The next is in place already.
-        drop(received(&mut pieces, PIECE, 3));
-        let fourth = received(&mut pieces, PIECE, 4);
-        assert_eq!(fourth, [4; PIECE][..]);
+        drop(received(&mut pieces, WHOLE, 3));
+        let fourth = received(&mut pieces, WHOLE, 4);
+        assert_eq!(fourth, [4; WHOLE][..]);
         assert_eq!(fourth.as_ptr(), place);
+    }
+
+    #[test]
+    fn so_is_that_of_small_ones() {
+        let mut pieces = Pieces::new(1);
+        let first = received(&mut pieces, TINY + 1, 1);
+        let place = first.as_ptr();
+        assert_eq!(first, [1; TINY + 1][..]);
+        drop(first);
+        let second = received(&mut pieces, SMALL - 1, 2);
+        assert_eq!(second.as_ptr(), place);
+        assert_eq!(second, [2; SMALL - 1][..]);
     }
 
     #[test]
     fn slow_readers_are_not_waited_for_and_few_pieces_remembered() {
         let mut pieces = Pieces::new(1);
-        let held: Vec<_> = (0..200u8)
-            .map(|i| received(&mut pieces, COPIED_BELOW, i))
+        let most = REMEMBERED / WHOLE;
+        let held: Vec<_> = (0..most + 50)
+            .map(|i| received(&mut pieces, SMALL, i as u8))
             .collect();
-        assert!(pieces.lent.len() <= REMEMBERED);
-        for (i, data) in (0..200u8).zip(&held) {
-            assert_eq!(data, &[i; COPIED_BELOW][..]);
+        assert_eq!(pieces.whole.lent.len(), most);
+        for (i, data) in held.iter().enumerate() {
+            assert_eq!(data, &[i as u8; SMALL][..]);
         }
+        pieces.forget();
+        assert!(pieces.whole.lent.is_empty());
     }
 
     #[test]
-    fn few_bytes_hold_no_piece() {
+    fn one_datagram_holds_no_piece() {
         let mut pieces = Pieces::new(1);
-        let data = received(&mut pieces, COPIED_BELOW - 1, 1);
-        assert!(data.capacity() < COPIED_BELOW);
-        assert!(pieces.lent.is_empty());
+        let data = received(&mut pieces, TINY, 1);
+        assert!(data.capacity() < 2 * TINY);
     }
 }

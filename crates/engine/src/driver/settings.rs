@@ -5,13 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{
-    EndpointConfig, HashedConnectionIdGenerator, ServerConfig, TransportConfig, crypto::HmacKey,
-};
+use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, ServerConfig, crypto::HmacKey};
 use ring::{hkdf, hmac};
 
 use crate::{
     config::Config,
+    congestion::LastWords,
     error::EndpointError,
     identity::{Identity, PeerId},
     tls::{DRAFT_29, Tls, Verdict},
@@ -20,7 +19,6 @@ use crate::{
 
 pub(crate) struct Settings {
     pub(crate) config: Config,
-    transport: Arc<TransportConfig>,
     pub(super) endpoint: Arc<EndpointConfig>,
     server: Arc<ServerConfig>,
     tls: Tls,
@@ -96,7 +94,7 @@ impl Settings {
         config: Config,
         mut endpoint: EndpointConfig,
     ) -> Result<Self, EndpointError> {
-        let transport = config.transport()?;
+        config.check()?;
         let tls = Tls::new(identity)?;
         let mut versions = vec![QUIC_V1];
         if config.accept_draft_29 {
@@ -110,7 +108,6 @@ impl Settings {
             .extract(&identity.derive_secret("retry token"));
         let mut server = ServerConfig::new(tls.server(config.accept_draft_29), Arc::new(token_key));
         server
-            .transport_config(transport.clone())
             .migration(config.migration)
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(0)
@@ -119,7 +116,6 @@ impl Settings {
         Ok(Self {
             budget: Budget::new(config.receive_budget),
             config,
-            transport,
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
             tls,
@@ -149,8 +145,19 @@ impl Settings {
         server
     }
 
+    /// The configuration of one connection that is accepted.
+    pub(super) fn accepting(&self, last_words: LastWords) -> Arc<ServerConfig> {
+        let mut server = self.server.clone();
+        Arc::make_mut(&mut server).transport_config(self.config.transport(last_words));
+        server
+    }
+
     /// The configuration of one dial, and where the verdict on the peer will be.
-    pub(crate) fn client(&self, expected: Option<PeerId>) -> (quinn_proto::ClientConfig, Verdict) {
+    pub(crate) fn client(
+        &self,
+        expected: Option<PeerId>,
+        last_words: LastWords,
+    ) -> (quinn_proto::ClientConfig, Verdict) {
         let (tls, verdict) = self.tls.client(expected);
         #[cfg(feature = "simulation")]
         let tls = match &self.cover {
@@ -158,7 +165,7 @@ impl Settings {
             None => tls,
         };
         let mut client = quinn_proto::ClientConfig::new(tls);
-        client.transport_config(self.transport.clone());
+        client.transport_config(self.config.transport(last_words));
         client.version(QUIC_V1);
         #[cfg(feature = "simulation")]
         if let Some(first_ids) = &self.first_ids {

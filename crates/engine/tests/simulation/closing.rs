@@ -2,7 +2,7 @@
 //! nothing is left.
 
 use libp2p_quic_engine::{
-    Config, ConnectionError, LossKind, Party, ReadError, WriteError,
+    Config, CongestionControl, ConnectionError, LossKind, Party, ReadError, WriteError,
     simulation::{Conditions, verbs},
 };
 
@@ -32,6 +32,52 @@ fn both_sides_hear_who_closed_and_with_which_code() {
             pair.leave_nothing();
         },
     );
+}
+
+/// quinn-proto holds a close back while the window has no room for what else there is to send.
+#[test]
+fn a_close_in_the_middle_of_a_transfer_is_heard_at_once() {
+    for algorithm in [
+        CongestionControl::Bbr,
+        CongestionControl::Cubic,
+        CongestionControl::NewReno,
+    ] {
+        let name = "closing::a_close_in_the_middle_of_a_transfer_is_heard_at_once";
+        each_seed(name, 30, |seed| {
+            let sender = || config(|c| c.congestion_control = algorithm);
+            let mut pair = Pair::with(seed, sender(), sender());
+            pair.world.link(Conditions {
+                latency: ms(20),
+                rate: Some(1_000_000),
+                ..Conditions::default()
+            });
+            let (ours, theirs) = pair.connect();
+            let (closer, other) = if seed % 2 == 0 {
+                (&ours, &theirs)
+            } else {
+                (&theirs, &ours)
+            };
+            let writer = closer.clone();
+            let _writing = pair.world.spawn(async move {
+                let stream = verbs::open(&writer).await.expect("a stream");
+                // More than the test waits for.
+                let _ = verbs::write_all(&stream, &pattern(seed, 10_000_000)).await;
+            });
+            let reader = other.clone();
+            let _reading = pair.world.spawn(async move {
+                let stream = verbs::accept_stream(&reader).await.expect("a stream");
+                let _ = verbs::read_to_end(&stream).await;
+            });
+            pair.world.run_for(ms(200 + seed));
+            closer.close(7, b"enough");
+            let heard = pair.world.run_until(ms(500), |_| other.error().is_some());
+            assert!(heard, "{algorithm:?}");
+            let there = other.error().expect("heard");
+            assert_eq!(essence(&there), (Party::Peer, LossKind::Closed, Some(7)));
+            drop((ours, theirs));
+            pair.leave_nothing();
+        });
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How fast to send: CUBIC (RFC 9438) with the share of two flows, as go-libp2p's nodes take it.
+//! CUBIC (RFC 9438) with the share of two flows, as go-libp2p's nodes take it.
 //!
 //! Two flows that share a window of `w` lose three tenths of one half of it when one of them
 //! backs off, and where CUBIC must not be slower than Reno they grow by two segments per round
@@ -7,13 +7,12 @@
 
 use std::{
     any::Any,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use quinn_proto::{
     RttEstimator,
-    congestion::{Controller, ControllerFactory, ControllerMetrics},
+    congestion::{Controller, ControllerMetrics},
 };
 
 /// How many flows' worth of the path to take.
@@ -31,19 +30,9 @@ const LEAST: f64 = 2.0;
 /// The largest step in a round trip (RFC 9438 section 4.4).
 const STEEPEST: f64 = 1.5;
 
-/// Makes a controller for every path of every connection.
-#[derive(Debug, Default)]
-pub(crate) struct CubicFactory;
-
-impl ControllerFactory for CubicFactory {
-    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Cubic::new(now, current_mtu))
-    }
-}
-
 /// Windows are in bytes, and times those of `RttEstimator`.
 #[derive(Clone, Debug)]
-struct Cubic {
+pub(super) struct Cubic {
     mtu: f64,
     window: f64,
     /// Below it, slow start.
@@ -86,7 +75,7 @@ impl Curve {
 }
 
 impl Cubic {
-    fn new(now: Instant, mtu: u16) -> Self {
+    pub(super) fn new(now: Instant, mtu: u16) -> Self {
         Self {
             mtu: f64::from(mtu),
             window: INITIAL_WINDOW as f64,

@@ -1,0 +1,141 @@
+//! How fast to send, and what may always be sent: a connection's last words.
+
+mod cubic;
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use quinn_proto::{
+    RttEstimator,
+    congestion::{BbrConfig, Controller, ControllerFactory, ControllerMetrics, NewRenoConfig},
+};
+
+use self::cubic::Cubic;
+use crate::config::CongestionControl;
+
+/// Set when a connection is over and its close is all that it still sends.
+///
+/// quinn-proto 0.11.19 counts a CONNECTION_CLOSE as whatever else there was to send: in the
+/// middle of a transfer the window holds it back, and as it takes acknowledgements no more, for
+/// ever. The peer would learn from its idle timeout what it should hear at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastWords(Arc<AtomicBool>);
+
+impl LastWords {
+    pub(crate) fn allow(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn are_due(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes a controller for every path of one connection.
+#[derive(Debug)]
+pub(crate) struct Congestion {
+    pub(crate) algorithm: CongestionControl,
+    pub(crate) last_words: LastWords,
+}
+
+impl ControllerFactory for Congestion {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        let algorithm = match self.algorithm {
+            CongestionControl::Bbr => Arc::new(BbrConfig::default()).build(now, current_mtu),
+            CongestionControl::Cubic => Box::new(Cubic::new(now, current_mtu)),
+            CongestionControl::NewReno => {
+                Arc::new(NewRenoConfig::default()).build(now, current_mtu)
+            }
+        };
+        let last_words = self.last_words.clone();
+        Box::new(Valve {
+            algorithm,
+            last_words,
+        })
+    }
+}
+
+/// Beyond every window, and so large that nothing is paced.
+const OPEN: u64 = u64::MAX / 2;
+
+/// What the algorithm says, until the last words are due.
+struct Valve {
+    algorithm: Box<dyn Controller>,
+    last_words: LastWords,
+}
+
+impl Controller for Valve {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.algorithm.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.algorithm.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest_packet_num_acked: Option<u64>,
+    ) {
+        self.algorithm
+            .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        self.algorithm
+            .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.algorithm.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        if self.last_words.are_due() {
+            OPEN
+        } else {
+            self.algorithm.window()
+        }
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.algorithm.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self {
+            algorithm: self.algorithm.clone_box(),
+            last_words: self.last_words.clone(),
+        })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.algorithm.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self.algorithm.into_any()
+    }
+}
