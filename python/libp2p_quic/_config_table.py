@@ -276,7 +276,8 @@ ROWS: tuple[Row, ...] = (
             "initial_max_data",
             _optional(_BYTES),
             "Unread bytes that the peer may send on all streams of a connection together. The window begins "
-            "at 32 KiB and doubles up to this as bytes are read, or as a reader lags",
+            "at 32 KiB and doubles up to this when half of it is read within few round trips, or when "
+            "readers have stopped",
         ),
         ("CONNECTION_FLOW_CONTROL_WINDOW", _BYTES, "The same, where `initial_max_data` is not set"),
         ("connection_window", _BYTES, "The same, where neither is set"),

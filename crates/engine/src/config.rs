@@ -54,8 +54,8 @@ pub struct Config {
     /// Unread bytes the peer may send on one stream. 10 MB, as in the siblings.
     pub stream_receive_window: u64,
     /// Unread bytes the peer may send on all streams of a connection. 15 MB, likewise. It
-    /// begins at 32 KiB and doubles up to this as bytes are read, or as a reader lags, as far
-    /// as `receive_budget` allows.
+    /// begins at 32 KiB and doubles up to this when half of it is read within few round trips, and
+    /// when readers have stopped, as far as `receive_budget` allows.
     pub connection_receive_window: u64,
     /// Unread bytes that the peers of all connections together may make this endpoint hold. A
     /// connection is charged its window, for what QUIC holds, and as much or more for what waits

@@ -17,6 +17,7 @@ use crate::{
     connection::{ConnectionShared, STOCK},
     driver::{
         crowd::Guest,
+        growth::{Growth, Reason},
         loss,
         network::{Network, Sending, SocketKey},
         streams::{Streams, varint},
@@ -91,8 +92,7 @@ pub(super) struct Driven {
     published: Instant,
     /// How often the peer has said that it wants more streams, as far as that was heeded.
     blocked: u64,
-    /// What had been read, and received, when the window was last widened.
-    widened: (u64, u64),
+    growth: Growth,
     is_drained: bool,
     /// Once it is over: how long it is kept, drained or not.
     kept_until: Option<Instant>,
@@ -141,7 +141,7 @@ impl Driven {
             began: now,
             published: now,
             blocked: 0,
-            widened: (0, 0),
+            growth: Growth::new(now),
             is_drained: false,
             kept_until: None,
             is_kept_too_long: false,
@@ -175,7 +175,7 @@ impl Driven {
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
-            Phase::Connected => None,
+            Phase::Connected => self.growth.deadline(),
             Phase::Over => self.kept_until,
         };
         let deadlines = [self.conn.poll_timeout(), self.streams.deadline(), own];
@@ -374,25 +374,20 @@ impl Driven {
         }
     }
 
-    /// The receive window doubles, as far as the endpoint's budget allows: each time that half
-    /// of it was read, so that a reader who keeps up is never the brake; and when readers lag,
-    /// so that one stream that nobody reads does not hold up the others.
+    /// The receive window doubles, as far as the endpoint's budget allows.
     fn widen_window(&mut self, now: Instant) {
         let unread = &self.shared.unread;
-        let half = unread.window() / 2;
-        let read = self.streams.handed().saturating_sub(unread.held() as u64);
-        let is_read = !unread.is_widest() && read.saturating_sub(self.widened.0) >= half;
-        let is_starved = self.streams.is_any_starved();
-        if !is_read && !is_starved && !self.streams.is_lagging() {
+        let reason = self
+            .growth
+            .reason(now, self.conn.rtt(), unread, &mut self.streams);
+        let Some(reason) = reason else {
             return;
-        }
-        let received = self.conn.stats().udp_rx.bytes;
-        // What a lagging stream leaves in QUIC is not known, only what came at all.
-        let is_filled = !unread.is_widest() && received - self.widened.1 >= half;
-        if (is_read || is_starved || is_filled) && unread.widen(is_read) {
-            self.widened = (read, received);
+        };
+        if unread.widen(reason == Reason::IsRead) {
             self.conn.set_receive_window(varint(unread.window()));
             self.streams.resume(&mut self.conn, now);
+        } else {
+            self.growth.refused(now);
         }
     }
 

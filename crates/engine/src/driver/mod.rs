@@ -9,6 +9,7 @@ mod command;
 mod connection;
 mod core;
 mod crowd;
+mod growth;
 mod loss;
 mod network;
 mod pieces;

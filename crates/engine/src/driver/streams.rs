@@ -159,9 +159,15 @@ impl Streams {
         self.handed
     }
 
-    /// Whether a reader has not kept up since `resume`.
+    /// Whether a reader has not kept up since `resume` or `look_who_lags`.
     pub(super) fn is_lagging(&self) -> bool {
         self.is_lagging
+    }
+
+    /// Find out whether a reader lags now.
+    pub(super) fn look_who_lags(&mut self) {
+        let mut slots = self.slots.values();
+        self.is_lagging = slots.any(|slot| slot.shared.incoming.lock().is_paused);
     }
 
     /// Whether streams wait until the connection holds less for readers, or may hold more.

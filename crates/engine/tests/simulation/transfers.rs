@@ -323,9 +323,9 @@ fn is_lost(name: &str, within: Duration, weather: impl Fn() -> Weather) {
 fn an_mtu_below_what_quic_needs() {
     // RFC 9000 section 14: QUIC needs 1200 bytes. No mixture has this: where acknowledgements
     // still fit through, quinn-proto keeps such a connection alive and sends the rest in vain.
-    // Twice the idle timeout: what is smaller, credit for instance, passes for a while and starts
-    // it anew.
-    is_lost("an_mtu_below_what_quic_needs", secs(60), || {
+    // Three idle timeouts: what is smaller, credit for instance, passes for a while and starts
+    // it anew on one side and then on the other.
+    is_lost("an_mtu_below_what_quic_needs", secs(90), || {
         let conditions = Conditions {
             mtu: 1199,
             ..slow()
