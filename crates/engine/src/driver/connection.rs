@@ -186,6 +186,7 @@ impl Driven {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.conn.handle_timeout(now);
         self.streams.expire(&mut self.conn, now);
+        self.growth.expire(now);
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
                 self.end(now, loss::handshake_timeout());

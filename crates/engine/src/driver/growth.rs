@@ -31,6 +31,8 @@ pub(super) struct Growth {
     half_read: (Instant, u64),
     /// Readers lag: when that is looked at again, and what had been read before.
     stuck: Option<(Instant, u64)>,
+    /// It is to be looked at now: what had been read before.
+    looked: Option<u64>,
 }
 
 impl Growth {
@@ -38,12 +40,20 @@ impl Growth {
         Self {
             half_read: (now, 0),
             stuck: None,
+            looked: None,
         }
     }
 
     /// When to ask again, whatever happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.stuck.map(|(at, _)| at)
+    }
+
+    /// Time has passed. What it means is asked in the next turn, which may have to wait.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if let Some((_, before)) = self.stuck.take_if(|(at, _)| *at <= now) {
+            self.looked = Some(before);
+        }
     }
 
     /// Whether to grow now.
@@ -80,13 +90,13 @@ impl Growth {
         unread: &Unread,
         streams: &mut Streams,
     ) -> bool {
-        let looked = self.stuck.take_if(|(at, _)| *at <= now);
+        let looked = self.looked.take();
         if looked.is_some() {
             streams.look_who_lags();
         }
         if self.stuck.is_none() && streams.is_lagging() && !unread.is_widest() {
             self.stuck = Some((now + STUCK, read));
         }
-        looked.is_some_and(|(_, before)| before == read) && streams.is_lagging()
+        looked == Some(read) && streams.is_lagging()
     }
 }
