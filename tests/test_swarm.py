@@ -27,7 +27,7 @@ from libp2p.transport.quic.exceptions import QUICInvalidConfigError
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport
-from peers.census import eventually
+from peers.census import census, eventually
 from peers.far import FarError, far_host
 from peers.near import (
     IP4,
@@ -251,3 +251,14 @@ async def test_identify_tells_usable_addresses() -> None:
         (ours,) = transport_of(near)._listeners[0].get_addrs()
         assert observed.value_for_protocol("ip4") == ours.value_for_protocol("ip4")
         assert observed.value_for_protocol("tcp") == ours.value_for_protocol("udp")
+
+
+async def test_a_host_that_only_dialed_takes_its_socket_along() -> None:
+    """py-libp2p does not get to its transports when a host's run is left."""
+    async with near_host(IP4) as listener:
+        before = census()
+        for _ in range(3):
+            async with near_host() as dialer:
+                await dialer.connect(PeerInfo(listener.get_id(), listener.get_addrs()))
+        await eventually(lambda: census().beyond(before) == {}, 10)
+        assert census().beyond(before) == {}

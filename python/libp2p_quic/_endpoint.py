@@ -29,12 +29,34 @@ class LoopEndpoint:
         self.linger = linger
         self.touch = partial(self.driver.touch, self.engine)
         self.nursery: trio.Nursery | None = None
+        self._is_over = trio.Event()
         self.driver.adopt(self.engine)
 
     @property
     def is_current(self) -> bool:
-        """Whether the running event loop is the one it was made in."""
-        return self.driver is current_driver()
+        """Whether it is open, and the running event loop is the one it was made in."""
+        return self.driver is current_driver() and not self._is_over.is_set()
+
+    def end_with(self, nursery: trio.Nursery) -> None:
+        """Close it when that nursery is cancelled: a swarm that is stopped by its service and
+        not by `Swarm.close` is itself cancelled before it gets to its transports."""
+        try:
+            nursery.start_soon(self._end)
+        except RuntimeError:
+            # It is closed already; then the run's end is what is left.
+            return
+
+    async def _end(self) -> None:
+        try:
+            await self._is_over.wait()
+        finally:
+            self._begin_to_close()
+            self.driver.release(self.engine)
+
+    def _begin_to_close(self) -> None:
+        self._is_over.set()
+        self.engine.close(0, b"")
+        self.touch()
 
     def spawn(self, work: Callable[[], Awaitable[None]], nursery: trio.Nursery | None) -> None:
         """Run ``work`` in ``nursery``, else in the swarm's, else in a system task."""
@@ -53,8 +75,9 @@ class LoopEndpoint:
 
         Cancelling stops the waiting, not the closing.
         """
-        self.engine.close(0, b"")
-        self.touch()
-        with trio.move_on_after(self.linger + _CLOSE_MARGIN):
-            await self.driver.ready(self.engine.closed_nowait, self.engine.closed)
-        self.driver.release(self.engine)
+        self._begin_to_close()
+        try:
+            with trio.move_on_after(self.linger + _CLOSE_MARGIN):
+                await self.driver.ready(self.engine.closed_nowait, self.engine.closed)
+        finally:
+            self.driver.release(self.engine)

@@ -85,7 +85,7 @@ class QUICTransport(ITransport):
         """Where background tasks shall run; without it they are system tasks."""
         self._background_nursery = nursery
         if self._endpoint is not None:
-            self._endpoint.nursery = nursery
+            self._house(self._endpoint)
 
     def set_swarm(self, swarm: Swarm) -> None:
         """Raises QUICInvalidConfigError when the swarm has a pre-shared key.
@@ -264,10 +264,16 @@ class QUICTransport(ITransport):
         """The endpoint of the running event loop, made on first use."""
         if self._endpoint is None or not self._endpoint.is_current:
             self._endpoint = LoopEndpoint(self._identity, self._engine_config, self.limits.linger)
-            self._endpoint.nursery = self._background_nursery
+            self._house(self._endpoint)
             if self._denied:
                 self._endpoint.engine.deny(self._denied)
         return self._endpoint
+
+    def _house(self, endpoint: LoopEndpoint) -> None:
+        endpoint.nursery = self._background_nursery
+        # A swarm's nursery ends with the swarm; another's may wait for what lives in it.
+        if self._background_nursery is not None and self._swarm is not None:
+            endpoint.end_with(self._background_nursery)
 
     def remember(self, connection: QUICConnection) -> None:
         self._connections.add(connection)
