@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples conformance covered interop bench fuzz
+CODE := python tests demo examples conformance covered interop bench fuzz soak
 CARGO_TESTS := cargo test --workspace --all-features --locked
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
@@ -54,6 +54,10 @@ mixtures: build ## transfers between two processes through mixtures of network f
 .PHONY: fuzz
 fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,verbs)
 	$(BIN)/python -m fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
+
+.PHONY: soak
+soak: build ## hosts that come and go for ten minutes, and nothing may be left (SOAK="--help")
+	$(BIN)/python -m soak $(SOAK)
 
 .PHONY: bench
 bench: build ## beside go, rust, js, quinn and stock, into docs/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
+from bench.drawing import picture, text
 from bench.measure import Measure
 from bench.results import Results, labelled, shown
 
@@ -11,17 +12,13 @@ OURS = {"adapter", "host", "engine"}
 LEFT, BAR, ROW, WIDE, RIGHT = 270, 16, 24, 420, 110
 
 
-def _text(x: float, y: float, text: str, rest: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="#1f2733" {rest}>{escape(text)}</text>'
-
-
 def _bars(found: Results, measure: Measure, top: float) -> tuple[list[str], float]:
     """The bars of one measure below ``top``, and where they end."""
     name, figure = next(iter(measure.figures.items()))
     better = "more is better" if figure.is_more_better else "less is better"
     parts = [
-        _text(20, top + 14, measure.title, 'font-weight="600"'),
-        _text(LEFT + WIDE + RIGHT, top + 14, f"{labelled(figure)}; {better}", 'text-anchor="end"'),
+        text(20, top + 14, measure.title, 'font-weight="600"'),
+        text(LEFT + WIDE + RIGHT, top + 14, f"{labelled(figure)}; {better}", 'text-anchor="end"'),
     ]
     spreads = {each.name: found.spread(measure.name, each.name, name) for each in found.contenders}
     most = max((spread.most for spread in spreads.values() if spread), default=0.0) or 1.0
@@ -31,7 +28,7 @@ def _bars(found: Results, measure: Measure, top: float) -> tuple[list[str], floa
         if spread is None:
             if not found.reason(measure.name, contender.name).startswith("failed"):
                 continue
-            parts.append(_text(LEFT + 4, y + 13, "failed", 'font-style="italic"'))
+            parts.append(text(LEFT + 4, y + 13, "failed", 'font-style="italic"'))
         else:
             colour = "#2f6fde" if contender.name in OURS else "#9aa5b4"
             width = WIDE * spread.median / most
@@ -43,8 +40,8 @@ def _bars(found: Results, measure: Measure, top: float) -> tuple[list[str], floa
                 f'<path d="M{low:.1f} {y + BAR / 2}H{high:.1f}M{low:.1f} {y + 4}V{y + 12}'
                 f'M{high:.1f} {y + 4}V{y + 12}" stroke="#1f2733" stroke-width="1.2" fill="none"/></g>'
             )
-            parts.append(_text(max(high, LEFT + width) + 6, y + 13, shown(spread.median)))
-        parts.append(_text(LEFT - 8, y + 13, contender.title, 'text-anchor="end"'))
+            parts.append(text(max(high, LEFT + width) + 6, y + 13, shown(spread.median)))
+        parts.append(text(LEFT - 8, y + 13, contender.title, 'text-anchor="end"'))
         y += ROW
     return parts, y + 16
 
@@ -55,12 +52,4 @@ def svg(found: Results, measures: list[Measure]) -> str:
     for measure in measures:
         more, bottom = _bars(found, measure, bottom)
         parts += more
-    width = LEFT + WIDE + RIGHT + 20
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom:.0f}" width="{width}" '
-        f'height="{bottom:.0f}" font-family="system-ui, sans-serif" font-size="13">'
-    )
-    return (
-        "\n".join([head, f'<rect width="{width}" height="{bottom:.0f}" fill="#fff"/>', *parts, "</svg>"])
-        + "\n"
-    )
+    return picture(LEFT + WIDE + RIGHT + 20, bottom, parts)

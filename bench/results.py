@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
-import subprocess
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from bench import origin
 from bench.contender import HERE, OURS, Contender
 from bench.measure import MEASURES, Figure, Line, Measure
 
@@ -90,9 +87,9 @@ class Results:
 
 def begin(contenders: list[Contender], runs: int) -> Results:
     return Results(
-        moment=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        machine=_machine(),
-        commit=_commit(),
+        moment=origin.moment(),
+        machine=origin.machine(),
+        commit=origin.commit(),
         runs=runs,
         contenders=contenders,
     )
@@ -115,20 +112,3 @@ def shown(value: float) -> str:
 
 def labelled(figure: Figure) -> str:
     return f"{figure.title}, {figure.unit}"
-
-
-def _machine() -> str:
-    model = platform.machine()
-    with open("/proc/cpuinfo") as file:
-        for line in file:
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    count = os.cpu_count()
-    return f"{model}, {count} processors, Linux {platform.release()}, Python {platform.python_version()}"
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"

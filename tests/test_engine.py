@@ -170,6 +170,18 @@ def test_listener_statistics(two: Pair) -> None:
     assert near.closed_nowait() is None
 
 
+def test_census_counts_what_there_is_and_nothing_in_the_end(two: Pair) -> None:
+    near, far = two.connected()
+    two.streams(near, far)
+    for endpoint in (two.near, two.far):
+        held = endpoint.census()
+        assert (held["connections"], held["handshakes"]) == (1, 0)
+        assert held["streams"] >= 1
+        assert held["promised"] > 0
+    two.close()
+    assert set(two.near.census().values()) == {0}
+
+
 # Connection
 
 

@@ -116,6 +116,12 @@ class Endpoint:
         """
     def flush(self) -> None:
         """Hand over what the verbs queued since the last flush: once per scheduler pass."""
+    def census(self) -> dict[str, int]:
+        """What there is behind its handles, to see that nothing is left: connections, handshakes
+        (of strangers), streams, and promised (bytes that connections may hold for readers).
+
+        Waits for the engine's pass, some milliseconds at most.
+        """
     def close(self, code: int, reason: bytes) -> None:
         """Close every listener and connection, and tell the peers before it returns. Idempotent."""
     closed: int

@@ -38,6 +38,7 @@ from multiaddr import Multiaddr
 import libp2p_quic
 from peers.census import census, eventually
 from peers.payload import blocks, drain, echoed_back, payload, sha256
+from peers.weight import weight
 
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
@@ -180,6 +181,9 @@ class Commands:
 
     async def census(self) -> dict[str, tuple[str, ...]]:
         return vars(census())
+
+    async def weight(self) -> dict[str, int]:
+        return weight(self.host)
 
     async def statistics(self, peer: str) -> dict[str, float]:
         (connection,) = cast(Any, self.host.get_network()).get_connections(ID.from_string(peer))

@@ -119,6 +119,21 @@ impl Endpoint {
         }
     }
 
+    fn census<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
+        let endpoint = self.endpoint.open()?;
+        let census = py.detach(|| endpoint.census());
+        let dict = PyDict::new(py);
+        for (name, value) in [
+            ("connections", census.quic_connections as u64),
+            ("handshakes", census.inbound_handshakes as u64),
+            ("streams", census.streams as u64),
+            ("promised", census.promised),
+        ] {
+            dict.set_item(name, value)?;
+        }
+        Ok(dict)
+    }
+
     #[getter]
     fn closed(&self) -> u64 {
         self.closed.number

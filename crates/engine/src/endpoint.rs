@@ -21,7 +21,7 @@ use crate::{
     congestion::LastWords,
     connection::{Connection, ConnectionShared},
     driver::{
-        Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo, SocketKey,
+        Census, Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo, SocketKey,
         on_the_io_thread,
     },
     error::{Closed, EndpointError},
@@ -236,6 +236,12 @@ impl Endpoint {
     /// Block until everything is closed.
     pub fn wait_closed(&self) {
         blocking::wait(|cx| self.poll_closed(cx));
+    }
+
+    /// What there is of it behind its handles: for those who look for what is left. Waits for
+    /// the I/O thread's pass, some milliseconds at most.
+    pub fn census(&self) -> Census {
+        self.0.ground.census().unwrap_or_default()
     }
 
     #[cfg(feature = "simulation")]

@@ -59,7 +59,7 @@ pub mod simulation;
 
 pub use config::{Config, CongestionControl, Flush};
 pub use connection::Connection;
-pub use driver::forget_the_thread;
+pub use driver::{Census, forget_the_thread};
 pub use endpoint::Endpoint;
 pub use error::{
     Closed, ConfigError, ConnectionError, EndpointError, LossKind, Party, ReadError, WriteError,

@@ -32,7 +32,6 @@ impl Budget {
         })
     }
 
-    #[cfg(feature = "simulation")]
     pub(crate) fn charged(&self) -> u64 {
         self.charged.load(Ordering::Relaxed)
     }

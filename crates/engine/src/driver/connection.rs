@@ -153,7 +153,6 @@ impl Driven {
         }
     }
 
-    #[cfg(feature = "simulation")]
     pub(super) fn streams(&self) -> usize {
         self.streams.len()
     }

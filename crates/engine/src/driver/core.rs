@@ -3,7 +3,6 @@
 //!
 //! A panic while one connection is driven ends that connection, not this.
 
-#[cfg(feature = "simulation")]
 mod census;
 mod requests;
 
@@ -38,7 +37,6 @@ use crate::{
     listener::ListenerShared,
 };
 
-#[cfg(feature = "simulation")]
 pub use self::census::Census;
 
 /// Turns per drive before the caller may look at its sockets again.

@@ -54,7 +54,6 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Inbound handshakes in flight, as the limits count them.
-    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn strangers(&self) -> usize {
         self.strangers
     }
@@ -139,7 +138,6 @@ impl Crowd {
     }
 
     /// Addresses that have any guest.
-    #[cfg(feature = "simulation")]
     pub(super) fn addresses(&self) -> usize {
         self.counts.len()
     }

@@ -21,9 +21,6 @@ mod thread;
 mod timers;
 
 #[cfg(feature = "simulation")]
-pub use self::core::Census;
-pub use self::thread::forget_the_thread;
-#[cfg(feature = "simulation")]
 pub(crate) use self::{
     command::Doorbell,
     core::ACCEPTED,
@@ -38,3 +35,4 @@ pub(crate) use self::{
     sockets::{EndpointState, SocketInfo},
     thread::on_the_io_thread,
 };
+pub use self::{core::Census, thread::forget_the_thread};

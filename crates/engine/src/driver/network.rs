@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
+use crate::driver::core::Census;
+
 /// Names a socket of an endpoint; never reused.
 pub(crate) type SocketKey = u64;
 
@@ -26,8 +28,11 @@ pub(crate) trait Network {
     fn close(&mut self, socket: SocketKey);
 }
 
-/// Where an endpoint gets its sockets from.
+/// What an endpoint stands on: where it gets its sockets from, and its core.
 pub(crate) trait Ground: Send + Sync {
     /// Bind a socket under `key` and return its address, with the port that it got.
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr>;
+
+    /// What the core holds, once whoever drives it lets go; `None` when there is none.
+    fn census(&self) -> Option<Census>;
 }

@@ -131,7 +131,6 @@ impl Settings {
         Unread::new(self.budget.clone(), self.config.connection_receive_window)
     }
 
-    #[cfg(feature = "simulation")]
     pub(super) fn promised(&self) -> u64 {
         self.budget.charged()
     }

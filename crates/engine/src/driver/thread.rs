@@ -25,7 +25,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{
     driver::{
         command::Doorbell,
-        core::{Core, TURNS_PER_DRIVE},
+        core::{Census, Core, TURNS_PER_DRIVE},
         network::{Ground, Network, Sending, SocketKey},
         pieces::Pieces,
         socket::Socket,
@@ -100,6 +100,12 @@ impl Ground for Post {
         let local = socket.local_addr()?;
         self.bound.lock().push((key, Arc::new(socket)));
         Ok(local)
+    }
+
+    fn census(&self) -> Option<Census> {
+        let driver = self.driver.get().and_then(Weak::upgrade)?;
+        let driver = driver.lock();
+        driver.core.as_ref().map(|core| core.census())
     }
 }
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use quinn_udp::{EcnCodepoint, Transmit};
 
 use super::{clock::Clock, conditions::Conditions, dice::Dice, trace::Trace};
-use crate::driver::{Ground, Network, Sending, SocketKey};
+use crate::driver::{Census, Ground, Network, Sending, SocketKey};
 
 /// A refused send is possible again after at most this.
 const LONGEST_BLOCK: Duration = Duration::from_millis(5);
@@ -317,6 +317,11 @@ impl Ground for Port {
             .lock()
             .bind(owner, SocketAddr::new(own, addr.port()))?;
         Ok(SocketAddr::new(ip, bound.port()))
+    }
+
+    fn census(&self) -> Option<Census> {
+        // Machines keep their cores, and are asked themselves.
+        None
     }
 }
 

@@ -1,11 +1,14 @@
-//! What simulations ask of a core: one pass of work, and what it holds afterwards.
+//! What a core holds, for those who look for what is left; and the one pass of work that
+//! simulations ask of it.
 
+#[cfg(feature = "simulation")]
 use std::time::Instant;
 
-use super::{Core, TURNS_PER_DRIVE};
-use crate::driver::network::Network;
+use super::Core;
+#[cfg(feature = "simulation")]
+use crate::driver::{core::TURNS_PER_DRIVE, network::Network};
 
-/// What a core holds.
+/// What an endpoint holds, whoever has handles to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Census {
@@ -29,6 +32,7 @@ pub struct Census {
 
 impl Core {
     /// Take commands and advance: one pass of a thread that has but this core.
+    #[cfg(feature = "simulation")]
     pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
         self.take_commands(now);
         let has_more = self.advance(now, TURNS_PER_DRIVE, network);

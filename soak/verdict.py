@@ -1,0 +1,105 @@
+"""Whether anything grew: the first weighing that counts beside the last, row by row.
+
+What is counted must be there no more often in the end. Memory breathes, and some is kept for
+later, so that it has a bound, for what the end is above the start. What its slope makes of the
+whole time may be half of that: a leak is slow and goes on, a buffer is kept once.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from soak.run import Record
+
+MIB = 1 << 20
+UNITS = {"memory": MIB}
+
+
+def slope(at: Sequence[float], values: Sequence[float]) -> float:
+    """Growth per second: the median of the slopes between all pairs (Theil and Sen), which a
+    single weighing at a bad moment does not bend."""
+    pairs = combinations(zip(at, values, strict=True), 2)
+    return statistics.median((v - u) / (t - s) for (s, u), (t, v) in pairs)
+
+
+@dataclass(frozen=True)
+class Row:
+    process: str
+    kind: str
+    start: float
+    end: float
+    peak: float
+    slope: float
+    """Per second."""
+    seconds: float
+    """From start to end."""
+    bound: float
+    """How much more there may be."""
+
+    @property
+    def has_grown(self) -> bool:
+        is_more = self.end - self.start > self.bound
+        # Counts are whole: what came once and stayed is no slope, and what wavers is none.
+        return is_more or (self.bound > 0 and self.slope * self.seconds > self.bound / 2)
+
+    @property
+    def cells(self) -> list[str]:
+        unit = UNITS.get(self.kind, 1)
+        digits = 0 if unit == 1 else 1
+        numbers = [f"{value / unit:.{digits}f}" for value in (self.start, self.end, self.peak)]
+        bound = f"+{self.bound / unit:.0f}" if self.bound else "equal"
+        name = f"{self.kind}, MiB" if unit == MIB else self.kind
+        verdict = "GREW" if self.has_grown else "ok"
+        return [self.process, name, *numbers, f"{self.slope * 60 / unit:+.3f}", bound, verdict]
+
+
+HEADS = ["process", "what", "start", "end", "peak", "slope/min", "bound", ""]
+
+
+def rows(record: Record) -> list[Row]:
+    counted = record.counted
+    if len(counted) < 2:
+        return []
+    at = [sample.at for sample in counted]
+    found = []
+    for process, first in counted[0].weights.items():
+        for kind in first:
+            values = [sample.weights[process][kind] for sample in counted]
+            bound = record.plan.growth if kind == "memory" else 0
+            figures = (values[0], values[-1], max(values), slope(at, values), at[-1] - at[0], bound)
+            found.append(Row(process, kind, *figures))
+    return found
+
+
+def is_good(record: Record) -> bool:
+    return not record.failures and not any(row.has_grown for row in rows(record))
+
+
+def table(record: Record) -> str:
+    """Columns for the terminal, what went wrong, and the verdict."""
+    lines = [HEADS, *(row.cells for row in rows(record))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
+    parts = []
+    for line in lines:
+        names = [text.ljust(width) for text, width in zip(line[:2], widths[:2], strict=True)]
+        figures = [text.rjust(width) for text, width in zip(line[2:-1], widths[2:-1], strict=True)]
+        parts.append("  ".join([*names, *figures, line[-1]]).rstrip())
+    for row in rows(record):
+        names = record.left.get(row.process, {}).get(row.kind, [])
+        if row.has_grown and names:
+            parts.append(f"more {row.kind} in {row.process}: {', '.join(names)}")
+    parts += [f"FAILED  {failure}" for failure in record.failures]
+    parts.append(sentence(record))
+    return "\n".join(parts)
+
+
+def sentence(record: Record) -> str:
+    grown = [f"{row.kind} of {row.process}" for row in rows(record) if row.has_grown]
+    if grown:
+        return f"It grew: {', '.join(grown)}."
+    if record.failures:
+        return f"Nothing grew, but {len(record.failures)} of what happened went wrong."
+    return "Nothing grew, and everything that was to arrive arrived."
