@@ -51,6 +51,10 @@ conformance: build ## py-libp2p's own tests on ours and on the stock transport (
 mixtures: build ## transfers between two processes through mixtures of network faults, by seed (MIXTURES="--help")
 	PYTHONPATH=. $(BIN)/python tests/mixtures.py $(MIXTURES)
 
+.PHONY: models
+models: ## what threads do at once, in a scheduler's interleavings (MODELS=200000 of each, by default 50000)
+	LIBP2P_QUIC_MODELS=$(or $(MODELS),50000) cargo test --release --locked --package libp2p-quic-models
+
 .PHONY: fuzz
 fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,verbs)
 	$(BIN)/python -m fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"

@@ -3,8 +3,9 @@
 use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
 };
+
+use crate::sync::thread::{self, Thread};
 
 struct Unpark(Thread);
 

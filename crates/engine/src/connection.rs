@@ -12,8 +12,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     blocking,
     congestion::LastWords,
@@ -23,6 +21,7 @@ use crate::{
     ready::Waiters,
     statistics::Statistics,
     stream::{Stream, StreamShared},
+    sync::Mutex,
     unread::Unread,
 };
 

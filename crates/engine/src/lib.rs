@@ -48,12 +48,24 @@ mod identity;
 mod listener;
 mod queue;
 mod ready;
+#[cfg(not(models))]
+mod signal;
+#[cfg(models)]
+#[path = "../../models/src/signal.rs"]
 mod signal;
 mod statistics;
 mod stream;
+#[cfg(not(models))]
+mod sync;
+#[cfg(models)]
+#[path = "../../models/src/sync.rs"]
+mod sync;
 pub mod tls;
 mod unread;
 
+#[cfg(models)]
+#[path = "../../models/src/models/mod.rs"]
+pub mod models;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 

@@ -7,21 +7,22 @@
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Wake, Waker},
 };
 
-use parking_lot::Mutex;
-
-use crate::signal::Signal;
+use crate::{
+    signal::Signal,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Collects the tokens of what became ready, for one event loop.
 pub struct Bell {
     ready: Mutex<Vec<u64>>,
-    signal: Signal,
+    pub(crate) signal: Signal,
     next_token: AtomicU64,
 }
 

@@ -3,15 +3,11 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::{
     blocking, chunk,
@@ -19,6 +15,10 @@ use crate::{
     driver::{Command, Commands},
     error::{ReadError, WriteError},
     queue::{Ending, Incoming, Outgoing},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     unread::Unread,
 };
 

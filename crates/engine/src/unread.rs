@@ -6,10 +6,9 @@
 //! handle is dropped and with it the last byte. They begin small and double on demand while
 //! the budget lasts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::Arc;
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The window that every connection begins with, where the configured one is not smaller. It
 /// stays ahead of a sender's slow start, which begins with some 14 KiB (RFC 9002 section 7.2).

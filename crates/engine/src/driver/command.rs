@@ -3,19 +3,20 @@
 //! A push is a short lock and at most one system call. Work on streams may be held back
 //! until a flush, so that one pass of an event loop wakes the thread once.
 
-use std::{
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
-
-use parking_lot::Mutex;
+use std::{mem, sync::Arc};
 
 use crate::{
-    config::Flush, connection::ConnectionShared, driver::network::SocketKey,
-    error::ConnectionError, listener::ListenerShared, stream::StreamShared, tls::Verdict,
+    config::Flush,
+    connection::ConnectionShared,
+    driver::network::SocketKey,
+    error::ConnectionError,
+    listener::ListenerShared,
+    stream::StreamShared,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    tls::Verdict,
 };
 
 pub(crate) enum Command {

@@ -2,14 +2,17 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s. Application
-//! threads reach a core only through the `command` queue, which never blocks them.
+//! `crowd`, `fill`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s.
+//! Application threads reach a core only through the `command` queue, which never blocks them, and
+//! drive it by `handover` while the thread sleeps.
 
 mod command;
 mod connection;
 mod core;
 mod crowd;
+pub(crate) mod fill;
 mod growth;
+pub(crate) mod handover;
 mod loss;
 mod network;
 mod pieces;

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,12 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     chunk,
+    driver::fill::fill,
     error::{ConnectionError, ReadError, WriteError},
     queue::{End, Ending},
     ready::Waiters,
     stream::StreamShared,
+    sync::atomic::Ordering,
     unread::CHUNK_COST,
 };
 
@@ -55,80 +57,6 @@ struct Slot {
     stop_at: Option<Instant>,
     /// It is in the list of those who wait.
     is_starved: bool,
-}
-
-/// What came of moving bytes to a queue.
-#[derive(Default)]
-struct Filled {
-    /// What they cost, as `Unread` counts it.
-    cost: u64,
-    /// QUIC may hold more.
-    is_paused: bool,
-    /// The connection holds too much for other readers.
-    is_starved: bool,
-}
-
-impl Slot {
-    /// How much more may be held: in this queue, up to `bound`, and by the connection.
-    fn room(&self, bound: usize, cost: usize) -> usize {
-        if bound == usize::MAX {
-            return bound;
-        }
-        bound.saturating_sub(cost).min(self.shared.unread.room())
-    }
-
-    /// Move what QUIC has of the stream to its queue, up to `bound` bytes there. `taken` is
-    /// empty before and after.
-    fn fill(
-        &mut self,
-        conn: &mut Connection,
-        id: StreamId,
-        bound: usize,
-        taken: &mut Vec<Bytes>,
-    ) -> Filled {
-        let mut filled = Filled::default();
-        let cost = self.shared.incoming.lock().cost;
-        let mut room = self.room(bound, cost);
-        loop {
-            // Without the queue's lock, which a reader would have to wait for; what it reads
-            // meanwhile only makes more room.
-            let Some((end, is_paused)) = take_chunks(conn, id, room, taken) else {
-                return filled;
-            };
-            self.is_receive_done = end.is_some();
-            let unread = &self.shared.unread;
-            let mut incoming = self.shared.incoming.lock();
-            let came = incoming.push(taken.drain(..));
-            // Before a reader can release it.
-            unread.add(came);
-            incoming.is_paused = is_paused;
-            let has_news = incoming.len > 0 || end.is_some();
-            if let Some(end) = end {
-                incoming.end.get_or_insert(end);
-            }
-            let mut waiters = Waiters::default();
-            if has_news {
-                waiters = incoming.readable.take();
-            }
-            let cost = incoming.cost;
-            // The reader was faster, and will not say again that it wants more.
-            let is_late = incoming.wants_more(bound);
-            drop(incoming);
-            waiters.wake();
-            filled.cost += came as u64;
-            filled.is_paused = is_paused;
-            filled.is_starved = false;
-            if is_paused && bound != usize::MAX && unread.room() == 0 {
-                unread.starve();
-                // It may have come while nobody was known to wait for it.
-                filled.is_starved = unread.room() == 0;
-            }
-            room = self.room(bound, cost);
-            if !is_late || room == 0 {
-                return filled;
-            }
-        }
-    }
 }
 
 /// A 62-bit code as QUIC wants it; the public verbs promise no more than that range, and
@@ -342,7 +270,10 @@ impl Streams {
         };
         match stopped {
             None => {
-                let filled = slot.fill(conn, id, bound, &mut self.taken);
+                let filled = fill(&slot.shared, bound, &mut self.taken, |room, taken| {
+                    take_chunks(conn, id, room, taken)
+                });
+                slot.is_receive_done = filled.is_done;
                 self.handed += filled.cost;
                 self.is_lagging |= filled.is_paused;
                 if filled.is_starved && !std::mem::replace(&mut slot.is_starved, true) {

@@ -1,22 +1,20 @@
 //! The I/O thread: one a process, started by the first endpoint and gone with the last. It
 //! runs every core over real sockets and waits for sockets, the doorbell and deadlines.
 //!
-//! While it sleeps, an application thread with something to send drives the core itself, for
-//! one turn; only this thread receives, watches the time and closes sockets.
+//! Only this thread receives, watches the time and closes sockets. How it shares the cores with
+//! application threads is the affair of `handover`.
 
 use std::{
     io,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, OnceLock, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use quinn_proto::EcnCodepoint;
 use quinn_udp::{RecvMeta, Transmit};
 use rustc_hash::FxHashMap;
@@ -26,11 +24,13 @@ use crate::{
     driver::{
         command::Doorbell,
         core::{Census, Core, TURNS_PER_DRIVE},
+        handover::{Driver, Drivers, Post, Shared, Work},
         network::{Ground, Network, Sending, SocketKey},
         pieces::Pieces,
         socket::Socket,
     },
     signal::Signal,
+    sync::Mutex,
 };
 
 /// Messages per receive call, each of up to as many datagrams as GRO coalesces.
@@ -39,33 +39,12 @@ const RECEIVE_BATCH: usize = 8;
 /// How long one socket may receive before connections are driven: their ACKs wait for it.
 const RECEIVE_TURN: Duration = Duration::from_micros(100);
 
-/// So many times an endpoint that closes is driven at most by who closes it: some thirty
-/// thousand turns, three for each connection of ten thousand.
-const MOST_DRIVES: usize = 1000;
-
 /// Pause after a socket error that is neither "nothing there" nor an echo of a datagram.
 const BROKEN_SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
-/// How others reach the thread.
-struct Shared {
-    /// Cores that are new.
-    inbox: Mutex<Vec<Arc<Mutex<Driver>>>>,
-    has_mail: AtomicBool,
-    is_asleep: AtomicBool,
-    signal: Signal,
-}
-
-impl Shared {
-    fn ring(&self) {
-        if self.is_asleep.swap(false, Ordering::SeqCst) {
-            self.signal.raise();
-        }
-    }
-}
-
 /// The thread, while there is one. It leaves under this lock, so that nobody sends to a
 /// thread that is gone.
-static THREAD: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
+static THREAD: parking_lot::Mutex<Option<Arc<Shared<Driven>>>> = parking_lot::Mutex::new(None);
 
 /// The thread is another process's and was locked when that process forked.
 static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
@@ -81,20 +60,64 @@ pub fn forget_the_thread() {
     }
 }
 
-/// Sockets that are bound, and that their core has not seen yet.
-type Bound = Vec<(SocketKey, Arc<Socket>)>;
+/// Sockets that are bound, and that their core has not seen yet. Not in the core's keeping: they
+/// have a lock of their own, which bind must not take, as the core takes the endpoint's under it.
+type Bound = Arc<Mutex<Vec<(SocketKey, Arc<Socket>)>>>;
 
-/// How an endpoint reaches its core: where its sockets go, and who is woken.
-struct Post {
-    shared: Arc<Shared>,
-    /// Set as soon as there is one, and gone when the core has ended.
-    driver: OnceLock<Weak<Mutex<Driver>>>,
-    /// Not in the core's keeping: it has a lock of its own, which bind must not take, as the
-    /// core takes the endpoint's under it.
-    bound: Arc<Mutex<Bound>>,
+/// A core and its sockets.
+struct Driven {
+    core: Core,
+    sockets: Open,
+    bound: Bound,
 }
 
-impl Ground for Post {
+impl Work for Driven {
+    fn take_commands(&mut self) {
+        self.core.take_commands(Instant::now());
+        // After them: a command may name a socket that came after a first look, and whose
+        // first datagrams would go nowhere.
+        self.sockets.0.extend(self.bound.lock().drain(..));
+    }
+
+    fn advance(&mut self) -> bool {
+        let (core, open) = (&mut self.core, &mut self.sockets);
+        let has_more = core.advance(Instant::now(), TURNS_PER_DRIVE, open);
+        core.release(open);
+        has_more
+    }
+
+    /// Sockets are left to the I/O thread: as long as it waits for one, closing that would not
+    /// free its port.
+    fn advance_here(&mut self, turns: usize) -> bool {
+        self.core.advance(Instant::now(), turns, &mut self.sockets)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.core.deadline()
+    }
+
+    fn has_commands(&self) -> bool {
+        self.core.commands().has_some()
+    }
+
+    fn needs_the_thread(&self) -> bool {
+        // It watches for room in a socket only if it knew of the want when it went to sleep.
+        let is_blocked = self.sockets.0.keys().any(|key| self.core.is_blocked(*key));
+        is_blocked || self.core.is_closed() || self.core.has_idle_sockets()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+}
+
+/// What an endpoint of this thread stands on.
+struct Site {
+    post: Arc<Post<Driven>>,
+    bound: Bound,
+}
+
+impl Ground for Site {
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
         let socket = Socket::bind(addr)?;
         let local = socket.local_addr()?;
@@ -103,41 +126,9 @@ impl Ground for Post {
     }
 
     fn census(&self) -> Option<Census> {
-        let driver = self.driver.get().and_then(Weak::upgrade)?;
+        let driver = self.post.driver()?;
         let driver = driver.lock();
-        driver.core.as_ref().map(|core| core.census())
-    }
-}
-
-impl Doorbell for Post {
-    fn ring(&self) {
-        self.shared.ring();
-    }
-
-    /// A thread that sleeps costs two switches and their time before the first datagram
-    /// leaves, so whoever has little to send sends it, if the core is free.
-    fn drive(&self) {
-        if !self.shared.is_asleep.load(Ordering::SeqCst) {
-            // It looks at the commands before it sleeps.
-            return;
-        }
-        let driver = self.driver.get().and_then(Weak::upgrade);
-        let Some(mut driver) = driver.as_ref().and_then(|driver| driver.try_lock()) else {
-            return self.ring();
-        };
-        if driver.drive_once() {
-            drop(driver);
-            self.ring();
-        }
-    }
-
-    /// The thread dies with the process, whatever it was about to send: peers would learn from
-    /// silence what a datagram could have told them.
-    fn drive_all(&self) {
-        if let Some(driver) = self.driver.get().and_then(Weak::upgrade) {
-            driver.lock().drive_all();
-        }
-        self.ring();
+        driver.work().map(|driven| driven.core.census())
     }
 }
 
@@ -154,12 +145,7 @@ pub(crate) fn on_the_io_thread<T>(
     let shared = match &*thread {
         Some(shared) => shared.clone(),
         None => {
-            let shared = Arc::new(Shared {
-                inbox: Mutex::default(),
-                has_mail: AtomicBool::new(false),
-                is_asleep: AtomicBool::new(false),
-                signal: Signal::new()?,
-            });
+            let shared = Shared::new(Signal::new()?);
             let runner = Runner::new(shared.clone());
             thread::Builder::new()
                 .name("libp2p-quic-io".to_owned())
@@ -168,103 +154,21 @@ pub(crate) fn on_the_io_thread<T>(
             shared
         }
     };
-    let post = Arc::new(Post {
-        shared: shared.clone(),
-        driver: OnceLock::new(),
-        bound: Arc::default(),
+    let post = Arc::new(Post::new(shared));
+    let bound = Bound::default();
+    let site = Arc::new(Site {
+        post: post.clone(),
+        bound: bound.clone(),
     });
-    let (core, value) = make(post.clone(), post.clone());
-    let driver = Arc::new(Mutex::new(Driver {
-        core: Some(Box::new(core)),
-        sockets: Open::default(),
-        bound: post.bound.clone(),
-        announced: None,
-    }));
-    let _ = post.driver.set(Arc::downgrade(&driver));
+    let (core, value) = make(post.clone(), site);
     // Still under the lock: the thread cannot leave before it has read this.
-    shared.inbox.lock().push(driver);
-    shared.has_mail.store(true, Ordering::SeqCst);
-    shared.ring();
+    post.send(Driven {
+        core,
+        sockets: Open::default(),
+        bound,
+    });
+    drop(thread);
     Ok(value)
-}
-
-/// A core and its sockets. The I/O thread holds its lock while it drives it, and so does an
-/// application thread that finds it free.
-struct Driver {
-    /// Gone when it has ended, or panicked outside of any one connection. Dropping it fails
-    /// whoever waits for it, and the other endpoints live on.
-    core: Option<Box<Core>>,
-    sockets: Open,
-    bound: Arc<Mutex<Bound>>,
-    /// When the I/O thread will drive it next by itself.
-    announced: Option<Instant>,
-}
-
-impl Driver {
-    /// Let `work` have the core; `None` when there is none any more.
-    fn with<T>(&mut self, work: impl FnOnce(&mut Core, &mut Open) -> T) -> Option<T> {
-        let (core, sockets) = (self.core.as_mut()?, &mut self.sockets);
-        // Nothing of a core that panicked is used again.
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(core, sockets)));
-        if outcome.is_err() {
-            tracing::error!("a panic ended an endpoint");
-            self.core = None;
-        }
-        outcome.ok()
-    }
-
-    /// Take commands, and the sockets that they name.
-    fn take_commands(&mut self) {
-        self.with(|core, _| core.take_commands(Instant::now()));
-        // After them: a command may name a socket that came after a first look, and whose
-        // first datagrams would go nowhere.
-        self.sockets.0.extend(self.bound.lock().drain(..));
-    }
-
-    /// Do what is due; true when there is more to do at once.
-    fn drive(&mut self) -> bool {
-        self.take_commands();
-        let has_more = self.with(|core, open| {
-            let has_more = core.advance(Instant::now(), TURNS_PER_DRIVE, open);
-            core.release(open);
-            has_more
-        });
-        if self.core.as_ref().is_some_and(|core| core.is_closed()) {
-            // A core that is closed and dropped says so to whoever waits for it.
-            self.core = None;
-        }
-        has_more.unwrap_or(false)
-    }
-
-    /// Take commands and a turn of every connection that has something to do, for as long as
-    /// there is more to do at once, within reason.
-    fn drive_all(&mut self) {
-        for _ in 0..MOST_DRIVES {
-            self.take_commands();
-            let has_more =
-                self.with(|core, open| core.advance(Instant::now(), TURNS_PER_DRIVE, open));
-            if has_more != Some(true) {
-                return;
-            }
-        }
-    }
-
-    /// Take commands and one turn in the place of the I/O thread, which sleeps; true when it
-    /// has to be woken after all. Sockets are left to it: as long as it waits for one, closing
-    /// that would not free its port.
-    fn drive_once(&mut self) -> bool {
-        self.take_commands();
-        let has_more = self.with(|core, open| core.advance(Instant::now(), 1, open));
-        let (Some(false), Some(core)) = (has_more, &self.core) else {
-            return true;
-        };
-        let is_earlier = core
-            .deadline()
-            .is_some_and(|at| self.announced.is_none_or(|announced| at < announced));
-        // It watches for room in a socket only if it knew of the want when it went to sleep.
-        let is_blocked = self.sockets.0.keys().any(|key| core.is_blocked(*key));
-        is_earlier || is_blocked || core.is_closed() || core.has_idle_sockets()
-    }
 }
 
 /// The open sockets of one core: its network.
@@ -290,8 +194,8 @@ impl Network for Open {
 }
 
 struct Runner {
-    shared: Arc<Shared>,
-    drivers: Vec<Arc<Mutex<Driver>>>,
+    shared: Arc<Shared<Driven>>,
+    drivers: Drivers<Driven>,
     pieces: Pieces,
     meta: [RecvMeta; RECEIVE_BATCH],
     /// Sockets that are broken are not looked at before this.
@@ -300,17 +204,17 @@ struct Runner {
 
 /// What poll said of one socket.
 struct Event {
-    driver: Arc<Mutex<Driver>>,
+    driver: Arc<Mutex<Driver<Driven>>>,
     socket: SocketKey,
     is_readable: bool,
     is_writable: bool,
 }
 
 impl Runner {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared<Driven>>) -> Self {
         Self {
+            drivers: Drivers::new(shared.clone()),
             shared,
-            drivers: Vec::new(),
             pieces: Pieces::new(RECEIVE_BATCH),
             meta: [RecvMeta::default(); RECEIVE_BATCH],
             pause_until: None,
@@ -320,8 +224,8 @@ impl Runner {
     fn run(mut self) {
         let mut events = Vec::new();
         loop {
-            self.read_mail();
-            let has_more = self.drive();
+            self.drivers.read_mail();
+            let has_more = self.drivers.drive();
             if self.drivers.is_empty() && self.leave() {
                 return;
             }
@@ -335,28 +239,11 @@ impl Runner {
     /// Leave unless someone has come in the meantime.
     fn leave(&self) -> bool {
         let mut thread = THREAD.lock();
-        if self.shared.has_mail.load(Ordering::SeqCst) {
+        if self.shared.has_mail() {
             return false;
         }
         *thread = None;
         true
-    }
-
-    fn read_mail(&mut self) {
-        if self.shared.has_mail.swap(false, Ordering::SeqCst) {
-            self.drivers.append(&mut self.shared.inbox.lock());
-        }
-    }
-
-    /// Drive every core once; true when one has more to do at once.
-    fn drive(&mut self) -> bool {
-        let mut has_more = false;
-        self.drivers.retain(|driver| {
-            let mut driver = driver.lock();
-            has_more |= driver.drive();
-            driver.core.is_some()
-        });
-        has_more
     }
 
     fn wait(&mut self, has_more: bool, events: &mut Vec<Event>) {
@@ -365,50 +252,31 @@ impl Runner {
         if may_read {
             self.pause_until = None;
         }
-        // First say that we sleep, then look once more: whoever comes later rings, or drives
-        // and compares with what is announced here.
-        let is_asleep = !has_more;
-        self.shared.is_asleep.store(is_asleep, Ordering::SeqCst);
-        let mut deadline = self.pause_until;
-        let mut is_due = has_more || self.shared.has_mail.load(Ordering::SeqCst);
         // Shared, not borrowed, as an application thread may have the core meanwhile.
         let mut fds = vec![PollFd::new(&self.shared.signal, PollFlags::IN)];
         let mut names = Vec::new();
         let mut watched = Vec::new();
-        for driver in &self.drivers {
-            let mut locked = driver.lock();
-            let Driver {
-                core: Some(core),
-                sockets,
-                announced,
-                ..
-            } = &mut *locked
-            else {
-                is_due = true;
-                continue;
-            };
-            *announced = core.deadline();
-            deadline = [deadline, *announced].into_iter().flatten().min();
-            is_due |= core.commands().has_some();
-            for (key, socket) in &sockets.0 {
+        let pause = self.drivers.announce(has_more, |driver, driven| {
+            for (key, socket) in &driven.sockets.0 {
                 let mut wanted = PollFlags::empty();
                 if may_read {
                     wanted |= PollFlags::IN;
                 }
-                if core.is_blocked(*key) {
+                if driven.core.is_blocked(*key) {
                     wanted |= PollFlags::OUT;
                 }
                 watched.push((socket.clone(), wanted));
                 names.push((driver, *key));
             }
-        }
+        });
+        let deadline = [pause.until, self.pause_until].into_iter().flatten().min();
         fds.extend(
             watched
                 .iter()
                 .map(|(socket, wanted)| PollFd::new(socket, *wanted)),
         );
         let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
-        if is_due {
+        if pause.is_due {
             timeout = Some(Duration::ZERO);
         }
         let timeout = timeout.map(|t| Timespec {
@@ -417,11 +285,9 @@ impl Runner {
         });
         // Interrupted or out of memory: the next pass tries again.
         let found = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
-        if is_asleep {
-            self.shared.is_asleep.store(false, Ordering::SeqCst);
-        }
+        self.drivers.wake(&pause);
         if found == 0 {
-            if is_asleep && !is_due {
+            if !pause.is_due {
                 self.pieces.forget();
             }
             return;
@@ -444,7 +310,8 @@ impl Runner {
 
     fn serve(&mut self, event: &Event) {
         let (pieces, meta) = (&mut self.pieces, &mut self.meta);
-        let served = event.driver.lock().with(|core, open| {
+        let served = event.driver.lock().with(|driven| {
+            let (core, open) = (&mut driven.core, &mut driven.sockets);
             if event.is_writable {
                 core.handle_writable(event.socket, open);
             }

@@ -1,0 +1,250 @@
+//! A core without QUIC: what is written to a stream comes back on it. The queues are the
+//! engine's, and so is what fills the incoming one; only what lies between is made up.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    driver::{Command, Commands, fill::fill, handover::Work},
+    error::ReadError,
+    queue::{End, Ending},
+    ready::Waiters,
+    stream::StreamShared,
+    sync::atomic::{AtomicU64, Ordering},
+    unread::CHUNK_COST,
+};
+
+/// What lies between two queues.
+#[derive(Clone, Copy)]
+pub(super) struct Network {
+    /// Bytes of a stream that may be on their way.
+    pub(super) window: usize,
+    /// They arrive when the time has come, not in the same turn.
+    pub(super) is_slow: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            window: usize::MAX,
+            is_slow: false,
+        }
+    }
+}
+
+/// The time, which goes on when the I/O thread waits for it.
+pub(super) struct Clock {
+    began: Instant,
+    seconds: AtomicU64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            seconds: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Clock {
+    fn now(&self) -> Instant {
+        self.began + Duration::from_secs(self.seconds.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn advance_to(&self, at: Instant) {
+        let seconds = at.saturating_duration_since(self.began).as_secs();
+        self.seconds.fetch_max(seconds, Ordering::SeqCst);
+    }
+}
+
+struct Line {
+    shared: Arc<StreamShared>,
+    sent: VecDeque<Bytes>,
+    /// Where QUIC holds what has arrived.
+    arrived: VecDeque<Bytes>,
+    end_sent: Option<End>,
+    end_arrived: Option<End>,
+    is_starved: bool,
+}
+
+impl Line {
+    /// As `driver::streams` does it.
+    fn send(&mut self, window: usize) {
+        let mut out = self.shared.outgoing.lock();
+        if let Some(Ending::Reset(code)) = out.ending {
+            let reset = End::Failed(ReadError::Reset(code));
+            self.end_sent.get_or_insert(reset);
+        }
+        while let Some(front) = out.chunks.front() {
+            let on_the_way: usize = self.sent.iter().map(Bytes::len).sum();
+            if on_the_way + front.len() > window {
+                out.is_blocked = true;
+                break;
+            }
+            out.len -= front.len();
+            self.sent.extend(out.chunks.pop_front());
+        }
+        if out.ending == Some(Ending::Finish) && out.chunks.is_empty() {
+            self.end_sent.get_or_insert(End::Finished);
+        }
+        let mut waiters = Waiters::default();
+        if out.len <= self.shared.write_buffer() / 2 {
+            waiters = out.writable.take();
+        }
+        drop(out);
+        waiters.wake();
+    }
+
+    fn receive(&mut self) {
+        let is_over = {
+            let incoming = self.shared.incoming.lock();
+            incoming.stopped.is_some() || incoming.end.is_some()
+        };
+        if is_over {
+            self.arrived.clear();
+            return;
+        }
+        let (arrived, end) = (&mut self.arrived, &self.end_arrived);
+        let bound = self.shared.read_buffer();
+        let filled = fill(&self.shared, bound, &mut Vec::new(), |mut room, taken| {
+            while room > 0 {
+                let Some(chunk) = arrived.pop_front() else {
+                    return Some((end.clone(), false));
+                };
+                room = room.saturating_sub(chunk.len() + CHUNK_COST);
+                taken.push(chunk);
+            }
+            Some((None, true))
+        });
+        self.is_starved = filled.is_starved;
+    }
+}
+
+pub(super) struct Echo {
+    commands: Arc<Commands>,
+    taken: Vec<Command>,
+    lines: BTreeMap<u64, Line>,
+    network: Network,
+    clock: Arc<Clock>,
+    /// When what is on its way arrives.
+    arrival: Option<Instant>,
+    is_closed: bool,
+}
+
+impl Echo {
+    pub(super) fn new(commands: Arc<Commands>, network: Network, clock: Arc<Clock>) -> Self {
+        Self {
+            commands,
+            taken: Vec::new(),
+            lines: BTreeMap::new(),
+            network,
+            clock,
+            arrival: None,
+            is_closed: false,
+        }
+    }
+
+    fn touch(&mut self, shared: Arc<StreamShared>) {
+        // As `driver::streams` does it, and in that order.
+        shared.is_queued.store(false, Ordering::Release);
+        let line = self.lines.entry(shared.id).or_insert_with(|| Line {
+            shared,
+            sent: VecDeque::new(),
+            arrived: VecDeque::new(),
+            end_sent: None,
+            end_arrived: None,
+            is_starved: false,
+        });
+        line.send(self.network.window);
+        line.receive();
+    }
+
+    fn is_any_on_its_way(&self) -> bool {
+        let is_on_its_way =
+            |line: &Line| !line.sent.is_empty() || line.end_sent != line.end_arrived;
+        self.lines.values().any(is_on_its_way)
+    }
+
+    /// One chunk of each line arrives; true when there is more.
+    fn turn(&mut self) -> bool {
+        if self.is_any_on_its_way() && self.network.is_slow {
+            let now = self.clock.now();
+            let arrival = *self.arrival.get_or_insert(now + Duration::from_secs(1));
+            if now < arrival {
+                return false;
+            }
+            self.arrival = None;
+        }
+        for line in self.lines.values_mut() {
+            // QUIC's own events, and only where something happened: the stream is readable, and
+            // takes more.
+            if let Some(chunk) = line.sent.pop_front() {
+                line.arrived.push_back(chunk);
+                line.shared.outgoing.lock().is_blocked = false;
+                line.send(self.network.window);
+                line.receive();
+            }
+            if line.sent.is_empty() && line.end_arrived != line.end_sent {
+                line.end_arrived.clone_from(&line.end_sent);
+                line.receive();
+            }
+        }
+        self.is_any_on_its_way()
+    }
+}
+
+impl Work for Echo {
+    fn take_commands(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.commands.take(&mut taken);
+        for command in taken.drain(..) {
+            match command {
+                Command::Stream(_, shared) => self.touch(shared),
+                Command::Resume(_) => {
+                    let starved = self.lines.values_mut().filter(|line| line.is_starved);
+                    starved.for_each(Line::receive);
+                }
+                Command::CloseAll { .. } => self.is_closed = true,
+                _ => {}
+            }
+        }
+        self.taken = taken;
+    }
+
+    fn advance(&mut self) -> bool {
+        self.turn()
+    }
+
+    fn advance_here(&mut self, _turns: usize) -> bool {
+        self.turn()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.arrival
+    }
+
+    fn has_commands(&self) -> bool {
+        self.commands.has_some()
+    }
+
+    fn needs_the_thread(&self) -> bool {
+        self.is_closed
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        // Else commands that hold streams that hold this would live for ever.
+        self.commands.close();
+    }
+}

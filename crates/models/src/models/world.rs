@@ -1,0 +1,144 @@
+//! An I/O thread that only waits otherwise than the engine's, and endpoints on it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use super::echo::{Clock, Echo, Network};
+use crate::{
+    Flush,
+    congestion::LastWords,
+    connection::{ConnectionShared, Handle},
+    driver::{
+        Command, Commands,
+        handover::{Drivers, Post, Shared},
+    },
+    signal::Signal,
+    stream::{Stream, StreamShared},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        thread::{self, JoinHandle},
+    },
+    unread::{Budget, Unread},
+};
+
+/// One endpoint with one connection.
+pub(super) struct Endpoint {
+    commands: Arc<Commands>,
+    connection: Arc<Handle>,
+    next_stream: AtomicU64,
+}
+
+/// The thread, and the endpoint that is there from the beginning to the end.
+pub(super) struct World {
+    shared: Arc<Shared<Echo>>,
+    clock: Arc<Clock>,
+    thread: JoinHandle<()>,
+    first: Endpoint,
+}
+
+fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
+    let mut drivers = Drivers::new(shared.clone());
+    loop {
+        drivers.read_mail();
+        let has_more = drivers.drive();
+        if drivers.is_empty() && !shared.has_mail() {
+            return;
+        }
+        let pause = drivers.announce(has_more, |_, _| ());
+        if !pause.is_due {
+            match pause.until {
+                // However long that is, for those who wait it is no time.
+                Some(until) => clock.advance_to(until),
+                None => shared.signal.wait(),
+            }
+        }
+        drivers.wake(&pause);
+        if shared.signal.is_raised() {
+            shared.signal.clear();
+        }
+    }
+}
+
+impl Endpoint {
+    fn new(
+        shared: &Arc<Shared<Echo>>,
+        clock: &Arc<Clock>,
+        flush: Flush,
+        network: Network,
+        allowance: u64,
+    ) -> Self {
+        let post = Arc::new(Post::new(shared.clone()));
+        let commands = Commands::new(post.clone(), flush);
+        post.send(Echo::new(commands.clone(), network, clock.clone()));
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let unread = Unread::new(Budget::new(1 << 30), allowance);
+        let connection = ConnectionShared::new(
+            0,
+            true,
+            nowhere,
+            nowhere,
+            commands.clone(),
+            unread,
+            LastWords::default(),
+        );
+        Self {
+            commands,
+            connection: Arc::new(Handle(connection)),
+            next_stream: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn stream(&self, read_buffer: usize, write_buffer: usize) -> Stream {
+        let id = self.next_stream.fetch_add(1, Ordering::SeqCst);
+        let unread = self.connection.0.unread.clone();
+        let commands = self.commands.clone();
+        let shared = StreamShared::new(id, 0, commands, unread, read_buffer, write_buffer);
+        Stream::new(shared, self.connection.clone())
+    }
+
+    pub(super) fn leave(self) {
+        self.commands.push(Command::CloseAll {
+            code: 0,
+            reason: Vec::new(),
+        });
+    }
+}
+
+impl World {
+    pub(super) fn new(flush: Flush, network: Network, allowance: u64) -> Self {
+        let shared = Shared::new(Signal::new().expect("a model's"));
+        let clock = Arc::<Clock>::default();
+        // Before the thread: it leaves when there is nothing to drive.
+        let first = Endpoint::new(&shared, &clock, flush, network, allowance);
+        let thread = {
+            let (shared, clock) = (shared.clone(), clock.clone());
+            thread::spawn(move || run(&shared, &clock))
+        };
+        Self {
+            shared,
+            clock,
+            thread,
+            first,
+        }
+    }
+
+    pub(super) fn another(&self, flush: Flush, network: Network, allowance: u64) -> Endpoint {
+        Endpoint::new(&self.shared, &self.clock, flush, network, allowance)
+    }
+
+    pub(super) fn stream(&self, read_buffer: usize, write_buffer: usize) -> Stream {
+        self.first.stream(read_buffer, write_buffer)
+    }
+
+    pub(super) fn flush(&self) {
+        self.first.commands.flush();
+    }
+
+    /// The thread hears of the end, too.
+    pub(super) fn close(self) {
+        self.first.leave();
+        self.thread.join().expect("the I/O thread");
+    }
+}
