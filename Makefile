@@ -55,6 +55,12 @@ mixtures: build ## transfers between two processes through mixtures of network f
 models: ## what threads do at once, in a scheduler's interleavings (MODELS=200000 of each, by default 50000)
 	LIBP2P_QUIC_MODELS=$(or $(MODELS),50000) cargo test --release --locked --package libp2p-quic-models
 
+.PHONY: sanitize
+sanitize: ## the engine over sockets under LeakSanitizer, which stable Rust has to be told to use
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=leak cargo test --locked --package libp2p-quic-engine \
+		--test loopback --test resources --target-dir target/sanitize \
+		--target $$(rustc -vV | sed -n 's/^host: //p')
+
 .PHONY: fuzz
 fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,verbs)
 	$(BIN)/python -m fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
