@@ -20,8 +20,11 @@ QUIC_V1 = "quic-v1"
 # What py-libp2p calls draft 29. Addresses of that name are served by QUIC v1 (RFC 9000).
 QUIC = "quic"
 
-
 _NAMES = ("dns", "dns4", "dns6")
+
+# A Multiaddr made of bytes is looked at only when it is used, and py-multiaddr has no one error
+# for it: bytes that end in the middle of a number are a TypeError, for example.
+_UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,15 @@ def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
 
 def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
     try:
-        # So that a refusal can print it: `items` takes values that cannot be printed.
-        str(maddr)
         return [(protocol.name, value or "") for protocol, value in maddr.items()]
-    except (multiaddr.exceptions.Error, EOFError, LookupError, TypeError, ValueError) as error:
-        # A Multiaddr made of bytes is looked at only now, and py-multiaddr has no one error
-        # for it: bytes that end in the middle of a number are a TypeError, for example.
+    except _UNREADABLE as error:
         raise QUICInvalidMultiaddrError(f"unreadable multiaddr: {error}") from error
 
 
 def _invalid(maddr: Multiaddr, why: str) -> QUICInvalidMultiaddrError:
-    return QUICInvalidMultiaddrError(f"{maddr} is not a QUIC address: {why}")
+    try:
+        text = str(maddr)
+    except _UNREADABLE:
+        # `items` gives values that cannot be printed.
+        text = f"the multiaddr {maddr.to_bytes().hex()}"
+    return QUICInvalidMultiaddrError(f"{text} is not a QUIC address: {why}")
