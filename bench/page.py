@@ -90,6 +90,9 @@ def write(found: Results, goals: str) -> Path:
         "```",
         goals,
         "```",
+        "",
+        "What is left of those that are not met, where the time goes, and what was tried: "
+        "[performance notes](../performance-notes.md).",
     ]
     for group, title in GROUPS.items():
         measures = [measure for measure in found.measures if measure.group == group]
