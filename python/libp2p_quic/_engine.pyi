@@ -123,7 +123,10 @@ class Endpoint:
         Waits for the engine's pass, some milliseconds at most.
         """
     def close(self, code: int, reason: bytes) -> None:
-        """Close every listener and connection, and tell the peers before it returns. Idempotent."""
+        """Close every listener and connection. Idempotent.
+
+        Peers to whom nothing is owed any more are told before it returns.
+        """
     closed: int
     """Token for `closed_nowait`."""
     def closed_nowait(self) -> bool | None:

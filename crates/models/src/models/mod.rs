@@ -57,10 +57,9 @@ fn ping(stream: &Stream, times: u8) {
     }
 }
 
-/// Two threads that have a little to send while the I/O thread sleeps, or just does not.
-/// Answers come in the same turn.
-pub fn inline_driving() {
-    let world = World::new(Flush::Immediate, Network::default(), 1 << 20);
+/// Two threads at once.
+fn two_pings(network: Network) {
+    let world = World::new(Flush::Immediate, network, 1 << 20);
     let threads: Vec<_> = (0..2)
         .map(|_| {
             let stream = world.stream(1 << 10, 1 << 10);
@@ -73,24 +72,19 @@ pub fn inline_driving() {
     world.close();
 }
 
+/// Two threads that have a little to send while the I/O thread sleeps, or just does not.
+/// Answers come in the same turn.
+pub fn inline_driving() {
+    two_pings(Network::default());
+}
+
 /// The same where answers take time: whoever drives in the thread's place must not keep a new
 /// deadline to itself.
 pub fn deadlines() {
-    let network = Network {
+    two_pings(Network {
         is_slow: true,
         ..Network::default()
-    };
-    let world = World::new(Flush::Immediate, network, 1 << 20);
-    let threads: Vec<_> = (0..2)
-        .map(|_| {
-            let stream = world.stream(1 << 10, 1 << 10);
-            thread::spawn(move || ping(&stream, 2))
-        })
-        .collect();
-    threads
-        .into_iter()
-        .for_each(|each| each.join().expect("it"));
-    world.close();
+    });
 }
 
 /// Endpoints come while others work and go: mail, and the others' cores, reach the thread.
