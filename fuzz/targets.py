@@ -42,6 +42,7 @@ class Outcome:
 
     target: str
     seconds: float
+    processor: float
     executions: int | None
     edges: int | None
     found: tuple[Path, ...]
