@@ -129,6 +129,10 @@ fn the_delay_is_one_way_and_in_each_direction() {
 #[test]
 fn what_is_sent_at_once_arrives_as_it_was() {
     let mut relay = between(Conditions::default());
+    // The target asks for marks and batches, as QUIC does, before there is anything to receive:
+    // what reaches a socket that has not yet asked, the kernel takes apart.
+    let target = quinn_udp::UdpSocketState::new((&relay.target).into()).expect("options");
+    relay.target.set_nonblocking(false).expect("blocking");
     let dialer = socket();
     let state = quinn_udp::UdpSocketState::new((&dialer).into()).expect("options");
     dialer.set_nonblocking(false).expect("blocking");
@@ -143,9 +147,6 @@ fn what_is_sent_at_once_arrives_as_it_was() {
     let can_segment = state.max_gso_segments() >= 31;
     assert!(can_segment, "a kernel without GSO is no kernel for this");
     state.send((&dialer).into(), &transmit).expect("sent");
-    // The target asks for marks and batches, as QUIC does.
-    let target = quinn_udp::UdpSocketState::new((&relay.target).into()).expect("options");
-    relay.target.set_nonblocking(false).expect("blocking");
     let mut buf = vec![0; 65_536];
     let mut meta = [quinn_udp::RecvMeta::default()];
     let mut slices = [std::io::IoSliceMut::new(&mut buf)];
