@@ -83,6 +83,7 @@ def addresses(text: str) -> None:
 @given(st.binary(max_size=80))
 @example(b"*!\x00\x80")  # A zone that is no text: `items` gives it, and printing fails.
 @example(b"\x80")  # Ends in the middle of a number: py-multiaddr has no error of its own for it.
+@example(b"5\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01")  # A name of 2**63 bytes, more than Python can ask for.
 def addresses_in_bytes(data: bytes) -> None:
     try:
         maddr = Multiaddr(data)

@@ -24,7 +24,7 @@ _NAMES = ("dns", "dns4", "dns6")
 
 # A Multiaddr made of bytes is looked at only when it is used, and py-multiaddr has no one error
 # for it: bytes that end in the middle of a number are a TypeError, for example.
-_UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, TypeError, ValueError)
+_UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, OverflowError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
