@@ -69,7 +69,8 @@ pub struct Config {
     pub read_buffer: usize,
     /// Written bytes that wait for the I/O thread, per stream; no byte is accepted beyond.
     pub write_buffer: usize,
-    /// Streams that the peer may have open at once. The allowance starts at 16 and doubles
+    /// Streams that the peer may have open at once. One counts until it is accepted, even where
+    /// the peer has given it up: none is refused. The allowance starts at 16 and doubles
     /// up to this while more than half is in use, as quinn-proto reserves memory for each.
     pub max_incoming_streams: u32,
     /// Connections that are done with their handshake and wait for

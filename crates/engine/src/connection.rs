@@ -205,6 +205,8 @@ impl Connection {
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
         let mut state = self.shared().state.lock();
         if let Some(stream) = state.arrived.pop_front() {
+            drop(state);
+            stream.accept();
             return Poll::Ready(Ok(Stream::new(stream, self.0.clone())));
         }
         if let Some(error) = &state.error {

@@ -37,6 +37,10 @@ pub(crate) struct Outgoing {
     pub(crate) is_acknowledged: bool,
     /// Why nothing more can be sent.
     pub(crate) error: Option<WriteError>,
+    /// The application does not have the stream yet, which the peer opened. Until then the peer's
+    /// stop stays unanswered, so that QUIC counts the stream: what waits to be accepted is no
+    /// more than the peer may have open.
+    pub(crate) is_unaccepted: bool,
     /// QUIC takes no more for now; its own event, not a write, resumes the stream.
     pub(crate) is_blocked: bool,
     pub(crate) writable: Waiters,
@@ -114,6 +118,20 @@ impl Outgoing {
         self.drop_chunks();
         self.error.get_or_insert(error);
         self.wake_all();
+    }
+
+    /// The application has the stream now. True when the peer's stop waited for that.
+    pub(crate) fn accept(&mut self) -> bool {
+        self.is_unaccepted = false;
+        self.stop_to_answer().is_some()
+    }
+
+    /// The code of a stop of the peer's that is to be answered.
+    pub(crate) fn stop_to_answer(&self) -> Option<u64> {
+        match self.error {
+            Some(WriteError::Stopped(code)) if !self.is_unaccepted => Some(code),
+            _ => None,
+        }
     }
 
     /// Finished by us, not yet known to have arrived.

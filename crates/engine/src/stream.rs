@@ -85,6 +85,14 @@ impl StreamShared {
         }
     }
 
+    /// The application has this stream of the peer's now.
+    pub(crate) fn accept(self: &Arc<Self>) {
+        let is_news = self.outgoing.lock().accept();
+        if is_news {
+            self.touch();
+        }
+    }
+
     /// Have the I/O thread look at this stream.
     fn touch(self: &Arc<Self>) {
         if !self.is_queued.swap(true, Ordering::AcqRel) {

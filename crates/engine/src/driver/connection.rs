@@ -24,7 +24,6 @@ use crate::{
     },
     error::ConnectionError,
     listener::ListenerShared,
-    queue::Ending,
     statistics::Statistics,
     stream::StreamShared,
     tls::{self, Verdict},
@@ -335,18 +334,10 @@ impl Driven {
         let shared = self.shared.clone();
         let share = |id| stream_of(&shared, id, config);
         while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
+            // No more than `max_incoming_streams` wait: QUIC counts each until it is accepted.
             let mut state = shared.state.lock();
-            if state.arrived.len() < config.max_incoming_streams as usize {
-                state.arrived.push_back(stream);
-                state.acceptable.wake();
-                continue;
-            }
-            // So many wait only where the peer opens and gives up streams faster than the
-            // application takes them: QUIC counts those that are over no longer.
-            drop(state);
-            stream.outgoing.lock().end(Ending::Reset(0));
-            stream.stop(0);
-            self.streams.touch(&mut self.conn, now, &stream);
+            state.arrived.push_back(stream);
+            state.acceptable.wake();
         }
         self.widen_if_used(config);
     }

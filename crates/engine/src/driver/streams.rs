@@ -158,6 +158,7 @@ impl Streams {
     ) -> Option<Arc<StreamShared>> {
         let id = conn.streams().accept(Dir::Bi)?;
         let shared = self.insert(id, share(id.into()));
+        shared.outgoing.lock().is_unaccepted = true;
         self.receive(conn, now, id);
         Some(shared)
     }
@@ -207,6 +208,11 @@ impl Streams {
             let _ = conn.send_stream(id).reset(varint(code));
             slot.is_send_done = true;
         }
+        if let Some(code) = out.stop_to_answer() {
+            // RFC 9000 section 3.5: answer with a reset, which also frees the stream.
+            let _ = conn.send_stream(id).reset(varint(code));
+            slot.is_send_done = true;
+        }
         while !out.chunks.is_empty() && !slot.is_send_done {
             match conn
                 .send_stream(id)
@@ -221,6 +227,7 @@ impl Streams {
                     break;
                 }
                 Err(QuinnWrite::Stopped(code)) => {
+                    // Only what the application has written comes here: it has the stream.
                     out.fail(WriteError::Stopped(code.into_inner()));
                     let _ = conn.send_stream(id).reset(code);
                     slot.is_send_done = true;
@@ -341,14 +348,11 @@ impl Streams {
             return;
         };
         if !slot.is_send_done {
-            slot.is_send_done = true;
             let error = WriteError::Stopped(code.into_inner());
             slot.shared.outgoing.lock().fail(error);
-            // RFC 9000 section 3.5: answer with a reset, which also frees the stream.
-            let _ = conn.send_stream(id).reset(code);
         }
+        self.send(conn, id);
         self.receive(conn, now, id);
-        self.forget_if_done(id);
     }
 
     /// Whether any finished stream still owes the peer bytes.

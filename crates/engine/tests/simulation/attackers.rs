@@ -349,37 +349,50 @@ fn a_storm_of_resets_leaves_nothing_and_serves_the_next() {
         Config::default(),
     );
     let (theirs, ours) = pair.connect();
-    let mut most = 0;
-    for _ in 0..100 {
-        pair.world.block_on(async {
-            for _ in 0..20 {
+    let storm = pair.world.spawn({
+        let theirs = theirs.clone();
+        async move {
+            for _ in 0..2_000 {
                 let stream = verbs::open(&theirs).await.expect("a stream");
                 verbs::write_all(&stream, b"x").await.expect("room");
                 stream.reset(7);
                 stream.stop(7);
             }
-        });
-        pair.world.run_for(ms(5));
+        }
+    });
+    let mut most = 0;
+    for _ in 0..100 {
+        pair.world.run_for(ms(10));
         most = most.max(census(&pair).streams);
     }
-    // Those allowed, and our own that are opened ahead of need.
+    // Those allowed, and our own that are opened ahead of need: nobody accepts, so that the
+    // storm has to wait.
     assert!(most <= 64 + 8, "{most}");
-    pair.world.run_for(secs(1));
-    // Whoever comes now is welcome; what waited is over and says so.
-    pair.world.block_on(async {
-        let stream = verbs::open(&theirs).await.expect("a stream");
-        verbs::write_all(&stream, b"good").await.expect("room");
-        stream.finish();
+    // Whoever comes next is heard; what came before is over and says so.
+    pair.world.spawn({
+        let theirs = theirs.clone();
+        async move {
+            storm.await;
+            let stream = verbs::open(&theirs).await.expect("a stream");
+            verbs::write_all(&stream, b"good").await.expect("room");
+            stream.finish();
+            verbs::finished(&stream).await.expect("delivered");
+        }
+    });
+    let before = pair.world.block_on(async {
+        let mut before = 0;
         loop {
             let next = verbs::accept_stream(&ours).await.expect("a stream");
             if verbs::read_to_end(&next)
                 .await
                 .is_ok_and(|all| all == b"good")
             {
-                break;
+                return before;
             }
+            before += 1;
         }
     });
+    assert_eq!(before, 2_000);
     drop((ours, theirs));
     pair.leave_nothing();
 }

@@ -238,7 +238,17 @@ fn the_allowance_grows_with_use_up_to_its_limit() {
     // quinn-proto tells of new room when it is more than an eighth of the limit.
     let first: Vec<_> = held.borrow_mut().drain(..20).collect();
     drop(first);
+    pair.world.run_for(secs(2));
+    assert!(!next.is_done(), "the other side does not have them yet");
+    let theirs_of_first = pair.world.block_on(async {
+        let mut accepted = Vec::new();
+        for _ in 0..20 {
+            accepted.push(verbs::accept_stream(&theirs).await.expect("a stream"));
+        }
+        accepted
+    });
     assert_eq!(pair.world.block_on(next), 400);
+    drop(theirs_of_first);
     drop((held, ours, theirs));
     pair.leave_nothing();
 }

@@ -1,6 +1,9 @@
 //! Limits: what is beyond them is refused or waits, and nothing is kept for it.
 
-use std::task::{Context, Poll, Waker};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, Waker},
+};
 
 use libp2p_quic_engine::{Config, LossKind, Party, simulation::verbs};
 
@@ -151,38 +154,53 @@ fn a_hundred_dials_at_once_all_arrive() {
 }
 
 #[test]
-fn streams_that_are_opened_and_given_up_do_not_pile_up() {
+fn a_stream_that_was_given_up_counts_until_it_is_accepted() {
+    const ALLOWED: usize = 20;
+    const OPENED: usize = 200;
     let mut pair = Pair::with(
         1,
-        config(|c| c.max_incoming_streams = 20),
+        config(|c| c.max_incoming_streams = ALLOWED as u32),
         Config::default(),
     );
     let (ours, theirs) = pair.connect();
     let opener = pair.world.spawn({
         let ours = ours.clone();
         async move {
-            for _ in 0..2_000 {
+            for number in 0..OPENED {
                 let stream = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&stream, b"x").await.expect("room");
+                verbs::write_all(&stream, &[number as u8])
+                    .await
+                    .expect("room");
+                if number % 2 == 0 {
+                    stream.finish();
+                    verbs::finished(&stream).await.expect("delivered");
+                }
+                // Reset, where it was not finished, and stopped.
             }
         }
     });
-    pair.world.block_on(opener);
-    pair.world.run_for(secs(1));
-    // Nobody accepted meanwhile: the first few wait, the others were refused.
-    let mut waiting = 0;
+    pair.world.run_for(secs(5));
+    // Nobody accepts: the peer may open no more, and what it opened waits, none refused.
     let mut cx = Context::from_waker(Waker::noop());
+    let mut waiting = VecDeque::new();
     while let Poll::Ready(stream) = theirs.poll_accept(&mut cx) {
-        drop(stream.expect("a stream"));
-        waiting += 1;
+        waiting.push_back(stream.expect("a stream"));
     }
-    assert!((1..=20).contains(&waiting), "{waiting}");
-    // And whoever comes now is welcome.
+    assert_eq!(waiting.len(), ALLOWED);
+    // Whoever accepts gets every one, in order, and those that were finished whole.
     pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"y").await.expect("room");
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
-        assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"y"[..]);
+        for number in 0..OPENED {
+            let stream = match waiting.pop_front() {
+                Some(stream) => stream,
+                None => verbs::accept_stream(&theirs).await.expect("a stream"),
+            };
+            assert_eq!(stream.id(), 4 * number as u64);
+            if number % 2 == 0 {
+                let all = verbs::read_to_end(&stream).await.expect("all");
+                assert_eq!(all, [number as u8]);
+            }
+        }
+        opener.await;
     });
     drop((ours, theirs));
     pair.leave_nothing();
