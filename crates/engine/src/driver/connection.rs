@@ -17,6 +17,7 @@ use crate::{
     connection::{ConnectionShared, STOCK},
     driver::{
         crowd::Guest,
+        flight::Flight,
         growth::{Growth, Reason},
         loss,
         network::{Network, Sending, SocketKey},
@@ -92,6 +93,8 @@ pub(super) struct Driven {
     /// How often the peer has said that it wants more streams, as far as that was heeded.
     blocked: u64,
     growth: Growth,
+    /// Ours, where we dialed, until the listener has it.
+    flight: Option<Flight>,
     is_drained: bool,
     /// Once it is over: how long it is kept, drained or not.
     kept_until: Option<Instant>,
@@ -141,6 +144,7 @@ impl Driven {
             published: now,
             blocked: 0,
             growth: Growth::new(now),
+            flight: None,
             is_drained: false,
             kept_until: None,
             is_kept_too_long: false,
@@ -176,7 +180,13 @@ impl Driven {
             Phase::Connected => self.growth.deadline(),
             Phase::Over => self.kept_until,
         };
-        let deadlines = [self.conn.poll_timeout(), self.streams.deadline(), own];
+        let flight = self.flight.as_ref().map(Flight::deadline);
+        let deadlines = [
+            self.conn.poll_timeout(),
+            self.streams.deadline(),
+            flight,
+            own,
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -185,6 +195,9 @@ impl Driven {
         self.conn.handle_timeout(now);
         self.streams.expire(&mut self.conn, now);
         self.growth.expire(now);
+        if let Some(flight) = &mut self.flight {
+            flight.expire(now);
+        }
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
                 self.end(now, loss::handshake_timeout());
@@ -210,6 +223,9 @@ impl Driven {
         self.settle(now, config, endpoint);
         self.widen_if_blocked(config);
         self.widen_window(now);
+        let is_over = matches!(self.phase, Phase::Over);
+        self.flight
+            .take_if(|it| is_over || it.is_done(&mut self.conn, self.socket, network));
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
         self.publish(now, false);
@@ -225,8 +241,14 @@ impl Driven {
                 .clamp(1, MAX_SEGMENTS.min(MAX_SEND / mtu).max(1));
             buf.clear();
             let Some(transmit) = self.conn.poll_transmit(now, segments, buf) else {
+                if let Some(flight) = &mut self.flight {
+                    flight.left();
+                }
                 return Turn::Idle;
             };
+            if let Some(flight) = &mut self.flight {
+                flight.sent(&buf[..transmit.size], transmit.segment_size);
+            }
             sent += transmit
                 .segment_size
                 .map_or(1, |size| transmit.size.div_ceil(size));
@@ -296,6 +318,9 @@ impl Driven {
             }
             state.statistics.handshake = now - self.began;
             state.connected.wake();
+        }
+        if self.listener.is_none() {
+            self.flight = Some(Flight::new(now, self.conn.rtt()));
         }
         self.refill(config);
         self.publish(now, true);

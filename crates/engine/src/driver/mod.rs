@@ -2,7 +2,7 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `fill`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s.
+//! `crowd`, `fill`, `flight`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s.
 //! Application threads reach a core only through the `command` queue, which never blocks them, and
 //! drive it by `handover` while the thread sleeps.
 
@@ -11,6 +11,7 @@ mod connection;
 mod core;
 mod crowd;
 pub(crate) mod fill;
+mod flight;
 mod growth;
 pub(crate) mod handover;
 mod loss;

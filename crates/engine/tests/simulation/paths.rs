@@ -315,3 +315,37 @@ fn a_slow_line_is_shared_and_filled() {
     let took = pair.world.now() - began;
     assert!((secs(5)..secs(8)).contains(&took), "{took:?}");
 }
+
+#[test]
+fn an_outage_at_the_end_of_the_handshake_costs_no_more_than_the_next_probe() {
+    let latency = ms(34);
+    // Before our last flight arrives, and while its confirmation is on its way; and then with
+    // another port of ours after it, to which the listener's own probes do not lead.
+    for (begins, moves) in [(70, false), (100, false), (110, false), (110, true)] {
+        let mut pair = Pair::new(1);
+        pair.world.link(Conditions {
+            latency,
+            ..Conditions::default()
+        });
+        let to = pair.listener.local_addr();
+        let ours = pair.client.connect(to, None).expect("a dial");
+        pair.world.run_for(ms(begins));
+        pair.world.blackout(ms(2_350));
+        if moves {
+            pair.world.rebind(&pair.client);
+        }
+        pair.world.block_on(async {
+            let theirs = verbs::accept(&pair.listener).await.expect("a connection");
+            let a = verbs::open(&ours).await.expect("a stream");
+            verbs::write_all(&a, b"x").await.expect("room");
+            let b = verbs::accept_stream(&theirs).await.expect("a stream");
+            assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+        });
+        // Probes come after 0.2, 0.4, 0.8 and 1.6 seconds more; every other one was in vain, and
+        // these took up to nine seconds.
+        let took = pair.world.now();
+        assert!(took < ms(4_000), "{begins} ms, {moves}: {took:?}");
+        drop(ours);
+        pair.leave_nothing();
+    }
+}
