@@ -1,5 +1,8 @@
 """The program behind `make mixtures`: many mixtures of what a network can do, one after another,
 between the same two processes. Tells what it does, and a table in the end.
+
+A mixture is whole where every byte arrived both ways. It may be too much for QUIC: then both
+hosts say so in time, what had arrived is right, and nothing is left. Anything else is a failure.
 """
 
 from __future__ import annotations
@@ -7,17 +10,20 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
 
 import trio
 
 from interop.program import ProgramError
 from peers.far import FarError
-from peers.mixture import drawn, hosts, transfer
+from peers.mixture import Ended, Transferred, drawn, hosts, transfer
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup  # type: ignore[import-not-found, unused-ignore]
+
+PROMPT = 10
+"""Seconds after which a goodbye that was not heard was lost: far more than any round trip."""
 
 
 def failure(error: BaseException) -> str:
@@ -28,40 +34,70 @@ def failure(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
-async def run(first: int, count: int) -> int:
-    seconds: dict[str, list[float]] = defaultdict(list)
-    failed: dict[int, str] = {}
-    moved = datagrams = lost = 0
-    began = time.monotonic()
-    seed = first
-    while seed < first + count:
-        # After a failure, two new processes: the next mixture must not pay for the last.
+@dataclass
+class Judged:
+    """How each mixture came out, by seed."""
+
+    whole: dict[int, Transferred] = field(default_factory=dict)
+    ended: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+    async def judge(self, todo: deque[int]) -> None:
+        """One after another between the same two hosts, until one is not whole: what it leaves
+        must go by itself, and the next gets two new processes."""
+        seed = todo[0]
         try:
             async with hosts() as both:
-                while seed < first + count:
-                    network, size = drawn(seed)
-                    done = await transfer(both, network, size)
-                    moved += 2 * size
-                    datagrams += done.count("came")
-                    lost += done.count("came") - done.count("went") + done.count("duplicated")
-                    for name in ("all", *network.conditions):
-                        seconds[name].append(done.seconds)
-                    clock = time.monotonic() - began
-                    print(f"{clock:6.0f} s  seed {seed:5}  {done.seconds:6.2f} s  {network}", flush=True)
-                    seed += 1
+                try:
+                    while todo:
+                        seed = todo.popleft()
+                        network, size = drawn(seed)
+                        self.whole[seed] = done = await transfer(both, network, size)
+                        print(f"seed {seed:5}  {done.seconds:6.2f} s  {network}", flush=True)
+                except Ended as error:
+                    self.ended[seed] = str(error)
+                    print(f"ENDED    seed {seed:5}  {drawn(seed)[0]}\n         {error}", flush=True)
                 left = await both.left()
-                if any(left):
-                    failed[seed - 1] = f"left behind: {left}"
+                assert not any(left), f"left behind: {left}"
         except (AssertionError, FarError, ProgramError, ExceptionGroup) as error:
-            failed[seed] = failure(error)
-            print(f"FAILED   seed {seed:5}  {drawn(seed)[0]}\n         {failed[seed]}", flush=True)
-            seed += 1
-    print(f"\n{'condition':<12}{'mixtures':>10}{'median':>10}{'longest':>10}")
-    for name, times in sorted(seconds.items()):
-        print(f"{name:<12}{len(times):>10}{statistics.median(times):>8.2f} s{max(times):>8.2f} s")
+            self.failed[seed] = failure(error)
+            print(f"FAILED   seed {seed:5}  {drawn(seed)[0]}\n         {self.failed[seed]}", flush=True)
+
+    def table(self) -> str:
+        seconds: dict[str, list[float]] = defaultdict(list)
+        ends: Counter[str] = Counter()
+        for seed, done in self.whole.items():
+            for name in ("all", *drawn(seed)[0].conditions):
+                seconds[name].append(done.seconds)
+        for seed in self.ended:
+            ends.update(("all", *drawn(seed)[0].conditions))
+        lines = [f"{'condition':<12}{'whole':>8}{'median':>10}{'longest':>10}{'ended':>8}"]
+        for name in sorted({*seconds, *ends}):
+            times = seconds[name]
+            took = (f"{each(times):.2f} s" if times else "-" for each in (statistics.median, max))
+            lines.append(
+                "".join([f"{name:<12}{len(times):>8}", *(f"{each:>10}" for each in took), f"{ends[name]:>8}"])
+            )
+        return "\n".join(lines)
+
+
+async def run(first: int, count: int) -> int:
+    judged = Judged()
+    todo = deque(range(first, first + count))
+    while todo:
+        await judged.judge(todo)
+    whole = judged.whole.values()
+    moved = sum(2 * drawn(seed)[1] for seed in judged.whole)
+    datagrams = sum(done.count("came") for done in whole)
+    lost = sum(done.count("came") - done.count("went") + done.count("duplicated") for done in whole)
+    late = sum(done.parting > PROMPT for done in whole)
+    print(f"\n{judged.table()}")
     print(f"{moved / 1e6:.0f} MB moved in {datagrams} datagrams, of which {lost} did not arrive.")
-    print(f"{count - len(failed)} of {count} mixtures whole, {len(failed)} failed: {sorted(failed)}")
-    return int(bool(failed))
+    print(f"{late} goodbyes were lost; the idle timeout spoke instead.")
+    print(f"{len(judged.whole)} of {count} whole.")
+    print(f"{len(judged.ended)} ended by the network, nothing wrong and nothing left: {sorted(judged.ended)}")
+    print(f"{len(judged.failed)} failed: {sorted(judged.failed)}")
+    return int(bool(judged.failed))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 from multiaddr import Multiaddr
 
 from peers.far import far_host
-from peers.mixture import Network, drawn, hosts, transfer
+from peers.mixture import Ended, Network, drawn, hosts, transfer
 from peers.payload import MIB
 from peers.relay import Relay
 
@@ -43,6 +43,16 @@ async def test_a_transfer_under_one_condition(name: str) -> None:
             assert done.totals["rebinds"] > 1
         elif counted is not None:
             assert done.count(counted) > 0, done.totals
+        assert await both.left() == [{}, {}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blackout", ["0ms+60s", "400ms+60s"], ids=["as it begins", "in the middle"])
+async def test_a_network_that_ends_a_transfer_is_blamed(blackout: str) -> None:
+    """And what the two had of it goes by itself."""
+    async with hosts(connection_timeout=1, idle_timeout=3) as both:
+        with pytest.raises(Ended, match=r"no handshake in time|connection timed out"):
+            await transfer(both, Network({"rate": "10Mbit/s", "blackout": blackout}), MIB)
         assert await both.left() == [{}, {}]
 
 

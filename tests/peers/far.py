@@ -40,6 +40,13 @@ class FarError(Exception):
     def families(self) -> set[str]:
         return {family for each in self.chain for family in each["families"]}
 
+    def blames_the_network(self) -> bool:
+        """Whether nothing was heard in time, or the other side had forgotten the connection
+        after it heard nothing."""
+        kinds = {"handshake_timeout", "idle_timeout", "stateless_reset"}
+        unanswered = "MultiselectClientError" in self.families() and "timed out" in str(self)
+        return unanswered or any(each["kind"] in kinds for each in self.chain)
+
 
 class FarHost:
     """A running far host. `do` sends any command of `host.Commands`."""

@@ -23,7 +23,7 @@ from libp2p.abc import IHost, INetStream
 from libp2p.crypto import ed25519, rsa, secp256k1
 from libp2p.crypto.keys import KeyPair
 from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError
+from libp2p.exceptions import BaseLibp2pError, MultiError
 from libp2p.host.ping import PingService
 from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
@@ -68,13 +68,16 @@ def make_host(told: dict[str, Any]) -> IHost:
 
 
 def described(error: BaseException | None) -> list[dict[str, Any]]:
-    """An error and its causes: class names with their bases, message, code."""
+    """An error and its causes: class names with their bases, message, code, and what the
+    engine says of who did it and how."""
     chain = []
     while error is not None:
         families = [each.__name__ for each in type(error).__mro__]
         code = getattr(error, "error_code", None)
-        chain.append({"families": families, "message": str(error), "code": code})
-        error = error.__cause__
+        by, kind = getattr(error, "by", None), getattr(error, "kind", None)
+        chain.append({"families": families, "message": str(error), "code": code, "by": by, "kind": kind})
+        # Of the failures of several addresses, the last one tried.
+        error = error.errors[-1] if isinstance(error, MultiError) else error.__cause__
     return chain
 
 
@@ -124,9 +127,9 @@ class Commands:
     async def disconnect(self, peer: str) -> None:
         await self.host.disconnect(ID.from_string(peer))
 
-    async def parted(self, peer: str) -> bool:
-        """Whether the swarm has, after a while at most, no connection to that peer."""
-        return await eventually(lambda: peer not in map(str, self.host.get_network().connections), 10)
+    async def parted(self, peer: str, after: float = 10) -> bool:
+        """Whether the swarm has, after so many seconds at most, no connection to that peer."""
+        return await eventually(lambda: peer not in map(str, self.host.get_network().connections), after)
 
     async def ping(self, peer: str, count: int) -> int:
         return len(await PingService(self.host).ping(ID.from_string(peer), count))
@@ -152,7 +155,9 @@ class Commands:
         if after:
             await trio.sleep(after)  # scenario: this reader starts late
         began = time.monotonic()
-        return {"began": began, **vars(await drain(self.streams[stream]))}
+        got = await drain(self.streams[stream])
+        chain = described(got.error)
+        return {"began": began, "size": got.size, "sha256": got.sha256, "end": got.end, "chain": chain}
 
     async def echo_back(self, stream: int, seed: int, size: int) -> str:
         return await echoed_back(self.streams[stream], payload(seed, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 from libp2p.abc import INetStream
@@ -35,6 +35,7 @@ class Drained:
     size: int
     sha256: str
     end: str
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
 
 async def drain(stream: INetStream) -> Drained:
@@ -47,7 +48,7 @@ async def drain(stream: INetStream) -> Drained:
             digest.update(data)
             size += len(data)
     except (StreamEOF, StreamError) as error:
-        return Drained(size, digest.hexdigest(), type(error).__name__)
+        return Drained(size, digest.hexdigest(), type(error).__name__, error)
 
 
 async def echoed(stream: NetStream, data: bytes) -> Drained:
