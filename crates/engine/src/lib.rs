@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod budget;
 mod chunk;
 mod config;
 mod congestion;

@@ -8,7 +8,10 @@
 
 use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::{
+    budget::Budget,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
 
 /// The window that every connection begins with, where the configured one is not smaller. It
 /// stays ahead of a sender's slow start, which begins with some 14 KiB (RFC 9002 section 7.2).
@@ -16,38 +19,6 @@ pub(crate) const FIRST_WINDOW: u64 = 32 * 1024;
 
 /// What a queued chunk costs beside its bytes: a peer may send them one by one.
 pub(crate) const CHUNK_COST: usize = 64;
-
-/// Bytes that all connections of an endpoint may hold.
-pub(crate) struct Budget {
-    limit: u64,
-    charged: AtomicU64,
-}
-
-impl Budget {
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            charged: AtomicU64::new(0),
-        })
-    }
-
-    pub(crate) fn charged(&self) -> u64 {
-        self.charged.load(Ordering::Relaxed)
-    }
-
-    /// Charge `bytes` more, if they are at most a quarter of what is left: a few who want much
-    /// leave something for many who want little. Whoever does not read, has half of the
-    /// budget to share with its like.
-    fn take(&self, bytes: u64, is_read: bool) -> bool {
-        let limit = if is_read { self.limit } else { self.limit / 2 };
-        let charge = |charged: u64| {
-            let left = limit.saturating_sub(charged);
-            (bytes <= left / 4).then_some(charged + bytes)
-        };
-        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.charged.fetch_update(set, get, charge).is_ok()
-    }
-}
 
 /// What one connection holds. Its I/O thread adds, readers release.
 pub(crate) struct Unread {
@@ -65,7 +36,7 @@ impl Unread {
     /// Every connection gets its first window: how many there are is limited, not this.
     pub(crate) fn new(budget: Arc<Budget>, widest: u64) -> Arc<Self> {
         let allowance = FIRST_WINDOW.min(widest);
-        budget.charged.fetch_add(2 * allowance, Ordering::Relaxed);
+        budget.add(2 * allowance);
         Arc::new(Self {
             held: AtomicUsize::new(0),
             is_starved: AtomicBool::new(false),
@@ -114,7 +85,7 @@ impl Unread {
         let kept = allowance.min(self.held() as u64);
         self.allowance.store(kept, Ordering::Relaxed);
         let freed = self.charge(allowance) - self.charge(kept);
-        self.budget.charged.fetch_sub(freed, Ordering::Relaxed);
+        self.budget.give_back(freed);
     }
 
     /// How much more the queues may hold.
@@ -147,8 +118,7 @@ impl Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        let charge = self.charge(self.allowance());
-        self.budget.charged.fetch_sub(charge, Ordering::Relaxed);
+        self.budget.give_back(self.charge(self.allowance()));
     }
 }
 
@@ -172,14 +142,14 @@ mod tests {
         for other in &others {
             while other.widen(true) {}
         }
-        assert!(budget.charged.load(Ordering::Relaxed) <= 2 * 1024 * 1024);
+        assert!(budget.charged() <= 2 * 1024 * 1024);
         assert!(others[0].window() > others[9].window());
         assert_eq!(others[9].window(), FIRST_WINDOW);
         first.add(100);
         first.settle();
         assert_eq!(first.window(), 100, "of one that is over, what is held");
         drop((first, others));
-        assert_eq!(budget.charged.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.charged(), 0);
     }
 
     #[test]
@@ -191,7 +161,7 @@ mod tests {
         for connection in &idle {
             while connection.widen(false) {}
         }
-        assert!(budget.charged.load(Ordering::Relaxed) <= 2 * 1024 * 1024);
+        assert!(budget.charged() <= 2 * 1024 * 1024);
         assert!(idle[29].widen(true), "readers have the other half");
     }
 

@@ -9,12 +9,13 @@ use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, ServerConfig, cry
 use ring::{hkdf, hmac};
 
 use crate::{
+    budget::Budget,
     config::Config,
     congestion::LastWords,
     error::EndpointError,
     identity::{Identity, PeerId},
     tls::{DRAFT_29, Tls, Verdict},
-    unread::{Budget, Unread},
+    unread::Unread,
 };
 
 pub(crate) struct Settings {

@@ -8,6 +8,7 @@ use std::{
 use super::echo::{Clock, Echo, Network};
 use crate::{
     Flush,
+    budget::Budget,
     congestion::LastWords,
     connection::{ConnectionShared, Handle},
     driver::{
@@ -20,7 +21,7 @@ use crate::{
         atomic::{AtomicU64, Ordering},
         thread::{self, JoinHandle},
     },
-    unread::{Budget, Unread},
+    unread::Unread,
 };
 
 /// One endpoint with one connection.
