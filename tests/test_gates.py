@@ -100,6 +100,24 @@ async def test_receive_budget_holds_back_who_is_not_read(budget: dict[str, Any],
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("budget", "most"), [({}, None), ({"send_budget": 65_536}, 65_536 + 4096)])
+async def test_send_budget_bounds_what_is_held_for_who_does_not_read(
+    budget: dict[str, Any], most: int | None
+) -> None:
+    async with linked(near=budget, far={"receive_budget": 65_536}) as link:
+        ours, theirs = await link.stream()
+        with trio.move_on_after(1) as scope:
+            await ours.write(bytes(4 * MIB))
+        assert scope.cancelled_caught
+        held = link.dialer.endpoint().engine.census()["unacked"]
+        assert held >= 262_144 if most is None else held <= most
+        # Reading lets the writer go on, if in small steps.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_all, theirs)
+            await ours.write(bytes(MIB))
+            nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     "limits",
     [{"retry_above": 0}, {"max_handshakes_per_address": 3}, {"max_handshakes": 2, "retry_above": None}],

@@ -64,6 +64,7 @@ class QUICTransportConfig(StockConfig):
     max_accept_backlog: int = 256
     gate_peer: Callable[[ID, Multiaddr], bool] | None = None
     receive_budget: int = 268_435_456
+    send_budget: int = 268_435_456
     keep_alive_interval: float | None = 5.0
     linger: float = 1.0
     disable_active_migration: bool = False
@@ -142,6 +143,7 @@ def _checked(config: StockConfig) -> Config:
             ipv6_prefix=_setting(config, "ipv6_prefix"),
             max_accept_backlog=_setting(config, "max_accept_backlog"),
             receive_budget=_setting(config, "receive_budget"),
+            send_budget=_setting(config, "send_budget"),
             accept_draft_29=config.enable_draft29,
             migration=not _setting(config, "disable_active_migration"),
             **_connections(config),

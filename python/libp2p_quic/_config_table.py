@@ -292,6 +292,17 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     *_sets(
+        "send_budget",
+        (
+            "send_budget",
+            _BUDGET,
+            "Bytes that we hold for all peers together until they acknowledge them. A connection is charged "
+            "its send window, which grows from 64 KiB to 10 MB as its peer acknowledges, and what waits in "
+            "its streams. When half is used up, a stream takes no more at a time than its peer took of it "
+            "before; when all is, 4 KiB, and no window grows",
+        ),
+    ),
+    *_sets(
         "stream_memory",
         (
             "MAX_STREAM_RECEIVE_BUFFER",

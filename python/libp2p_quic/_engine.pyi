@@ -75,6 +75,7 @@ class Config:
         connection_receive_window: int = 15_000_000,
         receive_budget: int = 268_435_456,
         send_window: int = 10_000_000,
+        send_budget: int = 268_435_456,
         read_buffer: int = 524_288,
         write_buffer: int = 262_144,
         max_incoming_streams: int = 1024,
@@ -118,7 +119,8 @@ class Endpoint:
         """Hand over what the verbs queued since the last flush: once per scheduler pass."""
     def census(self) -> dict[str, int]:
         """What there is behind its handles, to see that nothing is left: connections, handshakes
-        (of strangers), streams, and promised (bytes that connections may hold for readers).
+        (of strangers), streams, promised (bytes that connections may hold for readers), and
+        unacked (that they may hold for peers).
 
         Waits for the engine's pass, some milliseconds at most.
         """

@@ -25,7 +25,7 @@ PATIENCE = 90.0
 last byte. Most take a few in all."""
 IDLE = 45.0
 """Seconds in which whoever hears nothing forgets a connection: the idle timeout, and more."""
-OF_A_CONNECTION = ("keepers", "connections", "handshakes", "streams", "promised")
+OF_A_CONNECTION = ("keepers", "connections", "handshakes", "streams", "promised", "unacked")
 """What a host has nothing of without a connection: see `weight`."""
 
 

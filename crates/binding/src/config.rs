@@ -29,6 +29,7 @@ impl Config {
         connection_receive_window = 15_000_000,
         receive_budget = 268_435_456,
         send_window = 10_000_000,
+        send_budget = 268_435_456,
         read_buffer = 524_288,
         write_buffer = 262_144,
         max_incoming_streams = 1024,
@@ -58,6 +59,7 @@ impl Config {
         connection_receive_window: u64,
         receive_budget: u64,
         send_window: u64,
+        send_budget: u64,
         read_buffer: usize,
         write_buffer: usize,
         max_incoming_streams: u32,
@@ -87,6 +89,7 @@ impl Config {
         config.connection_receive_window = connection_receive_window;
         config.receive_budget = receive_budget;
         config.send_window = send_window;
+        config.send_budget = send_budget;
         config.read_buffer = read_buffer;
         config.write_buffer = write_buffer;
         config.max_incoming_streams = max_incoming_streams;

@@ -128,6 +128,7 @@ impl Endpoint {
             ("handshakes", census.inbound_handshakes as u64),
             ("streams", census.streams as u64),
             ("promised", census.promised),
+            ("unacked", census.unacked),
         ] {
             dict.set_item(name, value)?;
         }

@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// What a queue may hold in any case: all go on, if in small steps. It takes more than any
+/// greeting of a libp2p protocol.
+pub(crate) const LEAST: usize = 4096;
+
 /// Bytes that all connections of an endpoint may hold.
 pub(crate) struct Budget {
     limit: u64,
@@ -32,6 +36,20 @@ impl Budget {
         self.charged.load(Ordering::Relaxed)
     }
 
+    /// What a queue may hold that may hold `bound` at most and from which `moved` bytes have gone
+    /// on so far. Where half of the budget is charged already, no more than has moved before: who
+    /// takes nothing is owed little. Beyond the budget, no more than `LEAST`.
+    pub(crate) fn bound(&self, bound: usize, moved: usize) -> usize {
+        let charged = self.charged();
+        if charged < self.limit / 2 {
+            bound
+        } else if charged < self.limit {
+            bound.min(moved.max(LEAST))
+        } else {
+            bound.min(LEAST)
+        }
+    }
+
     /// Charge `bytes` more, if they are at most a quarter of what is left: a few who want much
     /// leave something for many who want little. Whoever does not read, has half of the
     /// budget to share with its like.
@@ -43,5 +61,25 @@ impl Budget {
         };
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
         self.charged.fetch_update(set, get, charge).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_may_hold_less_as_the_budget_is_used_up_and_never_nothing() {
+        let budget = Budget::new(1000);
+        assert_eq!(budget.bound(262_144, 0), 262_144);
+        budget.add(500);
+        assert_eq!(budget.bound(262_144, 0), LEAST);
+        assert_eq!(budget.bound(262_144, 10_000), 10_000);
+        assert_eq!(budget.bound(262_144, 1 << 40), 262_144);
+        budget.add(500);
+        assert_eq!(budget.bound(262_144, 1 << 40), LEAST);
+        assert_eq!(budget.bound(100, 1 << 40), 100);
+        budget.give_back(501);
+        assert_eq!(budget.bound(262_144, 0), 262_144);
     }
 }

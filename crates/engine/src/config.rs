@@ -9,6 +9,7 @@ use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::{
     congestion::{Congestion, LastWords},
+    driver::FIRST_SEND_WINDOW,
     error::ConfigError,
     unread::FIRST_WINDOW,
 };
@@ -62,8 +63,15 @@ pub struct Config {
     /// in queues. When it is used up, nothing grows, and new connections stay at 32 KiB each.
     /// 256 MiB: eight full windows, or 4096 first ones.
     pub receive_budget: u64,
-    /// Unacknowledged bytes held per connection. 10 MB: one stream window.
+    /// Bytes that QUIC keeps per connection until they are acknowledged. 10 MB: one stream window. It
+    /// begins at 64 KiB and doubles up to this as the peer acknowledges, as far as `send_budget`
+    /// allows.
     pub send_window: u64,
+    /// Bytes that all connections together may hold for their peers. A connection is charged its send
+    /// window, and what waits in the queues of its streams. When half of it is used up, a stream
+    /// takes no more at a time than its peer took of it before; when all of it is, 4 KiB, and no
+    /// window grows. 256 MiB, as for what is received.
+    pub send_budget: u64,
     /// Received bytes that wait outside of QUIC for the reader of a stream. 512 KiB: several
     /// reads' worth, so that the I/O thread rarely waits for the application.
     pub read_buffer: usize,
@@ -128,6 +136,7 @@ impl Default for Config {
             connection_receive_window: 15_000_000,
             receive_budget: 256 * 1024 * 1024,
             send_window: 10_000_000,
+            send_budget: 256 * 1024 * 1024,
             read_buffer: 512 * 1024,
             write_buffer: 256 * 1024,
             max_incoming_streams: 1024,
@@ -225,6 +234,12 @@ impl Config {
                 "must be at least 65536 bytes, the first window of one connection",
             );
         }
+        if self.send_budget < FIRST_SEND_WINDOW {
+            return refuse(
+                "send_budget",
+                "must be at least 65536 bytes, the first window of one connection",
+            );
+        }
         for (field, value) in [
             ("read_buffer", self.read_buffer),
             ("write_buffer", self.write_buffer),
@@ -278,7 +293,7 @@ impl Config {
             .keep_alive_interval(self.keep_alive_interval)
             .stream_receive_window(varint(self.stream_receive_window))
             .receive_window(varint(self.connection_receive_window.min(FIRST_WINDOW)))
-            .send_window(self.send_window)
+            .send_window(self.send_window.min(FIRST_SEND_WINDOW))
             .initial_rtt(self.initial_rtt)
             .datagram_receive_buffer_size(None)
             .enable_segmentation_offload(self.segmentation_offload);
@@ -342,6 +357,7 @@ mod tests {
         );
         assert_eq!(refused(|c| c.write_buffer = 0), Err("write_buffer"));
         assert_eq!(refused(|c| c.receive_budget = 0), Err("receive_budget"));
+        assert_eq!(refused(|c| c.send_budget = 65_535), Err("send_budget"));
         assert_eq!(refused(|c| c.max_handshakes = 0), Err("max_handshakes"));
         assert_eq!(
             refused(|c| c.max_handshakes_per_address = 0),

@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     blocking,
+    budget::Budget,
     congestion::LastWords,
     driver::{Command, Commands},
     error::ConnectionError,
@@ -33,6 +34,8 @@ pub(crate) struct ConnectionShared {
     pub(crate) commands: Arc<Commands>,
     /// What it holds for readers.
     pub(crate) unread: Arc<Unread>,
+    /// What waits to be acknowledged, of the whole endpoint.
+    pub(crate) unacked: Arc<Budget>,
     pub(crate) last_words: LastWords,
     pub(crate) state: Mutex<State>,
 }
@@ -65,6 +68,12 @@ impl State {
     }
 }
 
+/// What a connection may hold: for readers, and for its peer.
+pub(crate) struct Holds {
+    pub(crate) unread: Arc<Unread>,
+    pub(crate) unacked: Arc<Budget>,
+}
+
 /// Streams that the I/O thread keeps opened ahead of need.
 pub(crate) const STOCK: usize = 8;
 
@@ -75,14 +84,15 @@ impl ConnectionShared {
         remote: SocketAddr,
         local: SocketAddr,
         commands: Arc<Commands>,
-        unread: Arc<Unread>,
+        holds: Holds,
         last_words: LastWords,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             is_initiator,
             commands,
-            unread,
+            unread: holds.unread,
+            unacked: holds.unacked,
             last_words,
             state: Mutex::new(State {
                 remote,

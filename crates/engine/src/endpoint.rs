@@ -178,7 +178,7 @@ impl Endpoint {
             remote,
             info.local,
             self.0.commands.clone(),
-            self.0.settings.unread(),
+            self.0.settings.holds(),
             last_words,
         );
         self.0.commands.push(Command::Connect {

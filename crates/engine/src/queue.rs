@@ -6,12 +6,14 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 
 use crate::{
+    budget::Budget,
     error::{ReadError, WriteError},
     ready::Waiters,
     unread::CHUNK_COST,
@@ -26,12 +28,14 @@ pub(crate) enum Ending {
     Reset(u64),
 }
 
-/// Bytes on their way out.
-#[derive(Default)]
+/// Bytes on their way out, which are charged to a budget.
 pub(crate) struct Outgoing {
-    pub(crate) chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
-    pub(crate) len: usize,
+    len: usize,
+    /// Bytes that were in them and that QUIC has taken.
+    moved: usize,
+    budget: Arc<Budget>,
     pub(crate) ending: Option<Ending>,
     /// The peer acknowledged everything up to our finish.
     pub(crate) is_acknowledged: bool,
@@ -48,6 +52,42 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            len: 0,
+            moved: 0,
+            budget,
+            ending: None,
+            is_acknowledged: false,
+            error: None,
+            is_unaccepted: false,
+            is_blocked: false,
+            writable: Waiters::default(),
+            finished: Waiters::default(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    pub(crate) fn chunks(&mut self) -> &mut [Bytes] {
+        self.chunks.make_contiguous()
+    }
+
+    /// QUIC has taken so many whole chunks, and so many bytes.
+    pub(crate) fn took(&mut self, chunks: usize, bytes: usize) {
+        self.chunks.drain(..chunks);
+        self.len -= bytes;
+        self.moved = self.moved.saturating_add(bytes);
+        self.budget.give_back(bytes as u64);
+    }
+
     /// How many bytes may be pushed now: at most `wanted`, and as many as the bound leaves
     /// room for.
     pub(crate) fn poll_room(
@@ -62,6 +102,7 @@ impl Outgoing {
         if self.ending.is_some() {
             return Poll::Ready(Err(WriteError::Closed));
         }
+        let bound = self.budget.bound(bound, self.moved);
         let room = bound.saturating_sub(self.len);
         if room == 0 && wanted > 0 {
             self.writable.add(cx.waker());
@@ -72,10 +113,12 @@ impl Outgoing {
 
     /// Append `chunks`, which `poll_room` has found room for.
     pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) {
+        let before = self.len;
         for chunk in chunks {
             self.len += chunk.len();
             self.chunks.push_back(chunk);
         }
+        self.budget.add((self.len - before) as u64);
     }
 
     pub(crate) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<(), WriteError>> {
@@ -140,6 +183,7 @@ impl Outgoing {
     }
 
     pub(crate) fn drop_chunks(&mut self) {
+        self.budget.give_back(self.len as u64);
         self.chunks = VecDeque::new();
         self.len = 0;
     }
@@ -147,6 +191,12 @@ impl Outgoing {
     pub(crate) fn wake_all(&mut self) {
         self.writable.wake();
         self.finished.wake();
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.drop_chunks();
     }
 }
 
@@ -264,20 +314,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_queued_is_charged_until_it_is_taken_or_dropped() {
+        let budget = Budget::new(1000);
+        let mut out = Outgoing::new(budget.clone());
+        let bytes = Bytes::from_static(&[0; 300]);
+        out.push([bytes.clone(), bytes.clone()].into_iter());
+        assert_eq!(budget.charged(), 600);
+        assert_eq!(out.poll_room(&cx(), 1000, 1000), Poll::Ready(Ok(400)));
+        out.took(1, 400);
+        assert_eq!((out.len(), budget.charged()), (200, 200));
+        assert!(out.end(Ending::Reset(1)));
+        assert_eq!(budget.charged(), 0);
+        let mut out = Outgoing::new(budget.clone());
+        out.push([bytes].into_iter());
+        drop(out);
+        assert_eq!(budget.charged(), 0);
+    }
+
+    #[test]
     fn no_byte_is_accepted_beyond_the_bound() {
-        let mut out = Outgoing::default();
+        let mut out = Outgoing::new(Budget::new(1 << 20));
         assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Ready(Ok(7)));
         out.push([Bytes::from_static(&[0; 7])].into_iter());
         assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Ready(Ok(3)));
         out.push([Bytes::from_static(&[0; 3])].into_iter());
         assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Pending);
         assert_eq!(out.poll_room(&cx(), 0, 10), Poll::Ready(Ok(0)));
-        assert_eq!(out.len, 10);
+        assert_eq!(out.len(), 10);
     }
 
     #[test]
     fn a_reset_overtakes_a_finish_and_a_finish_no_reset() {
-        let mut out = Outgoing::default();
+        let mut out = Outgoing::new(Budget::new(1 << 20));
         assert!(out.end(Ending::Finish));
         assert!(!out.end(Ending::Finish));
         assert!(out.end(Ending::Reset(3)));

@@ -10,7 +10,9 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    blocking, chunk,
+    blocking,
+    budget::Budget,
+    chunk,
     connection::Handle,
     driver::{Command, Commands},
     error::{ReadError, WriteError},
@@ -43,6 +45,7 @@ impl StreamShared {
         connection: u64,
         commands: Arc<Commands>,
         unread: Arc<Unread>,
+        unacked: Arc<Budget>,
         read_buffer: usize,
         write_buffer: usize,
     ) -> Arc<Self> {
@@ -50,7 +53,7 @@ impl StreamShared {
             id,
             connection,
             incoming: Mutex::default(),
-            outgoing: Mutex::default(),
+            outgoing: Mutex::new(Outgoing::new(unacked)),
             is_queued: AtomicBool::new(false),
             commands,
             unread,

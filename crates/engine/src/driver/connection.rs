@@ -21,6 +21,7 @@ use crate::{
         growth::{Growth, Reason},
         loss,
         network::{Network, Sending, SocketKey},
+        send_window::SendWindow,
         streams::{Streams, varint},
     },
     error::ConnectionError,
@@ -93,6 +94,7 @@ pub(super) struct Driven {
     /// How often the peer has said that it wants more streams, as far as that was heeded.
     blocked: u64,
     growth: Growth,
+    send_window: SendWindow,
     /// Ours, where we dialed, until the listener has it.
     flight: Option<Flight>,
     is_drained: bool,
@@ -125,6 +127,7 @@ impl Driven {
         now: Instant,
         config: &Config,
     ) -> Self {
+        let send_window = SendWindow::new(origin.shared.unacked.clone(), config.send_window);
         Self {
             conn,
             handle: origin.handle,
@@ -144,6 +147,7 @@ impl Driven {
             published: now,
             blocked: 0,
             growth: Growth::new(now),
+            send_window,
             flight: None,
             is_drained: false,
             kept_until: None,
@@ -221,6 +225,10 @@ impl Driven {
         #[cfg(feature = "simulation")]
         assert!(!self.is_poisoned, "a defect, provoked by a test");
         self.settle(now, config, endpoint);
+        if let Some(wider) = self.send_window.widen(self.streams.written()) {
+            self.conn.set_send_window(wider);
+            self.settle(now, config, endpoint);
+        }
         self.widen_if_blocked(config);
         self.widen_window(now);
         let is_over = matches!(self.phase, Phase::Over);
@@ -559,6 +567,7 @@ fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamS
         shared.id,
         shared.commands.clone(),
         shared.unread.clone(),
+        shared.unacked.clone(),
         config.read_buffer,
         config.write_buffer,
     )

@@ -239,7 +239,7 @@ impl Core {
                     remote,
                     local,
                     self.commands.clone(),
-                    self.settings.unread(),
+                    self.settings.holds(),
                     last_words,
                 );
                 let guest = self.crowd.enter(&self.settings.config, remote, is_proven);

@@ -2,9 +2,9 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `fill`, `flight`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s.
-//! Application threads reach a core only through the `command` queue, which never blocks them, and
-//! drive it by `handover` while the thread sleeps.
+//! `crowd`, `fill`, `flight`, `growth`, `send_window`, `timers` and `loss` its small tools. `thread`
+//! runs cores over real `socket`s. Application threads reach a core only through the `command` queue,
+//! which never blocks them, and drive it by `handover` while the thread sleeps.
 
 mod command;
 mod connection;
@@ -17,6 +17,7 @@ pub(crate) mod handover;
 mod loss;
 mod network;
 mod pieces;
+mod send_window;
 mod settings;
 mod socket;
 mod sockets;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     command::{Command, Commands},
     core::Core,
     network::{Ground, SocketKey},
+    send_window::FIRST_SEND_WINDOW,
     settings::Settings,
     sockets::{EndpointState, SocketInfo},
     thread::on_the_io_thread,

@@ -12,6 +12,7 @@ use crate::{
     budget::Budget,
     config::Config,
     congestion::LastWords,
+    connection::Holds,
     error::EndpointError,
     identity::{Identity, PeerId},
     tls::{DRAFT_29, Tls, Verdict},
@@ -23,7 +24,8 @@ pub(crate) struct Settings {
     pub(super) endpoint: Arc<EndpointConfig>,
     server: Arc<ServerConfig>,
     tls: Tls,
-    budget: Arc<Budget>,
+    unread: Arc<Budget>,
+    unacked: Arc<Budget>,
     #[cfg(feature = "simulation")]
     first_ids: Option<FirstIds>,
     #[cfg(feature = "simulation")]
@@ -115,7 +117,8 @@ impl Settings {
             .incoming_buffer_size_total(0)
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
         Ok(Self {
-            budget: Budget::new(config.receive_budget),
+            unread: Budget::new(config.receive_budget),
+            unacked: Budget::new(config.send_budget),
             config,
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
@@ -127,13 +130,17 @@ impl Settings {
         })
     }
 
-    /// A new connection's share of what the endpoint may hold for readers.
-    pub(crate) fn unread(&self) -> Arc<Unread> {
-        Unread::new(self.budget.clone(), self.config.connection_receive_window)
+    /// A new connection's share of what the endpoint may hold for readers, and for peers.
+    pub(crate) fn holds(&self) -> Holds {
+        Holds {
+            unread: Unread::new(self.unread.clone(), self.config.connection_receive_window),
+            unacked: self.unacked.clone(),
+        }
     }
 
-    pub(super) fn promised(&self) -> u64 {
-        self.budget.charged()
+    /// What is charged to both budgets: for readers, and for peers.
+    pub(super) fn charged(&self) -> (u64, u64) {
+        (self.unread.charged(), self.unacked.charged())
     }
 
     /// How to be a server: a full one drops first packets before a key is derived for them.

@@ -41,6 +41,8 @@ pub(super) struct Streams {
     starved: Vec<StreamId>,
     /// What was handed to readers, as `Unread` counts it.
     handed: u64,
+    /// Bytes that QUIC took of all streams.
+    written: u64,
     /// A reader has not kept up since `resume`.
     is_lagging: bool,
 }
@@ -78,6 +80,7 @@ impl Streams {
             taken: Vec::new(),
             starved: Vec::new(),
             handed: 0,
+            written: 0,
             is_lagging: false,
         }
     }
@@ -85,6 +88,11 @@ impl Streams {
     /// What was handed to readers so far, as `Unread` counts it.
     pub(super) fn handed(&self) -> u64 {
         self.handed
+    }
+
+    /// What was handed to QUIC to be sent so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Whether a reader has not kept up since `resume` or `look_who_lags`.
@@ -213,14 +221,11 @@ impl Streams {
             let _ = conn.send_stream(id).reset(varint(code));
             slot.is_send_done = true;
         }
-        while !out.chunks.is_empty() && !slot.is_send_done {
-            match conn
-                .send_stream(id)
-                .write_chunks(out.chunks.make_contiguous())
-            {
+        while !out.is_empty() && !slot.is_send_done {
+            match conn.send_stream(id).write_chunks(out.chunks()) {
                 Ok(written) => {
-                    out.chunks.drain(..written.chunks);
-                    out.len -= written.bytes;
+                    out.took(written.chunks, written.bytes);
+                    self.written += written.bytes as u64;
                 }
                 Err(QuinnWrite::Blocked) => {
                     out.is_blocked = true;
@@ -239,7 +244,7 @@ impl Streams {
             }
         }
         if out.ending == Some(Ending::Finish)
-            && out.chunks.is_empty()
+            && out.is_empty()
             && !slot.is_finish_sent
             && !slot.is_send_done
         {
@@ -248,7 +253,7 @@ impl Streams {
             let _ = conn.send_stream(id).finish();
         }
         let mut waiters = Waiters::default();
-        if out.len <= slot.shared.write_buffer() / 2 {
+        if out.len() <= slot.shared.write_buffer() / 2 {
             waiters = out.writable.take();
         }
         drop(out);

@@ -229,6 +229,37 @@ fn peers_that_fill_their_windows_share_a_budget() {
     pair.leave_nothing();
 }
 
+#[test]
+fn peers_that_take_nothing_share_a_budget() {
+    const BUDGET: u64 = 4 * 1024 * 1024;
+    const FIRST: u64 = 64 * 1024;
+    const LEAST: u64 = 4096;
+    let server = config(|c| c.send_budget = BUDGET);
+    let mut pair = Pair::with(1, server, config(|c| c.receive_budget = 65_536));
+    let good_node = pair.world.node(Config::default());
+    let (theirs, ours) = join(&mut pair.world, &good_node, &pair.server, &pair.listener);
+    let good = (ours, theirs);
+    let mut hostile = Vec::new();
+    for n in 1..=20 {
+        let (theirs, ours) = pair.connect();
+        // The program would give each of them a megabyte on each of ten streams.
+        let given = pair.world.block_on(fill(&ours, 10, 1 << 20));
+        pair.world.run_for(ms(100));
+        hostile.push((theirs, ours, given));
+        let held = census(&pair).unacked;
+        assert!(held <= BUDGET + n * (FIRST + 10 * LEAST), "{n}: {held}");
+    }
+    let held = census(&pair).unacked;
+    assert!(held > BUDGET / 2, "{held}: there was room for the first");
+    // Nobody reads that, and the good peer does not feel it.
+    let began = pair.world.now();
+    move_bytes(&mut pair, &good, 4_000_000);
+    let time = pair.world.now() - began;
+    assert!(time < secs(3), "{time:?}");
+    drop((good, hostile, good_node));
+    pair.leave_nothing();
+}
+
 /// Move bytes over a new stream, to a reader who keeps up.
 fn move_bytes(pair: &mut Pair, (from, to): &(Connection, Connection), len: usize) {
     let data = crate::kit::pattern(len as u64, len);

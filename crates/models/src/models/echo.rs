@@ -81,20 +81,21 @@ impl Line {
             let reset = End::Failed(ReadError::Reset(code));
             self.end_sent.get_or_insert(reset);
         }
-        while let Some(front) = out.chunks.front() {
+        while let Some(front) = out.chunks().first() {
             let on_the_way: usize = self.sent.iter().map(Bytes::len).sum();
             if on_the_way + front.len() > window {
                 out.is_blocked = true;
                 break;
             }
-            out.len -= front.len();
-            self.sent.extend(out.chunks.pop_front());
+            let chunk = front.clone();
+            out.took(1, chunk.len());
+            self.sent.push_back(chunk);
         }
-        if out.ending == Some(Ending::Finish) && out.chunks.is_empty() {
+        if out.ending == Some(Ending::Finish) && out.is_empty() {
             self.end_sent.get_or_insert(End::Finished);
         }
         let mut waiters = Waiters::default();
-        if out.len <= self.shared.write_buffer() / 2 {
+        if out.len() <= self.shared.write_buffer() / 2 {
             waiters = out.writable.take();
         }
         drop(out);

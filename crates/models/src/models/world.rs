@@ -10,7 +10,7 @@ use crate::{
     Flush,
     budget::Budget,
     congestion::LastWords,
-    connection::{ConnectionShared, Handle},
+    connection::{ConnectionShared, Handle, Holds},
     driver::{
         Command, Commands,
         handover::{Drivers, Post, Shared},
@@ -74,14 +74,17 @@ impl Endpoint {
         let commands = Commands::new(post.clone(), flush);
         post.send(Echo::new(commands.clone(), network, clock.clone()));
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let unread = Unread::new(Budget::new(1 << 30), allowance);
+        let holds = Holds {
+            unread: Unread::new(Budget::new(1 << 30), allowance),
+            unacked: Budget::new(1 << 30),
+        };
         let connection = ConnectionShared::new(
             0,
             true,
             nowhere,
             nowhere,
             commands.clone(),
-            unread,
+            holds,
             LastWords::default(),
         );
         Self {
@@ -95,7 +98,8 @@ impl Endpoint {
         let id = self.next_stream.fetch_add(1, Ordering::SeqCst);
         let unread = self.connection.0.unread.clone();
         let commands = self.commands.clone();
-        let shared = StreamShared::new(id, 0, commands, unread, read_buffer, write_buffer);
+        let unacked = self.connection.0.unacked.clone();
+        let shared = StreamShared::new(id, 0, commands, unread, unacked, read_buffer, write_buffer);
         Stream::new(shared, self.connection.clone())
     }
 

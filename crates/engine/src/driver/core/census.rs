@@ -26,6 +26,8 @@ pub struct Census {
     pub streams: usize,
     /// Bytes that all connections may hold for readers, as far as they were promised.
     pub promised: u64,
+    /// Bytes that they may hold for peers: what waits in queues, and their send windows.
+    pub unacked: u64,
     /// Bytes of datagrams that quinn-proto keeps for handshakes not yet looked at.
     pub waiting_datagram_bytes: u64,
 }
@@ -42,6 +44,7 @@ impl Core {
 
     pub(crate) fn census(&self) -> Census {
         let driven = || self.connections.iter().flatten();
+        let (promised, unacked) = self.settings.charged();
         Census {
             connections: driven().count(),
             names: self.handles.len(),
@@ -49,7 +52,8 @@ impl Core {
             inbound_handshakes: self.crowd.strangers(),
             addresses: self.crowd.addresses(),
             streams: driven().map(|driven| driven.streams()).sum(),
-            promised: self.settings.promised(),
+            promised,
+            unacked,
             waiting_datagram_bytes: self.endpoint.incoming_buffer_bytes(),
         }
     }
