@@ -78,7 +78,7 @@ bench-goals: setup ## judge the last bench by the goals; fails while one is not 
 	$(BIN)/python -m bench.goals
 
 .PHONY: flood
-flood: ## a listener under 5 000 hostile datagrams a second, of eight kinds; fails when a good peer suffers
+flood: ## a listener under 5 000 hostile datagrams a second, of eight kinds, and under hostile peers of five; fails when a good peer suffers
 	cargo build --release --locked --package libp2p-quic-engine --example flood
 	target/release/examples/flood $(FLOOD)
 
@@ -93,11 +93,11 @@ setup: .venv/.requirements ## create .venv and install the pinned development re
 	@touch $@
 
 .PHONY: build
-build: .venv/.built ## compile the engine and the relay, install the package into .venv, editable
+build: .venv/.built ## compile the engine, the relay and the faults, install the package into .venv, editable
 
 .venv/.built: .venv/.requirements $(RUST_SOURCES)
 	$(BIN)/maturin develop --release --locked
-	cargo build --release --locked --package libp2p-quic-relay
+	cargo build --release --locked --package libp2p-quic-relay --package libp2p-quic-faults
 	@touch $@
 
 .PHONY: fmt

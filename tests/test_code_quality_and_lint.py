@@ -151,6 +151,7 @@ def test_crates_depend_downwards() -> None:
     assert not crates["libp2p-quic-engine"] & {"async-std", "libp2p-quic-binding", "pyo3", "smol", "tokio"}
     # It stands beside the rooms: a benchmark's network must not change with what is measured.
     assert crates["libp2p-quic-relay"] <= {"quinn-udp", "rustix", "socket2"}
+    assert crates["libp2p-quic-faults"] <= {"libc"}
 
 
 def crate_modules(path: Path) -> set[str]:

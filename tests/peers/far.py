@@ -7,6 +7,7 @@ happens. It knows no transport.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -137,10 +138,12 @@ async def far_host(
     key: str = "ed25519",
     seed: bytes = b"",
     config: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> AsyncIterator[FarHost]:
     """A host in its own process, listening on IPv4 loopback unless told otherwise.
 
-    Two that have the same 32 bytes of ``seed`` are the same peer.
+    Two that have the same 32 bytes of ``seed`` are the same peer. ``environment``: variables
+    that it has besides ours.
     """
     told = {
         "transport": transport,
@@ -156,6 +159,7 @@ async def far_host(
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=TESTS,
+            env={**os.environ, **(environment or {})},
         )
         try:
             far = FarHost(process, errors)

@@ -9,6 +9,7 @@ listen, config.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -189,6 +190,12 @@ class Commands:
 
     async def weight(self) -> dict[str, int]:
         return weight(self.host)
+
+    async def faults(self) -> int:
+        """How many of its system calls were made to fail: see crates/faults."""
+        injected = ctypes.CDLL(None).faults_injected
+        injected.restype = ctypes.c_uint64
+        return cast(int, injected())
 
     async def statistics(self, peer: str) -> dict[str, float]:
         (connection,) = cast(Any, self.host.get_network()).get_connections(ID.from_string(peer))

@@ -98,8 +98,11 @@ class Hosts:
 
 
 @asynccontextmanager
-async def hosts(**config: Any) -> AsyncIterator[Hosts]:
-    async with far_host(config=config) as listener, far_host(config=config) as dialer:
+async def hosts(environment: dict[str, str] | None = None, **config: Any) -> AsyncIterator[Hosts]:
+    async with (
+        far_host(config=config, environment=environment) as listener,
+        far_host(config=config, environment=environment) as dialer,
+    ):
         both = Hosts(listener, dialer)
         both.before = [await listener.census(), await dialer.census()]
         yield both
