@@ -18,10 +18,7 @@ pub(crate) const KINDS: [&str; 8] = [
     "garbage", "initials", "halves", "failing", "tokens", "versions", "shorts", "mixture",
 ];
 
-pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Result<(), Failure> {
-    if !to.ip().is_loopback() {
-        return Err("loopback only".into());
-    }
+pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Result<u64, Failure> {
     let sockets: Vec<UdpSocket> = (0..SOCKETS)
         .map(|n| UdpSocket::bind((Ipv4Addr::new(127, 0, 1, (n / 4 + 1) as u8), 0)))
         .collect::<Result<_, _>>()?;
@@ -44,8 +41,7 @@ pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Resu
         }
         thread::sleep(TICK); // scenario: the rate.
     }
-    println!("{sent}");
-    Ok(())
+    Ok(sent)
 }
 
 struct Forgery {

@@ -1,5 +1,5 @@
-//! `make flood`: a listener under hostile datagrams, from many ports, at a chosen rate, while a
-//! good peer moves bytes and others connect. Loopback only, bounded in time and count.
+//! `make flood`: a listener under hostile datagrams of strangers, from many ports, at a chosen
+//! rate, and then under hostile peers, while a good peer moves bytes and others connect. Loopback only, bounded in time and count.
 //!
 //! Three processes: the victim, the hostile one, and this one, which is the good peer, measures
 //! both and judges. It fails when a bound is broken.
@@ -9,6 +9,7 @@ mod good;
 mod hostile;
 #[path = "../../tests/forge/initial.rs"]
 mod initial;
+mod peers;
 mod victim;
 
 use std::{
@@ -34,7 +35,16 @@ fn main() -> Result<ExitCode, Failure> {
         ["victim"] => victim::run()?,
         ["hostile", kind, to, rate, seconds] => {
             let time = Duration::from_secs(seconds.parse()?);
-            hostile::run(kind, to.parse()?, rate.parse()?, time)?;
+            let (to, rate): (SocketAddr, u64) = (to.parse()?, rate.parse()?);
+            if !to.ip().is_loopback() {
+                return Err("loopback only".into());
+            }
+            let done = if peers::KINDS.contains(&kind) {
+                peers::run(kind, to, rate, time)?
+            } else {
+                hostile::run(kind, to, rate, time)?
+            };
+            println!("{done}");
         }
         [] => return measure(5_000, 10),
         [rate, seconds] => return measure(rate.parse()?, seconds.parse()?),
@@ -86,9 +96,12 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
     let to: SocketAddr = line.trim().parse()?;
     let pid = victim.0.id();
     let good = Good::start(to)?;
-    println!("{rate} hostile datagrams a second at {to}, {seconds} s of each kind");
+    println!(
+        "{rate} hostile datagrams a second at {to}, or as many streams, {seconds} s of each kind"
+    );
     let mut rows = Vec::new();
-    for kind in std::iter::once("nothing").chain(hostile::KINDS) {
+    let hostile = hostile::KINDS.into_iter().chain(peers::KINDS);
+    for kind in std::iter::once("nothing").chain(hostile) {
         let hostile = if kind == "nothing" {
             None
         } else {
@@ -127,9 +140,9 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
         println!("  {:<10} done: {}", row.kind, row.words());
         rows.push(row);
     }
-    // What the flood left is gone once its handshakes have timed out.
+    // What the flood left is gone once its handshakes and idle connections have timed out.
     let last = rows.len();
-    std::thread::sleep(Duration::from_secs(16)); // scenario: the last handshakes time out.
+    std::thread::sleep(Duration::from_secs(40)); // scenario: the last peers time out.
     let rest = Usage::of(pid)?.memory;
     println!(
         "\n| hostile | a second | connect p50 / p99 / worst, ms | failed | goodput, Gbit/s | of quiet | victim's cores | its memory, MiB |"
@@ -156,7 +169,7 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
             row.memory / (1 << 20),
         );
     }
-    println!("\n16 s after the last: {} MiB", rest / (1 << 20));
+    println!("\n40 s after the last: {} MiB", rest / (1 << 20));
     println!("victim: {}", victim::farewell(victim, said)?);
     if is_met {
         println!(

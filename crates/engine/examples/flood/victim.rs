@@ -5,10 +5,11 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     process::ChildStdout,
+    task::{Context, Poll, Waker},
     thread,
 };
 
-use libp2p_quic_engine::{Config, Connection, Endpoint, Identity};
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Stream};
 
 use crate::{Failure, Process};
 
@@ -31,18 +32,37 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first byte of a stream comes back, and all others are read.
+/// What a stream's first byte asks for: that it comes back, that nobody reads on, or as much as
+/// there is room for.
+pub(crate) const ECHO: u8 = b'?';
+pub(crate) const LEAVE: u8 = b'l';
+pub(crate) const GIVE: u8 = b'g';
+
 fn serve(connection: &Connection) {
+    let mut buf = vec![0; 256 * 1024];
+    let mut kept = Vec::new();
     while let Ok(stream) = connection.accept() {
-        let mut buf = vec![0; 256 * 1024];
-        let mut is_first = true;
-        while let Ok(1..) = stream.read(&mut buf) {
-            if std::mem::take(&mut is_first) {
+        match stream.read(&mut buf) {
+            Ok(1..) if buf[0] == LEAVE => kept.push(stream),
+            Ok(1..) if buf[0] == GIVE => {
+                fill(&stream);
+                kept.push(stream);
+            }
+            Ok(1..) => {
                 let _ = stream.write_all(&buf[..1]);
                 stream.finish();
+                while let Ok(1..) = stream.read(&mut buf) {}
             }
+            _ => {}
         }
     }
+}
+
+/// Write until there is no more room, and do not wait for any.
+pub(crate) fn fill(stream: &Stream) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let block = vec![1; 128 * 1024];
+    while let Poll::Ready(Ok(1..)) = stream.poll_write(&mut cx, &block) {}
 }
 
 /// End the victim and return its last words.

@@ -1,0 +1,149 @@
+//! Hostile peers: they have done a handshake and say who they are, and each thing that they do is
+//! allowed. They do too much of it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Stream};
+use parking_lot::Mutex;
+
+use crate::{Failure, victim};
+
+/// Connections that it has.
+const PEERS: u64 = 16;
+/// Sockets that a moving peer's packets come from in turn.
+const ADDRESSES: u8 = 16;
+
+/// In the order of the table.
+pub(crate) const KINDS: [&str; 5] = ["singles", "resets", "fillers", "takers", "movers"];
+
+/// Do `rate` things a second in all, as far as the victim takes part. How many were done.
+pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Result<u64, Failure> {
+    let is_moving = Arc::<AtomicBool>::default();
+    let via = match kind {
+        "movers" => relay(to, is_moving.clone())?,
+        _ => to,
+    };
+    let endpoint = Endpoint::new(&Identity::generate(), Config::default())?;
+    let done = Arc::<AtomicU64>::default();
+    let behave = match kind {
+        "singles" => single,
+        "resets" => reset,
+        "fillers" => fill,
+        "takers" => take,
+        _ => tell,
+    };
+    let connections = (0..PEERS)
+        .map(|_| endpoint.connect(via, None))
+        .collect::<Result<Vec<_>, _>>()?;
+    for connection in &connections {
+        connection.wait_connected()?;
+    }
+    // Only now: within a handshake an address stands still (RFC 9000 section 9).
+    is_moving.store(true, Ordering::Relaxed);
+    for connection in connections {
+        let done = done.clone();
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            let began = Instant::now();
+            let mut mine = 0;
+            loop {
+                let due = (began.elapsed().as_secs_f64() * rate as f64) as u64 / PEERS;
+                while mine < due {
+                    // Once the victim has had enough, there is no stream to be had.
+                    let Some(stream) = behave(&connection) else {
+                        return;
+                    };
+                    kept.extend(stream);
+                    mine += 1;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                thread::sleep(Duration::from_millis(2)); // scenario: the rate.
+            }
+        });
+    }
+    thread::sleep(time); // scenario: how long it goes on.
+    Ok(done.load(Ordering::Relaxed))
+}
+
+/// What to do with a connection. The stream, where it is to be kept open; None when it is over.
+type Behaviour = Option<Option<Stream>>;
+
+/// A stream for each byte, and no interest in the answer.
+fn single(connection: &Connection) -> Behaviour {
+    let stream = connection.open().ok()?;
+    stream.write_all(&[victim::ECHO]).ok()?;
+    stream.finish();
+    Some(None)
+}
+
+/// A stream that is given up as soon as there is something on it.
+fn reset(connection: &Connection) -> Behaviour {
+    let stream = connection.open().ok()?;
+    stream.write_all(&[victim::ECHO]).ok()?;
+    stream.reset(1);
+    Some(None)
+}
+
+/// As much as may be sent to a program that does not read it, and then nothing.
+fn fill(connection: &Connection) -> Behaviour {
+    let stream = connection.open().ok()?;
+    stream.write_all(&[victim::LEAVE]).ok()?;
+    victim::fill(&stream);
+    Some(Some(stream))
+}
+
+/// A demand for much, on every stream there may be, and none of it is read.
+fn take(connection: &Connection) -> Behaviour {
+    let stream = connection.open().ok()?;
+    stream.write_all(&[victim::GIVE]).ok()?;
+    Some(Some(stream))
+}
+
+/// A byte and its answer, so that packets go both ways.
+fn tell(connection: &Connection) -> Behaviour {
+    let stream = connection.open().ok()?;
+    stream.write_all(&[victim::ECHO]).ok()?;
+    stream.finish();
+    stream.read_to_end(1).ok()?;
+    Some(None)
+}
+
+/// Between a dialer and the victim. Once it moves, each datagram to the victim comes from another
+/// address than the one before.
+fn relay(to: SocketAddr, is_moving: Arc<AtomicBool>) -> Result<SocketAddr, Failure> {
+    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let here = near.local_addr()?;
+    let dialer = Arc::new(Mutex::new(None));
+    let mut far = Vec::new();
+    for n in 0..ADDRESSES {
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, n + 1), 0))?;
+        far.push(socket.try_clone()?);
+        let (near, dialer) = (near.try_clone()?, dialer.clone());
+        thread::spawn(move || {
+            let mut buf = [0; 65_536];
+            while let Ok((len, _)) = socket.recv_from(&mut buf) {
+                if let Some(dialer) = *dialer.lock() {
+                    let _ = near.send_to(&buf[..len], dialer);
+                }
+            }
+        });
+    }
+    thread::spawn(move || {
+        let mut buf = [0; 65_536];
+        let mut at = 0;
+        while let Ok((len, from)) = near.recv_from(&mut buf) {
+            *dialer.lock() = Some(from);
+            at += usize::from(is_moving.load(Ordering::Relaxed));
+            let _ = far[at % far.len()].send_to(&buf[..len], to);
+        }
+    });
+    Ok(here)
+}
