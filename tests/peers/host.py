@@ -24,7 +24,7 @@ from libp2p.abc import IHost, INetStream
 from libp2p.crypto import ed25519, rsa, secp256k1
 from libp2p.crypto.keys import KeyPair
 from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError, MultiError
+from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.ping import PingService
 from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
@@ -37,6 +37,7 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
+from peers.causes import described
 from peers.census import census, eventually
 from peers.payload import blocks, drain, echoed_back, payload, sha256
 from peers.weight import weight
@@ -66,20 +67,6 @@ def make_host(told: dict[str, Any]) -> IHost:
         return new_host(key_pair=key_pair, enable_quic=True, quic_transport_opt=config, listen_addrs=listen)
     ours = libp2p_quic.QUICTransport(key_pair.private_key, config)
     return new_host(key_pair=key_pair, transports=[ours])
-
-
-def described(error: BaseException | None) -> list[dict[str, Any]]:
-    """An error and its causes: class names with their bases, message, code, and what the
-    engine says of who did it and how."""
-    chain = []
-    while error is not None:
-        families = [each.__name__ for each in type(error).__mro__]
-        code = getattr(error, "error_code", None)
-        by, kind = getattr(error, "by", None), getattr(error, "kind", None)
-        chain.append({"families": families, "message": str(error), "code": code, "by": by, "kind": kind})
-        # Of the failures of several addresses, the last one tried.
-        error = error.errors[-1] if isinstance(error, MultiError) else error.__cause__
-    return chain
 
 
 async def echo(stream: INetStream) -> None:
@@ -157,8 +144,7 @@ class Commands:
             await trio.sleep(after)  # scenario: this reader starts late
         began = time.monotonic()
         got = await drain(self.streams[stream])
-        chain = described(got.error)
-        return {"began": began, "size": got.size, "sha256": got.sha256, "end": got.end, "chain": chain}
+        return {"began": began, "size": got.size, "sha256": got.sha256, "end": got.end, "chain": got.chain}
 
     async def echo_back(self, stream: int, seed: int, size: int) -> str:
         return await echoed_back(self.streams[stream], payload(seed, size))

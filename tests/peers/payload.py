@@ -6,11 +6,14 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 from libp2p.abc import INetStream
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.network.stream.net_stream import NetStream
+
+from peers.causes import described
 
 BLOCK = 65_536
 MIB = 1 << 20
@@ -30,12 +33,15 @@ def sha256(data: bytes) -> str:
 
 @dataclass
 class Drained:
-    """Everything that a stream gave, and the class name of how it ended."""
+    """Everything that a stream gave, and the class name of how it ended.
+
+    In words only: an error holds the frames that it came through, and they all of a host.
+    """
 
     size: int
     sha256: str
     end: str
-    error: BaseException | None = field(default=None, compare=False, repr=False)
+    chain: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)
 
 
 async def drain(stream: INetStream) -> Drained:
@@ -48,7 +54,7 @@ async def drain(stream: INetStream) -> Drained:
             digest.update(data)
             size += len(data)
     except (StreamEOF, StreamError) as error:
-        return Drained(size, digest.hexdigest(), type(error).__name__, error)
+        return Drained(size, digest.hexdigest(), type(error).__name__, described(error))
 
 
 async def echoed(stream: NetStream, data: bytes) -> Drained:
