@@ -1,5 +1,6 @@
 //! `make flood`: a listener under hostile datagrams of strangers, from many ports, at a chosen
-//! rate, and then under hostile peers, while a good peer moves bytes and others connect. Loopback only, bounded in time and count.
+//! rate, and then under hostile peers, while a good peer moves bytes and others connect. Loopback
+//! only, bounded in time and count.
 //!
 //! Three processes: the victim, the hostile one, and this one, which is the good peer, measures
 //! both and judges. It fails when a bound is broken.
@@ -46,9 +47,14 @@ fn main() -> Result<ExitCode, Failure> {
             };
             println!("{done}");
         }
-        [] => return measure(5_000, 10),
-        [rate, seconds] => return measure(rate.parse()?, seconds.parse()?),
-        _ => println!("flood [datagrams a second] [seconds for each kind]"),
+        [] => return measure(5_000, 10, &[]),
+        [rate, seconds, ref only @ ..] if only.iter().all(|kind| kinds().any(|it| it == *kind)) => {
+            return measure(rate.parse()?, seconds.parse()?, only);
+        }
+        _ => {
+            let kinds = kinds().collect::<Vec<_>>().join(" ");
+            println!("flood [datagrams a second] [seconds for each kind] [kinds, of: {kinds}]");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,11 +89,20 @@ struct Row {
     connects: Vec<Duration>,
     failed: usize,
     goodput: f64,
+    /// Of the victim.
     cpu: f64,
     memory: u64,
+    /// Of the hostile process, on the same machine.
+    hostile_cpu: f64,
 }
 
-fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
+/// In the order of the table.
+fn kinds() -> impl Iterator<Item = &'static str> {
+    hostile::KINDS.into_iter().chain(peers::KINDS)
+}
+
+/// Of all kinds, or only of those.
+fn measure(rate: u64, seconds: u64, only: &[&str]) -> Result<ExitCode, Failure> {
     let seconds = seconds.clamp(1, 120);
     let rate = rate.clamp(1, 100_000);
     let (victim, mut said) = Process::start(&["victim"])?;
@@ -100,8 +115,8 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
         "{rate} hostile datagrams a second at {to}, or as many streams, {seconds} s of each kind"
     );
     let mut rows = Vec::new();
-    let hostile = hostile::KINDS.into_iter().chain(peers::KINDS);
-    for kind in std::iter::once("nothing").chain(hostile) {
+    let chosen = kinds().filter(|kind| only.is_empty() || only.contains(kind));
+    for kind in std::iter::once("nothing").chain(chosen) {
         let hostile = if kind == "nothing" {
             None
         } else {
@@ -120,8 +135,9 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
         let time = began.elapsed().as_secs_f64();
         let goodput = (good.moved() - moved) as f64 * 8.0 / time / 1e9;
         let after = Usage::of(pid)?;
-        let mut sent = 0;
+        let (mut sent, mut hostile_cpu) = (0, 0.0);
         if let Some((process, mut said)) = hostile {
+            hostile_cpu = Usage::of(process.0.id())?.cpu / time;
             let mut line = String::new();
             said.read_line(&mut line)?;
             sent = line.trim().parse()?;
@@ -136,6 +152,7 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
             goodput,
             cpu: (after.cpu - before.cpu) / time,
             memory: after.memory,
+            hostile_cpu,
         };
         println!("  {:<10} done: {}", row.kind, row.words());
         rows.push(row);
@@ -145,9 +162,9 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
     std::thread::sleep(Duration::from_secs(40)); // scenario: the last peers time out.
     let rest = Usage::of(pid)?.memory;
     println!(
-        "\n| hostile | a second | connect p50 / p99 / worst, ms | failed | goodput, Gbit/s | of quiet | victim's cores | its memory, MiB |"
+        "\n| hostile | a second | connect p50 / p99 / worst, ms | failed | goodput, Gbit/s | of quiet | victim's cores | the hostile's | victim's memory, MiB |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let quiet = rows[0].goodput;
     let mut is_met = true;
     for row in &rows[..last] {
@@ -155,7 +172,7 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
         is_met &=
             row.percentile(0.99) < SLOWEST_CONNECT && row.failed == 0 && share >= LEAST_GOODPUT;
         println!(
-            "| {} | {:.0} | {} / {} / {} | {} of {} | {:.2} | {:.0} % | {:.2} | {} |",
+            "| {} | {:.0} | {} / {} / {} | {} of {} | {:.2} | {:.0} % | {:.2} | {:.2} | {} |",
             row.kind,
             row.sent as f64 / row.time,
             row.percentile(0.5).as_millis(),
@@ -166,6 +183,7 @@ fn measure(rate: u64, seconds: u64) -> Result<ExitCode, Failure> {
             row.goodput,
             share * 100.0,
             row.cpu,
+            row.hostile_cpu,
             row.memory / (1 << 20),
         );
     }
@@ -196,11 +214,13 @@ impl Row {
 
     fn words(&self) -> String {
         format!(
-            "{:.0} a second, {} connects, {} failed, {:.2} Gbit/s",
+            "{:.0} a second, {} connects, {} failed, {:.2} Gbit/s, cores {:.2} and {:.2}",
             self.sent as f64 / self.time,
             self.connects.len(),
             self.failed,
-            self.goodput
+            self.goodput,
+            self.cpu,
+            self.hostile_cpu
         )
     }
 }

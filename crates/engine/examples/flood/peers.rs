@@ -12,7 +12,7 @@ use std::{
 };
 
 use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Stream};
-use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{Failure, victim};
 
@@ -117,32 +117,41 @@ fn tell(connection: &Connection) -> Behaviour {
 }
 
 /// Between a dialer and the victim. Once it moves, each datagram to the victim comes from another
-/// address than the one before.
+/// address than the one before. One thread: what it costs is not there for those it is to annoy.
 fn relay(to: SocketAddr, is_moving: Arc<AtomicBool>) -> Result<SocketAddr, Failure> {
-    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let here = near.local_addr()?;
-    let dialer = Arc::new(Mutex::new(None));
-    let mut far = Vec::new();
-    for n in 0..ADDRESSES {
-        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 1, n + 1), 0))?;
-        far.push(socket.try_clone()?);
-        let (near, dialer) = (near.try_clone()?, dialer.clone());
-        thread::spawn(move || {
-            let mut buf = [0; 65_536];
-            while let Ok((len, _)) = socket.recv_from(&mut buf) {
-                if let Some(dialer) = *dialer.lock() {
-                    let _ = near.send_to(&buf[..len], dialer);
+    let addresses = (1..=ADDRESSES).map(|n| Ipv4Addr::new(127, 0, 1, n));
+    let sockets = std::iter::once(Ipv4Addr::LOCALHOST)
+        .chain(addresses)
+        .map(|ip| {
+            let socket = UdpSocket::bind((ip, 0))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let here = sockets[0].local_addr()?;
+    thread::spawn(move || {
+        let (near, far) = (&sockets[0], &sockets[1..]);
+        let mut buf = [0; 65_536];
+        let (mut at, mut dialer) = (0, None);
+        loop {
+            let mut fds: Vec<_> = sockets
+                .iter()
+                .map(|socket| PollFd::new(socket, PollFlags::IN))
+                .collect();
+            let _ = poll(&mut fds, None);
+            let is_ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            while let Ok((len, from)) = near.recv_from(&mut buf) {
+                dialer = Some(from);
+                at += usize::from(is_moving.load(Ordering::Relaxed));
+                let _ = far[at % far.len()].send_to(&buf[..len], to);
+            }
+            for (socket, _) in far.iter().zip(&is_ready[1..]).filter(|(_, ready)| **ready) {
+                while let Ok((len, _)) = socket.recv_from(&mut buf) {
+                    if let Some(dialer) = dialer {
+                        let _ = near.send_to(&buf[..len], dialer);
+                    }
                 }
             }
-        });
-    }
-    thread::spawn(move || {
-        let mut buf = [0; 65_536];
-        let mut at = 0;
-        while let Ok((len, from)) = near.recv_from(&mut buf) {
-            *dialer.lock() = Some(from);
-            at += usize::from(is_moving.load(Ordering::Relaxed));
-            let _ = far[at % far.len()].send_to(&buf[..len], to);
         }
     });
     Ok(here)

@@ -20,6 +20,7 @@ use crate::{
         flight::Flight,
         growth::{Growth, Reason},
         loss,
+        moves::Moves,
         network::{Network, Sending, SocketKey},
         send_window::SendWindow,
         streams::{Streams, varint},
@@ -85,6 +86,7 @@ pub(super) struct Driven {
     verdict: Option<Verdict>,
     /// Its place among those who came to us.
     pub(super) guest: Option<Guest>,
+    pub(super) moves: Moves,
     /// Its peer was proven.
     pub(super) was_connected: bool,
     streams: Streams,
@@ -138,6 +140,7 @@ impl Driven {
             listener: origin.listener,
             verdict: origin.verdict,
             guest: origin.guest,
+            moves: Moves::new(now),
             was_connected: false,
             streams: Streams::new(),
             phase: Phase::Handshake {

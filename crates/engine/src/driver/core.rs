@@ -151,12 +151,15 @@ impl Core {
         {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                self.with(handle, |driven, _| {
+                let is_given = self.with(handle, |driven, _| {
                     driven.local_ip = local_ip;
                     driven.is_answered = true;
-                    driven.conn.handle_event(event);
+                    let conn = &mut driven.conn;
+                    driven.moves.deliver(now, remote, event, conn)
                 });
-                self.mark(handle);
+                if is_given == Some(true) {
+                    self.mark(handle);
+                }
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
                 self.handle_incoming(now, socket, incoming, &mut buf, network);

@@ -2,9 +2,9 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `fill`, `flight`, `growth`, `send_window`, `timers` and `loss` its small tools. `thread`
-//! runs cores over real `socket`s. Application threads reach a core only through the `command` queue,
-//! which never blocks them, and drive it by `handover` while the thread sleeps.
+//! `crowd`, `fill`, `flight`, `growth`, `moves`, `send_window`, `timers` and `loss` its small
+//! tools. `thread` runs cores over real `socket`s. Application threads reach a core only through
+//! the `command` queue, which never blocks them, and drive it by `handover` while it sleeps.
 
 mod command;
 mod connection;
@@ -15,6 +15,7 @@ mod flight;
 mod growth;
 pub(crate) mod handover;
 mod loss;
+mod moves;
 mod network;
 mod pieces;
 mod send_window;

@@ -1,9 +1,11 @@
 //! Attackers: what strangers and peers may send, what of it is kept, and that a good peer is
 //! served meanwhile. Invariants only; what it costs in time is measured by `make flood`.
 
+use std::time::Duration;
+
 use libp2p_quic_engine::{
     Config, Connection, LossKind, Party, Stream,
-    simulation::{Census, Dice, World, verbs},
+    simulation::{Census, Conditions, Dice, World, verbs},
 };
 
 use crate::{
@@ -449,6 +451,38 @@ fn a_peer_that_moves_all_the_time_costs_one_connection() {
     );
     pair.world.block_on(a_byte_crosses(&good.0, &good.1));
     drop((theirs, ours, good, good_node));
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_peer_that_moves_with_each_packet_is_followed_so_often() {
+    let mut pair = Pair::new(1);
+    pair.world.link(Conditions {
+        latency: Duration::from_micros(100),
+        ..Conditions::default()
+    });
+    let (theirs, ours) = pair.connect();
+    let stream = pair.world.block_on(verbs::open(&theirs)).expect("a stream");
+    let before = ours.statistics().datagrams_sent;
+    for _ in 0..2_000 {
+        pair.world.rebind(&pair.client);
+        let sent = pair.world.block_on(verbs::write_all(&stream, b"x"));
+        sent.expect("room");
+        pair.world.run_for(ms(1));
+    }
+    // Those at once and those in two seconds, each with challenges and an acknowledgement; it was
+    // six thousand.
+    let sent = ours.statistics().datagrams_sent - before;
+    assert!(sent < 4 * (64 + 40), "{sent}");
+    // As soon as it stands still it is heard again, and nothing was lost.
+    stream.finish();
+    let all = pair.world.block_on(async {
+        let stream = verbs::accept_stream(&ours).await.expect("a stream");
+        verbs::read_to_end(&stream).await.expect("all of it")
+    });
+    assert_eq!(all, vec![b'x'; 2_000]);
+    drop(stream);
+    drop((theirs, ours));
     pair.leave_nothing();
 }
 
