@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_quic_engine::{Config, Connection, Endpoint, Identity};
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Party, WriteError};
 
 use crate::Failure;
 
@@ -34,8 +34,15 @@ impl Good {
         let counter = moved.clone();
         thread::spawn(move || {
             let block = vec![1; 128 * 1024];
-            while stream.write_all(&block).is_ok() {
-                counter.fetch_add(block.len() as u64, Ordering::Relaxed);
+            let ended = loop {
+                match stream.write_all(&block) {
+                    Ok(_) => counter.fetch_add(block.len() as u64, Ordering::Relaxed),
+                    Err(error) => break error,
+                };
+            };
+            // Unless this process is over: the reason is nowhere else.
+            if !matches!(&ended, WriteError::Lost(loss) if loss.by == Party::Local) {
+                println!("  the good transfer ended: {ended}");
             }
         });
         Ok(Self {
