@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Party, WriteError};
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, LossKind, WriteError};
 
 use crate::Failure;
 
@@ -40,8 +40,8 @@ impl Good {
                     Err(error) => break error,
                 };
             };
-            // Unless this process is over: the reason is nowhere else.
-            if !matches!(&ended, WriteError::Lost(loss) if loss.by == Party::Local) {
+            // The reason is nowhere else. Both sides close when all is measured.
+            if !matches!(&ended, WriteError::Lost(loss) if loss.kind == LossKind::Closed) {
                 println!("  the good transfer ended: {ended}");
             }
         });
