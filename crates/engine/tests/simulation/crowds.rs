@@ -205,3 +205,45 @@ fn a_proof_is_good_for_a_while_only() {
     drop(listener);
     leave_nothing(world, vec![server, client]);
 }
+
+/// Retry tokens are dated by the wall clock, which somebody may set.
+#[test]
+fn a_calendar_that_is_turned_keeps_no_one_out() {
+    for hours in [-24_i64, 24] {
+        let mut world = World::new(1);
+        let server = world.node(config(|c| c.retry_above = Some(0)));
+        let client = world.node(Config::default());
+        let listener = server.listen(server.v4(4001)).expect("a free port");
+        let to = listener.local_addr();
+        let before = client.connect(to, None).expect("a dial");
+        world
+            .block_on(verbs::connected(&before))
+            .expect("a connection");
+        world.turn_the_calendar(hours * 3600);
+        let after = client.connect(to, None).expect("a dial");
+        world
+            .block_on(verbs::connected(&after))
+            .expect("a connection");
+        // What lives does not look at the calendar.
+        world.run_for(secs(60));
+        assert!(before.error().is_none() && after.error().is_none());
+        // While a proof is on its way: from the future it is good, and too old it is refused,
+        // in words that say whose decision that was.
+        world.record();
+        let dial = client.connect(to, None).expect("a dial");
+        world.run_until(secs(5), |world| {
+            world.recorded().iter().any(|sent| is_retry(&sent.data))
+        });
+        world.turn_the_calendar(hours * 3600);
+        match world.block_on(verbs::connected(&dial)) {
+            Ok(()) => assert!(hours < 0),
+            Err(error) => {
+                assert!(hours > 0);
+                // INVALID_TOKEN (RFC 9000 section 20.1).
+                assert_eq!((error.by, error.code), (Party::Peer, Some(0x0b)));
+            }
+        }
+        drop((before, after, dial, listener));
+        leave_nothing(world, vec![server, client]);
+    }
+}
