@@ -6,7 +6,9 @@ hosts, in processes of their own where one of them has to die.
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,6 +25,7 @@ from multiaddr import Multiaddr
 from libp2p_quic import QUICConnection, QUICTransport
 from peers.census import eventually
 from peers.far import far_host
+from peers.linked import listening
 from peers.near import (
     IP4,
     addresses,
@@ -248,3 +251,27 @@ async def test_a_hundred_peers_that_come_and_go_at_once_leave_nothing() -> None:
             for dialer in dialers:
                 nursery.start_soon(dialer.close)
         assert await eventually(lambda: not swarm(near).connections, 10)
+
+
+async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
+    """Neither its object nor the bytes that nobody took."""
+    async with listening() as (listener, connections):
+        dialer = near_transport()
+        dialed = await dialer.dial(listener.get_addrs()[0])
+        accepted = await connections.receive()
+        engine = accepted._endpoint.engine
+        stream = await dialed.open_stream()
+        await stream.write(bytes(200_000))
+        # The window has grown for them, beyond what every connection begins with.
+        assert await eventually(lambda: engine.census()["promised"] >= 200_000, 10)
+        await dialed.close()
+        await dialer.close()
+        last = weakref.ref(accepted)
+        del accepted, stream, dialed
+
+        def is_forgotten() -> bool:
+            gc.collect()
+            return last() is None and set(engine.census().values()) == {0}
+
+        assert await eventually(is_forgotten, 10), engine.census()
+        assert listener.is_listening()

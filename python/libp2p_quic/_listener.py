@@ -84,6 +84,8 @@ class QUICListener(IListener):
                     logger.debug("accepted %r", connection)
                     self._transport.remember(connection)
                     connection.keep(self._handler, self.background_nursery)
+                    # The next one may be long in coming, and this one is its keeper's now.
+                    del engine, connection
         except EndpointClosedError:
             logger.debug("the transport of %s was closed", self._bound)
         finally:
