@@ -69,12 +69,6 @@ class QUICStream(IMuxedStream):
         # Made when two tasks may write at once, so that their bytes do not mix.
         self._write_turn: trio.Lock | None = None
 
-    def __del__(self) -> None:
-        # The engine's half goes right after this one, and the reset that this means for a
-        # stream that is not closed has to be handed over.
-        if not self.is_closed():
-            self._touch()
-
     # Reading
 
     async def read(self, n: int | None = None) -> bytes:

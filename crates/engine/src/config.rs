@@ -33,7 +33,8 @@ pub enum Flush {
     #[default]
     Immediate,
     /// At [`Endpoint::flush`](crate::Endpoint::flush), which an event loop calls once per
-    /// pass: what many tasks wrote in one pass then costs one wake-up.
+    /// pass: what many tasks wrote in one pass then costs one wake-up. Dropping a stream waits
+    /// for none, as nobody may know of it.
     OnRequest,
 }
 

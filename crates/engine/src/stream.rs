@@ -295,6 +295,8 @@ impl Drop for Stream {
             self.reset(0);
         }
         self.stop(0);
+        // Whoever drops it, in whatever thread, knows of no flush to come.
+        self.shared.commands.ring();
     }
 }
 

@@ -87,7 +87,6 @@ class TrioDriver(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self._verbs = 0
-        # Popping, as the collector may drop a stream, and so touch, in any thread.
         while self._dirty:
             self._dirty.pop().flush()
 

@@ -137,6 +137,13 @@ impl Commands {
         }
     }
 
+    /// Have the I/O thread see to what there is.
+    pub(crate) fn ring(&self) {
+        if self.has_some() {
+            self.doorbell.ring();
+        }
+    }
+
     pub(crate) fn has_some(&self) -> bool {
         self.has_some.load(Ordering::SeqCst)
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_quic_engine::{Config, Flush};
+use libp2p_quic_engine::{Config, Flush, ReadError};
 
 use crate::kit::{ANY4, ReadExactly, echo, endpoint, endpoint_with, join, pattern, streams};
 
@@ -153,6 +153,34 @@ fn what_is_held_back_waits_for_the_flush() {
     client.flush();
     let other = theirs.accept().expect("a stream");
     assert_eq!(other.read_exactly(3), b"now");
+}
+
+#[test]
+fn what_a_dropped_stream_means_waits_for_no_flush() {
+    let client = endpoint_with(|c| {
+        c.flush = Flush::OnRequest;
+        c.idle_timeout = Duration::from_secs(5);
+        c.keep_alive_interval = None;
+    });
+    let server = endpoint();
+    let listener = server.listen(ANY4).expect("a socket");
+    let (ours, theirs) = join(&client, &listener);
+    let stream = ours.open().expect("a stream");
+    stream.write_all(b".").expect("room");
+    client.flush();
+    let other = theirs.accept().expect("a stream");
+    assert_eq!(other.read_exactly(1), b".");
+    // The I/O thread, which is that of both, has nothing left that would wake it.
+    let sent = || ours.statistics().datagrams_sent + theirs.statistics().datagrams_sent;
+    let (mut before, mut quiet_since) = (sent(), Instant::now());
+    while quiet_since.elapsed() < Duration::from_millis(1500) {
+        thread::yield_now();
+        if before != sent() {
+            (before, quiet_since) = (sent(), Instant::now());
+        }
+    }
+    drop(stream);
+    assert_eq!(other.read(&mut [0]), Err(ReadError::Reset(0)));
 }
 
 #[test]
