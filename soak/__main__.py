@@ -78,7 +78,7 @@ class Line:
         if record.samples:
             weights = record.samples[-1].weights.values()
             said += "  " + " and ".join(
-                f"{each['memory'] / 2**20:.1f} MiB {each['descriptors']} fds {each['tasks']} tasks"
+                f"{each['allocated'] / 2**20:.1f} MiB {each['descriptors']} fds {each['tasks']} tasks"
                 for each in weights
             )
         print(f"\r\x1b[K{said}" if self._is_live else said, end="" if self._is_live else "\n", flush=True)

@@ -18,7 +18,7 @@ WHOLE = 600.0
 """Seconds; a shorter run shows nothing that is worth a page."""
 
 COLOURS = {"home": "#2f6fde", "away": "#d9822b"}
-DRAWN = ("memory", "descriptors", "threads", "tasks")
+DRAWN = ("allocated", "resident", "descriptors", "threads", "tasks")
 LEFT, TOP, WIDE, HIGH, GAP = 60, 40, 620, 90, 44
 
 
@@ -96,14 +96,15 @@ def page(record: Record) -> str:
             "Two hosts of py-libp2p stay on this transport for the whole time: *home*, in the process where "
             "most guests live too, and *away*, in a process of its own. All others come, do one of the "
             "things below, and go. Every so often all are let go; when the last is gone and the engines "
-            "hold no connection, the two processes are weighed, after a garbage collection, and without "
-            "memory that the allocator only keeps. What was weighed in the first fifth of the time (the "
-            "darker part of the picture) is drawn and does not count.",
+            "hold no connection, the two processes are weighed, after a garbage collection. What was weighed "
+            "in the first fifth of the time (the darker part of the picture) is drawn and does not count.",
             "",
             "Descriptors, threads, tasks, and what the engine holds must be no more in the end than at the "
-            f"start. Memory may be {record.plan.growth / UNITS['memory']:.0f} MiB more, of which the engine "
-            "keeps 4 for later, once; and its slope, the median of those between all pairs of weighings, may "
-            "not come to more than half of that in the time from start to end.",
+            "start. What malloc has given out and Python's objects, which lie in memory of their own, waver "
+            "and have a bound; and their slope, the median of those between all pairs of weighings, may not "
+            "come to more than half of that in the time from start to end. Resident memory is what the "
+            "system shows: a page counts as long as a small piece of it is in use, so that it goes up and "
+            "down by many MiB, and is bounded without a slope.",
             "",
             "| what happened | times |",
             "| --- | ---: |",

@@ -21,7 +21,8 @@ class Plant:
     def __init__(self, home: IHost) -> None:
         self._home = home
         self._descriptors: list[int] = []
-        self._memory: list[bytes] = []
+        self._allocated: list[bytes] = []
+        self._objects: list[list[object]] = []
         self._is_over = threading.Event()
 
     async def descriptors(self) -> None:
@@ -33,9 +34,12 @@ class Plant:
     async def tasks(self) -> None:
         trio.lowlevel.spawn_system_task(trio.sleep_forever)
 
-    async def memory(self) -> None:
+    async def allocated(self) -> None:
         # Not zeros, which the system would not keep.
-        self._memory.append(os.urandom(MIB) * 64)
+        self._allocated.append(os.urandom(MIB) * 64)
+
+    async def objects(self) -> None:
+        self._objects.append([object() for _ in range(200_000)])
 
     async def connections(self) -> None:
         # Its run, not this object, keeps the endpoint, and with it the connection.
@@ -47,7 +51,7 @@ class Plant:
             os.close(descriptor)
 
 
-KINDS = ("descriptors", "threads", "tasks", "memory", "connections")
+KINDS = ("descriptors", "threads", "tasks", "allocated", "objects", "connections")
 
 
 @contextmanager

@@ -48,9 +48,8 @@ class Plan:
     has_children: bool = True
     patience: float = 20.0
     """How long a point may take to become quiet."""
-    growth: int = 8 << 20
-    """Bytes of memory that a process may have more in the end. The engine keeps up to 4 MiB of
-    buffers for later, and the rest is Python's heap, which breathes."""
+    growth: int = 2 << 20
+    """Bytes that a process may have allocated more in the end. What wavers is a tenth of it."""
     leak: str = ""
     """What `plant` leaves behind."""
 

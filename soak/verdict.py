@@ -1,8 +1,10 @@
 """Whether anything grew: the first weighing that counts beside the last, row by row.
 
-What is counted must be there no more often in the end. Memory breathes, and some is kept for
-later, so that it has a bound, for what the end is above the start. What its slope makes of the
-whole time may be half of that: a leak is slow and goes on, a buffer is kept once.
+What is counted must be there no more often in the end. What was allocated wavers a little, so
+that it has a bound, for what the end is above the start; what its slope makes of the whole time
+may be half of that: a leak is slow and goes on, a buffer is kept once. Resident memory goes up
+and down with the pages that one small piece keeps, by more in a minute than a leak, and has a
+wide bound only.
 """
 
 from __future__ import annotations
@@ -15,7 +17,13 @@ from itertools import combinations
 from soak.run import Record
 
 MIB = 1 << 20
-UNITS = {"memory": MIB}
+UNITS = {"allocated": MIB, "resident": MIB}
+
+ROOM = {"allocated": 1.0, "objects": 1 / 256, "resident": 8.0}
+"""How much more there may be, in parts of the plan's growth; of all else, nothing. An object is
+some hundred bytes."""
+BREATHES = ("resident",)
+"""Of what a slope says nothing."""
 
 
 def slope(at: Sequence[float], values: Sequence[float]) -> float:
@@ -43,7 +51,8 @@ class Row:
     def has_grown(self) -> bool:
         is_more = self.end - self.start > self.bound
         # Counts are whole: what came once and stayed is no slope, and what wavers is none.
-        return is_more or (self.bound > 0 and self.slope * self.seconds > self.bound / 2)
+        has_slope = self.bound > 0 and self.kind not in BREATHES
+        return is_more or (has_slope and self.slope * self.seconds > self.bound / 2)
 
     @property
     def cells(self) -> list[str]:
@@ -68,7 +77,7 @@ def rows(record: Record) -> list[Row]:
     for process, first in counted[0].weights.items():
         for kind in first:
             values = [sample.weights[process][kind] for sample in counted]
-            bound = record.plan.growth if kind == "memory" else 0
+            bound = record.plan.growth * ROOM.get(kind, 0)
             figures = (values[0], values[-1], max(values), slope(at, values), at[-1] - at[0], bound)
             found.append(Row(process, kind, *figures))
     return found

@@ -60,7 +60,13 @@ async def test_every_kind_of_leak_is_noticed(kind: str) -> None:
 def weighed(*memory: int, tasks: int = 5) -> Record:
     record = Record(Plan(60.0, growth=100), done=Counter(bytes=7, garbage=3, vanished=2))
     for number, bytes_ in enumerate(memory):
-        weight = {"memory": bytes_, "descriptors": 8, "threads": 2, "tasks": tasks}
+        weight = {
+            "allocated": bytes_,
+            "resident": 20 * bytes_,
+            "descriptors": 8,
+            "threads": 2,
+            "tasks": tasks,
+        }
         record.samples.append(Sample(float(number), number > 0, {"home": weight}))
     return record
 
@@ -70,6 +76,13 @@ def test_one_bad_moment_is_no_growth_and_a_steady_slope_is() -> None:
     assert not verdict.is_good(weighed(0, 1000, 1060, 1120, 1180, 1100)), "of 40 a step"
     assert not verdict.is_good(weighed(0, 1000, 1000, 1000, 1000, 1101)), "in the end"
     assert verdict.is_good(weighed(999_999, 1000, 1000)), "the warm-up does not count"
+
+
+def test_what_is_resident_may_rise_slowly_and_not_by_much() -> None:
+    record = weighed(0, 1000, 1015, 1030, 1038)
+    assert verdict.is_good(record), "20 times 15 a step, where a slope may come to 400 in all"
+    record.samples[-1].weights["home"]["resident"] = 20_801
+    assert "resident of home" in verdict.sentence(record)
 
 
 def test_a_failure_is_no_good_end() -> None:
