@@ -119,10 +119,12 @@ def page(record: Record) -> str:
 
 def write(record: Record, folder: Path) -> Path:
     """The page's path; its picture and figures lie beside it."""
+    # First, as it says whether anything differs from the commit.
+    words = page(record)
     folder.mkdir(parents=True, exist_ok=True)
     # `asdict` makes no Counter anew.
     figures = asdict(replace(record, done=Counter())) | {"done": record.done}
     (folder / "soak.json").write_text(json.dumps(figures, indent=1) + "\n")
     (folder / "soak.svg").write_text(svg(record))
-    (folder / "README.md").write_text(page(record))
+    (folder / "README.md").write_text(words)
     return folder / "README.md"
