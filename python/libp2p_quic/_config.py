@@ -206,8 +206,10 @@ def _silence(config: StockConfig) -> dict[str, Any]:
     return {"idle_timeout": idle_timeout, "keep_alive_interval": interval}
 
 
-# The engine's default: received bytes that wait outside of QUIC for the reader of a stream.
-_READ_BUFFER = 524_288
+# Received bytes that wait outside of QUIC for the reader of a stream: the engine's default, and
+# what there is below small windows.
+_READ_BUFFER = 4_194_304
+_SMALL_READ_BUFFER = 524_288
 
 
 def _windows(config: StockConfig) -> dict[str, Any]:
@@ -221,12 +223,15 @@ def _windows(config: StockConfig) -> dict[str, Any]:
     if _is_any_set(config, "stream_receive_window") and not _is_any_set(config, "connection_receive_window"):
         connection = max(connection, stream)
     memory = min(_set_values(config, "stream_memory"), default=LARGEST)
-    read_buffer = min(_READ_BUFFER, max(1, memory // 2))
     connection = min(connection, *_set_values(config, "connection_memory"), LARGEST)
+    # Of little memory half is the window, which far peers need more than near ones a buffer.
+    stream = min(stream, connection, memory - min(_SMALL_READ_BUFFER, memory // 2))
+    # Whoever asks for a small window does not want more than that behind it.
+    read_buffer = min(_READ_BUFFER, max(_SMALL_READ_BUFFER, stream // 2))
     return {
-        "stream_receive_window": min(stream, connection, max(1, memory - read_buffer)),
+        "stream_receive_window": stream,
         "connection_receive_window": connection,
-        "read_buffer": read_buffer,
+        "read_buffer": max(1, min(read_buffer, memory - stream)),
     }
 
 

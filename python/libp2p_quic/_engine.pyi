@@ -76,7 +76,7 @@ class Config:
         receive_budget: int = 268_435_456,
         send_window: int = 10_000_000,
         send_budget: int = 268_435_456,
-        read_buffer: int = 524_288,
+        read_buffer: int = 4_194_304,
         write_buffer: int = 262_144,
         max_incoming_streams: int = 1024,
         max_accept_backlog: int = 256,

@@ -30,7 +30,7 @@ impl Config {
         receive_budget = 268_435_456,
         send_window = 10_000_000,
         send_budget = 268_435_456,
-        read_buffer = 524_288,
+        read_buffer = 4_194_304,
         write_buffer = 262_144,
         max_incoming_streams = 1024,
         max_accept_backlog = 256,

@@ -30,7 +30,11 @@ fn sixteen_mebibytes_to_a_slow_reader() {
             Poll::Pending => thread::yield_now(),
         }
     }
-    assert!((10_000_000..12_000_000).contains(&done), "{done}");
+    let config = Config::default();
+    let window = config.stream_receive_window as usize;
+    let most = window + config.read_buffer + config.write_buffer;
+    // Keeping a datagram's bytes costs a little more than they are.
+    assert!((most * 19 / 20..=most).contains(&done), "{done}");
     let rest = sent[done..].to_vec();
     let writer = thread::spawn(move || {
         a.write_all(&rest).expect("room");
