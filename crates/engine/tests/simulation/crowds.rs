@@ -1,12 +1,19 @@
 //! Crowds at the door: handshakes in flight, connections of one address, denied addresses,
 //! and proofs of an address that outlive the process that asked for them.
 
+use std::time::Duration;
+
 use libp2p_quic_engine::{
     Config, LossKind, Party, Prefix,
-    simulation::{Node, World, verbs},
+    simulation::{Conditions, Node, World, verbs},
 };
 
-use crate::kit::{Pair, config, each_seed, essence, is_empty, join, leave_nothing, ms, secs};
+use crate::{
+    initial::Forge,
+    kit::{
+        Pair, config, each_seed, essence, is_empty, join, leave_nothing, ms, pattern, secs, stream,
+    },
+};
 
 /// The first byte of a Retry packet of version 1, as far as it is fixed (RFC 9000 section 17.2.5).
 fn is_retry(data: &[u8]) -> bool {
@@ -246,4 +253,56 @@ fn a_calendar_that_is_turned_keeps_no_one_out() {
         drop((before, after, dial, listener));
         leave_nothing(world, vec![server, client]);
     }
+}
+
+#[test]
+fn a_transfer_goes_on_while_garbage_gives_way_to_a_crowd() {
+    const LEN: usize = 3_000_000;
+    let test = "crowds::a_transfer_goes_on_while_garbage_gives_way_to_a_crowd";
+    each_seed(test, 10, |seed| {
+        let mut pair = Pair::new(seed);
+        let (ours, theirs) = pair.connect();
+        let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+        let mut dice = pair.world.dice();
+        pair.world.link(Conditions {
+            latency: Duration::from_micros(20 + dice.below(1_000)),
+            rate: Some(LEN as u64),
+            queue: Duration::from_micros(500 + dice.below(20_000)),
+            stall: Duration::from_micros(dice.below(2_000)),
+            ..Conditions::default()
+        });
+        let (sent, wanted) = (pattern(seed, LEN), pattern(seed, LEN));
+        let write = pair.world.spawn(async move {
+            verbs::write_all(&a, &sent).await.expect("room");
+            a.finish();
+            verbs::finished(&a).await.expect("delivered");
+        });
+        let read = pair
+            .world
+            .spawn(async move { verbs::read_to_end(&b).await.expect("all bytes") });
+        let (forge, to) = (Forge::sound(), pair.listener.local_addr());
+        let stranger = |n: u16| ([10, 7, 0, (n % 250) as u8], 1_000 + n).into();
+        for _ in 0..3 {
+            for n in 0..100 {
+                let noise: [u8; 1_200] = dice.bytes();
+                let len = 1 + dice.below(1_200) as usize;
+                pair.world.inject(stranger(n), to, &noise[..len]);
+                pair.world.run_for(Duration::from_micros(200));
+            }
+            // Whoever computes handshakes reads nothing meanwhile.
+            pair.world
+                .blackout(Duration::from_micros(dice.below(400_000)));
+            pair.world.leap(Duration::from_micros(dice.below(100_000)));
+            for n in 0..300 {
+                let packet = forge.whole(&dice.bytes::<8>(), b"");
+                pair.world.inject(stranger(n), to, &packet);
+            }
+            pair.world.run_for(ms(300));
+        }
+        assert!(pair.world.run_until(secs(10), |_| read.is_done()));
+        assert!(pair.world.block_on(read) == wanted, "wrong bytes");
+        pair.world.block_on(write);
+        drop((ours, theirs));
+        pair.leave_nothing();
+    });
 }
