@@ -12,13 +12,14 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamError
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
@@ -95,8 +96,9 @@ class Life:
                 with trio.CancelScope(shield=True):
                     await gone(self._home, peer, within=_PATIENCE)
             finally:
-                # A port is another one every time.
+                # A port is another one every time, and that nobody was at the last one is no news.
                 self._home.get_peerstore().clear_addrs(peer)
+                cast(Swarm, self._home.get_network()).unblock_peer(peer)
                 self._seeds.append(seed)
 
     @asynccontextmanager

@@ -159,7 +159,7 @@ class _Soak:
         return found
 
     def _is_quiet(self, weights: dict[str, Weight]) -> bool:
-        held = ("keepers", "connections", "handshakes", "streams", "promised", "unacked")
+        held = ("keepers", "connections", "handshakes", "streams", "promised", "unacked", "kept")
         if any(each[name] for each in weights.values() for name in held):
             return False
         # What is on its way out, like a thread that has done its work, is waited for, too.

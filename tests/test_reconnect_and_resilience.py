@@ -275,3 +275,26 @@ async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
 
         assert await eventually(is_forgotten, 10), engine.census()
         assert listener.is_listening()
+
+
+async def test_memory_is_kept_while_bytes_move_and_given_back_in_silence() -> None:
+    async with listening() as (listener, connections):
+        dialer = near_transport()
+        dialed = await dialer.dial(listener.get_addrs()[0])
+        accepted = await connections.receive()
+        census = accepted._endpoint.engine.census
+        stream = await dialed.open_stream()
+        await stream.write(b"?")
+        theirs = await accepted.accept_stream()
+        assert await theirs.read(1) == b"?"
+        most = 0
+        for _ in range(30):
+            await stream.write(bytes(100_000))
+            left = 100_000
+            while left:
+                left -= len(await theirs.read(left))
+            most = max(most, census()["kept"])
+        assert most > 0
+        assert await eventually(lambda: census()["kept"] == 0, 10)
+        await dialed.close()
+        await dialer.close()

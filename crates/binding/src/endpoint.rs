@@ -129,6 +129,7 @@ impl Endpoint {
             ("streams", census.streams as u64),
             ("promised", census.promised),
             ("unacked", census.unacked),
+            ("kept", census.kept as u64),
         ] {
             dict.set_item(name, value)?;
         }

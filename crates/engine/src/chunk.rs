@@ -13,7 +13,7 @@ const BUFFER: usize = 64 * 1024;
 /// Fewer bytes than this are not worth a buffer of that size.
 const LENT_FROM: usize = BUFFER / 2;
 
-/// Buffers that are kept for later, in the whole process: 4 MiB.
+/// Buffers that are kept for more of the same traffic, in the whole process: 4 MiB.
 const KEPT: usize = 64;
 
 /// Received chunks smaller than this are copied, not kept: a chunk pins the whole buffer it
@@ -23,6 +23,17 @@ const PINNING: usize = 256;
 /// Never waited for: it is no loss to go without, and in the child of a fork it may be locked
 /// for ever.
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+
+/// Bytes in buffers that are kept.
+pub(crate) fn kept() -> usize {
+    FREE.try_lock().map_or(0, |free| free.len() * BUFFER)
+}
+
+/// Keep none for a traffic that is over.
+pub(crate) fn forget() {
+    let free = FREE.try_lock().map(|mut free| std::mem::take(&mut *free));
+    drop(free);
+}
 
 /// A buffer with `len` bytes in it, on its way through QUIC.
 struct Lent {

@@ -68,6 +68,11 @@ impl Pieces {
         data
     }
 
+    /// Bytes that are kept for more of the same traffic, some of which readers may still hold.
+    pub(super) fn kept(&self) -> usize {
+        self.whole.kept() + self.small.kept()
+    }
+
     /// Keep nothing for a traffic that is over.
     pub(super) fn forget(&mut self) {
         self.whole.lent = VecDeque::new();
@@ -98,6 +103,10 @@ impl Stock {
             self.remember(piece);
         }
         BytesMut::with_capacity(self.size)
+    }
+
+    fn kept(&self) -> usize {
+        self.lent.len() * self.size
     }
 
     /// Where there are too many, it is its readers' alone.
@@ -154,12 +163,12 @@ mod tests {
         let held: Vec<_> = (0..most + 50)
             .map(|i| received(&mut pieces, SMALL, i as u8))
             .collect();
-        assert_eq!(pieces.whole.lent.len(), most);
+        assert_eq!(pieces.kept(), most * WHOLE);
         for (i, data) in held.iter().enumerate() {
             assert_eq!(data, &[i as u8; SMALL][..]);
         }
         pieces.forget();
-        assert!(pieces.whole.lent.is_empty());
+        assert_eq!(pieces.kept(), 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
+    chunk,
     driver::{
         command::Doorbell,
         core::{Census, Core, TURNS_PER_DRIVE},
@@ -39,12 +40,18 @@ const RECEIVE_BATCH: usize = 8;
 /// How long one socket may receive before connections are driven: their ACKs wait for it.
 const RECEIVE_TURN: Duration = Duration::from_micros(100);
 
+/// When nothing has come for so long, the memory that is kept for more of it is given back.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// Pause after a socket error that is neither "nothing there" nor an echo of a datagram.
 const BROKEN_SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
 /// The thread, while there is one. It leaves under this lock, so that nobody sends to a
 /// thread that is gone.
 static THREAD: parking_lot::Mutex<Option<Arc<Shared<Driven>>>> = parking_lot::Mutex::new(None);
+
+/// Bytes that the thread keeps for what it may receive next.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// The thread is another process's and was locked when that process forked.
 static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
@@ -128,7 +135,10 @@ impl Ground for Site {
     fn census(&self) -> Option<Census> {
         let driver = self.post.driver()?;
         let driver = driver.lock();
-        driver.work().map(|driven| driven.core.census())
+        driver.work().map(|driven| Census {
+            kept: KEPT.load(Ordering::Relaxed) + chunk::kept(),
+            ..driven.core.census()
+        })
     }
 }
 
@@ -227,6 +237,7 @@ impl Runner {
             self.drivers.read_mail();
             let has_more = self.drivers.drive();
             if self.drivers.is_empty() && self.leave() {
+                chunk::forget();
                 return;
             }
             self.wait(has_more, &mut events);
@@ -276,6 +287,11 @@ impl Runner {
                 .map(|(socket, wanted)| PollFd::new(socket, *wanted)),
         );
         let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
+        let kept = self.pieces.kept();
+        KEPT.store(kept, Ordering::Relaxed);
+        if kept + chunk::kept() > 0 {
+            timeout = Some(timeout.map_or(SILENCE, |rest| rest.min(SILENCE)));
+        }
         if pause.is_due {
             timeout = Some(Duration::ZERO);
         }
@@ -287,8 +303,9 @@ impl Runner {
         let found = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
         self.drivers.wake(&pause);
         if found == 0 {
-            if !pause.is_due {
+            if !pause.is_due && now.elapsed() >= SILENCE {
                 self.pieces.forget();
+                chunk::forget();
             }
             return;
         }

@@ -28,6 +28,9 @@ pub struct Census {
     pub promised: u64,
     /// Bytes that they may hold for peers: what waits in queues, and their send windows.
     pub unacked: u64,
+    /// Bytes of memory that the process keeps for more traffic, of all its endpoints, until nothing
+    /// has come for a moment.
+    pub kept: usize,
     /// Bytes of datagrams that quinn-proto keeps for handshakes not yet looked at.
     pub waiting_datagram_bytes: u64,
 }
@@ -54,6 +57,8 @@ impl Core {
             streams: driven().map(|driven| driven.streams()).sum(),
             promised,
             unacked,
+            // Not of a core: its thread knows.
+            kept: 0,
             waiting_datagram_bytes: self.endpoint.incoming_buffer_bytes(),
         }
     }
