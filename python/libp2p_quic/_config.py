@@ -226,8 +226,8 @@ def _windows(config: StockConfig) -> dict[str, Any]:
     connection = min(connection, *_set_values(config, "connection_memory"), LARGEST)
     # Of little memory half is the window, which far peers need more than near ones a buffer.
     stream = min(stream, connection, memory - min(_SMALL_READ_BUFFER, memory // 2))
-    # Whoever asks for a small window does not want more than that behind it.
-    read_buffer = min(_READ_BUFFER, max(_SMALL_READ_BUFFER, stream // 2))
+    # Whoever asks for a small window does not want much more than that behind it.
+    read_buffer = _READ_BUFFER if stream >= 2 * _READ_BUFFER else _SMALL_READ_BUFFER
     return {
         "stream_receive_window": stream,
         "connection_receive_window": connection,
