@@ -12,14 +12,13 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Any
 
 import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamError
-from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
@@ -28,7 +27,7 @@ from libp2p_quic import QUICTransport, QUICTransportConfig
 from libp2p_quic._exceptions import DialError
 from peers.far import FarError, FarHost, far_host
 from peers.host import ECHO, echo
-from peers.near import IP4, gone, near_host, new_stream, transport_of
+from peers.near import IP4, gone, near_host, new_stream, swarm, transport_of
 from peers.payload import MIB, drain, echoed, payload, sha256
 from soak.flood import flood
 
@@ -98,7 +97,7 @@ class Life:
             finally:
                 # A port is another one every time, and that nobody was at the last one is no news.
                 self._home.get_peerstore().clear_addrs(peer)
-                cast(Swarm, self._home.get_network()).unblock_peer(peer)
+                swarm(self._home).unblock_peer(peer)
                 self._seeds.append(seed)
 
     @asynccontextmanager

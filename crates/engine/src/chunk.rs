@@ -31,6 +31,7 @@ pub(crate) fn kept() -> usize {
 
 /// Keep none for a traffic that is over.
 pub(crate) fn forget() {
+    // Not freed under the lock, where writers would go without.
     let free = FREE.try_lock().map(|mut free| std::mem::take(&mut *free));
     drop(free);
 }
