@@ -39,6 +39,7 @@ PYTHON_ROOMS: dict[str, tuple[list[Path], set[str]]] = {
 # Part of the engine -> modules of the crate it must not name.
 ENGINE_PARTS: dict[str, set[str]] = {
     "driver": {"blocking", "endpoint", "simulation"},
+    "host_key": {"connection", "driver", "endpoint", "identity", "listener", "simulation", "stream", "tls"},
     "tls": {"blocking", "connection", "driver", "endpoint", "listener", "queue", "simulation", "stream"},
 }
 

@@ -41,7 +41,7 @@ logger = logging.getLogger("libp2p_quic.transport")
 
 # py-libp2p recognises a QUIC transport by the name of its class: it has to be this one.
 class QUICTransport(ITransport):
-    """libp2p over QUIC v1, with the host's ``private_key``.
+    """libp2p over QUIC v1, with the host's ``private_key``, of a type that docs/keys.md lists.
 
     ``config`` is py-libp2p's QUICTransportConfig or, better, ours; it is read here, once.
     ``enable_autotls`` is accepted and without effect: libp2p's QUIC certificate is made of

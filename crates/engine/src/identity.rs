@@ -10,18 +10,15 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use libp2p_identity::Keypair;
-pub use libp2p_identity::{PeerId, PublicKey};
+pub use libp2p_identity::PeerId;
 use ring::{digest, hmac};
 use rustls::sign::CertifiedKey;
 
+use crate::host_key::{PrivateKey, PublicKey, extract};
 use crate::tls::issue;
 
 /// The domain under which the root of all derived secrets is taken from the private key.
 const SECRET_DOMAIN: &[u8] = b"libp2p-quic derived secrets v1";
-
-/// The first bytes of a `PrivateKey` protobuf whose data is a bare 32-byte Ed25519 seed:
-/// field 1 (type) = 1, field 2 (data) of 32 bytes.
-const ED25519_SEED_HEADER: [u8; 4] = [0x08, 0x01, 0x12, 0x20];
 
 /// A libp2p host key and the TLS certificate made for it.
 ///
@@ -31,8 +28,7 @@ const ED25519_SEED_HEADER: [u8; 4] = [0x08, 0x01, 0x12, 0x20];
 pub struct Identity(Arc<Inner>);
 
 struct Inner {
-    keypair: Keypair,
-    public_key: PublicKey,
+    key: PrivateKey,
     peer_id: PeerId,
     /// The root of [`Identity::derive_secret`].
     secrets: hmac::Key,
@@ -46,38 +42,31 @@ struct Inner {
 impl Identity {
     /// Read a host key from libp2p's `PrivateKey` protobuf.
     ///
-    /// All four key types are taken: Ed25519 (as 64 bytes, or as the bare 32-byte seed that
-    /// some implementations write), secp256k1, ECDSA on P-256, and RSA of 2048 to 4096 bits.
+    /// All four key types are taken: Ed25519 (the bare 32-byte seed that some implementations
+    /// write, seed and public key, or the old form with the public key twice), secp256k1, ECDSA
+    /// on P-256, P-384 and P-521, and RSA of 2048 to 8192 bits.
     ///
     /// # Errors
     ///
-    /// [`IdentityError`] when the bytes are not such a key.
+    /// [`IdentityError`] when the bytes are not such a key, or its parts do not belong together.
     pub fn from_protobuf(bytes: &[u8]) -> Result<Self, IdentityError> {
-        let keypair = match bytes.split_first_chunk() {
-            // The peer id specification asks for seed and public key, 64 bytes; py-libp2p
-            // writes the seed alone, which says as much.
-            Some((&ED25519_SEED_HEADER, seed)) if seed.len() == 32 => {
-                Keypair::ed25519_from_bytes(seed.to_vec())
-            }
-            _ => Keypair::from_protobuf_encoding(bytes),
-        }
-        .map_err(|error| IdentityError::new("cannot read the private key", error))?;
-
-        // RSA keys have no short secret that libp2p-identity would derive from. Their encoding
-        // holds the private exponent and both primes: more than enough for an extract step.
-        let root = keypair
+        let key = PrivateKey::from_protobuf(bytes)
+            .map_err(|error| IdentityError::new("cannot read the private key", error))?;
+        // RSA keys have no short secret to derive from. Their encoding holds the private
+        // exponent and both primes: more than enough for an extract step.
+        let root = key
             .derive_secret(SECRET_DOMAIN)
-            .unwrap_or_else(|| extract(bytes));
-        Ok(Self::new(keypair, root))
+            .unwrap_or_else(|| extract(SECRET_DOMAIN, bytes));
+        Ok(Self::new(key, root))
     }
 
     /// Make a new Ed25519 host key from the operating system's randomness.
     pub fn generate() -> Self {
-        let keypair = Keypair::generate_ed25519();
-        let root = keypair
+        let key = PrivateKey::from(Keypair::generate_ed25519());
+        let root = key
             .derive_secret(SECRET_DOMAIN)
             .unwrap_or_else(|| unreachable!("Ed25519 keys have a secret to derive from"));
-        Self::new(keypair, root)
+        Self::new(key, root)
     }
 
     /// Make the identity that belongs to `seed`: the same host key and the same certificate
@@ -98,12 +87,12 @@ impl Identity {
         let keypair = Keypair::from(libp2p_identity::ed25519::Keypair::from(secret));
         Self(Arc::new(Inner {
             certificate_seed: Some(expand(b"simulated certificate key")),
-            ..Inner::new(keypair, expand(b"simulated derived secrets"))
+            ..Inner::new(keypair.into(), expand(b"simulated derived secrets"))
         }))
     }
 
-    fn new(keypair: Keypair, root: [u8; 32]) -> Self {
-        Self(Arc::new(Inner::new(keypair, root)))
+    fn new(key: PrivateKey, root: [u8; 32]) -> Self {
+        Self(Arc::new(Inner::new(key, root)))
     }
 
     /// The peer id: what others know and dial this node by.
@@ -113,7 +102,7 @@ impl Identity {
 
     /// The public half of the host key.
     pub fn public_key(&self) -> &PublicKey {
-        &self.0.public_key
+        self.0.key.public()
     }
 
     /// A secret that only the holder of this private key can compute: the same for the same
@@ -131,7 +120,7 @@ impl Identity {
         let seed = self.0.certificate_seed.as_ref();
         #[cfg(not(feature = "simulation"))]
         let seed = None;
-        let made = issue::certified_key(&self.0.keypair, seed)?;
+        let made = issue::certified_key(&self.0.key, seed)?;
         // Two threads may have raced here: the first to arrive decides for both.
         Ok(Arc::clone(
             self.0.certified_key.get_or_init(|| Arc::new(made)),
@@ -146,24 +135,16 @@ impl fmt::Debug for Identity {
 }
 
 impl Inner {
-    fn new(keypair: Keypair, root: [u8; 32]) -> Self {
-        let public_key = keypair.public();
+    fn new(key: PrivateKey, root: [u8; 32]) -> Self {
         Self {
-            peer_id: public_key.to_peer_id(),
-            public_key,
-            keypair,
+            peer_id: key.public().to_peer_id(),
+            key,
             secrets: hmac::Key::new(hmac::HMAC_SHA256, &root),
             #[cfg(feature = "simulation")]
             certificate_seed: None,
             certified_key: OnceLock::new(),
         }
     }
-}
-
-/// HKDF-Extract of RFC 5869, which is one HMAC, with our domain as the salt.
-fn extract(key_material: &[u8]) -> [u8; 32] {
-    let salt = hmac::Key::new(hmac::HMAC_SHA256, SECRET_DOMAIN);
-    tag_bytes(&hmac::sign(&salt, key_material))
 }
 
 fn tag_bytes(tag: &hmac::Tag) -> [u8; 32] {
@@ -203,7 +184,7 @@ mod tests {
     }
 
     fn seed_form(seed: [u8; 32]) -> Vec<u8> {
-        [&ED25519_SEED_HEADER[..], &seed].concat()
+        [&[0x08, 0x01, 0x12, 0x20], &seed[..]].concat()
     }
 
     #[test]
@@ -213,7 +194,7 @@ mod tests {
         let long = Identity::from_protobuf(&long).expect("an identity");
         let short = Identity::from_protobuf(&seed_form([7; 32])).expect("an identity");
         assert_eq!(short.peer_id(), long.peer_id());
-        assert_eq!(short.public_key(), &keypair.public());
+        assert_eq!(short.peer_id(), keypair.public().to_peer_id());
         assert_eq!(short.derive_secret("a"), long.derive_secret("a"));
     }
 

@@ -41,10 +41,12 @@ mod chunk;
 mod config;
 mod congestion;
 mod connection;
+mod der;
 mod driver;
 mod endpoint;
 mod error;
 mod gate;
+mod host_key;
 mod identity;
 mod listener;
 mod queue;
@@ -78,7 +80,8 @@ pub use error::{
     Closed, ConfigError, ConnectionError, EndpointError, LossKind, Party, ReadError, WriteError,
 };
 pub use gate::{Prefix, PrefixError};
-pub use identity::{Identity, IdentityError, PeerId, PublicKey};
+pub use host_key::PublicKey;
+pub use identity::{Identity, IdentityError, PeerId};
 pub use listener::{Listener, ListenerStatistics};
 pub use ready::Bell;
 pub use statistics::Statistics;

@@ -7,8 +7,9 @@ mod forge;
 
 use std::time::Duration;
 
-use forge::{Forge, Key, LIBP2P_OID, extension, octets, sequence};
-use libp2p_identity::{Keypair, PublicKey};
+use forge::{Forge, Key, LIBP2P_OID, bits, extension, host_protobuf, octets, sequence, tlv};
+use libp2p_identity::Keypair;
+use libp2p_quic_engine::PublicKey;
 use libp2p_quic_engine::tls::certificate::{self, CertificateError, UnixTime};
 use proptest::prelude::*;
 
@@ -65,6 +66,20 @@ proptest! {
     ) {
         let protobuf = [&[0x08, kind, 0x12, data.len() as u8], &data[..]].concat();
         let value = sequence(&[&octets(&protobuf), &octets(&signature)]);
+        prop_assert!(judge(&with_extension(&value)).is_err());
+    }
+
+    /// Deeper: behind the header of an ECDSA key on P-384 and P-521, whose points are of a library in C.
+    #[test]
+    fn no_point_makes_it_panic(
+        is_521 in any::<bool>(),
+        first in 0_u8..8,
+        rest in proptest::collection::vec(any::<u8>(), 0..140),
+    ) {
+        let curve: &[u8] = if is_521 { &[0x2b, 0x81, 0x04, 0x00, 0x23] } else { &[0x2b, 0x81, 0x04, 0x00, 0x22] };
+        let oids = [&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], curve].map(|oid| tlv(0x06, oid));
+        let info = sequence(&[&tlv(0x30, &oids.concat()), &bits(&[&[first], &rest[..]].concat())]);
+        let value = sequence(&[&octets(&host_protobuf(3, &info)), &octets(&[0; 70])]);
         prop_assert!(judge(&with_extension(&value)).is_err());
     }
 

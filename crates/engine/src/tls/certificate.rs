@@ -4,15 +4,14 @@
 //! may panic, whatever the bytes. No clock and no I/O: the time is a parameter. Making our own
 //! certificate is `issue`'s work, deciding what a refusal does to a handshake `verifier`'s.
 
-use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_ASN1, UnparsedPublicKey};
-use libp2p_identity::{KeyType, PublicKey};
 pub use rustls::pki_types::UnixTime;
 
 use super::algorithms;
-use super::der::{
+use crate::der::{
     self, BOOLEAN, GENERALIZED_TIME, INTEGER, NotDer, OBJECT_IDENTIFIER, OCTET_STRING, Reader,
     SEQUENCE, UTC_TIME,
 };
+use crate::host_key::{PublicKey, PublicKeyError};
 
 /// The contents of the object identifier 1.3.6.1.4.1.53594.1.1.
 /// libp2p tls spec, "libp2p Public Key Extension".
@@ -21,10 +20,6 @@ const EXTENSION_OID: [u8; 10] = [0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xa2, 0x5a,
 /// The host key signs these bytes and then the certificate's public key.
 /// libp2p tls spec, "libp2p Public Key Extension".
 pub(super) const SIGNED_PREFIX: &[u8] = b"libp2p-tls-handshake:";
-
-/// RSA host keys below this are refused, as by go-libp2p and rust-libp2p: a shorter modulus
-/// can be factored, and then the peer id is anybody's.
-const RSA_BITS: usize = 2048;
 
 const VERSION: u8 = 0xa0;
 const ISSUER_UNIQUE_ID: u8 = 0x81;
@@ -237,7 +232,7 @@ impl<'a> PeerCertificate<'a> {
         let mut message = SIGNED_PREFIX.to_vec();
         // The key exactly as sent: encoded again it might differ from what was signed.
         message.extend_from_slice(self.key_info);
-        if !has_signed(&host_key, &message, self.host_signature) {
+        if !host_key.verify(&message, self.host_signature) {
             return Err(CertificateError::HostSignature);
         }
         Ok(host_key)
@@ -261,47 +256,18 @@ impl<'a> PeerCertificate<'a> {
     ///
     /// # Errors
     ///
-    /// [`CertificateError`] when the host key cannot be read or is too small.
+    /// [`CertificateError`] when the host key cannot be read or has a wrong size.
     pub fn host_key(&self) -> Result<PublicKey, CertificateError> {
-        let key = PublicKey::try_decode_protobuf(self.host_key)
-            .map_err(|error| CertificateError::HostKey(error.to_string()))?;
-        if key.key_type() == KeyType::RSA {
-            let bits = rsa_bits(key.clone()).unwrap_or(0);
-            if bits < RSA_BITS {
-                return Err(CertificateError::HostKeyTooSmall { bits });
-            }
-        }
-        Ok(key)
+        PublicKey::from_protobuf(self.host_key).map_err(|error| match error {
+            PublicKeyError::RsaSize { bits } => CertificateError::HostKeySize { bits },
+            other => CertificateError::HostKey(other.to_string()),
+        })
     }
 
     /// The certificate's own public key as sent, a `SubjectPublicKeyInfo` in DER.
     pub(super) fn key_info(&self) -> &'a [u8] {
         self.key_info
     }
-}
-
-/// Whether the host key made this signature.
-///
-/// libp2p-identity takes only the lower one of the two `s` that fit a secp256k1 signature. Of
-/// libp2p's peer-ids specification both are right, and peers whose library makes either of
-/// them, as OpenSSL does, would be refused every other time.
-fn has_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-    match key.clone().try_into_secp256k1() {
-        Ok(key) => UnparsedPublicKey::new(&ECDSA_P256K1_SHA256_ASN1, key.to_bytes_uncompressed())
-            .verify(message, signature)
-            .is_ok(),
-        Err(_) => key.verify(message, signature),
-    }
-}
-
-/// The size of an RSA key's modulus.
-fn rsa_bits(key: PublicKey) -> Option<usize> {
-    let key = key.try_into_rsa().ok()?.encode_pkcs1();
-    let mut fields = Reader::new(&key).sequence().ok()?;
-    let modulus = fields.value(INTEGER).ok()?.contents;
-    let zeros = modulus.iter().take_while(|&&byte| byte == 0).count();
-    let first = modulus.get(zeros)?;
-    Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
 /// What is wrong with a peer's certificate. Times are seconds since 1970-01-01T00:00:00Z.
@@ -360,9 +326,9 @@ pub enum CertificateError {
     /// The host key is of an unknown type or cannot be read.
     #[error("the peer's host key cannot be read: {0}")]
     HostKey(String),
-    /// The host key is an RSA key of fewer than 2048 bits.
-    #[error("the peer's RSA host key has only {bits} bits")]
-    HostKeyTooSmall {
+    /// The host key is an RSA key of fewer than 2048 or more than 8192 bits.
+    #[error("the peer's RSA host key has {bits} bits, and 2048 to 8192 are taken")]
+    HostKeySize {
         /// The size of its modulus.
         bits: usize,
     },

@@ -2,14 +2,14 @@
 //!
 //! Judging the certificates of others is `certificate`'s work.
 
-use libp2p_identity::Keypair;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, PublicKeyData};
 use rustls::crypto::aws_lc_rs::sign;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::SIGNED_PREFIX;
-use super::der::{self, OCTET_STRING, SEQUENCE};
+use crate::der::{self, OCTET_STRING, SEQUENCE};
+use crate::host_key::PrivateKey;
 use crate::identity::IdentityError;
 
 /// libp2p tls spec, "libp2p Public Key Extension".
@@ -26,7 +26,7 @@ const ED25519_PKCS8_HEADER: [u8; 16] = [
 /// it is not related to the host key, as the specification asks. With a `seed` the key is
 /// that Ed25519 key instead and the certificate has the same bytes every time.
 pub(crate) fn certified_key(
-    host: &Keypair,
+    host: &PrivateKey,
     seed: Option<&[u8; 32]>,
 ) -> Result<CertifiedKey, IdentityError> {
     let failed = |error| IdentityError::new("cannot make a TLS certificate", error);

@@ -9,7 +9,6 @@
 
 mod algorithms;
 pub mod certificate;
-mod der;
 mod draft29;
 pub(crate) mod issue;
 mod verifier;
@@ -19,7 +18,7 @@ mod handshake_tests;
 
 use std::sync::Arc;
 
-use libp2p_identity::{PeerId, PublicKey};
+use libp2p_identity::PeerId;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::crypto::{ClientConfig, ServerConfig, Session};
 use rustls::client::Resumption;
@@ -29,6 +28,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use rustls::{KeyLog, KeyLogFile};
 
+use crate::host_key::PublicKey;
 use crate::identity::{Identity, IdentityError};
 pub(crate) use draft29::DRAFT_29;
 use verifier::PeerVerifier;

@@ -4,7 +4,7 @@
 //! what it tests. It judges nothing.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
@@ -187,11 +187,26 @@ pub fn rsa_host_protobuf(size: KeySize) -> Vec<u8> {
     let pkcs8 = rsa_pkcs8(&RsaKeyPair::generate(size).unwrap());
     // PrivateKeyInfo is SEQUENCE { version, algorithm, OCTET STRING { the PKCS#1 key } }. For
     // these sizes the last header is four bytes long and follows a fixed prefix of 22.
-    let pkcs1 = &pkcs8[26..];
-    let mut protobuf = vec![0x08, 0x00, 0x12];
-    protobuf.extend([(pkcs1.len() & 0x7f) as u8 | 0x80, (pkcs1.len() >> 7) as u8]);
-    protobuf.extend(pkcs1);
-    protobuf
+    host_protobuf(0, &pkcs8[26..])
+}
+
+/// libp2p's `PrivateKey` protobuf of the largest RSA host key. It is always the same one, made
+/// by OpenSSL: a new one takes half a minute.
+pub fn large_rsa_host_protobuf() -> Vec<u8> {
+    host_protobuf(0, include_bytes!("rsa_8192.der"))
+}
+
+/// libp2p's `PrivateKey` protobuf of a new ECDSA host key on the algorithm's curve.
+pub fn ecdsa_host_protobuf(algorithm: &'static signature::EcdsaSigningAlgorithm) -> Vec<u8> {
+    let key = EcdsaKeyPair::generate(algorithm).unwrap();
+    let der = AsDer::<EcPrivateKeyRfc5915Der<'_>>::as_der(&key.private_key()).unwrap();
+    host_protobuf(3, der.as_ref())
+}
+
+/// libp2p's protobuf of a private or public key: its type and data of less than 16 KiB.
+pub fn host_protobuf(kind: u8, data: &[u8]) -> Vec<u8> {
+    let length = [(data.len() & 0x7f) as u8 | 0x80, (data.len() >> 7) as u8];
+    [&[0x08, kind, 0x12], &length[..], data].concat()
 }
 
 /// All the parts of a certificate. Each is right until a test changes it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::signature;
 use libp2p_identity::Keypair;
 use quinn_proto::Side;
 use quinn_proto::crypto::Session;
@@ -42,11 +43,17 @@ fn pass(from: &mut dyn Session, to: &mut dyn Session) {
 #[test]
 fn both_ends_learn_the_other_whatever_the_host_keys() {
     let rsa = forge::rsa_host_protobuf(aws_lc_rs::rsa::KeySize::Rsa2048);
+    let long_rsa = forge::large_rsa_host_protobuf();
+    let p384 = forge::ecdsa_host_protobuf(&signature::ECDSA_P384_SHA384_ASN1_SIGNING);
+    let p521 = forge::ecdsa_host_protobuf(&signature::ECDSA_P521_SHA512_ASN1_SIGNING);
     let identities = [
         Keypair::generate_ed25519().to_protobuf_encoding(),
         Keypair::generate_secp256k1().to_protobuf_encoding(),
         Keypair::generate_ecdsa().to_protobuf_encoding(),
         Ok(rsa),
+        Ok(long_rsa),
+        Ok(p384),
+        Ok(p521),
     ]
     .map(|key| Identity::from_protobuf(&key.expect("a key")).expect("an identity"));
 
