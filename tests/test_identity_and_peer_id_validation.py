@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import trio
 from aioquic.quic.configuration import QuicConfiguration
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.keys import KeyType, PrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec
+from libp2p.crypto import ecc
+from libp2p.crypto.ed25519 import Ed25519PrivateKey, create_new_key_pair
+from libp2p.crypto.keys import KeyPair, KeyType, PrivateKey
+from libp2p.host.ping import PingService
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
@@ -25,19 +28,23 @@ from libp2p.transport.quic.exceptions import (
 )
 from multiaddr import Multiaddr
 
+from interop.ours import ecdsa
 from libp2p_quic import QUICTransport
 from libp2p_quic._exceptions import PeerIdMismatchError
 from peers.census import eventually
 from peers.far import far_host
 from peers.h3 import call, serve
-from peers.near import IP4, addresses, connection, inbound, near_host, near_transport, reasons, swarm
+from peers.near import IP4, addresses, answers, connection, inbound, near_host, near_transport, reasons, swarm
 
 
 def another_peer() -> ID:
     return ID.from_pubkey(create_new_key_pair().public_key)
 
 
-@pytest.mark.parametrize("key", ["ed25519", "secp256k1", "rsa"])
+KEYS = ["ed25519", "secp256k1", "rsa", "ecdsa", "ecdsa-p384", "ecdsa-p521"]
+
+
+@pytest.mark.parametrize("key", KEYS)
 async def test_handshake_proves_both_peers(key: str) -> None:
     async with far_host(key=key) as far, near_host() as near:
         await near.connect(far.info)
@@ -60,6 +67,25 @@ async def test_listener_learns_who_dialed() -> None:
         assert host == "127.0.0.1"
         # It dialed from the socket that it listens on.
         assert far.addresses[0].startswith(f"/ip4/{host}/udp/{port}/quic-v1")
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("ecdsa")])
+async def test_a_peer_with_an_ecdsa_key_on_the_stock_transport_is_proven_in_both_roles(key: str) -> None:
+    """py-libp2p's own certificates of such a key: it signs, though it could not verify."""
+    async with far_host(transport="stock", key=key) as far, near_host(IP4) as near:
+        await near.connect(far.info)
+        assert connection(near, far.peer_id).is_initiator
+    async with far_host(transport="stock", key=key) as far, near_host(IP4) as near:
+        await far.do("connect", address=addresses(near)[0])
+        assert not (await inbound(near, far.peer_id)).is_initiator
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_a_host_with_any_type_of_key_carries_streams(key: str) -> None:
+    """Above the handshake py-libp2p signs and serializes the key too."""
+    async with far_host(key=key) as far, near_host() as near:
+        await near.connect(far.info)
+        assert len(await PingService(near).ping(far.peer_id, 2)) == 2
 
 
 async def test_wrong_peer_id_is_refused_and_named() -> None:
@@ -111,9 +137,51 @@ class UnreadableKey(PrivateKey):
         raise NotImplementedError
 
 
-def test_unparsable_private_key() -> None:
-    with pytest.raises(QUICSecurityError, match="cannot use this private key"):
+def test_a_private_key_that_cannot_be_used_is_refused_with_the_reason() -> None:
+    with pytest.raises(QUICSecurityError, match=r"cannot use this private key: .* not 7$"):
         QUICTransport(UnreadableKey())
+    # py-libp2p's own ECC keys are no libp2p host keys: they can neither sign nor verify.
+    with pytest.raises(QUICSecurityError, match=r"type 4 is none of .* ECDSA \(3\)"):
+        QUICTransport(ecc.create_new_key_pair("P-256").private_key)
+    with pytest.raises(QUICSecurityError, match=r"1\.3\.132\.0\.33 is none of P-256, P-384 and P-521"):
+        QUICTransport(ecdsa.create_new_key_pair(ec.SECP224R1()).private_key)
+
+
+class LongEd25519Key(Ed25519PrivateKey):
+    """In the form of 96 bytes (libp2p's peer-ids specification, "Ed25519"), or with a mistake in it."""
+
+    form: tuple[int, ...] = (0, 1, 1)
+
+    def to_bytes(self) -> bytes:
+        other = create_new_key_pair().public_key.to_bytes()
+        parts = (super().to_bytes(), self.get_public_key().to_bytes(), other)
+        return b"".join(parts[each] for each in self.form)
+
+
+async def test_an_ed25519_key_of_96_bytes_is_the_key_that_it_repeats() -> None:
+    pair = create_new_key_pair()
+    long = LongEd25519Key.from_bytes(pair.private_key.to_bytes())
+    assert len(long.to_bytes()) == 96
+    async with near_host(IP4, key_pair=KeyPair(long, pair.public_key)) as near:
+        assert await answers(addresses(near)[0], ID.from_pubkey(pair.public_key))
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ((0, 1, 2), "differ"),
+        ((0, 2, 1), "differ"),
+        ((0, 2, 2), "does not belong"),
+        ((0, 2), "does not belong"),
+    ],
+)
+def test_an_ed25519_key_whose_parts_do_not_belong_together_is_refused(
+    form: tuple[int, ...], reason: str
+) -> None:
+    key = LongEd25519Key.new()
+    key.form = form
+    with pytest.raises(QUICSecurityError, match=reason):
+        QUICTransport(key)
 
 
 async def test_a_peer_keeps_its_identity_over_a_restart() -> None:

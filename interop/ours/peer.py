@@ -29,6 +29,7 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
+from interop.ours import ecdsa
 from interop.ours.cases import CASES, ping_rounds
 from interop.ours.wire import (
     BACK,
@@ -50,12 +51,13 @@ from interop.ours.wire import (
     tell,
 )
 
-# py-libp2p has no ECDSA key that other implementations would know.
-KEYS: dict[str, Callable[[], KeyPair]] = {
+STOCK_KEYS: dict[str, Callable[[], KeyPair]] = {
     "ed25519": ed25519.create_new_key_pair,
     "secp256k1": secp256k1.create_new_key_pair,
     "rsa": rsa.create_new_key_pair,
 }
+# py-libp2p has no ECDSA key that other implementations would know, and cannot verify theirs.
+KEYS = {**STOCK_KEYS, **ecdsa.KEYS}
 
 
 def make_host(is_stock: bool, pair: KeyPair) -> IHost:
@@ -138,7 +140,7 @@ def about(is_stock: bool) -> None:
     tell(
         program=f"py-libp2p {version('libp2p')}",
         stack=stack,
-        keys=list(KEYS),
+        keys=list(STOCK_KEYS if is_stock else KEYS),
         can=["reset", "reset code", "both roles", "perf"]
         + ([] if is_stock else ["close code", "linger", "same port", "post-quantum"]),
     )

@@ -159,7 +159,7 @@ async def far_host(
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=TESTS,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PYTHONPATH": str(TESTS.parent), **(environment or {})},
         )
         try:
             far = FarHost(process, errors)

@@ -37,6 +37,7 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
+from interop.ours import ecdsa
 from peers.causes import described
 from peers.census import census, eventually
 from peers.payload import blocks, drain, echoed_back, payload, sha256
@@ -45,11 +46,12 @@ from peers.weight import weight
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
 
-# py-libp2p's ECC keys carry a key type of its own, 4, which libp2p does not know.
 KEYS: dict[str, Callable[[], KeyPair]] = {
     "ed25519": ed25519.create_new_key_pair,
     "secp256k1": secp256k1.create_new_key_pair,
     "rsa": rsa.create_new_key_pair,
+    # py-libp2p's own ECC keys carry a key type of its own, 4, which libp2p does not know.
+    **ecdsa.KEYS,
 }
 
 
