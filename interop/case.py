@@ -9,14 +9,14 @@ verdict is looked up.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from interop.program import Line
-from interop.tap import tapped
+from interop.tap import Tap, tapped
 
 if TYPE_CHECKING:
     from interop.matrix import Stage
@@ -67,6 +67,8 @@ class Case:
     """Seconds, start of the programs included."""
     is_quiet: bool = False
     """It waits more than it works, so it runs beside the others."""
+    shows: bool = False
+    """Its remark is what it saw, so that without one it is red."""
 
 
 async def asked(stage: Stage, name: str, **options: Any) -> Line:
@@ -74,6 +76,15 @@ async def asked(stage: Stage, name: str, **options: Any) -> Line:
     said = await stage.dial(name, **options)
     must(said["ok"], said.get("error"))
     return said
+
+
+@asynccontextmanager
+async def read(address: str) -> AsyncIterator[Tap]:
+    """A tap that must have read both hellos: without them a case has no evidence."""
+    async with tapped(address) as tap:
+        yield tap
+        missing = [side for side, seen in (("dialer", tap.offered), ("listener", tap.agreed)) if not seen]
+        must(not missing, f"the tap could not read the hello of the {' and of the '.join(missing)}")
 
 
 def handshake(key: str) -> Callable[[Stage], Awaitable[None]]:
@@ -205,9 +216,9 @@ async def server_name(stage: Stage) -> str:
     listener = await stage.listening()
     seen = []
     for name in ("127.0.0.1", "l", f"{'x' * 63}.example", listener.peer):
-        async with tapped(listener.address) as tap:
+        async with read(listener.address) as tap:
             said = await stage.dial("handshake", address=tap.address, name=name)
-        must(said["ok"], f"{name}: {said.get('error')}")
+            must(said["ok"], f"{name}: {said.get('error')}")
         # Some libraries send only what is a name of a host.
         must(tap.server_name in (name, None), f"the dialer sent {tap.server_name} and not {name}")
         seen += [name] if tap.server_name else []
@@ -253,7 +264,7 @@ async def perf(stage: Stage) -> None:
 async def post_quantum(stage: Stage) -> str:
     """Offered by who has it, agreed if both have it, and no harm if only one has it."""
     listener = await stage.listening()
-    async with tapped(listener.address) as tap:
+    async with read(listener.address) as tap:
         said = await asked(stage, "handshake", address=tap.address)
     must(said["remote"] == listener.peer, f"the dialer took {listener.peer} for {said['remote']}")
     has, takes = ("post-quantum" in each.can for each in (stage.dialer, stage.listener))
@@ -264,6 +275,22 @@ async def post_quantum(stage: Stage) -> str:
         (tap.agreed == HYBRID) is (has and takes), f"{stage.listener.name} has post-quantum: {takes}; {seen}"
     )
     return seen
+
+
+async def retry(stage: Stage) -> str:
+    """The listener believes no address that was not proven. RFC 9000 section 8.1.2."""
+    needs("retry", stage.listener)
+    async with stage.own_listener(seed=secrets.token_hex(32), retry="always") as listener:
+        for name in ("handshake", "echo"):
+            async with read(listener.address) as tap:
+                said = await asked(stage, name, address=tap.address)
+                must(tap.sent_retry, "the listener sent no Retry packet")
+            must(said.get("remote", listener.peer) == listener.peer, f"{listener.peer} is another: {said}")
+            must(said.get("same", True) is True, said)
+            await listener.event("connected", said["self"])
+        times = listener.count("connected", said["self"])
+        must(times == 1, f"one dial made {times} connections")
+    return f"a Retry packet, then {tap.agreed}"
 
 
 async def reset(stage: Stage) -> None:
@@ -326,7 +353,9 @@ async def ip6(stage: Stage) -> None:
 CASES = (
     Case("who is there", "ed25519", "handshake with Ed25519 keys, both peer ids right", handshake("ed25519")),
     Case("who is there", "secp256k1", "handshake with secp256k1 keys", handshake("secp256k1"), 60),
-    Case("who is there", "ecdsa", "handshake with ECDSA keys", handshake("ecdsa"), 60),
+    Case("who is there", "ecdsa", "handshake with ECDSA keys on P-256", handshake("ecdsa"), 60),
+    Case("who is there", "ecdsa-p384", "handshake with ECDSA keys on P-384", handshake("ecdsa-p384"), 60),
+    Case("who is there", "ecdsa-p521", "handshake with ECDSA keys on P-521", handshake("ecdsa-p521"), 60),
     Case("who is there", "rsa", "handshake with RSA keys", handshake("rsa"), 60),
     Case("who is there", "wrong-id", "another peer than the one that was dialed is refused", wrong_peer, 60),
     Case(
@@ -335,6 +364,7 @@ CASES = (
         "a certificate with an Ed25519, P-384 or RSA key, or a critical extension, is taken",
         certificate,
         60,
+        shows=True,
     ),
     Case(
         "who is there",
@@ -342,9 +372,31 @@ CASES = (
         "one that expired, proves nothing or has an unknown critical extension is refused",
         bad_certificate,
         60,
+        shows=True,
     ),
-    Case("who is there", "server-name", "a dialer that sends odd names as SNI is taken", server_name, 60),
-    Case("who is there", "post-quantum", "X25519MLKEM768 offered, and agreed if both have it", post_quantum),
+    Case(
+        "who is there",
+        "server-name",
+        "a dialer that sends odd names as SNI is taken",
+        server_name,
+        60,
+        shows=True,
+    ),
+    Case(
+        "who is there",
+        "post-quantum",
+        "X25519MLKEM768 offered, and agreed if both have it",
+        post_quantum,
+        shows=True,
+    ),
+    Case(
+        "who is there",
+        "retry",
+        "a listener that sends everybody a Retry packet first can be dialed",
+        retry,
+        60,
+        shows=True,
+    ),
     Case("streams", "ping", "100 rounds of /ipfs/ping/1.0.0", ping),
     Case("streams", "identify", "/ipfs/id/1.0.0 gives protocols and the observed QUIC address", identify),
     Case("streams", "echo", "1 MiB there and back, with half-close", echo),

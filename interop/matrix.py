@@ -234,6 +234,8 @@ async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
     with trio.move_on_after(case.limit) as scope:
         try:
             evidence = await case.run(stage) or ""
+            if case.shows and not evidence:
+                outcome, evidence = "red", "nothing was seen"
         except Absent as absent:
             outcome, evidence = "absent", str(absent)
         except (Failed, ProgramError, OSError) as error:

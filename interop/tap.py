@@ -1,20 +1,27 @@
 """A tap on one handshake: it carries datagrams both ways and reads the hellos among them.
 
-The keys of Initial packets follow from what stands in the first one (RFC 9001 section
-5.2), so whoever is on the way can read which key exchange a dialer offers and which one
-the listener takes. Nothing is changed, and nothing after the hellos can be read.
+The keys of Initial packets follow from the connection id that the dialer chose for the
+listener's end, or, after a Retry packet, from the one in it (RFC 9001 section 5.2), so
+anybody on the way can read which key exchange a dialer offers and which one the listener
+takes. Nothing is changed, and nothing after the hellos can be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
 from aioquic._buffer import Buffer, BufferReadError
 from aioquic._crypto import CryptoError
 from aioquic.quic.crypto import CryptoPair
-from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from aioquic.quic.packet import (
+    RETRY_INTEGRITY_TAG_SIZE,
+    QuicHeader,
+    QuicPacketType,
+    get_retry_integrity_tag,
+    pull_quic_header,
+)
 
 GROUPS = {0x0017: "P-256", 0x0018: "P-384", 0x001D: "X25519", 0x001E: "X448", 0x11EC: "X25519MLKEM768"}
 
@@ -39,9 +46,13 @@ class Tap:
         """The groups of which the dialer sent a share, in its order."""
         self.agreed: str | None = None
         self.was_retried = False
-        """The listener asked for a share of another group first."""
+        """The listener asked for a share of another group first (TLS's HelloRetryRequest)."""
+        self.sent_retry = False
+        """The listener asked for a proof of the dialer's address first (QUIC's Retry packet)."""
         self.server_name: str | None = None
         """The SNI of the dialer."""
+        self._destination: bytes | None = None
+        """The connection id of which the secrets were made."""
         self._secrets: dict[bool, CryptoPair] = {}
         self._pieces: dict[bool, dict[int, bytes]] = {True: {}, False: {}}
 
@@ -53,12 +64,13 @@ class Tap:
                 # Peers may clear the fixed bit (RFC 9287), which aioquic does not know.
                 buffer = Buffer(data=bytes([datagram[start] | _FIXED_BIT]) + datagram[start + 1 :])
                 header = pull_quic_header(buffer, host_cid_length=0)
+                if header.packet_type is QuicPacketType.RETRY and not is_dialers:
+                    self._retry(header, datagram[start:])
+                    return
                 if header.packet_type is not QuicPacketType.INITIAL or header.version is None:
                     return
-                if not self._secrets:
-                    for side in (True, False):
-                        self._secrets[side] = CryptoPair()
-                        self._secrets[side].setup_initial(header.destination_cid, not side, header.version)
+                if self._destination is None:
+                    self._set_up(header.destination_cid, header.version)
                 end = start + header.packet_length
                 packet = datagram[start:end]
                 _, frames, _ = self._secrets[is_dialers].decrypt_packet(packet, buffer.tell(), 0)
@@ -68,6 +80,24 @@ class Tap:
         except (BufferReadError, CryptoError, ValueError):
             # Something else than a handshake. The case fails by what was not seen.
             return
+
+    def _set_up(self, destination: bytes, version: int) -> None:
+        self._destination = destination
+        for side in (True, False):
+            self._secrets[side] = CryptoPair()
+            self._secrets[side].setup_initial(destination, not side, version)
+
+    def _retry(self, header: QuicHeader, packet: bytes) -> None:
+        """Follow a Retry that the dialer follows: the first one, before any answer, and sound
+        (RFC 9000 section 17.2.5.2). What the dialer said before is said again."""
+        if self._destination is None or header.version is None or self.sent_retry or self._pieces[False]:
+            return
+        sealed = packet[:-RETRY_INTEGRITY_TAG_SIZE]
+        tag = get_retry_integrity_tag(sealed, self._destination, header.version)
+        if tag == header.integrity_tag:
+            self.sent_retry = True
+            self._pieces[True].clear()
+            self._set_up(header.source_cid, header.version)
 
     @staticmethod
     def _frames(frames: Buffer, pieces: dict[int, bytes]) -> None:
@@ -151,19 +181,38 @@ async def tapped(address: str) -> AsyncIterator[Tap]:
 
         async def to_listener() -> None:
             nonlocal dialer
-            while True:
-                datagram, dialer = await front.recvfrom(_LARGEST)
-                tap.read(datagram, is_dialers=True)
-                await back.send(datagram)
+            datagram, dialer = await front.recvfrom(_LARGEST)
+            tap.read(datagram, is_dialers=True)
+            await back.send(datagram)
 
         async def to_dialer() -> None:
-            while True:
-                datagram = await back.recv(_LARGEST)
-                tap.read(datagram, is_dialers=False)
-                await front.sendto(datagram, dialer)
+            datagram = await back.recv(_LARGEST)
+            tap.read(datagram, is_dialers=False)
+            await front.sendto(datagram, dialer)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(to_listener)
-            nursery.start_soon(to_dialer)
+        scope, is_over = trio.CancelScope(), trio.Event()
+
+        async def carry() -> None:
+            with scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_for_ever, to_listener)
+                    nursery.start_soon(_for_ever, to_dialer)
+            is_over.set()
+
+        # A nursery around the block would wrap whatever the block raises.
+        trio.lowlevel.spawn_system_task(carry)
+        try:
             yield tap
-            nursery.cancel_scope.cancel()
+        finally:
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await is_over.wait()
+
+
+async def _for_ever(carry: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await carry()
+        except ConnectionRefusedError:
+            # Nobody listens there any more: the datagram is lost, as it may be anywhere.
+            continue

@@ -178,7 +178,7 @@ async def test_an_ed25519_key_of_96_bytes_is_the_key_that_it_repeats() -> None:
 def test_an_ed25519_key_whose_parts_do_not_belong_together_is_refused(
     form: tuple[int, ...], reason: str
 ) -> None:
-    key = LongEd25519Key.new()
+    key = LongEd25519Key(create_new_key_pair().private_key.impl)  # type: ignore[attr-defined]
     key.form = form
     with pytest.raises(QUICSecurityError, match=reason):
         QUICTransport(key)

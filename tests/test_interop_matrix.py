@@ -16,7 +16,7 @@ import trio
 
 from interop import matrix, peer
 from interop.__main__ import build_all, chosen
-from interop.case import CASES
+from interop.case import CASES, Case, Failed, read
 from interop.defects import Defect, known, stale, verdict
 from interop.matrix import Direction, Result
 from interop.peer import BuildError, MissingToolError, Peer, load
@@ -99,6 +99,30 @@ async def test_what_is_late_is_red_and_not_left_out(build_folder: Path) -> None:
     assert sorted(each.case for each in results) == ["idle", "ping"]
     assert {each.outcome for each in results} == {"red"}
     assert told == results
+
+
+async def test_a_case_that_should_show_something_and_does_not_is_red(
+    build_folder: Path, nursery: trio.Nursery
+) -> None:
+    async def sees_nothing(_: matrix.Stage) -> str:
+        return ""
+
+    fake = made(build_folder)
+    stage = matrix.Stage(fake, fake, fake, matrix.Listeners(nursery))
+    case = Case("a group", "blind", "a title", sees_nothing, shows=True)
+    result = await matrix.cell(stage, case, "we dial")
+    assert (result.outcome, result.evidence) == ("red", "nothing was seen")
+    result = await matrix.cell(stage, replace(case, shows=False), "we dial")
+    assert result.outcome == "green"
+
+
+async def test_a_tap_that_could_not_read_the_hellos_fails_its_case() -> None:
+    with pytest.raises(Failed, match="hello of the dialer and of the listener"):
+        async with read("/ip4/127.0.0.1/udp/9/quic-v1"):
+            pass
+    with pytest.raises(Failed, match=r"the hello of the listener$"):
+        async with read("/ip4/127.0.0.1/udp/9/quic-v1") as tap:
+            tap.offered = ["X25519"]
 
 
 def report(*results: Result, unbuilt: dict[str, str] | None = None) -> Report:

@@ -6,6 +6,9 @@ The engine's own tests do this without a network; here stands what a peer sees.
 from __future__ import annotations
 
 import pytest
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry
 from multiaddr import Multiaddr
 
 from interop.tap import Tap, joined, tapped
@@ -18,8 +21,29 @@ HYBRID = "X25519MLKEM768"
 async def test_between_ourselves_it_is_post_quantum() -> None:
     async with far_host() as far, tapped(far.addresses[0]) as tap:
         assert await answers(tap.address, far.peer_id)
+    assert not tap.sent_retry
     assert tap.offered == [HYBRID, "X25519"]
     assert tap.agreed == HYBRID
+
+
+async def test_a_retry_is_followed_and_we_answer_it_with_the_same_hello() -> None:
+    async with far_host(config={"retry_above": 0}) as far, tapped(far.addresses[0]) as tap:
+        assert await answers(tap.address, far.peer_id)
+    assert tap.sent_retry
+    assert tap.offered == [HYBRID, "X25519"]
+    assert tap.agreed == HYBRID
+
+
+async def test_the_stock_transport_answers_our_retry() -> None:
+    async with (
+        far_host(transport="stock") as far,
+        near_host(IP4, config={"retry_above": 0}) as near,
+        tapped(str(addresses(near)[0])) as tap,
+    ):
+        await far.do("connect", address=tap.address)
+        await inbound(near, far.peer_id)
+    assert tap.sent_retry
+    assert tap.agreed in tap.offered
 
 
 async def test_we_send_no_server_name() -> None:
@@ -48,6 +72,72 @@ async def test_a_dialer_without_it_is_taken_as_before() -> None:
         await inbound(near, far.peer_id)
     assert tap.agreed in tap.offered
     assert HYBRID not in tap.offered
+
+
+class Dialer:
+    """aioquic's client without a network: what it sends, and a Retry packet that it follows."""
+
+    def __init__(self) -> None:
+        self.connection = QuicConnection(configuration=QuicConfiguration(alpn_protocols=["libp2p"]))
+        self.connection.connect(("127.0.0.1", 4001), now=0)
+
+    def sends(self) -> list[bytes]:
+        return [datagram for datagram, _ in self.connection.datagrams_to_send(now=0)]
+
+    def retry(self, source: bytes = b"proven??") -> bytes:
+        return encode_quic_retry(
+            QuicProtocolVersion.VERSION_1,
+            source_cid=source,
+            destination_cid=self.connection.host_cid,
+            original_destination_cid=self.connection.original_destination_connection_id,
+            retry_token=b"token",
+        )
+
+
+def follows(tap: Tap, datagram: bytes, is_dialers: bool = False) -> bool:
+    tap.read(datagram, is_dialers)
+    return tap.sent_retry
+
+
+def test_a_retry_changes_the_keys_of_initial_packets() -> None:
+    dialer, tap = Dialer(), Tap(IP4)
+    for datagram in dialer.sends():
+        tap.read(datagram, is_dialers=True)
+    first, tap.offered = tap.offered, []
+    assert first
+
+    retry = dialer.retry()
+    assert follows(tap, retry)
+    dialer.connection.receive_datagram(retry, ("127.0.0.1", 4001), now=0)
+    for datagram in dialer.sends():
+        tap.read(datagram, is_dialers=True)
+    assert tap.offered == first
+
+
+def test_a_retry_that_no_dialer_follows_is_not_followed() -> None:
+    """RFC 9000 section 17.2.5.2: without a valid tag, or after another one."""
+    dialer, tap = Dialer(), Tap(IP4)
+    early = dialer.retry()
+    assert not follows(tap, early), "there was no dial yet"
+    hello = dialer.sends()
+    tap.read(hello[0], is_dialers=True)
+    assert tap.offered
+
+    damaged = dialer.retry()[:-1] + bytes([dialer.retry()[-1] ^ 1])
+    assert not follows(tap, damaged)
+    assert not follows(tap, early, is_dialers=True)
+    # The keys are still the first ones.
+    tap.offered = []
+    tap.read(hello[0], is_dialers=True)
+    assert tap.offered
+
+    assert follows(tap, early)
+    dialer.connection.receive_datagram(early, ("127.0.0.1", 4001), now=0)
+    tap.read(dialer.retry(b"another?"), is_dialers=False)
+    tap.offered = []
+    for datagram in dialer.sends():
+        tap.read(datagram, is_dialers=True)
+    assert tap.offered, "the second Retry was followed"
 
 
 @pytest.mark.parametrize(

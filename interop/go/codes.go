@@ -1,13 +1,22 @@
-// Codes of resets and closes: sending them, and finding them in errors.
+// What go-libp2p 0.32 lacks: codes of resets and closes, sent and found in errors, and a listener
+// that always sends a Retry packet.
 package main
 
 import (
 	"errors"
+	"net"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 )
 
-var can = []string{"reset", "reset code", "close code", "both roles", "same port", "perf", "post-quantum"}
+var can = []string{"reset", "reset code", "close code", "both roles", "same port", "perf", "post-quantum", "retry"}
+
+// alwaysRetry makes a listener believe no address that was not proven.
+func alwaysRetry() libp2p.Option {
+	return libp2p.QUICReuse(quicreuse.NewConnManager, quicreuse.VerifySourceAddress(func(net.Addr) bool { return true }))
+}
 
 // abandon gives up both directions of a stream.
 func abandon(s network.Stream, code network.StreamErrorCode) error {

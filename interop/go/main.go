@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -47,6 +48,8 @@ var keyTypes = map[string]int{
 	"ed25519": crypto.Ed25519, "secp256k1": crypto.Secp256k1, "ecdsa": crypto.ECDSA, "rsa": crypto.RSA,
 }
 
+var curves = map[string]elliptic.Curve{"ecdsa-p384": elliptic.P384(), "ecdsa-p521": elliptic.P521()}
+
 type facts map[string]any
 
 // tell writes one line for the runner. A single write, so that lines do not mix.
@@ -58,7 +61,11 @@ func tell(said facts) {
 	os.Stdout.Write(append(line, '\n'))
 }
 
-func makeHost(key, seed string, listen ...string) (host.Host, error) {
+func makeKey(key, seed string) (private crypto.PrivKey, err error) {
+	if curve, known := curves[key]; known {
+		private, _, err = crypto.GenerateECDSAKeyPairWithCurve(curve, rand.Reader)
+		return private, err
+	}
 	var random io.Reader = rand.Reader
 	if seed != "" {
 		bytesOfSeed, err := hex.DecodeString(seed)
@@ -71,11 +78,17 @@ func makeHost(key, seed string, listen ...string) (host.Host, error) {
 	if !known {
 		return nil, fmt.Errorf("unknown key type %q", key)
 	}
-	private, _, err := crypto.GenerateKeyPairWithReader(keyType, 2048, random)
+	private, _, err = crypto.GenerateKeyPairWithReader(keyType, 2048, random)
+	return private, err
+}
+
+func makeHost(key, seed string, options libp2p.Option, listen ...string) (host.Host, error) {
+	private, err := makeKey(key, seed)
 	if err != nil {
 		return nil, err
 	}
 	return libp2p.New(
+		options,
 		libp2p.Identity(private),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.ListenAddrStrings(listen...),
@@ -213,12 +226,17 @@ func listen(arguments []string) error {
 	flags := flag.NewFlagSet("listen", flag.ExitOnError)
 	key, seed := flags.String("key", "ed25519", ""), flags.String("seed", "", "")
 	ip, port := flags.Int("ip", 4, ""), flags.Int("port", 0, "")
+	retry := flags.String("retry", "", "")
 	flags.Parse(arguments)
 	address := "/ip4/127.0.0.1"
 	if *ip == 6 {
 		address = "/ip6/::1"
 	}
-	h, err := makeHost(*key, *seed, fmt.Sprintf("%s/udp/%d/quic-v1", address, *port))
+	options := libp2p.ChainOptions()
+	if *retry != "" {
+		options = alwaysRetry()
+	}
+	h, err := makeHost(*key, *seed, options, fmt.Sprintf("%s/udp/%d/quic-v1", address, *port))
 	if err != nil {
 		return err
 	}
@@ -257,7 +275,7 @@ func dial(arguments []string) error {
 	if flags.Arg(1) == "listening" {
 		listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
 	}
-	h, err := makeHost(*key, *seed, listen...)
+	h, err := makeHost(*key, *seed, libp2p.ChainOptions(), listen...)
 	if err != nil {
 		return err
 	}
@@ -283,7 +301,7 @@ func about() {
 	tell(facts{
 		"program": "go-libp2p " + versions["github.com/libp2p/go-libp2p"],
 		"stack":   "quic-go " + versions["github.com/quic-go/quic-go"],
-		"keys":    []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
+		"keys":    []string{"ed25519", "secp256k1", "ecdsa", "ecdsa-p384", "ecdsa-p521", "rsa"},
 		"can":     can,
 	})
 }

@@ -6,6 +6,7 @@ go-libp2p writes them: SubjectPublicKeyInfo, DER over SHA-256, ECPrivateKey.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from cryptography.exceptions import InvalidSignature
@@ -63,7 +64,7 @@ def create_new_key_pair(curve: ec.EllipticCurve) -> KeyPair:
 
 
 # The names that interop's peers have for the types of their keys.
-KEYS = {
+KEYS: dict[str, Callable[[], KeyPair]] = {
     "ecdsa": partial(create_new_key_pair, ec.SECP256R1()),
     "ecdsa-p384": partial(create_new_key_pair, ec.SECP384R1()),
     "ecdsa-p521": partial(create_new_key_pair, ec.SECP521R1()),

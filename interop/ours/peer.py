@@ -20,7 +20,7 @@ import trio
 from libp2p import new_host
 from libp2p.abc import IHost, INetStream, ITransport
 from libp2p.crypto import ed25519, rsa, secp256k1
-from libp2p.crypto.keys import KeyPair, PrivateKey
+from libp2p.crypto.keys import KeyPair
 from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -60,9 +60,15 @@ STOCK_KEYS: dict[str, Callable[[], KeyPair]] = {
 KEYS = {**STOCK_KEYS, **ecdsa.KEYS}
 
 
-def make_host(is_stock: bool, pair: KeyPair) -> IHost:
-    make: Callable[[PrivateKey], ITransport] = StockTransport if is_stock else libp2p_quic.QUICTransport
-    return new_host(key_pair=pair, transports=[make(pair.private_key)])
+def make_host(is_stock: bool, pair: KeyPair, retry: str = "") -> IHost:
+    transport: ITransport
+    if is_stock:
+        transport = StockTransport(pair.private_key)
+    else:
+        usual = libp2p_quic.QUICTransportConfig()
+        config = libp2p_quic.QUICTransportConfig(retry_above=0) if retry else usual
+        transport = libp2p_quic.QUICTransport(pair.private_key, config)
+    return new_host(key_pair=pair, transports=[transport])
 
 
 # What a listener serves
@@ -142,7 +148,7 @@ def about(is_stock: bool) -> None:
         stack=stack,
         keys=list(STOCK_KEYS if is_stock else KEYS),
         can=["reset", "reset code", "both roles", "perf"]
-        + ([] if is_stock else ["close code", "linger", "same port", "post-quantum"]),
+        + ([] if is_stock else ["close code", "linger", "same port", "post-quantum", "retry"]),
     )
 
 
@@ -171,7 +177,7 @@ async def running(host: IHost, *addresses: str) -> AsyncIterator[None]:
 
 
 async def listen(arguments: argparse.Namespace) -> None:
-    host = make_host(arguments.stock, key_pair(arguments))
+    host = make_host(arguments.stock, key_pair(arguments), arguments.retry)
     served = (
         (ECHO, serve_echo),
         (SINK, serve_sink),
@@ -225,6 +231,7 @@ def main() -> None:
     listening = commands.add_parser("listen")
     listening.add_argument("--ip", type=int, choices=(4, 6), default=4)
     listening.add_argument("--port", type=int, default=0)
+    listening.add_argument("--retry", choices=["always"], default="", help="not with --stock")
     dialing = commands.add_parser("dial")
     dialing.add_argument("address")
     dialing.add_argument("case", choices=CASES)
