@@ -117,6 +117,9 @@ fn listen(options: &HashMap<String, String>, key: &Keypair) -> Result<(), Failur
     };
     let port = options.get("port").map_or("0", String::as_str).parse()?;
     let node = Node::new(&Certificate::new(key)?)?;
+    if options.contains_key("retry") {
+        quic::always_retry()?;
+    }
     let (listener, connections) = node.listen(SocketAddr::new(ip, port))?;
     let id = key.public().to_peer_id();
     let address = format!("{}/p2p/{id}", multiaddr_of(listener.address));
@@ -160,7 +163,7 @@ fn about() {
         "program": format!("msquic {}", version("msquic")),
         "stack": format!("libp2p-tls {}", version("libp2p-tls")),
         "keys": ["ed25519", "secp256k1", "ecdsa", "rsa"],
-        "can": ["reset", "reset code", "close code", "both roles", "perf"],
+        "can": ["reset", "reset code", "close code", "both roles", "perf", "retry"],
     }));
 }
 

@@ -4,6 +4,7 @@
 
 use std::{
     net::SocketAddr,
+    ptr,
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver},
@@ -12,9 +13,10 @@ use std::{
 
 use libp2p_identity::PeerId;
 use msquic::{
-    Addr, BufferRef, CertificateFile, Configuration, ConnectionEvent, ConnectionShutdownFlags,
-    Credential, CredentialConfig, CredentialFlags, ListenerEvent, Registration, RegistrationConfig,
-    Settings, Status, StatusCode,
+    Addr, Api, BufferRef, CertificateFile, Configuration, ConnectionEvent, ConnectionShutdownFlags,
+    Credential, CredentialConfig, CredentialFlags, ListenerEvent,
+    PARAM_GLOBAL_RETRY_MEMORY_PERCENT, Registration, RegistrationConfig, Settings, Status,
+    StatusCode,
 };
 
 use crate::{
@@ -37,6 +39,24 @@ impl Drop for Node {
         // Whatever still serves a connection ends with it.
         self.registration.shutdown();
     }
+}
+
+/// Have every listener of this process ask who dials for a proof of its address, by a Retry packet.
+/// msquic does so above this share of the memory that handshakes hold.
+pub fn always_retry() -> Result<(), Failure> {
+    let percent: u16 = 0;
+    // Loads the library, of which the setting is.
+    let _registration = Registration::new(&RegistrationConfig::new())?;
+    // SAFETY: this setting has no handle and takes two bytes, which outlive the call.
+    unsafe {
+        Api::set_param(
+            ptr::null_mut(),
+            PARAM_GLOBAL_RETRY_MEMORY_PERCENT,
+            size_of::<u16>() as u32,
+            (&raw const percent).cast(),
+        )?;
+    }
+    Ok(())
 }
 
 impl Node {

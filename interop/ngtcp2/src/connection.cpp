@@ -158,12 +158,18 @@ Connection::Connection(Endpoint& endpoint, const Place& place)
     if (error != 0) throw std::runtime_error(ngtcp2_strerror(error));
 }
 
-Connection::Connection(Endpoint& endpoint, const Address& from, const ngtcp2_pkt_hd& first)
+Connection::Connection(Endpoint& endpoint, const Address& from, const ngtcp2_pkt_hd& first,
+                       const std::optional<ngtcp2_cid>& before_retry)
     : endpoint_(endpoint), local_(endpoint.address()), remote_(from) {
     auto callbacks = Callbacks::all();
     auto settings = Callbacks::settings();
     auto parameters = Callbacks::parameters();
-    parameters.original_dcid = first.dcid;
+    parameters.original_dcid = before_retry.value_or(first.dcid);
+    if (before_retry) {
+        settings.token = first.token;
+        parameters.retry_scid_present = 1;
+        parameters.retry_scid = first.dcid;
+    }
     auto here = new_id(ID_SIZE);
     auto way = path();
     int error = ngtcp2_conn_server_new(&conn_, &first.scid, &here, &way, first.version, &callbacks, &settings,

@@ -20,9 +20,11 @@ class Endpoint;
 
 class Connection : public std::enable_shared_from_this<Connection> {
 public:
-    // One that dials `place`, and one that answers a client's first packet.
+    // One that dials `place`, and one that answers a client's first packet, or the first after a
+    // Retry packet: then `before_retry` is the id that the one before was for.
     Connection(Endpoint& endpoint, const Place& place);
-    Connection(Endpoint& endpoint, const Address& from, const ngtcp2_pkt_hd& first);
+    Connection(Endpoint& endpoint, const Address& from, const ngtcp2_pkt_hd& first,
+               const std::optional<ngtcp2_cid>& before_retry);
     ~Connection();
 
     // Waits for the end of the handshake: who is there. Throws if it failed.

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include <gnutls/crypto.h>
+#include <ngtcp2/ngtcp2_crypto.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@ namespace {
 
 // Packets that are read before acknowledgements go out.
 constexpr int MOST_AT_ONCE = 64;
+constexpr ngtcp2_duration TOKEN_LIFE = 10 * NGTCP2_SECONDS;
+constexpr size_t RETRY_SIZE = 256;
 
 void must(int result, const char* what) {
     if (result < 0) throw std::system_error(errno, std::generic_category(), what);
@@ -42,6 +45,7 @@ ngtcp2_cid new_id(size_t size) {
 
 Endpoint::Endpoint(const Address& at, const HostKey& key, Manner manner)
     : key_(key), manner_(std::move(manner)), address_(at) {
+    gnutls_rnd(GNUTLS_RND_KEY, secret_.data(), secret_.size());
     must(socket_ = ::socket(at.raw()->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
     must(bell_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
     must(bind(socket_, at.raw(), at.size), "bind");
@@ -156,12 +160,38 @@ void Endpoint::take(const uint8_t* data, size_t size, const Address& from) {
     }
     ngtcp2_pkt_hd first;
     if (!is_listening_ || ngtcp2_accept(&first, data, size) != 0) return;
-    auto connection = std::make_shared<Connection>(*this, from, first);
+    std::optional<ngtcp2_cid> before_retry;
+    if (manner_.is_retrying) {
+        if (first.token.len == 0) return retry(first, from);
+        before_retry = retried(first, from);
+        if (!before_retry) return;
+    }
+    auto connection = std::make_shared<Connection>(*this, from, first, before_retry);
     connection->begin_tls(GNUTLS_SERVER);
     add(first.dcid, connection);
     connection->receive(data, size);
     incoming_.push_back(connection);
     news_.notify_all();
+}
+
+void Endpoint::retry(const ngtcp2_pkt_hd& first, const Address& from) const {
+    auto here = new_id(ID_SIZE);
+    std::array<uint8_t, NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN> token;
+    std::array<uint8_t, RETRY_SIZE> packet;
+    auto size = ngtcp2_crypto_generate_retry_token(token.data(), secret_.data(), secret_.size(), first.version,
+                                                   from.raw(), from.size, &here, &first.dcid, now());
+    if (size < 0) return;
+    size = ngtcp2_crypto_write_retry(packet.data(), packet.size(), first.version, &first.scid, &here, &first.dcid,
+                                     token.data(), static_cast<size_t>(size));
+    if (size > 0) send(packet.data(), static_cast<size_t>(size), from);
+}
+
+std::optional<ngtcp2_cid> Endpoint::retried(const ngtcp2_pkt_hd& first, const Address& from) const {
+    ngtcp2_cid original;
+    int error = ngtcp2_crypto_verify_retry_token(&original, first.token.base, first.token.len, secret_.data(),
+                                                 secret_.size(), first.version, from.raw(), from.size, &first.dcid,
+                                                 TOKEN_LIFE, now());
+    return error == 0 ? std::optional(original) : std::nullopt;
 }
 
 void Endpoint::wake() const {

@@ -2,10 +2,12 @@
 // touches ngtcp2's state holds the endpoint's lock; whoever waits, waits without it.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -22,6 +24,8 @@ struct Manner {
     std::string certificate;
     // The SNI of its dials. Usually there is none.
     std::string server_name;
+    // Whether who dials must prove its address first, by a Retry packet.
+    bool is_retrying = false;
 };
 
 class Endpoint {
@@ -49,6 +53,10 @@ private:
     ngtcp2_tstamp next_time() const;
     void receive();
     void take(const uint8_t* data, size_t size, const Address& from);
+    // Answers a first packet with a Retry packet.
+    void retry(const ngtcp2_pkt_hd& first, const Address& from) const;
+    // The id that the packet before our Retry packet was for; nothing if the token is not ours.
+    std::optional<ngtcp2_cid> retried(const ngtcp2_pkt_hd& first, const Address& from) const;
 
     // For connections; called with the lock held.
     void wake() const;
@@ -63,6 +71,8 @@ private:
     gnutls_certificate_credentials_t credentials_;
     std::mutex lock_;
     bool is_listening_ = false;
+    // What Retry tokens are sealed with.
+    std::array<uint8_t, 32> secret_;
     // By the ids that the other side puts on its packets; a connection has several.
     std::map<std::string, std::shared_ptr<Connection>> connections_;
     std::deque<std::shared_ptr<Connection>> incoming_;

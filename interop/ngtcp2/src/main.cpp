@@ -38,7 +38,8 @@ void about() {
         {"program", text(std::string("ngtcp2 ") + ngtcp2_version(0)->version_str)},
         {"stack", text(std::string("GnuTLS ") + gnutls_check_version(nullptr))},
         {"keys", list({"ed25519", "secp256k1", "ecdsa", "rsa"})},
-        {"can", list({"reset", "reset code", "close code", "both roles", "same port", "perf", "server name"})},
+        {"can", list({"reset", "reset code", "close code", "both roles", "same port", "perf", "server name",
+                      "retry"})},
         {"certificates", list({std::begin(CERTIFICATES), std::end(CERTIFICATES)})},
     });
 }
@@ -48,7 +49,7 @@ void listen(const Options& options) {
     bool is_six = option(options, "ip", "4") == "6";
     auto port = std::stoi(option(options, "port", "0"));
     Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", static_cast<uint16_t>(port)), key,
-                      {option(options, "certificate", ""), ""});
+                      {option(options, "certificate", ""), "", options.contains("retry")});
     endpoint.listen();
     auto peer = key.peer();
     tell({{"peer", text(peer)}, {"addrs", list({endpoint.address().text() + "/p2p/" + peer})}});

@@ -221,7 +221,7 @@ final class Cases {
 
     private void listening() throws IOException {
         var loopback = new InetSocketAddress(InetAddress.getByName("127.0.0.1"), 0);
-        Address own = node.listen(loopback, peer -> { });
+        Address own = node.listen(loopback, false, peer -> { });
         said.with("addrs", List.of(own.toString()));
         identify();
     }

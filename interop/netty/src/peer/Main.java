@@ -27,7 +27,7 @@ import java.util.jar.Manifest;
 public final class Main {
     private static final String USAGE = """
             peer about
-            peer listen [--key TYPE] [--seed HEX] [--ip 4|6] [--port N] [--certificate KIND]
+            peer listen [--key TYPE] [--seed HEX] [--ip 4|6] [--port N] [--certificate KIND] [--retry always]
             peer dial [--key TYPE] [--certificate KIND] [--name SNI] ADDRESS CASE [ADDRESS...]""";
 
     private final Map<String, String> options = new HashMap<>();
@@ -62,7 +62,8 @@ public final class Main {
                 .with("stack", "quiche " + revision(netty, "Quiche") + ", BoringSSL " + revision(netty, "BoringSSL"))
                 .with("keys", words(HostKey.Type.values()))
                 .with("certificates", words(Certificate.Kind.values()).stream().skip(1).toList())
-                .with("can", List.of("reset", "reset code", "close code", "both roles", "perf", "server name"))
+                .with("can", List.of("reset", "reset code", "close code", "both roles", "perf", "server name",
+                        "retry"))
                 .tell();
     }
 
@@ -71,6 +72,7 @@ public final class Main {
         int port = Integer.parseInt(options.getOrDefault("port", "0"));
         Node node = node();
         Address address = node.listen(new InetSocketAddress(InetAddress.getByName(host), port),
+                options.containsKey("retry"),
                 peer -> Line.of("event", "connected").with("peer", peer).tell());
         Line.of("peer", node.peer).with("addrs", List.of(address.toString())).tell();
         System.in.transferTo(OutputStream.nullOutputStream());

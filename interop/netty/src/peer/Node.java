@@ -9,6 +9,7 @@ import io.netty.channel.EventLoopGroup;
 import io.netty.channel.MultiThreadIoEventLoopGroup;
 import io.netty.channel.nio.NioIoHandler;
 import io.netty.channel.socket.nio.NioDatagramChannel;
+import io.netty.handler.codec.quic.InsecureQuicTokenHandler;
 import io.netty.handler.codec.quic.QuicChannel;
 import io.netty.handler.codec.quic.QuicClientCodecBuilder;
 import io.netty.handler.codec.quic.QuicCodecBuilder;
@@ -50,14 +51,18 @@ final class Node {
         this.serverName = serverName;
     }
 
-    /** @param onProven hears who the peer of every connection is that was accepted */
-    Address listen(InetSocketAddress at, Consumer<String> onProven) throws IOException {
+    /**
+     * @param isRetrying whether who dials must prove its address first, by a Retry packet
+     * @param onProven hears who the peer of every connection is that was accepted
+     */
+    Address listen(InetSocketAddress at, boolean isRetrying, Consumer<String> onProven) throws IOException {
         QuicSslContext tls = QuicSslContextBuilder.forServer(certificate.key(), null, certificate.chain())
                 .clientAuth(ClientAuth.REQUIRE)
                 .trustManager(new Certificate.Judge(null))
                 .applicationProtocols("libp2p")
                 .build();
         Channel socket = bind(at, limits(new QuicServerCodecBuilder())
+                .tokenHandler(isRetrying ? InsecureQuicTokenHandler.INSTANCE : null)
                 .sslContext(tls)
                 .handler(connections(onProven))
                 .streamHandler(streams())
