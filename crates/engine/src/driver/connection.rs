@@ -16,6 +16,7 @@ use crate::{
     config::{Config, INITIAL_STREAM_ALLOWANCE},
     connection::{ConnectionShared, STOCK},
     driver::{
+        closing::Closing,
         crowd::Guest,
         flight::Flight,
         growth::{Growth, Reason},
@@ -25,7 +26,7 @@ use crate::{
         send_window::SendWindow,
         streams::{Streams, varint},
     },
-    error::ConnectionError,
+    error::{ConnectionError, Party},
     listener::ListenerShared,
     statistics::Statistics,
     stream::StreamShared,
@@ -77,8 +78,6 @@ pub(super) struct Driven {
     handle: ConnectionHandle,
     pub(super) shared: Arc<ConnectionShared>,
     pub(super) socket: SocketKey,
-    /// Anything has come from the peer.
-    pub(super) is_answered: bool,
     /// Our address that the last datagram was sent to, where the system tells.
     pub(super) local_ip: Option<IpAddr>,
     /// Where it was accepted; absent when we dialed.
@@ -100,9 +99,7 @@ pub(super) struct Driven {
     /// Ours, where we dialed, until the listener has it.
     flight: Option<Flight>,
     is_drained: bool,
-    /// Once it is over: how long it is kept, drained or not.
-    kept_until: Option<Instant>,
-    is_kept_too_long: bool,
+    pub(super) closing: Closing,
     /// It is in the core's queue of those to be driven.
     pub(super) is_dirty: bool,
     /// It waits for its socket to become writable.
@@ -130,12 +127,12 @@ impl Driven {
         config: &Config,
     ) -> Self {
         let send_window = SendWindow::new(origin.shared.unacked.clone(), config.send_window);
+        let is_accepted = origin.listener.is_some();
         Self {
             conn,
             handle: origin.handle,
             shared: origin.shared,
             socket: origin.socket,
-            is_answered: origin.listener.is_some(),
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
@@ -153,8 +150,7 @@ impl Driven {
             send_window,
             flight: None,
             is_drained: false,
-            kept_until: None,
-            is_kept_too_long: false,
+            closing: Closing::new(is_accepted),
             is_dirty: false,
             is_waiting: false,
             armed: None,
@@ -171,13 +167,10 @@ impl Driven {
         self.is_drained
     }
 
-    /// Over, and not worth repeating its close for three probe timeouts (RFC 9000 section
-    /// 10.2), which are seconds on a path that was hardly measured: nobody ever answered, or
-    /// the endpoint is closing and there never was a connection, or it was done long enough.
-    pub(super) fn is_forgettable(&self, is_closing: bool) -> bool {
-        self.is_kept_too_long
-            || matches!(self.phase, Phase::Over)
-                && (!self.is_answered || (is_closing && !self.was_connected))
+    /// Over, and not worth keeping until it is drained: see [`Closing`].
+    pub(super) fn can_discard(&self, is_endpoint_closing: bool) -> bool {
+        self.closing
+            .can_discard(is_endpoint_closing, self.was_connected)
     }
 
     /// When it next wants to be driven.
@@ -185,7 +178,7 @@ impl Driven {
         let own = match self.phase {
             Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
             Phase::Connected => self.growth.deadline(),
-            Phase::Over => self.kept_until,
+            Phase::Over => self.closing.deadline(),
         };
         let flight = self.flight.as_ref().map(Flight::deadline);
         let deadlines = [
@@ -211,7 +204,7 @@ impl Driven {
                 self.conn.close(now, varint(0), Bytes::new());
             }
             Phase::Lingering { deadline, .. } if deadline <= now => self.close_now(now),
-            Phase::Over => self.is_kept_too_long = self.kept_until.is_some_and(|at| at <= now),
+            Phase::Over => self.closing.expire(now),
             _ => {}
         }
     }
@@ -297,6 +290,10 @@ impl Driven {
             Event::ConnectionLost { reason } => {
                 let was_connected = !matches!(self.phase, Phase::Handshake { .. });
                 let error = loss::explain(reason, was_connected, self.verdict.as_ref());
+                let is_proven = self.guest.as_ref().is_some_and(Guest::is_address_proven);
+                if !was_connected && is_proven && error.by == Party::Peer {
+                    self.closing.cancel();
+                }
                 self.end(now, error);
             }
             Event::Stream(event) => self.handle_stream_event(now, config, event),
@@ -495,7 +492,7 @@ impl Driven {
         if let Phase::Lingering { code, reason, .. } =
             std::mem::replace(&mut self.phase, Phase::Over)
         {
-            self.kept_until = Some(now + KEPT_AT_MOST);
+            self.closing.begin(now);
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
             self.shared.last_words.allow();
@@ -514,7 +511,7 @@ impl Driven {
             listener.handshake_failed(&error);
         }
         self.phase = Phase::Over;
-        self.kept_until = Some(now + KEPT_AT_MOST);
+        self.closing.begin(now);
         self.streams.fail(&mut self.conn, now, &error);
         self.shared.last_words.allow();
         self.publish(now, true);
@@ -554,12 +551,6 @@ impl Driven {
         };
     }
 }
-
-/// How long a connection that is over repeats its close to late packets. RFC 9000 section
-/// 10.2 says three probe timeouts, and these are the peer's to choose: one that withholds
-/// acknowledgements would have us keep what is over for hours. Later packets are answered by
-/// a stateless reset.
-const KEPT_AT_MOST: Duration = Duration::from_secs(10);
 
 /// libp2p's connection error code for a limit that was reached.
 const RESOURCE_LIMIT: u64 = 0x1001;

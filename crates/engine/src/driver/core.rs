@@ -152,8 +152,10 @@ impl Core {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let is_given = self.with(handle, |driven, _| {
+                    if !driven.closing.admit_datagram() {
+                        return false;
+                    }
                     driven.local_ip = local_ip;
-                    driven.is_answered = true;
                     let conn = &mut driven.conn;
                     driven.moves.deliver(now, remote, event, conn)
                 });
@@ -370,7 +372,7 @@ impl Core {
             self.remove(handle);
             return;
         }
-        if driven.is_forgettable(self.closing.is_some()) {
+        if driven.can_discard(self.closing.is_some()) {
             self.endpoint.handle_event(handle, EndpointEvent::drained());
             self.remove(handle);
             return;

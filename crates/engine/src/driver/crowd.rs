@@ -35,6 +35,13 @@ pub(super) struct Guest {
     is_stranger: bool,
 }
 
+impl Guest {
+    /// A Retry proved that its peer receives at its address.
+    pub(super) fn is_address_proven(&self) -> bool {
+        self.is_address_proven
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     guests: usize,

@@ -6,6 +6,7 @@
 //! tools. `thread` runs cores over real `socket`s. Application threads reach a core only through
 //! the `command` queue, which never blocks them, and drive it by `handover` while it sleeps.
 
+mod closing;
 mod command;
 mod connection;
 mod core;

@@ -37,6 +37,7 @@
 
 mod attackers;
 mod backpressure;
+mod canceled_dials;
 mod closing;
 mod congestion;
 mod crowds;
