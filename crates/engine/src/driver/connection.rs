@@ -513,6 +513,11 @@ impl Driven {
         self.phase = Phase::Over;
         self.closing.begin(now);
         self.streams.fail(&mut self.conn, now, &error);
+        if !self.was_connected {
+            // No stream ever moved a byte, and dials that are canceled may be thousands.
+            self.shared.unread.settle();
+            self.send_window.close();
+        }
         self.shared.last_words.allow();
         self.publish(now, true);
         self.shared.end(error);

@@ -52,6 +52,12 @@ impl SendWindow {
         self.due = written + more + wider / 4;
         Some(wider)
     }
+
+    /// Nothing was sent and nothing will be: give back what backs the window.
+    pub(super) fn close(&mut self) {
+        self.budget.give_back(std::mem::take(&mut self.window));
+        self.widest = 0;
+    }
 }
 
 impl Drop for SendWindow {
@@ -77,6 +83,12 @@ mod tests {
         assert_eq!(window.widen(full + FIRST / 2), Some(4 * FIRST));
         assert_eq!(window.widen(1 << 40), Some(5 * FIRST));
         assert_eq!(window.widen(1 << 50), None, "as wide as configured");
+        assert_eq!(budget.charged(), 5 * FIRST);
+        let mut canceled = SendWindow::new(budget.clone(), 5 * FIRST);
+        canceled.close();
+        assert_eq!(budget.charged(), 5 * FIRST);
+        assert_eq!(canceled.widen(1 << 50), None);
+        drop(canceled);
         assert_eq!(budget.charged(), 5 * FIRST);
         drop(window);
         assert_eq!(budget.charged(), 0);

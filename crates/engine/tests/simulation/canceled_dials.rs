@@ -38,6 +38,24 @@ fn canceled_dials_keep_no_other_of_their_address_out() {
 }
 
 #[test]
+fn canceled_dials_take_no_budget_from_connections() {
+    let wary = config(|c| c.retry_above = Some(0));
+    let mut pair = Pair::with(1, wary, config(|_| ()));
+    let to = pair.listener.local_addr();
+    let dials: Vec<_> = (0..100)
+        .map(|_| pair.client.connect(to, None).expect("a dial"))
+        .collect();
+    // Each has a Retry for an answer, so that it is kept to repeat its close.
+    pair.world.run_for(ms(12));
+    drop(dials);
+    pair.world.run_for(ms(1));
+    let left = pair.world.census(&pair.client).expect("running");
+    assert!(left.quic_connections > 0, "{left:?}");
+    assert_eq!((left.promised, left.unacked), (0, 0), "{left:?}");
+    pair.leave_nothing();
+}
+
+#[test]
 fn what_arrives_after_a_close_is_not_all_answered() {
     let mut pair = Pair::new(1);
     pair.world.link(Conditions {
