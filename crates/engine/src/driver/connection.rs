@@ -10,10 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn_proto::{ConnectionHandle, Dir, Endpoint, Event, StreamEvent, VarInt};
+use quinn_proto::{ConnectionHandle, Endpoint, Event, StreamEvent};
 
 use crate::{
-    config::{Config, INITIAL_STREAM_ALLOWANCE},
+    config::Config,
     connection::{ConnectionShared, STOCK},
     driver::{
         closing::Closing,
@@ -24,6 +24,7 @@ use crate::{
         moves::Moves,
         network::{Network, Sending, SocketKey},
         send_window::SendWindow,
+        stream_allowance::StreamAllowance,
         streams::{Streams, varint},
     },
     error::{ConnectionError, Party},
@@ -92,8 +93,7 @@ pub(super) struct Driven {
     phase: Phase,
     began: Instant,
     published: Instant,
-    /// How often the peer has said that it wants more streams, as far as that was heeded.
-    blocked: u64,
+    allowance: StreamAllowance,
     growth: Growth,
     send_window: SendWindow,
     /// Ours, where we dialed, until the listener has it.
@@ -145,7 +145,7 @@ impl Driven {
             },
             began: now,
             published: now,
-            blocked: 0,
+            allowance: StreamAllowance::default(),
             growth: Growth::new(now),
             send_window,
             flight: None,
@@ -225,7 +225,9 @@ impl Driven {
             self.conn.set_send_window(wider);
             self.settle(now, config, endpoint);
         }
-        self.widen_if_blocked(config);
+        if matches!(self.phase, Phase::Connected) {
+            self.allowance.widen_if_blocked(&mut self.conn, config);
+        }
         self.widen_window(now);
         let is_over = matches!(self.phase, Phase::Over);
         self.flight
@@ -372,30 +374,7 @@ impl Driven {
             state.arrived.push_back(stream);
             state.acceptable.wake();
         }
-        self.widen_if_used(config);
-    }
-
-    /// The allowance for the peer's streams doubles while more than half of it is in use.
-    fn widen_if_used(&mut self, config: &Config) {
-        let allowed = self.conn.max_concurrent_streams(Dir::Bi);
-        if self.conn.streams().remote_open_streams(Dir::Bi) * 2 > allowed {
-            self.widen_allowance(config);
-        }
-    }
-
-    /// It doubles too when the peer says that it wants more (RFC 9000 section 19.14): streams
-    /// that it opened and wrote nothing on, as go-libp2p does, count for it and are unknown here.
-    fn widen_if_blocked(&mut self, config: &Config) {
-        let is_widest =
-            self.conn.max_concurrent_streams(Dir::Bi) >= u64::from(config.max_incoming_streams);
-        if is_widest || !matches!(self.phase, Phase::Connected) {
-            return;
-        }
-        let blocked = self.conn.stats().frame_rx.streams_blocked_bidi;
-        if blocked > self.blocked {
-            self.blocked = blocked;
-            self.widen_allowance(config);
-        }
+        self.allowance.widen_if_used(&mut self.conn, config);
     }
 
     /// The receive window doubles, as far as the endpoint's budget allows.
@@ -412,18 +391,6 @@ impl Driven {
             self.streams.resume(&mut self.conn, now);
         } else {
             self.growth.refused(now);
-        }
-    }
-
-    fn widen_allowance(&mut self, config: &Config) {
-        let allowed = self.conn.max_concurrent_streams(Dir::Bi);
-        let limit = u64::from(config.max_incoming_streams);
-        if allowed < limit {
-            let wider = (allowed * 2)
-                .max(u64::from(INITIAL_STREAM_ALLOWANCE))
-                .min(limit);
-            let wider = VarInt::from_u64(wider).unwrap_or(VarInt::MAX);
-            self.conn.set_max_concurrent_streams(Dir::Bi, wider);
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `fill`, `flight`, `growth`, `moves`, `send_window`, `timers` and `loss` its small
-//! tools. `thread` runs cores over real `socket`s. Application threads reach a core only through
-//! the `command` queue, which never blocks them, and drive it by `handover` while it sleeps.
+//! `crowd`, `fill`, `flight`, `growth`, `moves`, `send_window`, `stream_allowance`, `timers` and
+//! `loss` its small tools. `thread` runs cores over real `socket`s. Application threads reach a
+//! core only through the `command` queue, which never blocks them, and drive it by `handover`
+//! while it sleeps.
 
 mod closing;
 mod command;
@@ -23,6 +24,7 @@ mod send_window;
 mod settings;
 mod socket;
 mod sockets;
+mod stream_allowance;
 mod streams;
 mod thread;
 mod timers;
