@@ -132,7 +132,7 @@ ROWS: tuple[Row, ...] = (
             "keep_alive_interval",
             _optional(_SECONDS),
             "Silence after which a PING is sent; None: never. Must be shorter than the idle timeout. "
-            "While it is at its default, half of a short idle timeout counts instead",
+            "A third of the idle timeout that both sides agreed on counts instead where that is shorter",
         ),
     ),
     *_sets(

@@ -48,7 +48,9 @@ pub struct Config {
     /// sides' values counts. 30 s, as in go-libp2p.
     pub idle_timeout: Duration,
     /// Silence after which a PING is sent. 5 s, as in rust- and js-libp2p: peers exist that
-    /// give up after 10 s and send no keep-alive of their own. `None`: never.
+    /// give up after 10 s and send no keep-alive of their own. Where a third of the idle timeout
+    /// that both sides agreed on is shorter, it counts instead, so that one lost PING ends nothing
+    /// (RFC 9000 section 10.1). `None`: never.
     pub keep_alive_interval: Option<Duration>,
     /// How long a closed connection goes on delivering what finished streams still owe.
     /// 1 s: enough for a retransmission on any common path, and no shutdown hangs on it.
@@ -292,7 +294,8 @@ impl Config {
             // libp2p's streams are bidirectional (libp2p connections spec).
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
-            .keep_alive_interval(self.keep_alive_interval)
+            // Ours depends on the peer's idle timeout: `driver/keep_alive.rs`.
+            .keep_alive_interval(None)
             .stream_receive_window(varint(self.stream_receive_window))
             .receive_window(varint(self.connection_receive_window.min(FIRST_WINDOW)))
             .send_window(self.send_window.min(FIRST_SEND_WINDOW))

@@ -20,6 +20,7 @@ use crate::{
         crowd::Guest,
         flight::Flight,
         growth::{Growth, Reason},
+        keep_alive::KeepAlive,
         loss,
         moves::Moves,
         network::{Network, Sending, SocketKey},
@@ -96,6 +97,8 @@ pub(super) struct Driven {
     allowance: StreamAllowance,
     growth: Growth,
     send_window: SendWindow,
+    /// Since the handshake completed, where it is wanted.
+    keep_alive: Option<KeepAlive>,
     /// Ours, where we dialed, until the listener has it.
     flight: Option<Flight>,
     is_drained: bool,
@@ -148,6 +151,7 @@ impl Driven {
             allowance: StreamAllowance::default(),
             growth: Growth::new(now),
             send_window,
+            keep_alive: None,
             flight: None,
             is_drained: false,
             closing: Closing::new(is_accepted),
@@ -181,10 +185,12 @@ impl Driven {
             Phase::Over => self.closing.deadline(),
         };
         let flight = self.flight.as_ref().map(Flight::deadline);
+        let keep_alive = self.keep_alive.as_ref();
         let deadlines = [
             self.conn.poll_timeout(),
             self.streams.deadline(),
             flight,
+            keep_alive.map(|it| it.deadline(self.conn.rtt())),
             own,
         ];
         deadlines.into_iter().flatten().min()
@@ -197,6 +203,11 @@ impl Driven {
         self.growth.expire(now);
         if let Some(flight) = &mut self.flight {
             flight.expire(now);
+        }
+        if let Some(keep_alive) = &mut self.keep_alive
+            && keep_alive.expire(now, self.conn.rtt())
+        {
+            self.conn.ping();
         }
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
@@ -258,6 +269,9 @@ impl Driven {
             sent += transmit
                 .segment_size
                 .map_or(1, |size| transmit.size.div_ceil(size));
+            if let Some(keep_alive) = &mut self.keep_alive {
+                keep_alive.sent(now);
+            }
             if network.send(self.socket, &borrow(&transmit, buf)) == Sending::Blocked {
                 return Turn::Blocked(transmit);
             }
@@ -332,6 +346,10 @@ impl Driven {
         if self.listener.is_none() {
             self.flight = Some(Flight::new(now, self.conn.rtt()));
         }
+        let session = self.conn.crypto_session();
+        self.keep_alive = config
+            .keep_alive_interval
+            .map(|longest| KeepAlive::new(now, longest, config.idle_timeout, session));
         self.refill(config);
         self.publish(now, true);
         if let Some(listener) = &self.listener
@@ -460,6 +478,7 @@ impl Driven {
             std::mem::replace(&mut self.phase, Phase::Over)
         {
             self.closing.begin(now);
+            self.keep_alive = None;
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
             self.shared.last_words.allow();
@@ -479,6 +498,7 @@ impl Driven {
         }
         self.phase = Phase::Over;
         self.closing.begin(now);
+        self.keep_alive = None;
         self.streams.fail(&mut self.conn, now, &error);
         if !self.was_connected {
             // No stream ever moved a byte, and dials that are canceled may be thousands.

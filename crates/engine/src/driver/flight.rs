@@ -13,7 +13,7 @@ use quinn_proto::Connection;
 use crate::driver::network::{Network, SocketKey};
 
 /// How late an acknowledgement may come (RFC 9000 section 18.2, max_ack_delay).
-const ACK_DELAY: Duration = Duration::from_millis(25);
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// More than any dialer's certificate needs; what is beyond is left to quinn-proto.
 const MAX_DATAGRAMS: usize = 8;

@@ -2,10 +2,10 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `fill`, `flight`, `growth`, `moves`, `send_window`, `stream_allowance`, `timers` and
-//! `loss` its small tools. `thread` runs cores over real `socket`s. Application threads reach a
-//! core only through the `command` queue, which never blocks them, and drive it by `handover`
-//! while it sleeps.
+//! `crowd`, `fill`, `flight`, `growth`, `keep_alive`, `moves`, `send_window`, `stream_allowance`,
+//! `timers` and `loss` its small tools. `thread` runs cores over real `socket`s. Application
+//! threads reach a core only through the `command` queue, which never blocks them, and drive it by
+//! `handover` while it sleeps.
 
 mod closing;
 mod command;
@@ -16,6 +16,7 @@ pub(crate) mod fill;
 mod flight;
 mod growth;
 pub(crate) mod handover;
+mod keep_alive;
 mod loss;
 mod moves;
 mod network;

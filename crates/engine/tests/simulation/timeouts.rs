@@ -1,11 +1,15 @@
 //! Time: idle timeout, keep-alive, blackouts, retransmission, and peers that come back.
 
+use std::time::Duration;
+
 use libp2p_quic_engine::{
     Config, LossKind, Party, ReadError,
     simulation::{Conditions, verbs},
 };
 
-use crate::kit::{Pair, a_byte_crosses, each_seed, essence, join, ms, pattern, quiet, secs};
+use crate::kit::{
+    Pair, a_byte_crosses, config, each_seed, essence, join, ms, pattern, quiet, secs, stream,
+};
 
 #[test]
 fn silence_ends_a_connection_at_the_idle_timeout() {
@@ -49,6 +53,161 @@ fn keep_alive_keeps_a_silent_connection() {
         pair.world.run_for(secs(300));
         assert_eq!((ours.error(), theirs.error()), (None, None));
         pair.world.block_on(a_byte_crosses(&ours, &theirs));
+        drop((ours, theirs));
+        pair.leave_nothing();
+    }
+}
+
+/// A peer that sends nothing by itself and gives up after `idle_timeout` of silence, as the
+/// listener or as the dialer, beside one with the default configuration; and which side keeps
+/// the connection alive.
+fn with_a_short_peer(seed: u64, idle_timeout: Duration, peer_listens: bool) -> Pair {
+    let short = quiet(|c| c.idle_timeout = idle_timeout);
+    if peer_listens {
+        Pair::with(seed, short, Config::default())
+    } else {
+        Pair::with(seed, Config::default(), short)
+    }
+}
+
+#[test]
+fn keep_alive_stays_below_half_of_the_agreed_timeout() {
+    for (idle_timeout, peer_listens) in [
+        (ms(400), true),
+        (ms(400), false),
+        (secs(2), true),
+        (secs(2), false),
+        (secs(4), true),
+        (secs(4), false),
+        (secs(9), true),
+        (secs(9), false),
+    ] {
+        let mut pair = with_a_short_peer(1, idle_timeout, peer_listens);
+        let (ours, theirs) = pair.connect();
+        pair.world.run_for(secs(3));
+        pair.world.record();
+        let began = pair.world.now();
+        pair.world.run_for(secs(60));
+        assert_eq!((ours.error(), theirs.error()), (None, None));
+        let peer = if peer_listens {
+            pair.listener.local_addr()
+        } else {
+            theirs.remote_addr()
+        };
+        let mut last = began;
+        let mut sent = 0;
+        for datagram in pair.world.recorded().iter().filter(|it| it.to == peer) {
+            assert!(datagram.at - last <= idle_timeout / 2, "{idle_timeout:?}");
+            last = datagram.at;
+            sent += 1;
+        }
+        // One PING in each third of the timeout and no more.
+        let most = secs(60).as_millis() / (idle_timeout / 3).min(secs(5)).as_millis();
+        assert!(sent >= 10 && sent <= most + 1, "{idle_timeout:?}: {sent}");
+        pair.world.block_on(a_byte_crosses(&ours, &theirs));
+        drop((ours, theirs));
+        pair.leave_nothing();
+    }
+}
+
+#[test]
+fn a_lost_keep_alive_ends_nothing() {
+    each_seed("timeouts::a_lost_keep_alive_ends_nothing", 10, |seed| {
+        for peer_listens in [true, false] {
+            let idle_timeout = secs(2);
+            let mut pair = with_a_short_peer(seed, idle_timeout, peer_listens);
+            let (ours, theirs) = pair.connect();
+            let mut dice = pair.world.dice();
+            for _ in 0..20 {
+                pair.world.run_for(ms(500 + dice.below(700)));
+                // The PING after the next one is lost, with its first probes.
+                let before = pair.world.datagrams();
+                let is_sent = pair
+                    .world
+                    .run_until(idle_timeout, |world| world.datagrams() > before);
+                assert!(is_sent);
+                pair.world.run_for(ms(100));
+                pair.world.blackout(ms(700));
+                pair.world.run_for(ms(700));
+            }
+            assert_eq!((ours.error(), theirs.error()), (None, None));
+            pair.world.block_on(a_byte_crosses(&ours, &theirs));
+            drop((ours, theirs));
+            pair.leave_nothing();
+        }
+    });
+}
+
+#[test]
+fn a_timeout_shorter_than_a_round_trip_draws_one_ping_in_each() {
+    for peer_listens in [true, false] {
+        let mut pair = with_a_short_peer(1, ms(30), peer_listens);
+        pair.world.link(Conditions {
+            latency: ms(150),
+            ..Conditions::default()
+        });
+        let (ours, theirs) = pair.connect();
+        pair.world.run_for(secs(5));
+        let before = pair.world.datagrams();
+        pair.world.run_for(secs(60));
+        assert_eq!((ours.error(), theirs.error()), (None, None));
+        // Each PING has its acknowledgement.
+        let pings = (pair.world.datagrams() - before) / 2;
+        assert!((120..=200).contains(&pings), "{pings}");
+        drop((ours, theirs));
+        pair.leave_nothing();
+    }
+}
+
+#[test]
+fn keep_alive_goes_on_while_a_closed_connection_delivers() {
+    for peer_listens in [true, false] {
+        let short = quiet(|c| {
+            c.idle_timeout = secs(2);
+            c.stream_receive_window = 100;
+            c.read_buffer = 1;
+        });
+        let patient = config(|c| c.linger = secs(60));
+        let mut pair = if peer_listens {
+            Pair::with(1, short, patient)
+        } else {
+            Pair::with(1, patient, short)
+        };
+        let (dialed, accepted) = pair.connect();
+        let (ours, theirs) = if peer_listens {
+            (dialed, accepted)
+        } else {
+            (accepted, dialed)
+        };
+        let end = pair.world.block_on(async {
+            let (a, b) = stream(&ours, &theirs).await;
+            verbs::write_all(&a, &[7; 1_000]).await.expect("room");
+            a.finish();
+            b
+        });
+        ours.close(0, b"");
+        // scenario: the reader pauses for longer than the idle timeout.
+        pair.world.run_for(secs(10));
+        let all = pair.world.block_on(verbs::read_to_end(&end));
+        assert_eq!(all.expect("all of it"), vec![7; 1_000]);
+        drop((ours, theirs, end));
+        pair.leave_nothing();
+    }
+}
+
+#[test]
+fn without_a_keep_alive_interval_silence_is_silence() {
+    for peer_listens in [true, false] {
+        let (short, silent) = (quiet(|c| c.idle_timeout = secs(2)), quiet(|_| ()));
+        let mut pair = if peer_listens {
+            Pair::with(1, short, silent)
+        } else {
+            Pair::with(1, silent, short)
+        };
+        let (ours, theirs) = pair.connect();
+        let error = pair.world.block_on(verbs::closed(&ours));
+        assert_eq!(error.kind, LossKind::IdleTimeout);
+        assert!(pair.world.now() < secs(4), "{:?}", pair.world.now());
         drop((ours, theirs));
         pair.leave_nothing();
     }
