@@ -45,6 +45,7 @@ fn kind(kind: engine::LossKind) -> &'static str {
         LossKind::Refused => "refused",
         LossKind::StatelessReset => "stateless_reset",
         LossKind::Transport => "transport",
+        LossKind::Unreachable => "unreachable",
         LossKind::Version => "version",
         // Internal, and whatever a later engine adds.
         _ => "internal",

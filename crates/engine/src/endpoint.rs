@@ -1,6 +1,6 @@
 //! One identity and its UDP sockets: listen, dial, close.
 //!
-//! Dials leave from a socket that listens in the same family where there is one, so that
+//! Dials leave from a listening socket that can reach the peer where there is one, so that
 //! peers see the address that they can dial back and a NAT keeps one mapping for both.
 
 use std::{
@@ -20,11 +20,13 @@ use crate::{
     config::Config,
     congestion::LastWords,
     connection::{Connection, ConnectionShared},
+    destination::{no_route, objection, unmapped},
+    dial_socket::socket_for,
     driver::{
         Census, Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo, SocketKey,
         on_the_io_thread,
     },
-    error::{Closed, EndpointError},
+    error::{Closed, ConnectionError, EndpointError},
     gate::{Gate, Prefix},
     identity::{Identity, PeerId},
     listener::{Listener, ListenerShared},
@@ -63,8 +65,42 @@ impl EndpointShared {
             local,
             is_listening: !is_kept,
             is_kept,
+            is_address_gone: false,
         })
     }
+
+    /// A dial that is over before it began, and says why.
+    fn failed_dial(&self, remote: SocketAddr, error: ConnectionError) -> Connection {
+        let shared = self.new_connection(remote, any(remote), LastWords::default());
+        shared.end(error);
+        Connection::new(shared)
+    }
+
+    fn new_connection(
+        &self,
+        remote: SocketAddr,
+        local: SocketAddr,
+        last_words: LastWords,
+    ) -> Arc<ConnectionShared> {
+        ConnectionShared::new(
+            self.next_connection.fetch_add(1, Ordering::Relaxed),
+            true,
+            remote,
+            local,
+            self.commands.clone(),
+            self.settings.holds(),
+            last_words,
+        )
+    }
+}
+
+/// The wildcard of the family of `remote`, and any port.
+fn any(remote: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, 0)
 }
 
 /// One identity with its sockets. Dropping it closes everything.
@@ -140,31 +176,48 @@ impl Endpoint {
     /// Begin a handshake and return at once; [`Connection::poll_connected`] tells how it went.
     /// When `peer` is given, any other that answers is refused. Dropping the connection
     /// gives the attempt up.
+    ///
+    /// The dial leaves from the socket that listens on the address that the system's routing
+    /// would send from; else from one that listens on the wildcard, or on another address of the
+    /// same network and interface; else from a socket for dials, bound to the wildcard and any port. A remote
+    /// that nobody can answer from, or that there is no route to, ends the connection at once with
+    /// [`LossKind::Unreachable`](crate::LossKind::Unreachable); a link-local IPv6 address needs
+    /// its zone (`scope_id`).
     pub fn connect(
         &self,
         remote: SocketAddr,
         peer: Option<PeerId>,
     ) -> Result<Connection, EndpointError> {
         let remote = unmapped(remote);
+        if self.0.state.lock().is_closing {
+            return Err(Closed.into());
+        }
+        if let Some(why) = objection(remote) {
+            return Ok(self
+                .0
+                .failed_dial(remote, ConnectionError::unreachable(why)));
+        }
+        let source = match self.0.ground.source(remote) {
+            Ok(source) => Some(source),
+            Err(error) => {
+                if let Some(why) = no_route(remote, &error) {
+                    return Ok(self
+                        .0
+                        .failed_dial(remote, ConnectionError::unreachable(why)));
+                }
+                // For want of a descriptor, for instance: a socket that is there may do.
+                tracing::debug!(%remote, %error, "the system cannot be asked for a route");
+                None
+            }
+        };
         let mut state = self.0.state.lock();
         if state.is_closing {
             return Err(Closed.into());
         }
-        // A socket that listens comes before one that was made for dials.
-        let mut able = state.sockets.iter().filter(|s| can_reach(s, remote));
-        let known = able
-            .clone()
-            .find(|s| s.is_listening)
-            .or_else(|| able.next())
-            .copied();
-        let info = match known {
+        let info = match socket_for(&*self.0.ground, &mut state.sockets, remote, source) {
             Some(info) => info,
             None => {
-                let any: IpAddr = match remote {
-                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-                };
-                let info = self.0.bind(SocketAddr::new(any, 0), true)?;
+                let info = self.0.bind(any(remote), true)?;
                 state.sockets.push(info);
                 info
             }
@@ -172,15 +225,7 @@ impl Endpoint {
         drop(state);
         let last_words = LastWords::default();
         let (config, verdict) = self.0.settings.client(peer, last_words.clone());
-        let shared = ConnectionShared::new(
-            self.0.next_connection.fetch_add(1, Ordering::Relaxed),
-            true,
-            remote,
-            info.local,
-            self.0.commands.clone(),
-            self.0.settings.holds(),
-            last_words,
-        );
+        let shared = self.0.new_connection(remote, info.local, last_words);
         self.0.commands.push(Command::Connect {
             socket: info.key,
             shared: shared.clone(),
@@ -260,22 +305,4 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Endpoint").field(&self.0.peer_id).finish()
     }
-}
-
-/// `::ffff:a.b.c.d` is a.b.c.d: a socket serves one family.
-fn unmapped(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        ip if ip == addr.ip() => addr,
-        ip => SocketAddr::new(ip, addr.port()),
-    }
-}
-
-/// Whether a dial to `remote` may leave from this socket: it is not about to close, and of
-/// the same family. One bound to the loopback reaches only the loopback, and the loopback is
-/// reached from nowhere else but the wildcard.
-fn can_reach(socket: &SocketInfo, remote: SocketAddr) -> bool {
-    let local = socket.local.ip();
-    (socket.is_listening || socket.is_kept)
-        && local.is_ipv4() == remote.is_ipv4()
-        && (local.is_unspecified() || local.is_loopback() == remote.ip().is_loopback())
 }

@@ -38,6 +38,8 @@ pub enum LossKind {
     StatelessReset,
     /// A QUIC transport error (RFC 9000 section 20.1).
     Transport,
+    /// The address cannot be reached from this machine, or by anybody: no datagram was sent.
+    Unreachable,
     /// No QUIC version in common.
     Version,
 }
@@ -84,6 +86,11 @@ impl ConnectionError {
         Self::new(Party::Local, LossKind::Refused, None, why)
     }
 
+    /// A dial to an address from which no answer can come; `why` names it.
+    pub(crate) fn unreachable(why: impl Into<String>) -> Self {
+        Self::new(Party::Local, LossKind::Unreachable, None, why)
+    }
+
     pub(crate) fn internal(what: impl Into<String>) -> Self {
         Self::new(Party::Local, LossKind::Internal, None, what)
     }
@@ -105,6 +112,7 @@ impl fmt::Display for ConnectionError {
             LossKind::Refused => write!(f, "handshake refused {who}"),
             LossKind::StatelessReset => f.write_str("connection lost: the peer no longer knows it"),
             LossKind::Transport => write!(f, "connection ended {who} by a QUIC transport error"),
+            LossKind::Unreachable => f.write_str("address not reachable"),
             LossKind::Version => f.write_str("no QUIC version in common"),
         }?;
         if let Some(code) = self.code {

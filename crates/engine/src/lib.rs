@@ -42,6 +42,8 @@ mod config;
 mod congestion;
 mod connection;
 mod der;
+mod destination;
+mod dial_socket;
 mod driver;
 mod endpoint;
 mod error;

@@ -1,6 +1,9 @@
 //! The network as a core sees it: sockets by key, sends that may be refused for now.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::driver::core::Census;
 
@@ -32,6 +35,16 @@ pub(crate) trait Network {
 pub(crate) trait Ground: Send + Sync {
     /// Bind a socket under `key` and return its address, with the port that it got.
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr>;
+
+    /// The address that datagrams to `remote` leave from when their socket is bound to none: what
+    /// the system's routing says. No packet leaves.
+    fn source(&self, remote: SocketAddr) -> io::Result<IpAddr>;
+
+    /// Whether an interface of this machine has the address of a socket (still).
+    fn has_address(&self, local: SocketAddr) -> bool;
+
+    /// Whether two addresses of this machine belong to one network of one interface.
+    fn share_network(&self, local: IpAddr, source: IpAddr) -> bool;
 
     /// What the core holds, once whoever drives it lets go; `None` when there is none.
     fn census(&self) -> Option<Census>;

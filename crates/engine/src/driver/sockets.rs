@@ -37,6 +37,8 @@ pub(crate) struct SocketInfo {
     pub(crate) is_listening: bool,
     /// Made for dials; lives as long as the endpoint.
     pub(crate) is_kept: bool,
+    /// No interface had the address that it listens on when a dial last asked.
+    pub(crate) is_address_gone: bool,
 }
 
 struct Socket {

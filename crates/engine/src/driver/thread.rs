@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -28,6 +28,7 @@ use crate::{
         handover::{Driver, Drivers, Post, Shared, Work},
         network::{Ground, Network, Sending, SocketKey},
         pieces::Pieces,
+        routing,
         socket::Socket,
     },
     signal::Signal,
@@ -130,6 +131,18 @@ impl Ground for Site {
         let local = socket.local_addr()?;
         self.bound.lock().push((key, Arc::new(socket)));
         Ok(local)
+    }
+
+    fn source(&self, remote: SocketAddr) -> io::Result<IpAddr> {
+        routing::source(remote)
+    }
+
+    fn has_address(&self, local: SocketAddr) -> bool {
+        routing::has_address(local)
+    }
+
+    fn share_network(&self, local: IpAddr, source: IpAddr) -> bool {
+        routing::share_network(local, source)
     }
 
     fn census(&self) -> Option<Census> {

@@ -8,7 +8,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -298,7 +298,7 @@ impl Wire {
 /// A node's access to the wire: where its sockets come from and its datagrams go to.
 pub(super) struct Port {
     pub(super) node: usize,
-    pub(super) addresses: [std::net::IpAddr; 2],
+    pub(super) addresses: [IpAddr; 2],
     pub(super) wire: Arc<Mutex<Wire>>,
 }
 
@@ -317,6 +317,21 @@ impl Ground for Port {
             .lock()
             .bind(owner, SocketAddr::new(own, addr.port()))?;
         Ok(SocketAddr::new(ip, bound.port()))
+    }
+
+    fn source(&self, remote: SocketAddr) -> io::Result<IpAddr> {
+        let mut own = self.addresses.iter();
+        own.find(|own| own.is_ipv4() == remote.is_ipv4())
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NetworkUnreachable.into())
+    }
+
+    fn has_address(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    fn share_network(&self, local: IpAddr, source: IpAddr) -> bool {
+        local == source
     }
 
     fn census(&self) -> Option<Census> {

@@ -1,0 +1,177 @@
+//! Addresses that no peer can be dialed at, and why. What can be said without asking the system
+//! is said here; what only its routes tell is translated from its error.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+/// `::ffff:a.b.c.d` is a.b.c.d: a socket serves one family.
+pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip if ip == addr.ip() => addr,
+        ip => SocketAddr::new(ip, addr.port()),
+    }
+}
+
+/// Why no peer can answer from `remote`, whatever this machine's routes are; `None` when one may.
+pub(crate) fn objection(remote: SocketAddr) -> Option<String> {
+    let why = match remote {
+        _ if remote.port() == 0 => {
+            "nobody listens on port 0: dial the port that the peer listens on"
+        }
+        SocketAddr::V4(v4) => v4_objection(*v4.ip())?,
+        SocketAddr::V6(v6) => v6_objection(*v6.ip(), v6.scope_id())?,
+    };
+    Some(format!("{remote}: {why}"))
+}
+
+fn v4_objection(ip: Ipv4Addr) -> Option<&'static str> {
+    let [first, ..] = ip.octets();
+    if ip.is_broadcast() {
+        Some("it is the broadcast address (RFC 919): dial the peer's own address")
+    } else if ip.is_multicast() {
+        Some("it is a multicast group (RFC 1112): dial the peer's own address")
+    } else if ip.is_unspecified() {
+        Some("it stands for every address of a listener: dial 127.0.0.1 for this machine")
+    } else if first == 0 {
+        Some("addresses that begin with 0 are no destinations (RFC 1122 section 3.2.1.3)")
+    } else if first >= 240 {
+        Some("240.0.0.0/4 is reserved, and no host has such an address (RFC 1112 section 4)")
+    } else {
+        None
+    }
+}
+
+fn v6_objection(ip: Ipv6Addr, scope: u32) -> Option<&'static str> {
+    if ip.is_multicast() {
+        Some("it is a multicast group (RFC 4291 section 2.7): dial the peer's own address")
+    } else if ip.is_unspecified() {
+        Some("it stands for every address of a listener: dial ::1 for this machine")
+    } else if ip.is_unicast_link_local() && scope == 0 {
+        Some(
+            "a link-local address needs the zone of its interface (RFC 4007 section 6), \
+             as in fe80::1%eth0",
+        )
+    } else {
+        None
+    }
+}
+
+/// Why datagrams cannot leave for `remote`, when the error of asking for a route says so; `None`
+/// when it only says that the question failed, for instance for want of a descriptor.
+pub(crate) fn no_route(remote: SocketAddr, error: &io::Error) -> Option<String> {
+    use io::ErrorKind;
+    let family = match remote.ip() {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    };
+    let why = match error.kind() {
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+            format!("this machine has no route to it: check that it has an {family} network")
+        }
+        ErrorKind::AddrNotAvailable | ErrorKind::Unsupported => {
+            format!("this machine has no {family} address to reach it from")
+        }
+        ErrorKind::PermissionDenied => "the system forbids datagrams to it: it is the broadcast \
+             address of a network, or a route or a filter prohibits it"
+            .to_owned(),
+        ErrorKind::InvalidInput => {
+            "the system cannot send to it: a route discards it, or its zone is not one of an \
+             interface"
+                .to_owned()
+        }
+        _ => match error.raw_os_error() {
+            // EAFNOSUPPORT and ENODEV have no kind of their own.
+            Some(number) if number == AF_NOT_SUPPORTED => {
+                format!("this machine has no {family}")
+            }
+            Some(number) if number == NO_DEVICE => {
+                "there is no interface of that zone on this machine".to_owned()
+            }
+            _ => return None,
+        },
+    };
+    Some(format!("{remote}: {why} ({error})"))
+}
+
+const AF_NOT_SUPPORTED: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+const NO_DEVICE: i32 = rustix::io::Errno::NODEV.raw_os_error();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        unmapped(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn addresses_that_nobody_answers_from_are_told_apart() {
+        for text in [
+            "255.255.255.255:1",
+            "224.0.0.1:1",
+            "239.255.255.255:1",
+            "240.0.0.1:1",
+            "255.255.255.254:1",
+            "0.0.0.0:1",
+            "0.1.2.3:1",
+            "192.0.2.1:0",
+            "[::]:1",
+            "[ff02::1]:1",
+            "[ff0e::1]:1",
+            "[fe80::1]:1",
+            "[febf::1]:1",
+            "[2001:db8::1]:0",
+            "[::ffff:255.255.255.255]:1",
+            "[::ffff:224.0.0.1]:1",
+            "[::ffff:0.0.0.0]:1",
+        ] {
+            let remote = at(text);
+            let why = objection(remote).unwrap_or_else(|| panic!("{text} is let through"));
+            assert!(why.starts_with(&remote.to_string()), "{why}");
+        }
+        for text in [
+            "127.0.0.1:1",
+            "10.0.0.1:1",
+            "100.64.0.1:1",
+            "169.254.0.1:1",
+            "223.255.255.255:1",
+            "[::1]:1",
+            "[fe80::1%3]:1",
+            "[fd00::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert_eq!(objection(at(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_verdict_of_the_routes_is_one() {
+        use rustix::io::Errno;
+        let says = |errno: Errno| no_route(at("192.0.2.1:1"), &errno.into());
+        for errno in [
+            Errno::NETUNREACH,
+            Errno::HOSTUNREACH,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::INVAL,
+            Errno::ADDRNOTAVAIL,
+            Errno::AFNOSUPPORT,
+            Errno::NODEV,
+            Errno::NETDOWN,
+        ] {
+            let why = says(errno).unwrap_or_else(|| panic!("{errno} is no verdict"));
+            assert!(why.starts_with("192.0.2.1:1: "), "{why}");
+        }
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::NOBUFS,
+            Errno::AGAIN,
+        ] {
+            assert_eq!(says(errno), None, "{errno}");
+        }
+    }
+}

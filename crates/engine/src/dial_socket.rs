@@ -1,0 +1,121 @@
+//! Which socket a dial leaves from: one that answers find their way back to, and if possible one
+//! that listens. Binds nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::driver::{Ground, SocketInfo};
+
+/// The socket that a dial to `remote` leaves from, among those there are; `source` is the
+/// address that the system would send from, where it could be asked.
+pub(crate) fn socket_for(
+    ground: &dyn Ground,
+    sockets: &mut [SocketInfo],
+    remote: SocketAddr,
+    source: Option<IpAddr>,
+) -> Option<SocketInfo> {
+    for socket in sockets.iter_mut() {
+        note_lost_address(ground, socket, remote, source);
+    }
+    let best = |is_neighbor: &dyn Fn(IpAddr) -> bool| {
+        let able = sockets.iter().filter_map(|socket| {
+            let fitness = fitness(socket, remote, source, is_neighbor)?;
+            Some((fitness, *socket))
+        });
+        able.min_by_key(|(fitness, _)| *fitness)
+    };
+    // The interfaces are listed only where it matters.
+    let known = best(&|_| false).filter(|(fitness, _)| *fitness < Fitness::Neighbor);
+    let found = known.or_else(|| {
+        best(&|local| source.is_some_and(|source| ground.share_network(local, source)))
+    });
+    found.map(|(_, socket)| socket)
+}
+
+/// Note whether the address that a socket listens on is still this machine's, and say so once
+/// when it is not: DHCP takes addresses away, and nothing that is sent from them comes back.
+fn note_lost_address(
+    ground: &dyn Ground,
+    socket: &mut SocketInfo,
+    remote: SocketAddr,
+    source: Option<IpAddr>,
+) {
+    let ip = socket.local.ip();
+    let is_asked = socket.is_listening && ip.is_ipv4() == remote.is_ipv4();
+    if !is_asked || ip.is_unspecified() || ip.is_loopback() {
+        return;
+    }
+    let is_gone = source != Some(ip) && !ground.has_address(socket.local);
+    let was_gone = std::mem::replace(&mut socket.is_address_gone, is_gone);
+    if is_gone && !was_gone {
+        tracing::warn!(
+            listener = %socket.local,
+            "no interface has the listener's address any more: nobody can reach it there, \
+             and dials leave from other sockets"
+        );
+    }
+}
+
+/// How well a socket suits a dial, best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fitness {
+    /// It listens on the very address that the system would send from.
+    Source,
+    /// It listens on another address of the loopback, and the peer is there.
+    Loopback,
+    /// It listens on all addresses; the system chooses one for each datagram.
+    Wildcard,
+    /// It listens on another address of the interface and network that the system would send from,
+    /// which answers reach as well. IPv6 privacy extensions (RFC 8981) make this the usual case:
+    /// the system prefers a temporary address, and listeners are bound to the stable one. From
+    /// here peers see the address and port that they can dial back. Another network's address
+    /// will not do, though it is on the same interface: its answers may have no way back.
+    Neighbor,
+    /// It listens on some address, and the system could not be asked for a better one.
+    Unknown,
+    /// Made for dials.
+    Own,
+}
+
+/// How well a dial to `remote` leaves from this socket; `None` when it should not.
+fn fitness(
+    socket: &SocketInfo,
+    remote: SocketAddr,
+    source: Option<IpAddr>,
+    is_neighbor: impl Fn(IpAddr) -> bool,
+) -> Option<Fitness> {
+    let local = socket.local.ip();
+    if local.is_ipv4() != remote.is_ipv4() {
+        return None;
+    }
+    if !socket.is_listening {
+        return socket.is_kept.then_some(Fitness::Own);
+    }
+    if local.is_unspecified() {
+        return Some(Fitness::Wildcard);
+    }
+    // One bound to the loopback reaches only the loopback, and nothing else but the wildcard
+    // reaches that.
+    if local.is_loopback() != remote.ip().is_loopback()
+        || socket.is_address_gone
+        || !is_in_zone(socket.local, remote)
+    {
+        return None;
+    }
+    match source {
+        Some(source) if source == local => Some(Fitness::Source),
+        _ if local.is_loopback() => Some(Fitness::Loopback),
+        None => Some(Fitness::Unknown),
+        Some(_) => is_neighbor(local).then_some(Fitness::Neighbor),
+    }
+}
+
+/// Whether a socket bound to a link-local IPv6 address is of the zone of `remote`, which has one
+/// if it is link-local too: one address may be on several links (RFC 4007 section 6).
+fn is_in_zone(local: SocketAddr, remote: SocketAddr) -> bool {
+    match (local, remote) {
+        (SocketAddr::V6(local), SocketAddr::V6(remote)) => {
+            remote.scope_id() == 0 || remote.scope_id() == local.scope_id()
+        }
+        _ => true,
+    }
+}
