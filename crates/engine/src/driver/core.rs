@@ -29,6 +29,7 @@ use crate::{
         connection::{Driven, Origin, Turn, borrow},
         crowd::{Admission, Crowd},
         network::{Network, SocketKey},
+        refusals::Refusals,
         settings::Settings,
         sockets::{EndpointState, Sockets},
         timers::Timers,
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
     crowd: Crowd,
+    refusals: Refusals,
     /// First packets are dropped unseen, as there are too many handshakes.
     is_full: bool,
     next_connection: u64,
@@ -92,6 +94,7 @@ impl Core {
             dirty: VecDeque::new(),
             timers: Timers::default(),
             crowd: Crowd::default(),
+            refusals: Refusals::default(),
             is_full: false,
             next_connection: ACCEPTED,
             closing: None,
@@ -191,22 +194,20 @@ impl Core {
         };
         let remote = incoming.remote_address();
         let is_proven = incoming.remote_address_validated();
-        let admission = if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
-            Admission::Refuse
-        } else {
-            let config = &self.settings.config;
-            let connections = self.handles.len();
-            self.crowd.judge(config, remote, is_proven, connections)
-        };
-        match admission {
+        if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
+            self.refuse(socket, &listener, incoming, buf, network);
+            return;
+        }
+        let config = &self.settings.config;
+        let connections = self.handles.len();
+        match self.crowd.judge(config, remote, is_proven, connections) {
             Admission::Welcome => {
                 self.accept(now, socket, listener, incoming, buf, network);
             }
             Admission::Wait => self.endpoint.ignore(incoming),
-            Admission::Refuse => {
-                listener.state.lock().statistics.connections_refused += 1;
-                let transmit = self.endpoint.refuse(incoming, buf);
-                let _ = network.send(socket, &borrow(&transmit, buf));
+            Admission::Refuse(limit) => {
+                self.refusals.note(now, remote, limit);
+                self.refuse(socket, &listener, incoming, buf, network);
             }
             // It fails only for an address that is already proven.
             Admission::Prove => match self.endpoint.retry(incoming, buf) {
@@ -217,6 +218,19 @@ impl Core {
                 Err(refused) => self.endpoint.ignore(refused.into_incoming()),
             },
         }
+    }
+
+    fn refuse(
+        &mut self,
+        socket: SocketKey,
+        listener: &ListenerShared,
+        incoming: Incoming,
+        buf: &mut Vec<u8>,
+        network: &mut dyn Network,
+    ) {
+        listener.state.lock().statistics.connections_refused += 1;
+        let transmit = self.endpoint.refuse(incoming, buf);
+        let _ = network.send(socket, &borrow(&transmit, buf));
     }
 
     /// A handshake begins.

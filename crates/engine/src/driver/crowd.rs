@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt,
     net::{IpAddr, SocketAddr},
 };
 
@@ -21,8 +22,30 @@ pub(super) enum Admission {
     /// Not now. It is dropped without a word: an honest client sends it again, after longer
     /// and longer pauses, and then there may be room.
     Wait,
-    /// Not at all, as long as others stay; the peer is told.
-    Refuse,
+    /// Not at all, as long as others stay: this limit is reached. The peer is told that it is
+    /// refused; QUIC's code for it has no room for more.
+    Refuse(Limit),
+}
+
+/// A limit of connections, and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    InAll(usize),
+    OfOneAddress(usize),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InAll(most) => {
+                write!(f, "too many connections: max_connections is {most}")
+            }
+            Self::OfOneAddress(most) => write!(
+                f,
+                "too many connections from this address: max_connections_per_address is {most}"
+            ),
+        }
+    }
 }
 
 /// One inbound connection, from its first packet until it is forgotten.
@@ -80,21 +103,27 @@ impl Crowd {
     ) -> Admission {
         let key = key(config, remote);
         let here = self.counts.get(&key).copied().unwrap_or_default();
-        let exceeds = |limit: Option<usize>, count| limit.is_some_and(|most| count >= most);
-        if exceeds(config.max_connections, connections)
-            || exceeds(config.max_connections_per_address, here.guests)
+        let reached = |limit: Option<usize>, count| limit.filter(|most| count >= *most);
+        if let Some(most) = reached(config.max_connections, connections) {
+            return Admission::Refuse(Limit::InAll(most));
+        }
+        // Who is on this machine is no stranger, and its address no network's: as in go-libp2p,
+        // limits of one address are not for the loopback.
+        let is_limited = !remote.ip().to_canonical().is_loopback();
+        if let Some(most) = reached(config.max_connections_per_address, here.guests)
+            && is_limited
         {
-            return Admission::Refuse;
+            return Admission::Refuse(Limit::OfOneAddress(most));
         }
         if self.is_full(config) {
             return Admission::Wait;
         }
         if is_address_proven {
-            if here.proven >= config.max_handshakes_per_address {
+            if is_limited && here.proven >= config.max_handshakes_per_address {
                 return Admission::Wait;
             }
-        } else if exceeds(config.retry_above, self.strangers)
-            || here.strangers >= config.max_handshakes_per_address
+        } else if reached(config.retry_above, self.strangers).is_some()
+            || (is_limited && here.strangers >= config.max_handshakes_per_address)
         {
             return Admission::Prove;
         }
@@ -217,13 +246,14 @@ mod tests {
         assert_eq!(judge(&crowd, "192.0.2.7:9", true), Admission::Welcome);
         crowd.enter(&config, here, true);
         // Five of that address, and it may have five.
-        assert_eq!(judge(&crowd, "192.0.2.1:9", true), Admission::Refuse);
+        let refused = Admission::Refuse(Limit::OfOneAddress(5));
+        assert_eq!(judge(&crowd, "192.0.2.1:9", true), refused);
         for _ in 0..3 {
             crowd.enter(&config, at("192.0.2.8:1"), true);
         }
         assert_eq!(judge(&crowd, "192.0.2.7:9", true), Admission::Wait);
         let crowded = crowd.judge(&config, at("192.0.2.7:9"), true, 10);
-        assert_eq!(crowded, Admission::Refuse);
+        assert_eq!(crowded, Admission::Refuse(Limit::InAll(10)));
     }
 
     #[test]
@@ -236,9 +266,37 @@ mod tests {
             assert!(crowd.introduce(guest) && !crowd.introduce(guest));
         }
         assert_eq!(crowd.strangers(), 0);
-        assert_eq!(crowd.judge(&config, here, true, 5), Admission::Refuse);
+        let refused = Admission::Refuse(Limit::OfOneAddress(5));
+        assert_eq!(crowd.judge(&config, here, true, 5), refused);
         crowd.leave(guests.remove(0));
         assert_eq!(crowd.judge(&config, here, true, 4), Admission::Welcome);
+    }
+
+    #[test]
+    fn limits_of_one_address_are_not_for_the_loopback() {
+        let config = config(|c| {
+            c.max_handshakes = 100;
+            c.retry_above = None;
+            c.max_connections = Some(60);
+        });
+        for text in [
+            "127.0.0.1:1",
+            "127.8.9.10:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            let (mut crowd, here) = (Crowd::default(), at(text));
+            let mut guests = Vec::new();
+            for n in 0..60 {
+                assert_eq!(
+                    crowd.judge(&config, here, n % 2 == 0, n),
+                    Admission::Welcome
+                );
+                guests.push(crowd.enter(&config, here, n % 2 == 0));
+            }
+            let refused = Admission::Refuse(Limit::InAll(60));
+            assert_eq!(crowd.judge(&config, here, true, 60), refused);
+        }
     }
 
     #[test]

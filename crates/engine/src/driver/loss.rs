@@ -1,6 +1,6 @@
 //! quinn-proto's reasons for the end of a connection, in our words: who, how, which code.
 
-use quinn_proto::{ConnectionError as Quinn, TransportErrorCode};
+use quinn_proto::ConnectionError as Quinn;
 
 use crate::{
     error::{ConnectionError, LossKind, Party},
@@ -9,6 +9,13 @@ use crate::{
 
 /// TLS alerts travel as these QUIC transport codes (RFC 9001 section 4.8).
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
+
+/// RFC 9000 section 20.1.
+const CONNECTION_REFUSED: u64 = 0x2;
+
+/// What CONNECTION_REFUSED says when its sender gives no reason; quinn-proto never does.
+const AT_A_LIMIT: &str = "it takes no connection from here now: it has too many, in all or from \
+     this address, or its operator denies the address";
 
 pub(super) fn explain(
     reason: Quinn,
@@ -27,15 +34,16 @@ pub(super) fn explain(
         ),
         Quinn::ConnectionClosed(close) => {
             let code = u64::from(close.error_code);
-            let is_refusal = CRYPTO_ERRORS.contains(&code)
-                || close.error_code == TransportErrorCode::CONNECTION_REFUSED;
+            let is_refusal = CRYPTO_ERRORS.contains(&code) || code == CONNECTION_REFUSED;
             let kind = if is_refusal {
                 LossKind::Refused
             } else {
                 LossKind::Transport
             };
             let words = String::from_utf8_lossy(&close.reason);
-            let reason = if words.is_empty() {
+            let reason = if words.is_empty() && code == CONNECTION_REFUSED {
+                AT_A_LIMIT.to_owned()
+            } else if words.is_empty() {
                 close.error_code.to_string()
             } else {
                 words.into_owned()

@@ -21,6 +21,7 @@ mod loss;
 mod moves;
 mod network;
 mod pieces;
+mod refusals;
 mod routing;
 mod send_window;
 mod settings;
