@@ -34,6 +34,11 @@ impl Closing {
         }
     }
 
+    /// Whether anything has come from the peer while the connection lived.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
     /// The connection is over.
     pub(super) fn begin(&mut self, now: Instant) {
         self.until = Some(now + MAX_CLOSING);

@@ -3,11 +3,10 @@
 //! The order of polling is quinn-proto's: transmit, timeout, endpoint events, events; and
 //! events again after transmitting, which can itself end a connection.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod attempt;
+mod statistics;
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use quinn_proto::{ConnectionHandle, Endpoint, Event, StreamEvent};
@@ -30,7 +29,6 @@ use crate::{
     },
     error::{ConnectionError, Party},
     listener::ListenerShared,
-    statistics::Statistics,
     stream::StreamShared,
     tls::{self, Verdict},
 };
@@ -45,9 +43,6 @@ const MAX_SEGMENTS: usize = 44;
 
 /// Largest UDP payload (65 535 less the IPv4 and UDP headers).
 const MAX_SEND: usize = 65_507;
-
-/// How old published statistics may be while a connection is active.
-const STATISTICS_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a turn left behind.
 pub(super) enum Turn {
@@ -80,6 +75,10 @@ pub(super) struct Driven {
     handle: ConnectionHandle,
     pub(super) shared: Arc<ConnectionShared>,
     pub(super) socket: SocketKey,
+    /// When a fresh attempt of the same dial is to be begun beside this one.
+    pub(super) redial_at: Option<Instant>,
+    /// Another attempt of the same dial has the application's connection.
+    is_detached: bool,
     /// Our address that the last datagram was sent to, where the system tells.
     pub(super) local_ip: Option<IpAddr>,
     /// Where it was accepted; absent when we dialed.
@@ -136,6 +135,8 @@ impl Driven {
             handle: origin.handle,
             shared: origin.shared,
             socket: origin.socket,
+            redial_at: None,
+            is_detached: false,
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
@@ -171,6 +172,10 @@ impl Driven {
         self.is_drained
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
     /// Over, and not worth keeping until it is drained: see [`Closing`].
     pub(super) fn can_discard(&self, is_endpoint_closing: bool) -> bool {
         self.closing
@@ -192,6 +197,7 @@ impl Driven {
             flight,
             keep_alive.map(|it| it.deadline(self.conn.rtt())),
             own,
+            self.redial_at,
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -513,34 +519,13 @@ impl Driven {
     /// A defect ended it: nothing of QUIC's state is to be trusted.
     pub(super) fn bury(&mut self, error: ConnectionError) {
         self.phase = Phase::Over;
+        if self.is_detached {
+            return;
+        }
         self.streams.abandon(&error);
         self.shared.end(error);
         // Nothing more comes, and what is not held was promised in vain.
         self.shared.unread.settle();
-    }
-
-    fn publish(&mut self, now: Instant, is_urgent: bool) {
-        if !is_urgent && now.saturating_duration_since(self.published) < STATISTICS_INTERVAL {
-            return;
-        }
-        self.published = now;
-        let stats = self.conn.stats();
-        let mut state = self.shared.state.lock();
-        state.remote = self.conn.remote_address();
-        state.statistics = Statistics {
-            rtt: stats.path.rtt,
-            congestion_window: stats.path.cwnd,
-            mtu: stats.path.current_mtu,
-            bytes_sent: stats.udp_tx.bytes,
-            bytes_received: stats.udp_rx.bytes,
-            datagrams_sent: stats.udp_tx.datagrams,
-            sends: stats.udp_tx.ios,
-            datagrams_received: stats.udp_rx.datagrams,
-            packets_lost: stats.path.lost_packets,
-            congestion_events: stats.path.congestion_events,
-            streams_open: self.streams.len().saturating_sub(state.stock.len()),
-            handshake: state.statistics.handshake,
-        };
     }
 }
 

@@ -4,6 +4,7 @@
 //! A panic while one connection is driven ends that connection, not this.
 
 mod census;
+mod dialing;
 mod requests;
 
 use std::{
@@ -39,6 +40,7 @@ use crate::{
 };
 
 pub use self::census::Census;
+use self::dialing::Dial;
 
 /// Turns per drive before the caller may look at its sockets again.
 pub(crate) const TURNS_PER_DRIVE: usize = 32;
@@ -53,6 +55,8 @@ pub(crate) struct Core {
     connections: Vec<Option<Box<Driven>>>,
     /// By our own id, which is never reused.
     handles: FxHashMap<u64, ConnectionHandle>,
+    /// Dials that nothing has answered yet, by the id of their connection.
+    dials: FxHashMap<u64, Dial>,
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
     crowd: Crowd,
@@ -91,6 +95,7 @@ impl Core {
             sockets: Sockets::default(),
             connections: Vec::new(),
             handles: FxHashMap::default(),
+            dials: FxHashMap::default(),
             dirty: VecDeque::new(),
             timers: Timers::default(),
             crowd: Crowd::default(),
@@ -154,15 +159,20 @@ impl Core {
         {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                let is_given = self.with(handle, |driven, _| {
+                let delivered = self.with(handle, |driven, _| {
+                    let is_first = !driven.closing.is_answered();
                     if !driven.closing.admit_datagram() {
-                        return false;
+                        return (false, false);
                     }
                     driven.local_ip = local_ip;
                     let conn = &mut driven.conn;
-                    driven.moves.deliver(now, remote, event, conn)
+                    (driven.moves.deliver(now, remote, event, conn), is_first)
                 });
-                if is_given == Some(true) {
+                let (is_given, is_first) = delivered.unwrap_or_default();
+                if is_first {
+                    self.attempt_answered(now, handle);
+                }
+                if is_given {
                     self.mark(handle);
                 }
             }
@@ -262,6 +272,7 @@ impl Core {
                     last_words,
                 );
                 let guest = self.crowd.enter(&self.settings.config, remote, is_proven);
+                self.handles.insert(shared.id, handle);
                 self.insert(
                     now,
                     conn,
@@ -365,7 +376,7 @@ impl Core {
                 self.wait_for_socket(handle, socket);
             }
         }
-        self.rearm(handle);
+        self.rearm(now, handle);
     }
 
     fn wait_for_socket(&mut self, handle: ConnectionHandle, socket: SocketKey) {
@@ -378,7 +389,13 @@ impl Core {
     }
 
     /// After a turn: forget it when drained, else note its next deadline.
-    fn rearm(&mut self, handle: ConnectionHandle) {
+    fn rearm(&mut self, now: Instant, handle: ConnectionHandle) {
+        if let Some(driven) = self.slot(handle)
+            && driven.is_over()
+        {
+            let id = driven.shared.id;
+            self.end_dial(now, id, handle);
+        }
         let Some(Some(driven)) = self.connections.get_mut(handle.0) else {
             return;
         };
@@ -412,6 +429,7 @@ impl Core {
             }
             driven.armed = None;
             self.with(handle, |driven, _| driven.handle_timeout(now));
+            self.redial_if_due(now, handle);
             self.mark(handle);
         }
         if self.closing.is_some_and(|deadline| deadline <= now) {
@@ -424,7 +442,6 @@ impl Core {
     fn insert(&mut self, now: Instant, conn: quinn_proto::Connection, origin: Origin) {
         let handle = origin.handle;
         self.sockets.join(origin.socket);
-        self.handles.insert(origin.shared.id, handle);
         if self.connections.len() <= handle.0 {
             self.connections.resize_with(handle.0 + 1, || None);
         }
@@ -448,7 +465,11 @@ impl Core {
         let Some(mut driven) = self.connections.get_mut(handle.0).and_then(Option::take) else {
             return;
         };
-        self.handles.remove(&driven.shared.id);
+        let id = driven.shared.id;
+        if self.handles.get(&id) == Some(&handle) {
+            self.handles.remove(&id);
+        }
+        self.forget_dial_of(id, handle);
         self.sockets.leave(driven.socket);
         if let Some(guest) = driven.guest.take() {
             self.crowd.leave(guest);

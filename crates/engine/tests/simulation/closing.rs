@@ -82,7 +82,13 @@ fn a_close_in_the_middle_of_a_transfer_is_heard_at_once() {
 
 #[test]
 fn a_slow_peer_cannot_have_what_is_over_kept() {
-    let patient = || config(|c| c.handshake_timeout = secs(100));
+    let patient = || {
+        config(|c| {
+            c.handshake_timeout = secs(100);
+            // Or the dial would begin again, as no answer comes within the usual time.
+            c.initial_rtt = secs(10);
+        })
+    };
     let mut pair = Pair::with(1, patient(), patient());
     // A round trip as long as a peer can pretend by withholding acknowledgements: three
     // probe timeouts of it are minutes.

@@ -43,6 +43,7 @@ mod congestion;
 mod crowds;
 mod datagrams;
 mod defects;
+mod dials;
 mod endpoints;
 mod handshakes;
 #[path = "../forge/initial.rs"]

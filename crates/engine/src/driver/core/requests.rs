@@ -1,17 +1,9 @@
 //! What application threads ask of a core, done: one arm a command.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::Core;
-use crate::{
-    connection::ConnectionShared,
-    driver::{command::Command, connection::Origin, network::SocketKey},
-    error::ConnectionError,
-    tls::Verdict,
-};
+use crate::driver::command::Command;
 
 /// How long closing may take beyond the lingering: three probe timeouts of a slow path.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,49 +64,6 @@ impl Core {
             #[cfg(feature = "simulation")]
             Command::Poison(connection) => {
                 self.with_id(connection, |driven| driven.is_poisoned = true);
-            }
-        }
-    }
-
-    fn connect(
-        &mut self,
-        now: Instant,
-        socket: SocketKey,
-        shared: Arc<ConnectionShared>,
-        config: quinn_proto::ClientConfig,
-        verdict: Verdict,
-    ) {
-        // Closed again before it began.
-        if shared.state.lock().error.is_some() {
-            return;
-        }
-        if self.closing.is_some() {
-            shared.end(ConnectionError::not_dialed("the endpoint is closed"));
-            return;
-        }
-        if !self.sockets.contains(socket) {
-            // Its listener was closed after the dial had chosen it.
-            let why = "the listening socket was closed meanwhile";
-            shared.end(ConnectionError::not_dialed(why));
-            return;
-        }
-        let remote = shared.state.lock().remote;
-        // The name is for certificates of another world and is not sent (libp2p tls spec, "SNI").
-        match self.endpoint.connect(now, config, remote, "libp2p") {
-            Ok((handle, conn)) => self.insert(
-                now,
-                conn,
-                Origin {
-                    handle,
-                    shared,
-                    socket,
-                    listener: None,
-                    verdict: Some(verdict),
-                    guest: None,
-                },
-            ),
-            Err(error) => {
-                shared.end(ConnectionError::not_dialed(error.to_string()));
             }
         }
     }
