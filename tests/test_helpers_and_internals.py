@@ -39,6 +39,7 @@ from libp2p_quic._exceptions import (
     HandshakeRefusedError,
     HandshakeTimeoutError,
     PeerIdMismatchError,
+    UnreachableError,
     dial_error,
     stream_error,
 )
@@ -81,7 +82,8 @@ def test_a_name_can_be_dialed_and_not_listened_on(name: str) -> None:
         ("/dnsaddr/example.org", "ip4"),
         ("/dns4/example.org/tcp/4001", "udp"),
         ("/udp/4001/quic-v1", "ip4"),
-        ("/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1", "ip6zone is not supported"),
+        ("/ip6zone/eth0/ip4/127.0.0.1/udp/4001/quic-v1", "ip6zone must be followed by /ip6"),
+        ("/ip6zone/eth0/dns6/a/udp/4001/quic-v1", "ip6zone must be followed by /ip6"),
         (f"/p2p/{PEER}", "ip4"),
         ("/ip4/127.0.0.1/udp/4001/quic-v1/webtransport", "webtransport"),
         (f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit", "p2p-circuit"),
@@ -94,6 +96,24 @@ def test_what_is_not_ours_is_refused_by_the_part_that_is_wrong(text: str, part: 
     maddr = Multiaddr(text)
     with pytest.raises(QUICInvalidMultiaddrError, match=rf"is not a QUIC address:.*/{part}"):
         QUICAddress.parse(maddr)
+
+
+@pytest.mark.parametrize("zone", ["eth0", "2", "wlp3s0.100"])
+def test_a_zone_is_read_and_cannot_be_listened_on(zone: str) -> None:
+    maddr = Multiaddr(f"/ip6zone/{zone}/ip6/fe80::1/udp/4001/quic-v1/p2p/{PEER}")
+    address = QUICAddress.parse(maddr)
+    assert (address.host, address.zone, address.port, address.peer_id) == ("fe80::1", zone, 4001, PEER)
+    # What a zone means only this machine knows, so it is no part of what others are told.
+    assert str(address.at("fe80::1%2")) == f"/ip6/fe80::1/udp/4001/quic-v1/p2p/{PEER}"
+    with pytest.raises(QUICInvalidMultiaddrError, match="/ip6zone cannot be listened on"):
+        QUICAddress.parse_literal(maddr)
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_a_zone_that_is_cut_short_is_refused(cut: int) -> None:
+    whole = Multiaddr("/ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1").to_bytes()
+    with pytest.raises(QUICInvalidMultiaddrError):
+        QUICAddress.parse(Multiaddr(whole[:cut]))
 
 
 def test_bytes_that_are_no_multiaddr_are_refused() -> None:
@@ -134,6 +154,7 @@ LOST = {
     "version": (HandshakeRefusedError, QUICHandshakeError),
     "peer_id_mismatch": (PeerIdMismatchError, QUICPeerVerificationError),
     "handshake_timeout": (HandshakeTimeoutError, QUICConnectionTimeoutError),
+    "unreachable": (UnreachableError, QUICDialError),
     "idle_timeout": (HandshakeTimeoutError, QUICConnectionTimeoutError),
     "stateless_reset": (DialError, QUICDialError),
     "internal": (DialError, QUICDialError),

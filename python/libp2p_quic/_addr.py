@@ -2,8 +2,9 @@
 
 Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with one /p2p/PEER behind; and for
 dialing, /dns|/dns4|/dns6 in front.
+A link-local IPv6 address is dialed with its zone, /ip6zone/eth0/ip6/fe80::1/...
 /webtransport rides on quic-v1 but is another transport, and an address that goes on with
-/p2p-circuit is a relay's. /ip6zone is refused: py-multiaddr cannot read it back. No I/O here.
+/p2p-circuit is a relay's. No I/O here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ QUIC_V1 = "quic-v1"
 QUIC = "quic"
 
 _NAMES = ("dns", "dns4", "dns6")
+# Its code in the multicodec table.
+_IP6ZONE = 0x2A
 
 # A Multiaddr made of bytes is looked at only when it is used, and py-multiaddr has no one error
 # for it: bytes that end in the middle of a number are a TypeError, for example.
@@ -31,7 +34,8 @@ _UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, OverflowError,
 class QUICAddress:
     """The parts of a QUIC multiaddr.
 
-    ``host`` is a literal, or with ``name_protocol`` ("dns", "dns4" or "dns6") a name.
+    ``host`` is a literal, or with ``name_protocol`` ("dns", "dns4" or "dns6") a name. ``zone`` is the
+    interface of a link-local IPv6 address (RFC 4007).
     """
 
     host: str
@@ -39,6 +43,7 @@ class QUICAddress:
     protocol: str
     peer_id: ID | None
     name_protocol: str | None = None
+    zone: str | None = None
 
     @classmethod
     def parse(cls, maddr: Multiaddr) -> QUICAddress:
@@ -48,9 +53,10 @@ class QUICAddress:
         def take(*names: str) -> tuple[str, str] | None:
             return parts.pop(0) if parts and parts[0][0] in names else None
 
-        if take("ip6zone"):
-            raise _invalid(maddr, "/ip6zone is not supported, since py-multiaddr does not give the zone back")
-        host = take("ip4", "ip6", *_NAMES)
+        zone = take("ip6zone")
+        host = take("ip6") if zone else take("ip4", "ip6", *_NAMES)
+        if host is None and zone:
+            raise _invalid(maddr, "/ip6zone must be followed by /ip6")
         if host is None:
             raise _invalid(maddr, "it must start with /ip4 or /ip6, or /dns, /dns4 or /dns6")
         udp = take("udp")
@@ -66,7 +72,8 @@ class QUICAddress:
             peer_id = ID.from_string(peer[1]) if peer else None
         except ValueError as error:
             raise _invalid(maddr, f"unreadable peer id: {error}") from error
-        return cls(host[1], int(udp[1]), quic[0], peer_id, host[0] if host[0] in _NAMES else None)
+        name_protocol = host[0] if host[0] in _NAMES else None
+        return cls(host[1], int(udp[1]), quic[0], peer_id, name_protocol, zone[1] if zone else None)
 
     @classmethod
     def parse_literal(cls, maddr: Multiaddr) -> QUICAddress:
@@ -74,19 +81,45 @@ class QUICAddress:
         address = cls.parse(maddr)
         if address.name_protocol is not None:
             raise _invalid(maddr, f"/{address.name_protocol} cannot be listened on, only /ip4 and /ip6")
+        if address.zone is not None:
+            raise _invalid(maddr, "/ip6zone cannot be listened on; /ip6/:: has the link-local addresses")
         return address
+
+    def at(self, host: str) -> Multiaddr:
+        """This address with the literal ``host`` in place of its own."""
+        literal = to_multiaddr(host, self.port, self.protocol)
+        return literal.encapsulate(Multiaddr(f"/p2p/{self.peer_id}")) if self.peer_id else literal
 
 
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
-    """The multiaddr of a socket address; ``host`` is an IP literal."""
-    return Multiaddr(f"/ip{ip_address(host).version}/{host}/udp/{port}/{protocol}")
+    """The multiaddr of a socket address; ``host`` is an IP literal.
+
+    A zone is left out: it means something on this machine only. IPv4-mapped IPv6 is IPv4.
+    """
+    ip = ip_address(host.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return Multiaddr(f"/ip{ip.version}/{ip}/udp/{port}/{protocol}")
 
 
 def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
     try:
-        return [(protocol.name, value or "") for protocol, value in maddr.items()]
+        zone, rest = _split_zone(maddr)
+        return zone + [(protocol.name, value or "") for protocol, value in rest.items()]
     except _UNREADABLE as error:
         raise QUICInvalidMultiaddrError(f"unreadable multiaddr: {error}") from error
+
+
+def _split_zone(maddr: Multiaddr) -> tuple[list[tuple[str, str]], Multiaddr]:
+    """An /ip6zone in front, and the rest. py-multiaddr 0.2 writes a zone, but takes it for a value of
+    no length when it reads, and what follows for something else."""
+    code, length, *_ = maddr.to_bytes()[:2].ljust(2, b"\0")
+    if code != _IP6ZONE:
+        return [], maddr
+    end = 2 + length
+    zone = maddr.to_bytes()[2:end]
+    if length >= 0x80 or len(zone) < length:
+        raise ValueError("the zone is longer than the address")
+    return [("ip6zone", zone.decode())], Multiaddr(maddr.to_bytes()[end:])
 
 
 def _invalid(maddr: Multiaddr, why: str) -> QUICInvalidMultiaddrError:

@@ -14,7 +14,7 @@ from functools import partial
 import trio
 
 from libp2p_quic._driver import Driver, current_driver
-from libp2p_quic._engine import Config, Endpoint, Identity
+from libp2p_quic._engine import Config, Connection, Endpoint, Identity
 
 # Beyond the linger time, for the last packets and the sockets. Seconds.
 _CLOSE_MARGIN = 2.0
@@ -69,6 +69,11 @@ class LoopEndpoint:
                     # That nursery is closed: a swarm that is gone, or an earlier run's.
                     continue
         trio.lowlevel.spawn_system_task(work)
+
+    def abandon(self, attempt: Connection) -> None:
+        """Give a dial up; a peer that has answered meanwhile sees it closed with code 0."""
+        attempt.close(0, b"")
+        self.touch()
 
     async def close(self) -> None:
         """Close everything and wait, for a bounded time, until what is owed is delivered.

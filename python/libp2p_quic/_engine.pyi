@@ -106,8 +106,10 @@ class Endpoint:
     def connect(self, host: str, port: int, peer_id: bytes | None) -> Connection:
         """Begin a handshake and return at once; `Connection.connected_nowait` tells the outcome.
 
-        ``peer_id`` (multihash bytes) is the peer that must answer. Leaves from the listening
-        socket of that address family when there is one.
+        ``host`` is a literal IPv4 or IPv6 address; a link-local one needs the index of its interface
+        as zone, as in "fe80::1%2". ``peer_id`` (multihash bytes) is the peer that must answer. Leaves
+        from the listening socket that the system's routing would use, when there is one. An address
+        from which no answer can come ends the connection at once, as "unreachable".
         Raises OSError when no socket can be had, EndpointClosedError after `close`.
         """
     def deny(self, addresses: list[str]) -> None:

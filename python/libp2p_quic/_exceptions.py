@@ -7,6 +7,8 @@ it. Nothing else in the adapter translates an error of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from libp2p.io.exceptions import IOException
 from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
@@ -40,7 +42,13 @@ StreamEOF = _QUICStreamEOF
 
 
 class DialError(QUICDialError, OpenConnectionError):
-    """No connection came of a dial. ``error_code`` is the peer's, if it gave one."""
+    """The dial failed. ``error_code`` is the peer's, if it gave one.
+
+    ``causes`` has one error for each address that was dialed, in the order of failing, where a
+    name was.
+    """
+
+    causes: tuple[DialError, ...] = ()
 
 
 class PeerIdMismatchError(DialError, QUICPeerVerificationError):
@@ -53,6 +61,10 @@ class HandshakeRefusedError(DialError, QUICHandshakeError):
 
 class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError):
     """Nobody answered within the handshake timeout."""
+
+
+class UnreachableError(DialError):
+    """No answer can come from the address, or this machine has no route to it. Nothing was sent."""
 
 
 class InvalidConfigError(QUICInvalidConfigError, ValueError):
@@ -94,7 +106,30 @@ def dial_error(error: ConnectionLostError, address: str) -> DialError:
         kind = HandshakeRefusedError
     elif error.kind in ("handshake_timeout", "idle_timeout"):
         kind = HandshakeTimeoutError
+    elif error.kind == "unreachable":
+        kind = UnreachableError
     return kind(f"failed to dial {address}: {why}", error.code)
+
+
+# Of several causes, the class that says most: who answered comes before who did not.
+_MOST_TELLING = (HandshakeRefusedError, PeerIdMismatchError, HandshakeTimeoutError, UnreachableError)
+
+
+def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:
+    """Why a dial to ``name`` failed, when it failed at every address for these ``causes``.
+
+    A PeerIdMismatchError only when every peer that answered was another one: the swarm forgets all
+    addresses of a peer for it.
+    """
+    chosen = next((e for kind in _MOST_TELLING for e in causes if isinstance(e, kind)), causes[0])
+    told = "; ".join(str(each).removeprefix("failed to dial ") for each in causes)
+    if not isinstance(chosen, PeerIdMismatchError):
+        # The swarm goes by this phrase, not by the class.
+        told = told.replace("Peer ID mismatch", "another peer answered")
+    error = type(chosen)(f"failed to dial {name}: {told}", chosen.error_code)
+    error.causes = tuple(causes)
+    error.__cause__ = chosen
+    return error
 
 
 def connection_error(error: ConnectionLostError) -> ConnectionClosed:

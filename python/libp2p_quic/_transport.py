@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from ipaddress import ip_network
 
 import trio
@@ -26,13 +27,15 @@ from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._config import QUICTransportConfig, engine_config, limits
 from libp2p_quic._connection import GATED, ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
-from libp2p_quic._engine import Identity
+from libp2p_quic._engine import Connection, Identity
 from libp2p_quic._errors import ConnectionLostError, EndpointClosedError, IdentityError
 from libp2p_quic._exceptions import (
     DialError,
     ListenError,
     dial_error,
+    joint_dial_error,
 )
+from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._resolve import resolved
 
@@ -124,14 +127,17 @@ class QUICTransport(ITransport):
     async def dial(self, maddr: Multiaddr) -> QUICConnection:
         """A connection whose handshake is done and whose peer is proven.
 
-        Leaves from the listening socket of that address family, if there is one. With
+        Leaves from the listening socket that can reach the address, if there is one. With
         /p2p/PEER in ``maddr`` only that peer will do; without, whoever answers. The addresses
-        of a name are tried in turn, those excepted that the swarm's connection gate denies.
-        Always a checkpoint; a cancelled dial leaves nothing behind.
+        of a name are raced as RFC 8305 says, 250 ms apart, those excepted that the swarm's
+        connection gate denies. While nothing answers the handshake is begun again every 0.8 s, so
+        that a peer that starts late is met within a second. Always a checkpoint; a cancelled
+        dial leaves nothing behind.
 
         Raises DialError or, more exactly, its subclasses PeerIdMismatchError,
-        HandshakeRefusedError, and HandshakeTimeoutError after the configured
-        CONNECTION_HANDSHAKE_TIMEOUT; of several addresses, for the last.
+        HandshakeRefusedError, HandshakeTimeoutError after the configured
+        CONNECTION_HANDSHAKE_TIMEOUT, and UnreachableError at once; of several addresses, the one
+        that says most, with all of them in its text and its ``causes``.
         """
         if self._closed:
             raise DialError("Transport is closed")
@@ -143,14 +149,58 @@ class QUICTransport(ITransport):
             raise DialError(f"Invalid QUIC multiaddr: nobody listens on port 0: {maddr}")
         if address.protocol not in self.limits.protocols:
             raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
-        failure: DialError | None = None
-        for host in await resolved(address):
-            try:
-                await self._ask_gate(address, host)
-                return await self._dial(maddr, address, host)
-            except DialError as error:
-                failure = error
-        raise failure or DialError(f"no address for {maddr}")
+        hosts = interleaved(await resolved(address))
+        if not hosts:
+            raise DialError(f"no address for {maddr}")
+        try:
+            endpoint = self.endpoint()
+        except (OSError, ValueError) as error:
+            raise DialError(f"failed to dial {maddr}: {error}") from error
+        failures = (DialError, ConnectionLostError)
+        begin, finish = partial(self._begin, endpoint, address), partial(self._finish, endpoint, address)
+        race = Race(endpoint.driver, begin, finish, endpoint.abandon, failures)
+        try:
+            return await race.run(hosts)
+        except AllFailedError as failed:
+            causes = [_dial_error(address, host, cause) for host, cause in failed.causes]
+        why = causes[0] if address.name_protocol is None else joint_dial_error(str(maddr), causes)
+        logger.debug("%s", why)
+        raise why
+
+    async def _begin(self, endpoint: LoopEndpoint, address: QUICAddress, host: str) -> Connection:
+        """An attempt at one address. Raises DialError."""
+        await self._ask_gate(address, host)
+        if self._closed:
+            raise DialError("Transport is closed")
+        peer_id = address.peer_id.to_bytes() if address.peer_id else None
+        try:
+            attempt = endpoint.engine.connect(host, address.port, peer_id)
+        except (OSError, ValueError, EndpointClosedError) as error:
+            raise DialError(f"failed to dial {address.at(host)}: {error}") from error
+        endpoint.touch()
+        return attempt
+
+    def _finish(
+        self, endpoint: LoopEndpoint, address: QUICAddress, host: str, attempt: Connection
+    ) -> QUICConnection:
+        """The connection that came of an attempt. Raises DialError when the peer's gate is closed."""
+        # The literal that was reached, whatever was dialed.
+        maddr = address.at(host)
+        connection = QUICConnection(attempt, endpoint, self, maddr)
+        is_welcome = False
+        try:
+            is_welcome = self._passes(connection.peer_id, maddr)
+        finally:
+            # Also where the gate itself failed.
+            if not is_welcome:
+                attempt.close(GATED, b"gated")
+                endpoint.touch()
+        if not is_welcome:
+            raise DialError(f"failed to dial {maddr}: gate_peer keeps {connection.peer_id} out", GATED)
+        logger.debug("dialed %r", connection)
+        self.remember(connection)
+        connection.keep()
+        return connection
 
     async def _ask_gate(self, address: QUICAddress, host: str) -> None:
         """The swarm asked its gate about the name only, and that may mean another address now."""
@@ -159,43 +209,6 @@ class QUICTransport(ITransport):
         literal = to_multiaddr(host, address.port)
         if not await self._swarm.connection_gate.is_allowed(literal):
             raise DialError(f"{address.host} is {host}, which the connection gate denies")
-
-    async def _dial(self, maddr: Multiaddr, address: QUICAddress, host: str) -> QUICConnection:
-        if self._closed:
-            raise DialError("Transport is closed")
-        peer_id = address.peer_id.to_bytes() if address.peer_id else None
-        is_connected = False
-        try:
-            endpoint = self.endpoint()
-            engine = endpoint.engine.connect(host, address.port, peer_id)
-        except (OSError, ValueError, EndpointClosedError) as error:
-            raise DialError(f"failed to dial {maddr}: {error}") from error
-        try:
-            endpoint.touch()
-            await endpoint.driver.ready(engine.connected_nowait, engine.connected)
-            is_connected = True
-        except ConnectionLostError as error:
-            logger.debug("dial of %s failed: %s", maddr, error)
-            raise dial_error(error, str(maddr)) from error
-        finally:
-            if not is_connected:
-                engine.close(0, b"")
-                endpoint.touch()
-        connection = QUICConnection(engine, endpoint, self, maddr)
-        is_welcome = False
-        try:
-            is_welcome = self._passes(connection.peer_id, maddr)
-        finally:
-            # Also where the gate itself failed.
-            if not is_welcome:
-                engine.close(GATED, b"gated")
-                endpoint.touch()
-        if not is_welcome:
-            raise DialError(f"failed to dial {maddr}: gate_peer keeps {connection.peer_id} out", GATED)
-        logger.debug("dialed %r", connection)
-        self.remember(connection)
-        connection.keep()
-        return connection
 
     # Gates
 
@@ -283,3 +296,13 @@ class QUICTransport(ITransport):
 
     def count_connections(self, listener: QUICListener) -> int:
         return sum(c.listener is listener and not c.is_closed for c in self._connections)
+
+
+def _dial_error(address: QUICAddress, host: str, cause: Exception) -> DialError:
+    """Why the attempt at ``host`` failed."""
+    if isinstance(cause, DialError):
+        return cause
+    assert isinstance(cause, ConnectionLostError)
+    error = dial_error(cause, str(address.at(host)))
+    error.__cause__ = cause
+    return error

@@ -1,7 +1,7 @@
 //! Identities, endpoints and listeners.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     sync::Arc,
     task::Poll,
 };
@@ -51,12 +51,22 @@ pub(crate) struct Endpoint {
     closed: Token,
 }
 
-/// A literal IP address; names are resolved elsewhere.
+/// A literal IP address, perhaps with the index of its zone, as in fe80::1%2; names are resolved
+/// elsewhere.
 fn socket_addr(host: &str, port: u16) -> PyResult<SocketAddr> {
-    let ip: IpAddr = host
-        .parse()
-        .map_err(|_| PyValueError::new_err(format!("{host:?} is not an IP address")))?;
-    Ok(SocketAddr::new(ip, port))
+    let (ip, zone) = match host.split_once('%') {
+        Some((ip, zone)) => (ip, Some(zone)),
+        None => (host, None),
+    };
+    let ip: Option<IpAddr> = ip.parse().ok();
+    let scope: Option<u32> = zone.map_or(Some(0), |zone| zone.parse().ok());
+    match (ip, scope) {
+        (Some(IpAddr::V6(ip)), Some(scope)) => Ok(SocketAddrV6::new(ip, port, 0, scope).into()),
+        (Some(ip), Some(0)) => Ok(SocketAddr::new(ip, port)),
+        _ => Err(PyValueError::new_err(format!(
+            "{host:?} is not an IP address"
+        ))),
+    }
 }
 
 /// How Python spells an address.

@@ -51,7 +51,7 @@ fn v6_objection(ip: Ipv6Addr, scope: u32) -> Option<&'static str> {
     } else if ip.is_unicast_link_local() && scope == 0 {
         Some(
             "a link-local address needs the zone of its interface (RFC 4007 section 6), \
-             as in fe80::1%eth0",
+             in a multiaddr /ip6zone/eth0 before it",
         )
     } else {
         None

@@ -8,7 +8,7 @@ or addresses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from libp2p_quic._engine import Bell, Endpoint
@@ -29,6 +29,12 @@ class Driver(Protocol):
         There must be no ``await`` between the verb that returned ``None`` and this call.
         Cancelling leaves nothing behind. Raises RuntimeError when the loop is shutting down.
         """
+
+    async def wait_any(self, tokens: Sequence[int], until: float) -> None:
+        """`wait` for the first of several tokens, or until this time of `current_time`."""
+
+    def current_time(self) -> float:
+        """The event loop's clock. Seconds."""
 
     async def ready(self, verb: Callable[[], T | None], token: int) -> T:
         """Call ``verb`` until it returns something, waiting for ``token`` between the calls.

@@ -8,7 +8,7 @@ wrote costs one wake-up of the engine. When the run ends, its endpoints are clos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import trio
@@ -28,10 +28,13 @@ class TrioDriver(trio.abc.Instrument):
     checkpoint = staticmethod(trio.lowlevel.checkpoint)
     checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
     cancel_shielded_checkpoint = staticmethod(trio.lowlevel.cancel_shielded_checkpoint)
+    current_time = staticmethod(trio.current_time)
 
     def __init__(self) -> None:
         self.bell = Bell()
         self._waiting: dict[int, list[Task]] = {}
+        # Tasks that wait for any of several tokens.
+        self._choosing: dict[Task, Sequence[int]] = {}
         self._dirty: set[Endpoint] = set()
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
@@ -39,9 +42,7 @@ class TrioDriver(trio.abc.Instrument):
         self._verbs = 0
 
     async def wait(self, token: int) -> None:
-        if self._is_closed:
-            # Nobody listens to the bell any more: better an error than a wait without end.
-            raise RuntimeError("the trio run that this endpoint belongs to is ending")
+        self._check_open()
         task = trio.lowlevel.current_task()
         self._waiting.setdefault(token, []).append(task)
 
@@ -53,6 +54,34 @@ class TrioDriver(trio.abc.Instrument):
             return Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def wait_any(self, tokens: Sequence[int], until: float) -> None:
+        self._check_open()
+        task = trio.lowlevel.current_task()
+        self._choosing[task] = tokens
+        for token in tokens:
+            self._waiting.setdefault(token, []).append(task)
+
+        def abort(_: object) -> Abort:
+            self._leave(task)
+            return Abort.SUCCEEDED
+
+        with trio.move_on_at(until):
+            await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _leave(self, task: Task) -> None:
+        """It waits for none of its tokens any more, as far as it waited for any of several."""
+        for token in self._choosing.pop(task, ()):
+            tasks = self._waiting.get(token, [])
+            if task in tasks:
+                tasks.remove(task)
+                if not tasks:
+                    del self._waiting[token]
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            # Nobody listens to the bell any more: better an error than a wait without end.
+            raise RuntimeError("the trio run that this endpoint belongs to is ending")
 
     async def ready(self, verb: Callable[[], T | None], token: int) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -95,6 +124,8 @@ class TrioDriver(trio.abc.Instrument):
         # verb first, and finds it.
         for token in self.bell.drain():
             for task in self._waiting.pop(token, ()):
+                if self._choosing:
+                    self._leave(task)
                 trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
@@ -118,6 +149,7 @@ class TrioDriver(trio.abc.Instrument):
         self._dirty.clear()
         # Only system tasks can still wait here, and trio has cancelled them.
         self._waiting.clear()
+        self._choosing.clear()
 
 
 _driver: RunVar[TrioDriver] = RunVar("libp2p_quic driver")

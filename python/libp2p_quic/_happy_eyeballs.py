@@ -1,0 +1,131 @@
+"""Races several ways to one peer, by RFC 8305 (Happy Eyeballs version 2): the next begins 250 ms
+after the one before, or at once when one fails, and the first that connects is taken.
+
+A way may be an address of a name or a multiaddr of a peer; what it is and how it is dialed the
+caller knows. Waits by the driver only, and knows neither py-libp2p nor an event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
+from typing import Generic, Protocol, TypeVar
+
+from libp2p_quic._driver import Driver
+
+# RFC 8305 section 5, the recommended Connection Attempt Delay. Seconds.
+_ATTEMPT_DELAY = 0.25
+
+
+class Attempt(Protocol):
+    """A handshake in flight, as the engine's connections are."""
+
+    @property
+    def connected(self) -> int: ...
+
+    def connected_nowait(self) -> bool | None: ...
+
+
+Way = TypeVar("Way")
+A = TypeVar("A", bound=Attempt)
+R = TypeVar("R")
+
+
+class AllFailedError(Exception, Generic[Way]):
+    """No way led there. ``causes`` has each with its error, in the order of failing."""
+
+    def __init__(self, causes: list[tuple[Way, Exception]]) -> None:
+        super().__init__(causes)
+        self.causes = causes
+
+
+class Race(Generic[Way, A, R]):
+    """What a race asks of its caller.
+
+    ``begin`` starts an attempt and returns it; ``finish`` takes over an attempt that connected,
+    and ``abandon`` ends one that is not needed. An error of the classes ``failures`` from
+    ``begin``, ``finish`` or the attempt ends that way only; ``finish`` has then ended the attempt.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        begin: Callable[[Way], Awaitable[A]],
+        finish: Callable[[Way, A], R],
+        abandon: Callable[[A], None],
+        failures: tuple[type[Exception], ...],
+    ) -> None:
+        self._driver = driver
+        self._begin = begin
+        self._finish = finish
+        self._abandon = abandon
+        self._failures = failures
+        self._causes: list[tuple[Way, Exception]] = []
+        self._running: list[tuple[Way, A]] = []
+
+    async def run(self, ways: Sequence[Way]) -> R:
+        """The first that connects, of ``ways`` in this order; once per object.
+
+        All others are abandoned before this returns or raises, also those that connected at the
+        same time, and also where it is cancelled. Raises AllFailedError.
+        """
+        waiting, next_at = deque(ways), float("-inf")
+        try:
+            while waiting or self._running:
+                failed = len(self._causes)
+                result = self._first_connected()
+                if result is not None:
+                    return result[0]
+                if len(self._causes) > failed:
+                    next_at = float("-inf")
+                now = self._driver.current_time()
+                if waiting and now >= next_at:
+                    next_at = now + _ATTEMPT_DELAY
+                    if not await self._start(waiting.popleft()):
+                        next_at = float("-inf")
+                elif self._running:
+                    # No await since the attempts were asked.
+                    tokens = [attempt.connected for _, attempt in self._running]
+                    until = next_at if waiting else float("inf")
+                    await self._driver.wait_any(tokens, until)
+            raise AllFailedError(self._causes)
+        finally:
+            for _, attempt in self._running:
+                self._abandon(attempt)
+            self._running.clear()
+
+    async def _start(self, way: Way) -> bool:
+        try:
+            attempt = await self._begin(way)
+        except self._failures as error:
+            self._causes.append((way, error))
+            return False
+        self._running.append((way, attempt))
+        return True
+
+    def _first_connected(self) -> tuple[R] | None:
+        for each in list(self._running):
+            way, attempt = each
+            try:
+                if attempt.connected_nowait() is None:
+                    continue
+                result = self._finish(way, attempt)
+            except self._failures as error:
+                self._running.remove(each)
+                self._causes.append((way, error))
+                continue
+            self._running.remove(each)
+            return (result,)
+        return None
+
+
+def interleaved(hosts: Sequence[str]) -> list[str]:
+    """IP literals with their families in turn, IPv6 first, each in the order given (RFC 8305 section 4)."""
+    families: dict[int, deque[str]] = {6: deque(), 4: deque()}
+    for host in hosts:
+        families[ip_address(host).version].append(host)
+    found: list[str] = []
+    while any(families.values()):
+        found += [family.popleft() for family in families.values() if family]
+    return found
