@@ -1,0 +1,101 @@
+"""Machines of a test: network namespaces with interfaces, addresses and routes of their own, in this
+process. They are gone when the test and its sockets are. Needs root.
+
+A socket stays in the namespace that its thread was in when it was made, so endpoints of several
+machines live in one run of the event loop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Machine:
+    """A namespace whose loopback is up. Raises OSError where none can be made."""
+
+    def __init__(self) -> None:
+        outside = _current()
+        try:
+            _check(_libc.unshare(_CLONE_NEWNET))
+            self._fd = _current()
+            _check(_libc.setns(outside, _CLONE_NEWNET))
+        finally:
+            os.close(outside)
+        self.ip("link set lo up")
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Sockets that this thread makes meanwhile are of this machine, whichever task makes them."""
+        outside = _current()
+        try:
+            _check(_libc.setns(self._fd, _CLONE_NEWNET))
+            yield
+        finally:
+            _check(_libc.setns(outside, _CLONE_NEWNET))
+            os.close(outside)
+
+    def ip(self, command: str) -> None:
+        """A command of iproute2."""
+        with self.entered():
+            subprocess.run(["ip", *command.split()], check=True)
+
+    def link(self, device: str, other: Machine, other_device: str) -> None:
+        """A cable between two machines, or two interfaces of one; up on both ends."""
+        end = f"/proc/self/fd/{other._fd}"
+        words = f"link add {device} type veth peer name {other_device} netns {end}"
+        with self.entered():
+            subprocess.run(["ip", *words.split()], check=True, pass_fds=[other._fd])
+        for machine, name in ((self, device), (other, other_device)):
+            with machine.entered():
+                # Addresses are of use at once, without looking for duplicates first.
+                Path(f"/proc/sys/net/ipv6/conf/{name}/accept_dad").write_text("0")
+            machine.ip(f"link set {name} up")
+
+    def link_local(self, device: str) -> str:
+        """The link-local IPv6 address of an interface."""
+        with self.entered():
+            shown = subprocess.run(
+                ["ip", "-6", "-o", "addr", "show", "dev", device, "scope", "link"],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+        return shown.stdout.split("inet6 ")[1].split("/")[0]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@contextmanager
+def machines(count: int) -> Iterator[list[Machine]]:
+    """New machines, without cables. Skips the test where the system allows none."""
+    made: list[Machine] = []
+    try:
+        try:
+            made += [Machine() for _ in range(count)]
+        except PermissionError as error:
+            pytest.skip(f"a network namespace needs root: {error}")
+        yield made
+    finally:
+        for machine in made:
+            machine.close()
+
+
+def _current() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _check(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
