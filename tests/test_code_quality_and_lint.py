@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,9 +201,13 @@ def test_no_unsafe_code(crate: str) -> None:
     assert "#![forbid(unsafe_code)]" in (ROOT / "crates" / crate / "src" / "lib.rs").read_text()
 
 
-def test_no_blind_except_in_the_package() -> None:
+# File -> how many blind excepts it has, since it calls code of the program.
+CALLS_FOREIGN_CODE = {"python/libp2p_quic/_callback.py": 1}
+
+
+def test_no_blind_except_but_where_foreign_code_is_called() -> None:
     blind = {"Exception", "BaseException"}
-    wrong = []
+    found = []
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(tree_of(path)):
             caught: ast.AST | None = None
@@ -212,8 +217,8 @@ def test_no_blind_except_in_the_package() -> None:
                 caught = ast.Tuple(node.args)
             names = {each.id for each in ast.walk(caught) if isinstance(each, ast.Name)} if caught else set()
             if names & blind:
-                wrong.append(f"{named(path)}:{getattr(node, 'lineno', 0)}")
-    assert not wrong, "\n".join(wrong)
+                found.append(named(path))
+    assert Counter(found) == CALLS_FOREIGN_CODE
 
 
 def test_nobody_sleeps_to_wait_for_something() -> None:

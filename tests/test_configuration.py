@@ -256,7 +256,7 @@ def test_a_field_that_does_nothing_warns_in_a_stock_object_too() -> None:
 
 
 def test_every_field_that_does_something_here_has_a_test_that_shows_it() -> None:
-    parts = ("configuration_effects", "configuration_streams", "gates")
+    parts = ("configuration_effects", "configuration_streams", "gates", "peer_gates")
     tests = (Path(__file__).with_name(f"test_{part}.py") for part in parts)
     text = "".join(path.read_text() for path in tests)
     rows = [row.name for row in ROWS if row.reader is Reader.TRANSPORT]

@@ -232,21 +232,3 @@ async def test_the_gate_holds_for_who_is_dialed() -> None:
         error = await ending(await connections.receive())
         assert error.error_code == GATED
         await dialer.close()
-
-
-async def test_a_gate_that_fails_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(_peer: ID, _maddr: Multiaddr) -> bool:
-        raise KeyError("a defect of the program")
-
-    async with listening(gate_peer=broken) as (listener, connections):
-        dialer = near_transport()
-        await ending(await dialer.dial(listener.get_addrs()[0]))
-        assert connections.statistics().current_buffer_used == 0
-        assert "a defect of the program" in caplog.text
-        await dialer.close()
-    async with listening() as (listener, connections):
-        dialer = near_transport(gate_peer=broken)
-        with pytest.raises(KeyError):
-            await dialer.dial(listener.get_addrs()[0])
-        await ending(await connections.receive())
-        await dialer.close()

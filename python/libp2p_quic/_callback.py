@@ -1,45 +1,46 @@
-"""The one place where code of others is called: connection handlers and close hooks.
+"""The one place where code of the program and of py-libp2p is called: connection handlers,
+close hooks and gates.
 
 What such code raises cannot be foreseen, and none of it may take the swarm's nursery or
-the whole run down. So here, and only here, any Exception ends in the log, with its
-traceback, and the caller learns that it failed. Our own code is not called through this:
-a defect of ours has to surface.
+the whole run down. So here, and only here, any Exception is caught. Our own code is not
+called through this: a defect of ours has to surface. Cancellations and interrupts pass.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from types import TracebackType
+from dataclasses import dataclass
 
 logger = logging.getLogger("libp2p_quic")
 
 
-class _Reported:
-    """Log an Exception instead of raising it. Cancellations and interrupts pass."""
+@dataclass(frozen=True)
+class Outcome:
+    """What foreign code returned, or the Exception that it raised."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.has_failed = False
+    value: object = None
+    error: Exception | None = None
 
-    def __enter__(self) -> _Reported:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.has_failed = True
-        logger.error("%s failed", self._what, exc_info=error)
-        return True
+async def outcome_of(call: Callable[[], object]) -> Outcome:
+    """Call it, and await what it returns if that can be awaited. Nothing is logged."""
+    try:
+        value = call()
+        if inspect.isawaitable(value):
+            value = await value
+    except Exception as error:  # noqa: BLE001 - see above
+        return Outcome(error=error)
+    return Outcome(value)
 
 
 async def call_foreign(what: str, call: Callable[[], Awaitable[None]]) -> bool:
-    """Await ``call()`` and say whether it went well; ``what`` names it in the log."""
-    with _Reported(what) as outcome:
-        await call()
-    return not outcome.has_failed
+    """Await ``call()`` and say whether it went well.
+
+    If not, the Exception is logged with its traceback; ``what`` names the code there.
+    """
+    outcome = await outcome_of(call)
+    if outcome.error is not None:
+        logger.error("%s failed", what, exc_info=outcome.error)
+    return outcome.error is None

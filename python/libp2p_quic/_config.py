@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -24,6 +24,8 @@ from libp2p_quic._config_table import LARGEST, MOST_STREAMS, ORDERED, ROWS, Read
 from libp2p_quic._engine import Config
 from libp2p_quic._errors import ConfigError
 from libp2p_quic._exceptions import InvalidConfigError
+
+PeerGate = Callable[[ID, Multiaddr], bool | Awaitable[bool]]
 
 
 class UnusedSettingWarning(UserWarning):
@@ -62,7 +64,8 @@ class QUICTransportConfig(StockConfig):
     max_handshakes_per_address: int = 64
     retry_above: int | None = 256
     max_accept_backlog: int = 256
-    gate_peer: Callable[[ID, Multiaddr], bool] | None = None
+    gate_peer: PeerGate | None = None
+    gate_timeout: float = 5.0
     receive_budget: int = 268_435_456
     send_budget: int = 268_435_456
     keep_alive_interval: float | None = 5.0
@@ -95,8 +98,9 @@ class Limits:
     drain_timeout: float
     linger: float
     outgoing_streams: int
-    # Whether a proven peer is welcome; None: whoever it is.
-    gate_peer: Callable[[ID, Multiaddr], bool] | None
+    # Whether a proven peer is admitted; None: any is.
+    gate_peer: PeerGate | None
+    gate_timeout: float
     # What addresses may end in.
     protocols: tuple[str, ...]
 
@@ -166,6 +170,7 @@ def limits(config: StockConfig) -> Limits:
         linger=_setting(config, "linger"),
         outgoing_streams=_setting(config, "outgoing_streams"),
         gate_peer=_value(config, "gate_peer"),
+        gate_timeout=_setting(config, "gate_timeout"),
         protocols=tuple(name for name, is_served in served.items() if is_served),
     )
 

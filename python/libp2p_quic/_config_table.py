@@ -227,7 +227,18 @@ ROWS: tuple[Row, ...] = (
             "gate_peer",
             _optional(_GATE),
             "Asked with peer id and multiaddr as soon as a peer is proven, before the swarm sees the "
-            "connection; False closes it with 0x1007. Runs in the event loop and must not block",
+            "connection. May be `async`. Only True admits: any other answer, an exception and a timeout "
+            "close the connection with 0x1007. Runs in the event loop and must not block it",
+        ),
+    ),
+    *_sets(
+        "gate_timeout",
+        (
+            "gate_timeout",
+            _SECONDS,
+            "How long `gate_peer`, or the swarm's connection gate, may take to answer about one peer; later "
+            "it is denied. Long enough for a query to a database, and half of the handshake timeout of the "
+            "peer that waits",
         ),
     ),
     *_sets(

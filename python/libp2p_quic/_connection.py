@@ -160,11 +160,10 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._is_accepting.set()
 
     async def _welcome(self, handler: ConnectionHandler) -> None:
-        """Hand the connection over, if the gates let the peer pass."""
-        if await self._transport.admits(self.peer_id, self._maddr):
+        """Hand the connection over, if the gates admit the peer."""
+        if await self._transport.denial(self.peer_id, self._maddr) is None:
             await handler(self)
         else:
-            logger.debug("%s at %s is gated", self.peer_id, self._maddr)
             self._is_closed = True
             self._engine.close(GATED, b"gated")
             self.touch()

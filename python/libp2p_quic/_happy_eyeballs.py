@@ -52,7 +52,7 @@ class Race(Generic[Way, A, R]):
         self,
         driver: Driver,
         begin: Callable[[Way], Awaitable[A]],
-        finish: Callable[[Way, A], R],
+        finish: Callable[[Way, A], Awaitable[R]],
         abandon: Callable[[A], None],
         failures: tuple[type[Exception], ...],
     ) -> None:
@@ -74,7 +74,7 @@ class Race(Generic[Way, A, R]):
         try:
             while waiting or self._running:
                 failed = len(self._causes)
-                result = self._first_connected()
+                result = await self._first_connected()
                 if result is not None:
                     return result[0]
                 if len(self._causes) > failed:
@@ -104,19 +104,29 @@ class Race(Generic[Way, A, R]):
         self._running.append((way, attempt))
         return True
 
-    def _first_connected(self) -> tuple[R] | None:
-        for each in list(self._running):
-            way, attempt = each
+    async def _first_connected(self) -> tuple[R] | None:
+        while (each := self._next_connected()) is not None:
+            # It stays among the running ones, which are abandoned if this is cancelled.
             try:
-                if attempt.connected_nowait() is None:
-                    continue
-                result = self._finish(way, attempt)
+                result = await self._finish(*each)
             except self._failures as error:
                 self._running.remove(each)
-                self._causes.append((way, error))
+                self._causes.append((each[0], error))
                 continue
             self._running.remove(each)
             return (result,)
+        return None
+
+    def _next_connected(self) -> tuple[Way, A] | None:
+        """An attempt whose handshake is done. Those that failed are noted."""
+        for each in list(self._running):
+            way, attempt = each
+            try:
+                if attempt.connected_nowait() is not None:
+                    return each
+            except self._failures as error:
+                self._running.remove(each)
+                self._causes.append((way, error))
         return None
 
 

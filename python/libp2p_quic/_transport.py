@@ -35,6 +35,7 @@ from libp2p_quic._exceptions import (
     dial_error,
     joint_dial_error,
 )
+from libp2p_quic._gate import Denial, Gate, name_of
 from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._resolve import resolved
@@ -72,6 +73,9 @@ class QUICTransport(ITransport):
         except IdentityError as error:
             raise QUICSecurityError(f"cannot use this private key: {error}") from error
         self._peer_id = ID(self._identity.peer_id)
+        gate, timeout = self.limits.gate_peer, self.limits.gate_timeout
+        self._peer_gate = Gate(f"gate_peer ({name_of(gate)})", gate, timeout) if gate else None
+        self._swarm_gate = Gate("the swarm's connection gate", self._ask_swarm, timeout)
         self._closed = False
         # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
@@ -180,23 +184,24 @@ class QUICTransport(ITransport):
         endpoint.touch()
         return attempt
 
-    def _finish(
+    async def _finish(
         self, endpoint: LoopEndpoint, address: QUICAddress, host: str, attempt: Connection
     ) -> QUICConnection:
-        """The connection that came of an attempt. Raises DialError when the peer's gate is closed."""
+        """The connection of an attempt that completed its handshake. Raises DialError when a gate denies."""
         # The literal that was reached, whatever was dialed.
         maddr = address.at(host)
         connection = QUICConnection(attempt, endpoint, self, maddr)
-        is_welcome = False
+        is_admitted = False
         try:
-            is_welcome = self._passes(connection.peer_id, maddr)
+            denial = await self._peer_denial(connection.peer_id, maddr)
+            is_admitted = denial is None
         finally:
-            # Also where the gate itself failed.
-            if not is_welcome:
+            # Also when this dial is cancelled while the gate is asked.
+            if not is_admitted:
                 attempt.close(GATED, b"gated")
                 endpoint.touch()
-        if not is_welcome:
-            raise DialError(f"failed to dial {maddr}: gate_peer keeps {connection.peer_id} out", GATED)
+        if denial is not None:
+            raise DialError(f"failed to dial {maddr}: {denial.reason}", GATED) from denial.cause
         logger.debug("dialed %r", connection)
         self.remember(connection)
         connection.keep()
@@ -206,9 +211,9 @@ class QUICTransport(ITransport):
         """The swarm asked its gate about the name only, and that may mean another address now."""
         if address.name_protocol is None or self._swarm is None:
             return
-        literal = to_multiaddr(host, address.port)
-        if not await self._swarm.connection_gate.is_allowed(literal):
-            raise DialError(f"{address.host} is {host}, which the connection gate denies")
+        denial = await self._swarm_gate.denial(host, to_multiaddr(host, address.port))
+        if denial is not None:
+            raise DialError(f"{address.host} is {host}: {denial.reason}") from denial.cause
 
     # Gates
 
@@ -223,18 +228,25 @@ class QUICTransport(ITransport):
         if self._endpoint is not None and self._endpoint.is_current:
             self._endpoint.engine.deny(denied)
 
-    async def admits(self, peer_id: ID, maddr: Multiaddr) -> bool:
-        """Whether a proven peer that dialed us may be shown to the swarm.
+    async def denial(self, peer_id: ID, maddr: Multiaddr) -> Denial | None:
+        """Why a proven peer that dialed us is kept from the swarm; None when it is admitted.
 
         The swarm would ask its gate, too, but later, and would close without saying why.
         """
-        if self._swarm is not None and not await self._swarm.connection_gate.is_allowed(maddr):
-            return False
-        return self._passes(peer_id, maddr)
+        denial = None
+        if self._swarm is not None:
+            denial = await self._swarm_gate.denial(f"{peer_id} at {maddr}", maddr)
+        return denial or await self._peer_denial(peer_id, maddr)
 
-    def _passes(self, peer_id: ID, maddr: Multiaddr) -> bool:
-        gate = self.limits.gate_peer
-        return gate is None or bool(gate(peer_id, maddr))
+    async def _peer_denial(self, peer_id: ID, maddr: Multiaddr) -> Denial | None:
+        if self._peer_gate is None:
+            return None
+        return await self._peer_gate.denial(f"{peer_id} at {maddr}", peer_id, maddr)
+
+    def _ask_swarm(self, maddr: Multiaddr) -> object:
+        # Looked up each time: a program may replace the swarm's gate.
+        assert self._swarm is not None
+        return self._swarm.connection_gate.is_allowed(maddr)
 
     async def dial_with_source(self, maddr: Multiaddr, source: tuple[str, int]) -> QUICConnection:
         """`dial`: ``source`` is a TCP address, and dials leave from our UDP socket anyway."""

@@ -1,0 +1,33 @@
+"""Log lines that a remote peer can cause: at most one in a while, with a count of the others."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+# Seconds between two lines about the same thing. A log that gets six a minute can be read, and
+# an operator still hears of a flood while it lasts.
+INTERVAL = 10.0
+
+
+class Throttle:
+    """One line about one thing. Lines that are left out are counted in the next one."""
+
+    def __init__(self, logger: logging.Logger, level: int) -> None:
+        self._logger = logger
+        self._level = level
+        self._due = 0.0
+        self._left_out = 0
+
+    def log(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Log ``message``, unless a line was logged within the last `INTERVAL` seconds."""
+        now = time.monotonic()
+        if now < self._due:
+            self._left_out += 1
+            return
+        self._due = now + INTERVAL
+        if self._left_out:
+            message += " (and %d more such events since the last line)"
+            args = (*args, self._left_out)
+            self._left_out = 0
+        self._logger.log(self._level, message, *args, exc_info=exc_info)
