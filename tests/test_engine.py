@@ -26,6 +26,7 @@ from libp2p_quic._errors import (
     EndpointClosedError,
     IdentityError,
 )
+from libp2p_quic._host_key import identity_of
 from peers.engine import Pair, identity, pair
 
 
@@ -41,7 +42,7 @@ def two() -> Iterator[Pair]:
 @pytest.mark.parametrize("kind", [ed25519, secp256k1, rsa])
 def test_identity_is_that_of_the_key(kind: object) -> None:
     keys = kind.create_new_key_pair()  # type: ignore[attr-defined]
-    made = Identity(keys.private_key.serialize())
+    made = identity_of(keys.private_key)
     assert ID(made.peer_id) == ID.from_pubkey(keys.public_key)
     assert deserialize_public_key(made.public_key).to_bytes() == keys.public_key.to_bytes()
 
@@ -51,6 +52,14 @@ def test_unreadable_key(key: bytes) -> None:
     with pytest.raises(IdentityError) as refused:
         Identity(key)
     assert isinstance(refused.value, ValueError)
+
+
+def test_what_may_be_a_public_key_is_no_private_key() -> None:
+    keys = ed25519.create_new_key_pair()
+    # py-libp2p writes the seed alone, which has the same form as a public key.
+    for key in (keys.public_key, keys.private_key):
+        with pytest.raises(IdentityError, match="cannot read the private key"):
+            Identity(key.serialize())
 
 
 # Config

@@ -7,7 +7,7 @@ test_swarm_addresses, dials that fail and peers that go in test_reconnect_and_re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,6 +34,7 @@ from peers.near import (
     addresses,
     gone,
     inbound,
+    leaves,
     near_host,
     near_transport,
     new_stream,
@@ -217,15 +218,6 @@ async def test_private_network_key_keeps_the_host_from_starting() -> None:
         async with host.run(listen_addrs=[Multiaddr(IP4)]):
             pytest.fail("it runs")
     assert [type(each) for each in leaves(refused.value)] == [QUICInvalidConfigError]
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """What is in exception groups, of whichever class: Python 3.10 has none of its own."""
-    group: Sequence[BaseException] | None = getattr(error, "exceptions", None)
-    if group is None:
-        yield error
-    for each in group or ():
-        yield from leaves(each)
 
 
 # Identify

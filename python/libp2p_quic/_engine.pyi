@@ -43,9 +43,10 @@ class Bell:
 class Identity:
     """A libp2p host key and the TLS certificate made for it.
 
-    ``private_key`` is libp2p's PrivateKey protobuf: Ed25519 (32, 64 or 96 bytes), Secp256k1,
-    ECDSA on P-256, P-384 or P-521, or RSA of 2048 to 8192 bits. Raises IdentityError, which
-    says what is wrong, for anything else.
+    ``private_key`` is libp2p's PrivateKey protobuf: Ed25519 (64 or 96 bytes), Secp256k1,
+    ECDSA on P-256, P-384 or P-521, or RSA of 2048 to 8192 bits. A bare 32-byte Ed25519 seed is
+    refused, as its bytes could be those of a public key. Raises IdentityError, which says what
+    is wrong.
     """
 
     def __new__(cls, private_key: bytes) -> Identity: ...

@@ -24,6 +24,7 @@ from libp2p.transport.quic.exceptions import (
     QUICInvalidConfigError,
     QUICListenError,
     QUICPeerVerificationError,
+    QUICSecurityError,
     QUICStreamClosedError,
     QUICStreamError,
     QUICStreamResetError,
@@ -69,6 +70,14 @@ class UnreachableError(DialError):
 
 class InvalidConfigError(QUICInvalidConfigError, ValueError):
     """A field of the configuration makes no sense, and the message names it."""
+
+
+class HostKeyError(QUICSecurityError):
+    """The host's private key cannot be used, or is not that of the host."""
+
+
+class HostKeyTypeError(HostKeyError, TypeError):
+    """The transport was given something other than a private key."""
 
 
 class ListenError(QUICListenError, OpenConnectionError):

@@ -19,7 +19,6 @@ from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
 from libp2p.transport.quic.exceptions import (
     QUICInvalidConfigError,
     QUICInvalidMultiaddrError,
-    QUICSecurityError,
 )
 from multiaddr import Multiaddr
 
@@ -27,16 +26,19 @@ from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._config import QUICTransportConfig, engine_config, limits
 from libp2p_quic._connection import GATED, ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
-from libp2p_quic._engine import Connection, Identity
-from libp2p_quic._errors import ConnectionLostError, EndpointClosedError, IdentityError
+from libp2p_quic._engine import Connection
+from libp2p_quic._errors import ConnectionLostError, EndpointClosedError
 from libp2p_quic._exceptions import (
     DialError,
+    HostKeyError,
+    InvalidConfigError,
     ListenError,
     dial_error,
     joint_dial_error,
 )
 from libp2p_quic._gate import Denial, Gate, name_of
 from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
+from libp2p_quic._host_key import identity_of
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._resolve import resolved
 
@@ -51,7 +53,8 @@ class QUICTransport(ITransport):
     ``enable_autotls`` is accepted and without effect: libp2p's QUIC certificate is made of
     the host key. One transport serves one trio run at a time, and a later one anew.
 
-    Raises QUICSecurityError when the key cannot be used, QUICInvalidConfigError.
+    Raises QUICSecurityError, which is a TypeError when ``private_key`` is no private key, and
+    QUICInvalidConfigError.
     """
 
     provides_native_muxing = True
@@ -62,16 +65,18 @@ class QUICTransport(ITransport):
         config: StockConfig | None = None,
         enable_autotls: bool = False,
     ) -> None:
+        self._identity = identity_of(private_key)
         self._private_key = private_key
+        if not isinstance(config, StockConfig | None):
+            raise InvalidConfigError(
+                f"config must be a QUICTransportConfig, got a {type(config).__name__}: "
+                "QUICTransport(key_pair.private_key, QUICTransportConfig(idle_timeout=60))"
+            )
         # The host reads its negotiation timeout here.
         self._config = QUICTransportConfig() if config is None else config
         self._enable_autotls = enable_autotls
         self._engine_config = engine_config(self._config)
         self.limits = limits(self._config)
-        try:
-            self._identity = Identity(private_key.serialize())
-        except IdentityError as error:
-            raise QUICSecurityError(f"cannot use this private key: {error}") from error
         self._peer_id = ID(self._identity.peer_id)
         gate, timeout = self.limits.gate_peer, self.limits.gate_timeout
         self._peer_gate = Gate(f"gate_peer ({name_of(gate)})", gate, timeout) if gate else None
@@ -95,13 +100,21 @@ class QUICTransport(ITransport):
             self._house(self._endpoint)
 
     def set_swarm(self, swarm: Swarm) -> None:
-        """Raises QUICInvalidConfigError when the swarm has a pre-shared key.
+        """Raises QUICInvalidConfigError when the swarm has a pre-shared key, and
+        QUICSecurityError when its peer id is not that of this transport's key.
 
         A private network's key protects raw connections only (libp2p pnet spec), so a peer
-        without the key could talk to us over QUIC. go-libp2p refuses too.
+        without the key could talk to us over QUIC. go-libp2p refuses too. With another key
+        every peer that dials the host's id would refuse us, and this side would never hear why.
         """
         if getattr(swarm, "psk", None) is not None:
             raise QUICInvalidConfigError("QUIC cannot take part in a private network (psk)")
+        if swarm.get_peer_id() != self._peer_id:
+            raise HostKeyError(
+                f"the transport's private key is that of peer {self._peer_id}, and the host is "
+                f"{swarm.get_peer_id()}: give both the same key_pair, "
+                "new_host(key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)])"
+            )
         self._swarm = swarm
 
     # Addresses

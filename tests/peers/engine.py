@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from libp2p.crypto.ed25519 import create_new_key_pair
 
 from libp2p_quic._engine import Bell, Config, Connection, Endpoint, Identity, Listener, Stream
+from libp2p_quic._host_key import identity_of
 
 T = TypeVar("T")
 
 
 def identity() -> Identity:
-    return Identity(create_new_key_pair().private_key.serialize())
+    return identity_of(create_new_key_pair().private_key)
 
 
 class Pair:

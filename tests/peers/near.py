@@ -101,6 +101,15 @@ def reasons(error: BaseException | None) -> Iterator[BaseException]:
         yield from reasons(error.__cause__)
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """What is in exception groups, of whichever class: Python 3.10 has none of its own."""
+    group: Sequence[BaseException] | None = getattr(error, "exceptions", None)
+    if group is None:
+        yield error
+    for each in group or ():
+        yield from leaves(each)
+
+
 async def gone(host: IHost, peer: ID, within: float = 10) -> None:
     """Wait until the swarm has no connection to that peer any more."""
     assert await eventually(lambda: not swarm(host).get_connections(peer), within), "still connected"

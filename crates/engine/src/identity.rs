@@ -42,9 +42,10 @@ struct Inner {
 impl Identity {
     /// Read a host key from libp2p's `PrivateKey` protobuf.
     ///
-    /// All four key types are taken: Ed25519 (the bare 32-byte seed that some implementations
-    /// write, seed and public key, or the old form with the public key twice), secp256k1, ECDSA
-    /// on P-256, P-384 and P-521, and RSA of 2048 to 8192 bits.
+    /// All four key types are taken: Ed25519 (seed and public key, which must belong together, or
+    /// the old form with the public key twice), secp256k1, ECDSA on P-256, P-384 and P-521, and RSA
+    /// of 2048 to 8192 bits. A bare 32-byte Ed25519 seed is refused: its bytes could as well be
+    /// those of a public key.
     ///
     /// # Errors
     ///
@@ -183,26 +184,35 @@ mod tests {
         [&[0x08, kind, 0x12], &length[..], key].concat()
     }
 
-    fn seed_form(seed: [u8; 32]) -> Vec<u8> {
-        [&[0x08, 0x01, 0x12, 0x20], &seed[..]].concat()
+    fn seeded(seed: [u8; 32]) -> Identity {
+        let keypair = Keypair::ed25519_from_bytes(seed).expect("a key");
+        let bytes = keypair.to_protobuf_encoding().expect("an encoding");
+        let made = Identity::from_protobuf(&bytes).expect("an identity");
+        assert_eq!(made.peer_id(), keypair.public().to_peer_id());
+        made
     }
 
     #[test]
-    fn an_ed25519_key_is_the_same_in_both_forms() {
+    fn what_may_be_a_public_key_is_no_private_key() {
         let keypair = Keypair::ed25519_from_bytes([7; 32]).expect("a key");
-        let long = keypair.to_protobuf_encoding().expect("an encoding");
-        let long = Identity::from_protobuf(&long).expect("an identity");
-        let short = Identity::from_protobuf(&seed_form([7; 32])).expect("an identity");
-        assert_eq!(short.peer_id(), long.peer_id());
-        assert_eq!(short.peer_id(), keypair.public().to_peer_id());
-        assert_eq!(short.derive_secret("a"), long.derive_secret("a"));
+        let public = keypair.public().encode_protobuf();
+        let error = Identity::from_protobuf(&public).expect_err("public");
+        assert!(error.to_string().contains("cannot read"), "{error}");
+        // The seed alone has the same form.
+        assert!(Identity::from_protobuf(&private(1, &[7; 32])).is_err());
+        // The public half of another key.
+        let mut bytes = keypair.to_protobuf_encoding().expect("an encoding");
+        let other = Keypair::ed25519_from_bytes([8; 32]).expect("a key");
+        let other = other.to_protobuf_encoding().expect("an encoding");
+        bytes[36..].copy_from_slice(&other[36..]);
+        assert!(Identity::from_protobuf(&bytes).is_err());
     }
 
     #[test]
     fn secrets_depend_on_key_and_label_only() {
-        let one = Identity::from_protobuf(&seed_form([1; 32])).expect("an identity");
-        let again = Identity::from_protobuf(&seed_form([1; 32])).expect("an identity");
-        let other = Identity::from_protobuf(&seed_form([2; 32])).expect("an identity");
+        let one = seeded([1; 32]);
+        let again = seeded([1; 32]);
+        let other = seeded([2; 32]);
         assert_eq!(one.derive_secret("a"), again.derive_secret("a"));
         assert_ne!(one.derive_secret("a"), one.derive_secret("b"));
         assert_ne!(one.derive_secret("a"), other.derive_secret("a"));
@@ -229,7 +239,7 @@ mod tests {
 
     #[test]
     fn debug_shows_the_peer_id_and_no_secret() {
-        let identity = Identity::from_protobuf(&seed_form([7; 32])).expect("an identity");
+        let identity = seeded([7; 32]);
         assert_eq!(
             format!("{identity:?}"),
             format!("Identity({:?})", identity.peer_id())

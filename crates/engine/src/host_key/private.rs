@@ -42,10 +42,13 @@ enum Inner {
 pub(crate) enum PrivateKeyError {
     #[error(transparent)]
     Protobuf(#[from] ProtobufError),
-    #[error(
-        "an Ed25519 key is 32 bytes (seed), 64 (and public key) or 96 (and once more), not {0}"
-    )]
+    #[error("an Ed25519 key is 64 bytes (seed and public key) or 96 (public key twice), not {0}")]
     Ed25519Length(usize),
+    #[error(
+        "these 32 bytes may be an Ed25519 public key as well as a seed: \
+         give the 64 bytes of seed and public key"
+    )]
+    Ed25519Seed,
     #[error("the two public keys in the 96 bytes of an Ed25519 key differ")]
     Ed25519Copies,
     #[error("the public key in an Ed25519 key does not belong to its seed")]
@@ -143,12 +146,8 @@ impl PrivateKey {
 
 fn ed25519(data: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     let pair = match data.len() {
-        // py-libp2p writes the seed alone, which says as much.
-        ED25519_SEED => {
-            return Keypair::ed25519_from_bytes(data.to_vec())
-                .map(PrivateKey::from)
-                .map_err(rejected("Ed25519"));
-        }
+        // The protobuf of a public key has the same form: its bytes would become the seed.
+        ED25519_SEED => return Err(PrivateKeyError::Ed25519Seed),
         ED25519_PAIR => data,
         ED25519_REPEATED => {
             let (pair, again) = data.split_at(ED25519_PAIR);
