@@ -30,9 +30,13 @@ transport = QUICTransport(key_pair.private_key, config)
 `QUICTransportConfig` is a subclass of py-libp2p's class of that name, takes all of its fields,
 and is accepted wherever that one is. py-libp2p's own class works too.
 
-- **A field that has its default was set by nobody.** In an object of py-libp2p's own class that is
-  py-libp2p's default, and ours takes its place: those defaults fit the transport they were made for.
+- **What you set on our class is what happens**, also where the value is a default of py-libp2p's. A field
+  is set when it is given to the constructor, or assigned.
+- In an object of py-libp2p's own class a field that has py-libp2p's default counts as not set, and our
+  default takes its place: those defaults fit the transport they were made for.
 - **Where several names say the same, the first one below that was set counts.**
+  `transport.effective_config()` tells what came of it: each field that the transport reads, with the value
+  in effect.
 - The configuration is read when the transport is made. What is written to it later has no effect.
 - A value of the wrong type, a value that makes no sense, and two values that contradict each other
   are refused with `QUICInvalidConfigError` (a `ValueError`), which names the field: by our class when

@@ -300,7 +300,7 @@ def test_what_the_swarm_reads_reaches_it(row: Row) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_connection_config_that_is_merged_changes_nothing_of_ours() -> None:
+def test_a_connection_config_that_is_merged_gives_the_swarms_limit_and_no_tcp_timeout() -> None:
     """py-libp2p writes all its fields over the QUIC configuration."""
     config = QUICTransportConfig()
     made_host(quic_transport_opt=config, connection_config=ConnectionConfig(max_connections_per_peer=7))
@@ -310,4 +310,5 @@ def test_a_connection_config_that_is_merged_changes_nothing_of_ours() -> None:
         7,
     )
     assert _config._setting(config, "handshake_timeout") == 10
-    assert not _config._is_set(config, "max_connections")
+    # The swarm has this limit now, and the transport, too.
+    assert transport(config).effective_config()["max_connections"] == 300

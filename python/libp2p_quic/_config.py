@@ -1,8 +1,9 @@
 """From py-libp2p's QUIC configuration to the engine's, and to this transport's own limits.
 
-The one decision here: a field that has its default was set by nobody. For a *stock*
-configuration that is py-libp2p's default; those fit aioquic (600 s of idle timeout, since
-it sends no keep-alive; 1200 byte datagrams, since it finds no MTU), so ours apply instead.
+Which fields count as set is decided here. Of our class: those that were given to the constructor
+or assigned, and those that differ from their default. Of a *stock* configuration: those that
+differ from py-libp2p's default. Its defaults fit aioquic (600 s of idle timeout, since it sends no
+keep-alive; 1200 byte datagrams, since it finds no MTU), so ours apply instead.
 What each field is, is in `_config_table`.
 """
 
@@ -11,8 +12,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Awaitable, Callable
-from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from libp2p.network.config import ConnectionConfig
 from libp2p.peer.id import ID
@@ -39,7 +40,16 @@ class QUICTransportConfig(StockConfig):
     Times are seconds, sizes bytes. docs/configuration.md describes every field: its unit, its
     default, and what it does here. A field that does nothing here warns, once, when it is
     set. Raises QUICInvalidConfigError, which is a ValueError here and names the field.
+
+    Each field of this class that the transport reads says what happens unless another field is
+    set that says the same or bounds it; `QUICTransport.effective_config` tells what came of all.
     """
+
+    # Names of the fields that were given or assigned. A slot, so that `vars` has fields only.
+    __slots__ = ("_chosen",)
+    if TYPE_CHECKING:
+        # To a dataclass any other annotation would be a field.
+        _chosen: ClassVar[frozenset[str]]
 
     idle_timeout: float = 30.0
     max_datagram_size: int = 1452
@@ -56,7 +66,13 @@ class QUICTransportConfig(StockConfig):
     STREAM_OPEN_TIMEOUT: float = math.inf
     STREAM_READ_TIMEOUT: float = math.inf
     STREAM_WRITE_TIMEOUT: float = math.inf
+    # Other names of the above have the same defaults, or nobody could ask for py-libp2p's.
+    stream_window: int = 10_000_000
+    connection_window: int = 15_000_000
+    max_concurrent_streams: int = 1024
+    MAX_CONCURRENT_STREAMS: int = 1024
 
+    max_connections: int = 4096
     max_connections_per_address: int | None = 256
     ipv4_prefix: int = 32
     ipv6_prefix: int = 64
@@ -80,6 +96,22 @@ class QUICTransportConfig(StockConfig):
     initial_max_stream_data_bidirectional_remote: int | None = None
     initial_max_streams_bidirectional: int | None = None
     initial_max_streams_unidirectional: int | None = None
+
+    def __new__(cls, *values: Any, **named: Any) -> QUICTransportConfig:
+        """Notes which fields are given; the constructor that dataclass wrote does the rest."""
+        made = super().__new__(cls)
+        names = [field.name for field in fields(cls)]
+        given = frozenset(names[: len(values)]).union(named)
+        # Given all of them it is a copy (`dataclasses.replace`), which says nothing about any.
+        object.__setattr__(made, "_chosen", frozenset() if given.issuperset(names) else given)
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The constructor assigns every field once, those that were not given too.
+        is_made = name in self.__dict__
+        super().__setattr__(name, value)
+        if is_made and _MERGED.get(name) != value:
+            object.__setattr__(self, "_chosen", self._chosen | {name})
 
     def __post_init__(self) -> None:
         # Not the stock class's checks: they bind fields to each other that do nothing here.
@@ -133,30 +165,44 @@ def _check_values(config: StockConfig) -> None:
 
 def _checked(config: StockConfig) -> Config:
     _check_values(config)
-    algorithm = _setting(config, "congestion_control")
     try:
-        return Config(
-            handshake_timeout=_setting(config, "handshake_timeout"),
-            linger=_setting(config, "linger"),
-            max_incoming_streams=_setting(config, "max_incoming_streams"),
-            write_buffer=_setting(config, "write_buffer"),
-            congestion_control="newreno" if algorithm == "reno" else algorithm,
-            initial_rtt=_setting(config, "initial_rtt"),
-            max_datagram_size=_setting(config, "max_datagram_size"),
-            ipv4_prefix=_setting(config, "ipv4_prefix"),
-            ipv6_prefix=_setting(config, "ipv6_prefix"),
-            max_accept_backlog=_setting(config, "max_accept_backlog"),
-            receive_budget=_setting(config, "receive_budget"),
-            send_budget=_setting(config, "send_budget"),
-            accept_draft_29=config.enable_draft29,
-            migration=not _setting(config, "disable_active_migration"),
-            **_connections(config),
-            **_silence(config),
-            **_windows(config),
-        )
+        return Config(**_engine_values(config))
     except ConfigError as error:
         names = " or ".join(row.name for row in ROWS if row.sets == error.field) or error.field
         raise InvalidConfigError(f"{names}: {error}") from error
+
+
+def _engine_values(config: StockConfig) -> dict[str, Any]:
+    algorithm = _setting(config, "congestion_control")
+    return {
+        "handshake_timeout": _setting(config, "handshake_timeout"),
+        "linger": _setting(config, "linger"),
+        "max_incoming_streams": _setting(config, "max_incoming_streams"),
+        "write_buffer": _setting(config, "write_buffer"),
+        "congestion_control": "newreno" if algorithm == "reno" else algorithm,
+        "initial_rtt": _setting(config, "initial_rtt"),
+        "max_datagram_size": _setting(config, "max_datagram_size"),
+        "ipv4_prefix": _setting(config, "ipv4_prefix"),
+        "ipv6_prefix": _setting(config, "ipv6_prefix"),
+        "max_accept_backlog": _setting(config, "max_accept_backlog"),
+        "receive_budget": _setting(config, "receive_budget"),
+        "send_budget": _setting(config, "send_budget"),
+        "accept_draft_29": config.enable_draft29,
+        "migration": not _setting(config, "disable_active_migration"),
+        **_connections(config),
+        **_silence(config),
+        **_windows(config),
+    }
+
+
+def effective_values(config: StockConfig) -> dict[str, Any]:
+    """What came of each field that this transport reads: its own value or, where another field
+    that says the same counts or a bound holds, that. None and infinity: no limit."""
+    made = {**asdict(limits(config)), **_engine_values(config)}
+    for bound in ("stream_memory", "connection_memory"):
+        made[bound] = min(_set_values(config, bound), default=LARGEST)
+    rows = [row for row in ROWS if row.reader is Reader.TRANSPORT]
+    return {row.name: made.get(row.sets, _value(config, row.name)) for row in rows}
 
 
 def limits(config: StockConfig) -> Limits:
@@ -176,18 +222,13 @@ def limits(config: StockConfig) -> Limits:
 
 
 def _connections(config: StockConfig) -> dict[str, Any]:
-    """How many connections and handshakes there may be at once.
-
-    py-libp2p's defaults of max_connections are the swarm's; where they stand, the engine's own
-    holds.
-    """
+    """How many connections and handshakes there may be at once."""
     handshakes = _setting(config, "max_handshakes")
     retry_above = _value(config, "retry_above")
     if retry_above is not None and not _is_set(config, "retry_above"):
         retry_above = min(retry_above, handshakes // 4)
-    most = {"max_connections": config.max_connections} if _is_set(config, "max_connections") else {}
     return {
-        **most,
+        "max_connections": _setting(config, "max_connections"),
         "max_connections_per_address": _value(config, "max_connections_per_address"),
         "max_handshakes": handshakes,
         "max_handshakes_per_address": _setting(config, "max_handshakes_per_address"),
@@ -252,8 +293,10 @@ def _defaults(of: type) -> dict[str, Any]:
 
 _OURS = _defaults(QUICTransportConfig)
 _STOCK = _defaults(StockConfig)
-# `new_host` may write these over a QUIC configuration, though nobody chose them.
-_CONNECTION = _defaults(ConnectionConfig)
+# `new_host` assigns every field of a ConnectionConfig to the QUIC configuration, though nobody
+# chose its defaults. Where the swarm does what such a field says, the transport may do so too.
+# This one is for TCP dials, and three times our handshake timeout.
+_MERGED = {"connection_timeout": ConnectionConfig().connection_timeout}
 
 
 def _value(config: StockConfig, name: str) -> Any:
@@ -262,9 +305,17 @@ def _value(config: StockConfig, name: str) -> Any:
 
 
 def _is_set(config: StockConfig, name: str) -> bool:
+    if isinstance(config, QUICTransportConfig) and name in config._chosen:
+        # None is how to leave a field to its other names.
+        return _value(config, name) is not None or _OURS[name] is not None
+    return _differs(config, name)
+
+
+def _differs(config: StockConfig, name: str) -> bool:
+    """Whether a field has neither its default nor what `new_host` writes."""
     value = _value(config, name)
     known = _OURS if isinstance(config, QUICTransportConfig) or name not in _STOCK else _STOCK
-    return bool(value != known[name] and value != _CONNECTION.get(name, known[name]))
+    return bool(value != known[name] and value != _MERGED.get(name, known[name]))
 
 
 def _set_values(config: StockConfig, setting: str) -> list[Any]:
@@ -291,7 +342,7 @@ _warned: set[str] = set()
 
 def _warn_of_unused(config: StockConfig, stacklevel: int) -> None:
     for row in ROWS:
-        if row.reader is Reader.NOBODY and row.name not in _warned and _is_set(config, row.name):
+        if row.reader is Reader.NOBODY and row.name not in _warned and _differs(config, row.name):
             _warned.add(row.name)
             message = f"{row.name} does nothing on this transport: {row.here}"
             warnings.warn(message, UnusedSettingWarning, stacklevel=stacklevel)

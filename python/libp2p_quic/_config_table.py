@@ -145,8 +145,8 @@ ROWS: tuple[Row, ...] = (
         (
             "connection_timeout",
             _SECONDS_OR_ZERO,
-            "The same, where the line above is not set. 10 and 30, the defaults of py-libp2p's two "
-            "classes, count as not set",
+            "The same, where the line above is not set. 30 that was assigned, and not given to the "
+            "constructor, counts as not set: `new_host` assigns it when it merges a ConnectionConfig",
         ),
     ),
     *_sets(
@@ -171,8 +171,8 @@ ROWS: tuple[Row, ...] = (
         (
             "max_connections",
             _CONNECTIONS,
-            "Connections in all; inbound ones beyond it are refused in the handshake. At 1000 and 300, the "
-            "defaults of py-libp2p's two classes, it is 4096, and the swarm's own limit holds besides",
+            "Connections in all; inbound ones beyond it are refused in the handshake. Of py-libp2p's own "
+            "class, 1000 is its default: the swarm holds it, and this transport 4096",
         ),
     ),
     *_sets(

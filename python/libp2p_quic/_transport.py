@@ -23,7 +23,7 @@ from libp2p.transport.quic.exceptions import (
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUICAddress, to_multiaddr
-from libp2p_quic._config import QUICTransportConfig, engine_config, limits
+from libp2p_quic._config import QUICTransportConfig, effective_values, engine_config, limits
 from libp2p_quic._connection import GATED, ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection
@@ -77,6 +77,7 @@ class QUICTransport(ITransport):
         self._enable_autotls = enable_autotls
         self._engine_config = engine_config(self._config)
         self.limits = limits(self._config)
+        self._effective = effective_values(self._config)
         self._peer_id = ID(self._identity.peer_id)
         gate, timeout = self.limits.gate_peer, self.limits.gate_timeout
         self._peer_gate = Gate(f"gate_peer ({name_of(gate)})", gate, timeout) if gate else None
@@ -90,6 +91,14 @@ class QUICTransport(ITransport):
         self._swarm: Swarm | None = None
         self._listeners: list[QUICListener] = []
         self._connections: set[QUICConnection] = set()
+
+    def effective_config(self) -> dict[str, object]:
+        """Each field of the configuration that this transport reads, with the value in effect.
+
+        Fields that say the same have the same value; None and infinity mean no limit. What
+        the swarm reads is not here: `Swarm.connection_config` has it.
+        """
+        return dict(self._effective)
 
     # What the swarm tells us
 
