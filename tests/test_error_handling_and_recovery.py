@@ -37,7 +37,7 @@ from libp2p_quic import QUICConnection, QUICTransport, QUICTransportConfig
 from peers.far import far_host
 from peers.near import IP4, near_host, near_transport, new_stream, reasons
 
-PEER = ID.from_pubkey(create_new_key_pair().public_key)
+PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
 
 
 @asynccontextmanager

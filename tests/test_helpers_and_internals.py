@@ -9,7 +9,6 @@ from typing import get_args
 
 import pytest
 import trio
-from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.io.exceptions import IOException
 from libp2p.peer.id import ID
 from libp2p.transport.exceptions import OpenConnectionError
@@ -44,7 +43,7 @@ from libp2p_quic._exceptions import (
     stream_error,
 )
 
-PEER = ID.from_pubkey(create_new_key_pair().public_key)
+PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 //! Bytes over real sockets: much of them, by many, and in small pieces.
 
 use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
@@ -19,22 +23,29 @@ fn sixteen_mebibytes_to_a_slow_reader() {
     let (a, b) = streams(&ours, &theirs);
     let sent = pattern(SIZE);
     // Nobody reads: the writer gets rid of what windows and buffers hold, and no more.
-    let mut cx = Context::from_waker(Waker::noop());
-    let (mut done, mut quiet_since) = (0, Instant::now());
-    while quiet_since.elapsed() < Duration::from_secs(1) {
-        match a.poll_write(&mut cx, &sent[done..]) {
-            Poll::Ready(n) => {
-                done += n.expect("a writable stream");
-                quiet_since = Instant::now();
-            }
-            Poll::Pending => thread::yield_now(),
-        }
-    }
     let config = Config::default();
     let window = config.stream_receive_window as usize;
     let most = window + config.read_buffer + config.write_buffer;
-    // Keeping a datagram's bytes costs a little more than they are.
-    assert!((most * 19 / 20..=most).contains(&done), "{done}");
+    // Less than the sum, because credit for bytes in the read buffer goes out only once it is an
+    // eighth of the window (quinn-proto, RFC 9000 section 4.2), and because the read buffer
+    // counts 64 bytes for each datagram, which is less than an eighth of one.
+    let least = most * 7 / 8;
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut done, mut began) = (0, Instant::now());
+    // Only the silence after the last byte is a matter of time: nothing more may be taken in it.
+    while done < least || began.elapsed() < Duration::from_secs(1) {
+        match a.poll_write(&mut cx, &sent[done..]) {
+            Poll::Ready(n) => {
+                done += n.expect("a writable stream");
+                began = Instant::now();
+            }
+            Poll::Pending => {
+                assert!(began.elapsed() < Duration::from_secs(30), "{done}");
+                thread::yield_now();
+            }
+        }
+    }
+    assert!(done <= most, "{done}");
     let rest = sent[done..].to_vec();
     let writer = thread::spawn(move || {
         a.write_all(&rest).expect("room");
@@ -108,20 +119,31 @@ fn no_wake_up_is_lost_between_threads() {
 
 #[test]
 fn a_flood_does_not_starve_a_ping() {
+    // What the flood may move while one ping is on its way. It is no limit in seconds, which a slow
+    // machine would exceed: all connections share one I/O thread, so that a ping waits for turns
+    // of the others and for what is queued at the sockets. That is 8 MiB on average; the largest
+    // of 800 pings was 30 MB, with eight other processes on two processors.
+    const MOST: u64 = 256 << 20;
     let (server, client) = (endpoint(), endpoint());
     let listener = server.listen(ANY4).expect("a socket");
     let floods: Vec<_> = (0..4).map(|_| join(&client, &listener)).collect();
     let (ours, theirs) = join(&client, &listener);
     let (a, b) = streams(&ours, &theirs);
+    let moved = Arc::new(AtomicU64::new(0));
     let mut threads = Vec::new();
-    for (ours, theirs) in &floods {
-        let (flood, sink) = streams(ours, theirs);
+    for (flooding, flooded) in &floods {
+        let (flood, sink) = streams(flooding, flooded);
         threads.push(thread::spawn(move || {
             while flood.write_all(&[0; 60_000]).is_ok() {}
         }));
-        threads.push(thread::spawn(
-            move || while sink.read(&mut [0; 60_000]).is_ok() {},
-        ));
+        let (moved, pinging) = (moved.clone(), ours.clone());
+        threads.push(thread::spawn(move || {
+            while let Ok(n @ 1..) = sink.read(&mut [0; 60_000]) {
+                if moved.fetch_add(n as u64, Ordering::Relaxed) > MOST {
+                    pinging.close(0, b"starved");
+                }
+            }
+        }));
     }
     thread::spawn(move || {
         while let Ok(1) = b.read(&mut [0; 1]) {
@@ -129,14 +151,9 @@ fn a_flood_does_not_starve_a_ping() {
         }
     });
     for _ in 0..200 {
-        let began = Instant::now();
-        a.write_all(b"7").expect("room");
+        moved.store(0, Ordering::Relaxed);
+        a.write_all(b"7").expect("not starved");
         assert_eq!(a.read_exactly(1), b"7");
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
     }
     for (ours, _) in floods {
         ours.close(0, b"");
