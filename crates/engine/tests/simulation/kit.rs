@@ -147,12 +147,16 @@ pub(crate) fn is_empty(world: &World, node: &Node) -> bool {
         .is_none_or(|census| census == Default::default())
 }
 
+/// How long the ends of a world may take: the longest handshake timeout of these tests, 60 s, which
+/// an attempt takes that its dialer gave up in silence, and the closing period after it.
+const ENDS_WITHIN: Duration = Duration::from_secs(90);
+
 /// Connections end and leave nothing in the cores; endpoints close and leave nothing at all.
 /// The caller has dropped, or drops with the nodes, all handles.
 pub(crate) fn leave_nothing(mut world: World, nodes: Vec<Node>) {
     world.abandon_tasks();
     let seed = world.seed();
-    let is_over = world.run_until(Duration::from_secs(60), |world| {
+    let is_over = world.run_until(ENDS_WITHIN, |world| {
         nodes.iter().all(|node| is_empty(world, node))
     });
     let left: Vec<_> = nodes.iter().map(|node| world.census(node)).collect();
