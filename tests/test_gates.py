@@ -5,6 +5,7 @@ Two transports in one process; the simulation of the engine has the rest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from libp2p_quic import QUICConnection, QUICStream, QUICTransport
 from libp2p_quic._exceptions import DialError, HandshakeRefusedError
 from peers.census import eventually
 from peers.linked import linked, listening
+from peers.machines import machines
 from peers.near import IP4, IP6, near_host, near_transport, swarm
 from peers.payload import MIB
 
@@ -36,8 +38,22 @@ async def ending(connection: QUICConnection) -> QUICConnectionClosedError:
     return caught.value
 
 
+@pytest.fixture
+def network() -> Iterator[None]:
+    """A machine of its own, with addresses that are not of the loopback: that has no limit."""
+    with machines(1) as (machine,):
+        for host in ("10.71.1.1/8", "10.71.1.2/8", "fd71:1::1/64 nodad"):
+            machine.ip(f"addr add {host} dev lo")
+        with machine.entered():
+            yield
+
+
+NETWORK = "/ip4/10.71.1.1/udp/0/quic-v1"
+
+
+@pytest.mark.usefixtures("network")
 async def test_connections_of_one_address_beyond_the_limit_are_refused_with_a_code() -> None:
-    async with listening(max_connections_per_address=2) as (listener, connections):
+    async with listening(NETWORK, max_connections_per_address=2) as (listener, connections):
         dialer = near_transport()
         address = listener.get_addrs()[0]
         kept = [await dialer.dial(address) for _ in range(2)]
@@ -46,20 +62,22 @@ async def test_connections_of_one_address_beyond_the_limit_are_refused_with_a_co
         error = await refusal(dialer, address)
         assert error.error_code == REFUSED
         assert "refused by the peer" in str(error)
+        assert "too many, in all or from this address" in str(error)
         assert str(address) in str(error)
         assert all(each.is_established for each in kept)
         assert listener.get_stats()["connections_rejected"] >= 1
         await dialer.close()
 
 
+@pytest.mark.usefixtures("network")
 @pytest.mark.parametrize(("bits", "is_one_address"), [(32, False), (8, True)])
 async def test_ipv4_prefix_says_what_one_address_is(bits: int, is_one_address: bool) -> None:
-    async with listening(max_connections_per_address=1, ipv4_prefix=bits) as (listener, connections):
+    async with listening(NETWORK, max_connections_per_address=1, ipv4_prefix=bits) as (listener, connections):
         address = listener.get_addrs()[0]
         first, second = near_transport(), near_transport()
-        # A dial leaves from the listening socket, and so from its address.
+        # The system would send from 10.71.1.1; a listener of the same network is preferred.
         door = second.create_listener(nobody_comes)
-        await door.listen(Multiaddr("/ip4/127.0.0.2/udp/0/quic-v1"))
+        await door.listen(Multiaddr("/ip4/10.71.1.2/udp/0/quic-v1"))
         await first.dial(address)
         await connections.receive()
         if is_one_address:
@@ -70,15 +88,31 @@ async def test_ipv4_prefix_says_what_one_address_is(bits: int, is_one_address: b
         await second.close()
 
 
+@pytest.mark.usefixtures("network")
 async def test_ipv6_prefix_of_one_address_alone() -> None:
-    """The loopback has one IPv6 address; that prefixes of others are told apart, the engine's tests say."""
+    """That prefixes of others are told apart, the engine's tests say."""
     far, dialer = near_transport(max_connections_per_address=1, ipv6_prefix=128), near_transport()
     listener = far.create_listener(lambda connection: connection.start())
-    await listener.listen(Multiaddr(IP6))
+    await listener.listen(Multiaddr("/ip6/fd71:1::1/udp/0/quic-v1"))
     await dialer.dial(listener.get_addrs()[0])
     assert (await refusal(dialer, listener.get_addrs()[0])).error_code == REFUSED
     await dialer.close()
     await far.close()
+
+
+@pytest.mark.parametrize("listen", [IP4, IP6])
+async def test_the_loopback_has_no_limit_of_one_address(listen: str) -> None:
+    """Simulations of some hundred hosts on one machine: the default would be 256."""
+    async with listening(listen) as (listener, connections):
+        dialer = near_transport()
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(300):
+                    nursery.start_soon(dialer.dial, listener.get_addrs()[0])
+                for _ in range(300):
+                    await connections.receive()
+        assert listener.get_stats()["connections_rejected"] == 0
+        await dialer.close()
 
 
 async def read_all(stream: QUICStream) -> None:

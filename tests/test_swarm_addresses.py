@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,15 +20,10 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport
 from libp2p_quic._exceptions import DialError, PeerIdMismatchError
+from peers.names import Names, free_port
 from peers.near import addresses, answers, connection, near_host, near_transport, swarm
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        probe.bind(("::", 0))
-        return int(probe.getsockname()[1])
 
 
 # Wildcards
@@ -62,30 +56,6 @@ async def test_addresses_keep_the_name_of_the_protocol() -> None:
 
 
 # Dials without a peer id, and by name
-
-
-class Names(trio.abc.HostnameResolver):
-    """The names of this test, as the system's resolver would give them."""
-
-    def __init__(self, **names: list[str]) -> None:
-        self.names = {name.replace("_", "."): hosts for name, hosts in names.items()}
-        self.asked: list[str] = []
-
-    async def getaddrinfo(self, host: Any, port: Any, family: int = 0, *rest: Any, **more: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        self.asked.append(name)
-        found = [each for each in self.names.get(name, ()) if family in (0, family_of(each))]
-        if not found:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        kind = socket.SOCK_DGRAM
-        return [(family_of(each), kind, 17, "", (each, port or 0)) for each in found]
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        raise NotImplementedError
-
-
-def family_of(host: str) -> int:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 @asynccontextmanager

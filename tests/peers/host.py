@@ -107,6 +107,9 @@ class Commands:
         info.addrs.extend(Multiaddr(each) for each in others)
         await self.host.connect(info)
 
+    async def listen(self, address: str) -> None:
+        await self.host.get_network().listen(Multiaddr(address))
+
     async def connections(self) -> list[str]:
         return [str(peer) for peer in self.host.get_network().connections]
 

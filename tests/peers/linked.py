@@ -35,13 +35,14 @@ class Linked:
 
 @asynccontextmanager
 async def listening(
+    listen: str = IP4,
     **config: Any,
 ) -> AsyncIterator[tuple[QUICListener, trio.MemoryReceiveChannel[QUICConnection]]]:
     """A listener and the connections that it accepts."""
     transport = near_transport(**config)
     arrived, connections = trio.open_memory_channel[QUICConnection](10)
     listener = transport.create_listener(arrived.send)
-    await listener.listen(Multiaddr(IP4))
+    await listener.listen(Multiaddr(listen))
     try:
         yield listener, connections
     finally:
