@@ -225,7 +225,10 @@ async def test_of_two_that_connect_at_once_one_wins_and_the_other_is_closed(port
             assert trio.current_time() < deadline
         return begun[-1]
 
-    race = Race(endpoint.driver, begin, lambda host, attempt: (host, attempt), endpoint.abandon, (DialError,))
+    async def finish(host: str, attempt: Connection) -> tuple[str, Connection]:
+        return host, attempt
+
+    race = Race(endpoint.driver, begin, finish, endpoint.abandon, (DialError,))
     host, winner = await race.run([GOOD, "127.0.0.2"])
     assert (host, winner) == (GOOD, begun[0])
     assert winner.closed_nowait() is None
@@ -244,17 +247,15 @@ async def test_of_two_that_connect_at_once_one_wins_and_the_other_is_closed(port
     await far.close()
 
 
-def _nothing(*_: object) -> None:
-    raise AssertionError("there is no attempt")
-
-
 async def test_a_race_without_ways_fails() -> None:
-    driver = near_transport().endpoint().driver
+    endpoint = near_transport().endpoint()
 
-    async def begin(way: str) -> Connection:
-        raise AssertionError(way)
+    async def never(*_: object) -> Connection:
+        raise AssertionError("there is no attempt")
 
-    race = Race(driver, begin, _nothing, _nothing, (DialError,))
+    race: Race[str, Connection, Connection] = Race(
+        endpoint.driver, never, never, endpoint.abandon, (DialError,)
+    )
     with pytest.raises(AllFailedError):
         await race.run([])
 

@@ -180,7 +180,8 @@ ROWS: tuple[Row, ...] = (
         (
             "max_connections_per_address",
             _optional(_CONNECTIONS),
-            "Inbound connections of one remote address, beyond which they are refused; None: no limit",
+            "Inbound connections of one remote address, beyond which they are refused; None: no limit. The "
+            "loopback has none",
         ),
     ),
     *_sets("ipv4_prefix", ("ipv4_prefix", _IPV4_BITS, "Bits that make an IPv4 address another one")),
@@ -200,7 +201,7 @@ ROWS: tuple[Row, ...] = (
             "max_handshakes_per_address",
             _HANDSHAKES,
             "The same for one remote address: beyond it, the address must be proven by a Retry, and that "
-            "many more may be in flight that have proven it",
+            "many more may be in flight that have proven it. The loopback has no such limit",
         ),
     ),
     *_sets(

@@ -94,7 +94,7 @@ pub struct Config {
     pub max_handshakes: usize,
     /// Inbound handshakes in flight of one address, once more for those that have proven
     /// that the address is theirs. Beyond it, an address must be proven by a Retry, and if it
-    /// is, first packets are dropped.
+    /// is, first packets are dropped. The loopback has no such limit.
     pub max_handshakes_per_address: usize,
     /// Inbound handshakes in flight above which unknown addresses must first answer a Retry
     /// (RFC 9000 section 8.1.2), which costs honest ones a round trip. `Some(0)`: always.
@@ -105,7 +105,7 @@ pub struct Config {
     /// idle ones take some 200 MB.
     pub max_connections: Option<usize>,
     /// Inbound connections of one address, beyond which they are refused. `None`: no limit.
-    /// 256: many households behind one NAT, and a sixteenth of all.
+    /// 256: many households behind one NAT, and a sixteenth of all. The loopback has no such limit.
     pub max_connections_per_address: Option<usize>,
     /// Leading bits of an IPv4 address that make it another one for these limits.
     pub ipv4_prefix: u8,

@@ -119,3 +119,143 @@ fn is_in_zone(local: SocketAddr, remote: SocketAddr) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicUsize, Ordering},
+        },
+    };
+
+    use tracing::{Event, Level, Metadata, Subscriber, span};
+
+    use super::*;
+    use crate::driver::{Census, SocketKey};
+
+    /// A machine with one address, which it may lose; real ones are in tests/test_dial_sockets.py.
+    struct Machine {
+        has_address: AtomicBool,
+    }
+
+    impl Ground for Machine {
+        fn bind(&self, _: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
+            Ok(addr)
+        }
+
+        fn source(&self, _: SocketAddr) -> io::Result<IpAddr> {
+            Err(io::ErrorKind::NetworkUnreachable.into())
+        }
+
+        fn has_address(&self, _: SocketAddr) -> bool {
+            self.has_address.load(Ordering::Relaxed)
+        }
+
+        fn share_network(&self, _: IpAddr, _: IpAddr) -> bool {
+            true
+        }
+
+        fn census(&self) -> Option<Census> {
+            None
+        }
+    }
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn listener(text: &str) -> SocketInfo {
+        SocketInfo {
+            key: 1,
+            local: at(text),
+            is_listening: true,
+            is_kept: false,
+            is_address_gone: false,
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_gone_is_told_once_until_it_is_back() {
+        let machine = Machine {
+            has_address: AtomicBool::new(true),
+        };
+        let mut sockets = [listener("192.0.2.1:1"), listener("127.0.0.1:1")];
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut dial = |has_address, to| {
+            machine.has_address.store(has_address, Ordering::Relaxed);
+            let source = Some(at("192.0.2.9:0").ip());
+            let found = socket_for(&machine, &mut sockets, at(to), source);
+            (found.is_some(), count.load(Ordering::Relaxed))
+        };
+        tracing::subscriber::with_default(Warnings(count.clone()), || {
+            assert_eq!(dial(true, "192.0.2.7:1"), (true, 0));
+            // Whether an IPv6 peer can be reached has nothing to do with it.
+            assert_eq!(dial(false, "[2001:db8::1]:1"), (false, 0));
+            assert_eq!(dial(false, "192.0.2.7:1"), (false, 1));
+            assert_eq!(dial(false, "192.0.2.7:1"), (false, 1));
+            assert_eq!(dial(true, "192.0.2.7:1"), (true, 1));
+            assert_eq!(dial(false, "192.0.2.7:1"), (false, 2));
+        });
+    }
+
+    #[test]
+    fn a_system_that_cannot_be_asked_leaves_listeners_to_dial_from() {
+        let machine = Machine {
+            has_address: AtomicBool::new(true),
+        };
+        let from = |sockets: &mut [SocketInfo], to| {
+            socket_for(&machine, sockets, at(to), None).map(|socket| socket.local)
+        };
+        let mut sockets = [listener("127.0.0.2:1"), listener("192.0.2.1:1")];
+        assert_eq!(
+            from(&mut sockets, "198.51.100.1:1"),
+            Some(at("192.0.2.1:1"))
+        );
+        assert_eq!(from(&mut sockets, "127.0.0.1:1"), Some(at("127.0.0.2:1")));
+        assert_eq!(from(&mut sockets, "[::1]:1"), None);
+    }
+
+    #[test]
+    fn a_link_local_listener_serves_its_own_zone() {
+        let machine = Machine {
+            has_address: AtomicBool::new(true),
+        };
+        let mut sockets = [listener("[fe80::1%2]:1"), listener("[fe80::1%3]:1")];
+        let source = Some(at("[fe80::1]:0").ip());
+        for (to, from) in [
+            ("[fe80::9%3]:1", Some("[fe80::1%3]:1")),
+            ("[fe80::9%2]:1", Some("[fe80::1%2]:1")),
+            ("[fe80::9%4]:1", None),
+        ] {
+            let found = socket_for(&machine, &mut sockets, at(to), source);
+            assert_eq!(found.map(|socket| socket.local), from.map(at), "{to}");
+        }
+    }
+}
