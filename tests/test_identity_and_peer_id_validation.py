@@ -29,7 +29,7 @@ from libp2p.transport.quic.exceptions import (
 from multiaddr import Multiaddr
 
 from interop.ours import ecdsa
-from libp2p_quic import QUICTransport
+from libp2p_quic import QUICListener, QUICTransport
 from libp2p_quic._exceptions import PeerIdMismatchError
 from peers.census import eventually
 from peers.far import far_host
@@ -78,6 +78,19 @@ async def test_a_peer_with_an_ecdsa_key_on_the_stock_transport_is_proven_in_both
     async with far_host(transport="stock", key=key) as far, near_host(IP4) as near:
         await far.do("connect", address=addresses(near)[0])
         assert not (await inbound(near, far.peer_id)).is_initiator
+
+
+async def test_a_peer_with_a_key_on_another_curve_is_refused_with_the_reason_in_both_roles() -> None:
+    async with far_host(transport="stock", key="ecdsa-p224") as far, near_host(IP4) as near:
+        dialer = near_transport()
+        with pytest.raises(QUICHandshakeError, match=r"its curve 1\.3\.132\.0\.33 is none of P-256"):
+            await dialer.dial(far.info.addrs[0])
+        await dialer.close()
+        # The stock transport takes its dial for done before we have judged it.
+        await far.do("connect", address=addresses(near)[0])
+        (listener,) = (each for each in swarm(near).listeners.values() if isinstance(each, QUICListener))
+        assert await eventually(lambda: listener.get_stats()["connections_rejected"] == 1, 10)
+        assert not swarm(near).connections
 
 
 @pytest.mark.parametrize("key", KEYS)

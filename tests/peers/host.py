@@ -16,9 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
 from libp2p import new_host
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto import ed25519, rsa, secp256k1
@@ -52,6 +54,8 @@ KEYS: dict[str, Callable[[], KeyPair]] = {
     "rsa": rsa.create_new_key_pair,
     # py-libp2p's own ECC keys carry a key type of its own, 4, which libp2p does not know.
     **ecdsa.KEYS,
+    # Only go-libp2p could have it; we refuse it.
+    "ecdsa-p224": partial(ecdsa.create_new_key_pair, ec.SECP224R1()),
 }
 
 
