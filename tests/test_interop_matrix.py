@@ -16,7 +16,7 @@ import trio
 
 from interop import matrix, peer
 from interop.__main__ import build_all, chosen
-from interop.case import CASES, Case, Failed, read
+from interop.case import CASES, Case, Failed, is_code, read
 from interop.defects import Defect, known, stale, verdict
 from interop.matrix import Direction, Result
 from interop.peer import BuildError, MissingToolError, Peer, load
@@ -123,6 +123,17 @@ async def test_a_tap_that_could_not_read_the_hellos_fails_its_case() -> None:
     with pytest.raises(Failed, match=r"the hello of the listener$"):
         async with read("/ip4/127.0.0.1/udp/9/quic-v1") as tap:
             tap.offered = ["X25519"]
+
+
+def test_a_code_that_we_should_have_seen_is_missing_evidence(build_folder: Path) -> None:
+    fake = made(build_folder)
+    chooses, ours = replace(fake, can=("close code",)), replace(fake, name="ours")
+    assert is_code(42, chooses, ours, "close code", 42)
+    assert not is_code(None, chooses, ours, "close code", 42)
+    assert not is_code(43, chooses, fake, "close code", 42)
+    # Another project may not show it, or may not be able to choose it.
+    assert is_code(None, chooses, fake, "close code", 42)
+    assert is_code(None, fake, ours, "close code", 42)
 
 
 def report(*results: Result, unbuilt: dict[str, str] | None = None) -> Report:
