@@ -1,5 +1,5 @@
-//! Host keys of every type, size and encoding: those that are taken, as a peer's and as our own, and
-//! the reason for each that is not.
+//! Host keys of every type, size and encoding: those that are taken, as a peer's and as our own,
+//! and the reason for each that is not.
 //!
 //! The keys and certificates at the end were made by go-libp2p 0.51.0, in its `core/crypto` and
 //! `p2p/security/tls`.
@@ -128,6 +128,18 @@ fn a_public_key_has_one_peer_id() {
     }
 }
 
+/// go-libp2p writes a secp256k1 point compressed, whichever form it has read.
+#[test]
+fn a_secp256k1_key_has_one_peer_id_in_both_forms_of_its_point() {
+    let host = Keypair::generate_secp256k1();
+    let public = host.public().try_into_secp256k1().unwrap();
+    for point in [&public.to_bytes()[..], &public.to_bytes_uncompressed()[..]] {
+        let key = host_protobuf(SECP256K1, point);
+        let key = judge_host(&key, |message| host.sign(message).unwrap()).unwrap();
+        assert_eq!(key.to_peer_id(), host.public().to_peer_id());
+    }
+}
+
 #[test]
 fn an_ecdsa_signature_must_be_over_sha_256_and_by_that_key() {
     for (curve, of_the_curve) in [
@@ -200,10 +212,10 @@ fn other_forms_of_ecdsa_keys_are_refused_with_the_reason() {
     }
 
     let error = judge(&hex::decode(P224_CERTIFICATE).unwrap()).unwrap_err();
-    let reason = "ECDSA: its curve 1.3.132.0.33 is none of P-256, P-384 and P-521";
+    let reason = "ECDSA: curve 1.3.132.0.33 is none of P-256, P-384 and P-521";
     assert_eq!(error, CertificateError::HostKey(reason.into()));
     // py-libp2p's own type, a bare point on P-256, which it can neither sign nor verify with.
-    let reason = "its type 4 is none of RSA (0), Ed25519 (1), secp256k1 (2) and ECDSA (3)";
+    let reason = "key type 4 is none of RSA (0), Ed25519 (1), secp256k1 (2) and ECDSA (3)";
     assert_eq!(refused(&host_protobuf(4, &[4; 65])), reason);
 }
 
@@ -236,7 +248,7 @@ fn an_rsa_key_of_a_peer_has_2048_to_8192_bits() {
     }
 }
 
-/// libp2p peer-ids spec, "Ed25519": the public key twice is an old form that should still be read.
+/// libp2p peer-ids spec, "Ed25519": the public key twice is an old form, still to be read.
 #[test]
 fn an_ed25519_key_of_ours_is_the_same_in_both_forms() {
     let pair = Keypair::ed25519_from_bytes([7; 32]).unwrap();
@@ -279,7 +291,7 @@ fn other_forms_of_our_own_ecdsa_key_are_refused_with_the_reason() {
     let error = refused_private(&hex::decode(P224_PRIVATE).unwrap());
     assert_eq!(
         error,
-        "ECDSA: its curve 1.3.132.0.33 is none of P-256, P-384 and P-521"
+        "ECDSA: curve 1.3.132.0.33 is none of P-256, P-384 and P-521"
     );
     let form = "ECDSA: not an ECPrivateKey (RFC 5915) with a named curve";
     let pkcs8 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();

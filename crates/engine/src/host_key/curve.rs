@@ -38,7 +38,7 @@ pub(crate) enum CurveError {
     NotPublic,
     #[error("not an ECPrivateKey (RFC 5915) with a named curve")]
     NotPrivate,
-    #[error("its curve {0} is none of P-256, P-384 and P-521")]
+    #[error("curve {0} is none of P-256, P-384 and P-521")]
     Unknown(String),
 }
 
@@ -108,7 +108,7 @@ pub(super) fn public_info(curve: Curve, point: &[u8]) -> Vec<u8> {
     )
 }
 
-/// The curve of an `ECPrivateKey`. It may leave the name out, and then only the scalar's length tells.
+/// The curve of an `ECPrivateKey`, which may leave the name out: then the scalar's length tells.
 pub(super) fn of_private(der: &[u8]) -> Result<Curve, CurveError> {
     let read = || {
         let mut fields = Reader::new(der).sequence()?;

@@ -1,7 +1,7 @@
 //! libp2p's host keys: reading them, and what they sign and verify.
 //!
 //! libp2p-identity has every type but ECDSA on P-384 and P-521, which go-libp2p and js-libp2p
-//! can make; those are here. Certificates and peer ids of a dial are `tls`' and `identity`'s.
+//! can make; those are here. Certificates are made and verified in `tls`.
 //!
 //! libp2p peer-ids spec, "Keys": a protobuf of type and data, whose hash is the peer id.
 
@@ -17,9 +17,9 @@ pub(crate) use private::{PrivateKey, extract};
 pub use public::PublicKey;
 pub(crate) use public::PublicKeyError;
 
-/// RSA moduli that are taken, in bits: those of go-libp2p, rust-libp2p and js-libp2p. A shorter one can
-/// be factored, and then the peer id is anybody's; a longer one costs more to verify than a
-/// peer who has proven nothing is worth.
+/// RSA moduli that are taken, in bits, as by go-libp2p and rust-libp2p. A shorter one can be
+/// factored, and then the peer id is anybody's; a longer one costs much to verify, before the
+/// peer has proven anything.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 type BoxError = Box<dyn StdError + Send + Sync>;

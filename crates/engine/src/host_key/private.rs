@@ -19,8 +19,8 @@ use super::{BoxError, Curve, PublicKey};
 const SECP256K1: usize = 32;
 const ED25519_SEED: usize = 32;
 const ED25519_PAIR: usize = 64;
-/// libp2p peer-ids spec, "Ed25519": implementations wrote the public key twice once, and "should"
-/// still read that.
+/// libp2p peer-ids spec, "Ed25519": implementations once wrote the public key twice, and are
+/// to read that still.
 const ED25519_REPEATED: usize = 96;
 
 /// A private host key and its public half.

@@ -16,7 +16,7 @@ pub(super) enum KeyType {
 pub(crate) enum ProtobufError {
     #[error("not a protobuf with a key type and data")]
     Malformed,
-    #[error("its type {0} is none of RSA (0), Ed25519 (1), secp256k1 (2) and ECDSA (3)")]
+    #[error("key type {0} is none of RSA (0), Ed25519 (1), secp256k1 (2) and ECDSA (3)")]
     UnknownType(u64),
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum PublicKeyError {
     Protobuf(#[from] ProtobufError),
     #[error("ECDSA: {0}")]
     Curve(#[from] CurveError),
-    /// A compressed point would have the peer id of the uncompressed one, and go-libp2p and js-libp2p refuse it too.
+    /// go-libp2p refuses compressed points too.
     #[error("ECDSA: not an uncompressed point of its curve")]
     Point,
     #[error("RSA of {bits} bits")]
