@@ -287,13 +287,16 @@ fn refusals_say_what_was_wrong() {
 }
 
 #[test]
-fn an_rsa_identity_derives_lasting_secrets_too() {
-    let key = || forge::rsa_host_protobuf(aws_lc_rs::rsa::KeySize::Rsa2048);
-    let rsa = key();
-    let identity = Identity::from_protobuf(&rsa).expect("an identity");
-    let again = Identity::from_protobuf(&rsa).expect("an identity");
-    let other = Identity::from_protobuf(&key()).expect("an identity");
-    assert_eq!(identity.derive_secret("a"), again.derive_secret("a"));
-    assert_ne!(identity.derive_secret("a"), identity.derive_secret("b"));
-    assert_ne!(identity.derive_secret("a"), other.derive_secret("a"));
+fn identities_of_the_long_keys_derive_lasting_secrets_too() {
+    let rsa = || forge::rsa_host_protobuf(aws_lc_rs::rsa::KeySize::Rsa2048);
+    let p384 = || forge::ecdsa_host_protobuf(&signature::ECDSA_P384_SHA384_ASN1_SIGNING);
+    let p521 = || forge::ecdsa_host_protobuf(&signature::ECDSA_P521_SHA512_ASN1_SIGNING);
+    for [key, another] in [[rsa(), rsa()], [p384(), p384()], [p521(), p521()]] {
+        let identity = Identity::from_protobuf(&key).expect("an identity");
+        let again = Identity::from_protobuf(&key).expect("an identity");
+        let other = Identity::from_protobuf(&another).expect("an identity");
+        assert_eq!(identity.derive_secret("a"), again.derive_secret("a"));
+        assert_ne!(identity.derive_secret("a"), identity.derive_secret("b"));
+        assert_ne!(identity.derive_secret("a"), other.derive_secret("a"));
+    }
 }
