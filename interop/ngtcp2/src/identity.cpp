@@ -1,6 +1,7 @@
 #include "identity.hpp"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include <openssl/asn1t.h>
@@ -145,6 +146,9 @@ bool is_signed(const std::string& public_key, const std::string& by, const std::
     return EVP_DigestVerify(digest.get(), raw(by), by.size(), raw(message), message.size()) == 1;
 }
 
+const std::map<std::string_view, const char*> CURVES{
+    {"ecdsa", "P-256"}, {"ecdsa-p384", "P-384"}, {"ecdsa-p521", "P-521"}};
+
 }  // namespace
 
 HostKey::HostKey(std::string_view type, std::string_view seed) {
@@ -155,9 +159,9 @@ HostKey::HostKey(std::string_view type, std::string_view seed) {
     } else if (type == "secp256k1") {
         type_ = SECP256K1_KEY;
         key_ = owned(EVP_EC_gen("secp256k1"));
-    } else if (type == "ecdsa") {
+    } else if (auto curve = CURVES.find(type); curve != CURVES.end()) {
         type_ = ECDSA_KEY;
-        key_ = owned(EVP_EC_gen("P-256"));
+        key_ = owned(EVP_EC_gen(curve->second));
     } else if (type == "rsa") {
         type_ = RSA_KEY;
         key_ = owned(EVP_RSA_gen(2048));

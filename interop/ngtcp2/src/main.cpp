@@ -37,7 +37,7 @@ void about() {
     tell({
         {"program", text(std::string("ngtcp2 ") + ngtcp2_version(0)->version_str)},
         {"stack", text(std::string("GnuTLS ") + gnutls_check_version(nullptr))},
-        {"keys", list({"ed25519", "secp256k1", "ecdsa", "rsa"})},
+        {"keys", list({"ed25519", "secp256k1", "ecdsa", "ecdsa-p384", "ecdsa-p521", "rsa"})},
         {"can", list({"reset", "reset code", "close code", "both roles", "same port", "perf", "server name",
                       "retry"})},
         {"certificates", list({std::begin(CERTIFICATES), std::end(CERTIFICATES)})},
