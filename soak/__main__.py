@@ -1,4 +1,5 @@
-"""`make soak`: arguments, progress, and where the page goes. Nothing is judged here.
+"""`make soak`: arguments, progress, and where the page goes. Nothing is judged here. The other
+long forms, each with its own words, are in `others`.
 
 Exit status: 0 when nothing grew and nothing failed, 1 otherwise, 2 for wrong arguments, 130
 after Ctrl-C.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from soak import page, plant, verdict
+from soak import others, page, plant, verdict
 from soak.run import Plan, Record, soak
 
 _EPILOG = """\
@@ -25,10 +26,17 @@ processes are weighed: memory, descriptors, threads, tasks, and what the engine 
 A run of ten minutes or more writes docs/soak; a shorter one a temporary folder. The dice are the
 seed's, but what happens at the same time is not: a seed is a mixture, not a replay.
 
+Other long runs, one scenario each (make soak SOAK="dials --help"):
+  dials      dials that are canceled at random moments leave nothing
+  credit     a peer at the limit of its streams ends some, and may open as many others
+  slow       readers slower than the writer, through a network that reorders
+  relisten   hosts that alternate between listening and not
+
 examples:
   make soak                                ten minutes, as for docs/soak
   make soak SOAK="--minutes 2 --seed 7"    a shorter look at another mixture
-  make soak SOAK="--minutes 60 --out /tmp/hour" """
+  make soak SOAK="--minutes 60 --out /tmp/hour"
+  make soak SOAK="dials --count 5000"      canceled dials, a short look"""
 
 
 def minutes(text: str) -> float:
@@ -92,6 +100,8 @@ def folder(told: argparse.Namespace) -> Path:
 
 
 def main() -> int:
+    if sys.argv[1:] and sys.argv[1] in others.NAMES:
+        return others.main(sys.argv[1:])
     told = parsed()
     # py-libp2p reports at length what is done here on purpose.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)

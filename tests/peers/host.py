@@ -10,12 +10,15 @@ listen, config.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
+import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -42,11 +45,13 @@ import libp2p_quic
 from interop.ours import ecdsa
 from peers.causes import described
 from peers.census import census, eventually
-from peers.payload import blocks, drain, echoed_back, payload, sha256
+from peers.near import transport_of
+from peers.payload import blocks, drain, drawn_blocks, echoed_back, payload, sha256
 from peers.weight import weight
 
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
+HOLD = TProtocol("/test/hold")
 
 KEYS: dict[str, Callable[[], KeyPair]] = {
     "ed25519": ed25519.create_new_key_pair,
@@ -84,6 +89,13 @@ async def echo(stream: INetStream) -> None:
         await stream.close()
     except StreamError:
         await stream.reset()
+
+
+async def hold(stream: INetStream) -> None:
+    """Keep a stream until the other side ends it."""
+    with suppress(StreamError):
+        await drain(stream)
+        await stream.close()
 
 
 class Commands:
@@ -136,6 +148,29 @@ class Commands:
     async def open(self, peer: str, protocol: str) -> int:
         return self.number(await self.host.new_stream(ID.from_string(peer), [TProtocol(protocol)]))
 
+    async def open_many(self, peer: str, protocol: str, count: int, at_once: int = 32) -> list[int]:
+        """Streams with a byte written on each."""
+        opened: list[int] = []
+        left = count
+
+        async def some() -> None:
+            nonlocal left
+            while left > 0:
+                left -= 1
+                number = await self.open(peer, protocol)
+                await self.streams[number].write(b".")
+                opened.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(count, at_once)):
+                nursery.start_soon(some)
+        return opened
+
+    async def let_go(self, streams: list[int], how: str) -> None:
+        """``how``: "close" or "reset"."""
+        for number in streams:
+            await getattr(self.streams[number], how)()
+
     async def arrived(self) -> int:
         return await self.arrivals.receive()
 
@@ -145,14 +180,25 @@ class Commands:
             await self.streams[stream].write(block)
         return sha256(data)
 
+    async def write_drawn(self, stream: int, seed: int, size: int, block: int) -> str:
+        """More than fits into memory, in writes of ``block`` bytes, and its end."""
+        digest = hashlib.sha256()
+        for part in drawn_blocks(seed, size, block):
+            digest.update(part)
+            await self.streams[stream].write(part)
+        await self.streams[stream].close_write()
+        return digest.hexdigest()
+
     async def read(self, stream: int, n: int) -> str:
         return (await read_exactly(self.streams[stream], n)).hex()
 
-    async def drain(self, stream: int, after: float = 0) -> dict[str, Any]:
+    async def drain(
+        self, stream: int, after: float = 0, rate: float = math.inf, rest: float = 0
+    ) -> dict[str, Any]:
         if after:
             await trio.sleep(after)  # scenario: this reader starts late
         began = time.monotonic()
-        got = await drain(self.streams[stream])
+        got = await drain(self.streams[stream], rate, rest)
         return {"began": began, "size": got.size, "sha256": got.sha256, "end": got.end, "chain": got.chain}
 
     async def echo_back(self, stream: int, seed: int, size: int) -> str:
@@ -186,6 +232,10 @@ class Commands:
     async def weight(self) -> dict[str, int]:
         return weight(self.host)
 
+    async def received(self) -> int:
+        """Datagrams that came to the sockets that listen."""
+        return sum(each.get_stats()["packets_processed"] for each in transport_of(self.host)._listeners)
+
     async def faults(self) -> int:
         """How many of its system calls were made to fail: see crates/faults."""
         injected = ctypes.CDLL(None).faults_injected
@@ -217,6 +267,7 @@ async def main(told: dict[str, Any]) -> None:
     commands = Commands(host)
     host.set_stream_handler(ECHO, echo)
     host.set_stream_handler(PARK, commands.park)
+    host.set_stream_handler(HOLD, hold)
     stdin = trio.lowlevel.FdStream(os.dup(0))
     async with host.run(listen_addrs=[Multiaddr(each) for each in told["listen"]]):
         tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,12 @@ def blocks(data: bytes) -> Iterator[bytes]:
     return (data[start : start + BLOCK] for start in range(0, len(data), BLOCK))
 
 
+def drawn_blocks(seed: int, size: int, block: int) -> Iterator[bytes]:
+    """As many bytes of the seed, of which only one block is held at a time."""
+    dice = random.Random(seed)
+    return (dice.randbytes(min(block, size - start)) for start in range(0, size, block))
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -44,15 +51,24 @@ class Drained:
     chain: list[dict[str, Any]] = field(default_factory=list, compare=False, repr=False)
 
 
-async def drain(stream: INetStream) -> Drained:
-    """Read until the stream ends, however it ends."""
+async def drain(stream: INetStream, rate: float = math.inf, rest: float = 0) -> Drained:
+    """Read until the stream ends, however it ends: at most ``rate`` bytes a second, with pauses
+    of ``rest`` seconds as often as it has read for one second."""
     digest = hashlib.sha256()
     size = 0
+    began = rested = trio.current_time()
     try:
         while True:
-            data = await stream.read(BLOCK)
+            # A tenth of a second's worth, so that a slow reader is slow all the time.
+            data = await stream.read(int(min(BLOCK, max(1, rate / 10))))
             digest.update(data)
             size += len(data)
+            if rest and trio.current_time() - rested > 1:
+                await trio.sleep(rest)  # scenario: this reader stops now and then
+                rested = trio.current_time()
+            ahead = size / rate - (trio.current_time() - began)
+            if ahead > 0:
+                await trio.sleep(ahead)  # scenario: this reader is slow
     except (StreamEOF, StreamError) as error:
         return Drained(size, digest.hexdigest(), type(error).__name__, described(error))
 

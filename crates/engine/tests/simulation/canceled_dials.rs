@@ -1,6 +1,6 @@
 //! Dials that are canceled, and connections that are over while packets still arrive: no other
 //! peer waits because of them, and few of the packets are answered. That a canceled dial and a
-//! listener do not go on answering each other needs real threads: tests/test_canceled_dials.py.
+//! listener do not go on answering each other needs real threads: tests/test_long_runs.py.
 
 use libp2p_quic_engine::simulation::{Conditions, verbs};
 

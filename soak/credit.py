@@ -1,0 +1,122 @@
+"""A peer that opens streams up to the limit, writes a byte on each, neither reads nor ends them,
+and then ends some: it may open as many others at once, for as many rounds as there are.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+from multiaddr import Multiaddr
+
+from peers.far import FarError, FarHost, far_host
+from peers.host import HOLD
+from peers.relay import Relay
+from soak.trial import Trial, Watch
+
+LIMIT = 1024
+"""Streams that a peer may have open here, by default."""
+ENDED = (1, 2, 8, 100)
+"""How many it ends, before it opens as many others."""
+BOUND = 1.0
+"""Seconds for that on loopback; a lost credit costs minutes, or for ever."""
+_ROUND_TRIPS = 8
+"""That it may take besides on a long path: the end, the credit, and py-libp2p's negotiation."""
+
+_STOCK_STREAM = 0.15
+"""Seconds that the stock transport may take for each stream, beside a thousand others: it takes half
+of that on a busy machine, whatever the credit."""
+
+_STOCK: dict[str, Any] = {
+    "MAX_OUTGOING_STREAMS": 4 * LIMIT,
+    # It would take silence on a stream for its end.
+    "STREAM_READ_TIMEOUT": 600.0,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    opener: str = "ours"
+    """"ours" or "stock"."""
+    does_listener_open: bool = False
+    rounds: int = 8
+    delay: float = 0.0
+    """From one side to the other, in seconds."""
+    seed: int = 0
+
+    def __str__(self) -> str:
+        way = "that listens" if self.does_listener_open else "that dialed"
+        far = f", {1000 * self.delay:.0f} ms away" if self.delay else ""
+        return f"stream credit for {self.opener} {way}{far}"
+
+
+async def _connected(plan: Plan, opener: FarHost, holder: FarHost, stack: AsyncExitStack) -> None:
+    dialer, listener = (holder, opener) if plan.does_listener_open else (opener, holder)
+    address = Multiaddr(listener.addresses[0])
+    if plan.delay:
+        delay = f"{1000 * plan.delay:.0f}ms"
+        relay = await stack.enter_async_context(Relay.to(address, "--delay", delay))
+        address = relay.address.encapsulate(Multiaddr(f"/p2p/{listener.peer}"))
+    await dialer.do("connect", address=str(address))
+
+
+async def credit(plan: Plan, watch: Watch) -> Trial:
+    trial = Trial(str(plan), plan.rounds * len(ENDED), "rounds")
+    dice = random.Random(plan.seed)
+    slowest: dict[int, float] = dict.fromkeys(ENDED, 0.0)
+    async with AsyncExitStack() as stack:
+        config = _STOCK if plan.opener == "stock" else {}
+        opener = await stack.enter_async_context(far_host(transport=plan.opener, config=config))
+        holder = await stack.enter_async_context(far_host())
+        await _connected(plan, opener, holder, stack)
+        open_now: list[int] = []
+
+        async def more(count: int, within: float) -> None:
+            open_now.extend(
+                await opener.do(
+                    "open_many", within, peer=holder.peer, protocol=HOLD, count=count, at_once=min(count, 64)
+                )
+            )
+
+        # What the hosts ask each other is over by then, and so are its streams.
+        await opener.do("ping", peer=holder.peer, count=1)
+        await _held(opener, holder, 0)
+        await more(LIMIT, 60)
+        if (held := await _held(opener, holder, LIMIT)) != LIMIT:
+            trial.failures.append(f"{held} streams of {LIMIT} are open")
+        bound = BOUND + _ROUND_TRIPS * 2 * plan.delay
+        slow = _STOCK_STREAM if plan.opener == "stock" else 0.0
+        for _ in range(plan.rounds):
+            for ended in ENDED:
+                dice.shuffle(open_now)
+                gone, open_now[:] = open_now[:ended], open_now[ended:]
+                began = trio.current_time()
+                await opener.do("let_go", streams=gone, how=dice.choice(("close", "reset")))
+                try:
+                    await more(ended, 10)
+                except (AssertionError, FarError) as error:
+                    reason = str(error).splitlines()[0]
+                    trial.failures.append(f"{ended} ended, and {ended} others could not be opened: {reason}")
+                    return trial
+                took = trio.current_time() - began
+                slowest[ended] = max(slowest[ended], took)
+                if took > bound + slow * ended:
+                    trial.failures.append(f"{ended} ended: it took {took:.2f} s to open as many")
+                trial.done += 1
+                watch(trial)
+        for ended, took in slowest.items():
+            trial.figures[f"{ended} ended and {ended} opened, at most"] = f"{1000 * took:.0f} ms"
+    return trial
+
+
+async def _held(opener: FarHost, holder: FarHost, wanted: int) -> int:
+    """How many streams the holder has open, once they are as many as wanted or 10 s are over."""
+    held = -1
+    with trio.move_on_after(10):
+        while held != wanted:
+            held = int((await holder.do("statistics", peer=opener.peer))["streams_open"])
+            await trio.sleep(0.02)  # scenario: no event says how many streams another process has
+    return held

@@ -1,0 +1,205 @@
+"""Dials that are canceled at random moments, many at once: at a live listener, at a port that
+nobody listens on, and at one that never answers. Afterwards nothing is left of them on either
+side, and the listener serves within a second.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+from libp2p.abc import IHost
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICTransport
+from libp2p_quic._exceptions import DialError
+from peers.far import FarHost, far_host
+from peers.near import IP4, answers, gone, near_host, near_transport, transport_of
+from soak.trial import Scales, Trial, Watch
+
+LIVE, DEAD, HOLE = "a live listener", "a dead port", "a black hole"
+TARGETS = (LIVE, DEAD, HOLE)
+WAYS = {"shared": 60, "bare": 20, "fresh": 10, "swarm": 8, "name": 2}
+"""How many of a hundred dials are made in which way: see the methods of `_Storm`."""
+
+_LATEST = 0.03
+"""Seconds after which the last of them is canceled; a handshake takes a tenth of that."""
+_SERVES = 1.0
+_QUIET = 25.0
+"""Seconds for what is left to go: a closing period is 10 s at most, and trio's own threads."""
+_DATAGRAMS = 10
+"""That a dial may cost the listener on average. A whole connection is some 12."""
+_TELL_EVERY = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    target: str
+    count: int
+    seed: int = 0
+    at_once: int = 100
+
+
+@dataclass
+class _Storm:
+    plan: Plan
+    trial: Trial
+    near: IHost
+    """It listens, so that its dials leave by its listening socket."""
+    guest: IHost
+    """It does not, and dials through its swarm."""
+    bare: QUICTransport
+    to: Multiaddr
+    peer: ID
+    dice: random.Random
+    keys: list[bytes] = field(default_factory=lambda: [bytes([number]) * 32 for number in range(1, 17)])
+
+    async def shared(self) -> None:
+        # Canceled in here, it is a close that is canceled.
+        await (await transport_of(self.near).dial(self.to)).close()
+
+    async def bare_one(self) -> None:
+        await (await self.bare.dial(self.to)).close()
+
+    async def fresh(self) -> None:
+        """A transport and its socket for this dial alone."""
+        transport = QUICTransport(create_new_key_pair(self.dice.choice(self.keys)).private_key)
+        try:
+            await transport.dial(self.to)
+        finally:
+            with trio.CancelScope(shield=True):
+                await transport.close()
+
+    async def swarm(self) -> None:
+        await self.guest.connect(PeerInfo(self.peer, [self.to]))
+        await self.guest.disconnect(self.peer)
+
+    async def name(self) -> None:
+        """Canceled while the name is looked up, now and then."""
+        port = self.to.value_for_protocol("udp")
+        host = "localhost" if self.plan.target != HOLE else "127.0.0.66"
+        await (await self.bare.dial(Multiaddr(f"/dns4/{host}/udp/{port}/quic-v1"))).close()
+
+    async def one(self) -> None:
+        (way,) = self.dice.choices([*WAYS], [*WAYS.values()])
+        dial: Callable[[], Awaitable[None]] = getattr(self, "bare_one" if way == "bare" else way)
+        with trio.move_on_after(self.dice.uniform(0, _LATEST)) as moment:
+            try:
+                await dial()
+                self.trial.counts["connected"] += 1
+            except (DialError, BaseLibp2pError) as error:
+                self.trial.counts["refused"] += 1
+                # The listener's swarm takes eight connections of one peer and closes the others
+                # with code 0; no other end of a dial is right where somebody listens.
+                is_surplus = getattr(error, "error_code", None) == 0
+                if self.plan.target == LIVE and not is_surplus:
+                    self.trial.failures.append(f"{way}: {type(error).__name__}: {error}")
+        self.trial.counts["canceled"] += moment.cancelled_caught
+
+    async def blow(self, count: int, watch: Watch) -> None:
+        left = count
+
+        async def dialer() -> None:
+            nonlocal left
+            while left > 0:
+                left -= 1
+                await self.one()
+                self.trial.done += 1
+                if self.trial.done % _TELL_EVERY == 0:
+                    watch(self.trial)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(self.plan.at_once):
+                nursery.start_soon(dialer)
+
+
+@asynccontextmanager
+async def _target(kind: str, far: FarHost) -> AsyncIterator[Multiaddr]:
+    if kind == LIVE:
+        yield Multiaddr(far.addresses[0].split("/p2p/")[0])
+        return
+    ip = "127.0.0.66" if kind == HOLE else "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole:
+        hole.bind((ip, 0))
+        port = hole.getsockname()[1]
+        if kind == DEAD:
+            hole.close()
+        yield Multiaddr(f"/ip4/{ip}/udp/{port}/quic-v1")
+
+
+async def dials(plan: Plan, watch: Watch) -> Trial:
+    """Raises nothing for what fails: that is in the trial."""
+    trial = Trial(f"canceled dials at {plan.target}", plan.count, "dials")
+    async with (
+        far_host() as far,
+        near_host(IP4) as near,
+        near_host() as guest,
+        _target(plan.target, far) as to,
+    ):
+        bare = near_transport()
+        dice = random.Random(plan.seed)
+        nobody = ID.from_pubkey(create_new_key_pair(bytes(32)).public_key)
+        peer = far.peer_id if plan.target == LIVE else nobody
+        storm = _Storm(plan, trial, near, guest, bare, to, peer, dice)
+        # What is made once and kept is there before anything is weighed.
+        await guest.connect(far.info)
+        await guest.disconnect(far.peer_id)
+        await storm.blow(plan.count // 10, watch)
+        scales = Scales({"dialer": near}, {"listener": far})
+        await _settled(storm, far)
+        before = await scales.quiet()
+        heard = await far.do("received")
+
+        began = trio.current_time()
+        await storm.blow(plan.count - plan.count // 10, watch)
+        took = trio.current_time() - began
+        trial.figures["rate"] = f"{(plan.count - plan.count // 10) / took:.0f}/s, {plan.at_once} at once"
+        await _serves(trial, far, near)
+        each = (await far.do("received") - heard) / (plan.count - plan.count // 10)
+        trial.figures["datagrams that came to the listener for each dial"] = f"{each:.1f}"
+        if each > _DATAGRAMS:
+            trial.failures.append(f"{each:.1f} datagrams came to the listener for each dial")
+        await _settled(storm, far)
+        trial.failures += await scales.grown(before, _QUIET)
+        after = await scales.now()
+        watch(trial)
+        for process, kinds in after.items():
+            then = before[process]
+            trial.figures[process] = (
+                f"descriptors {then['descriptors']} and {kinds['descriptors']}, threads {then['threads']} "
+                f"and {kinds['threads']}, tasks {then['tasks']} and {kinds['tasks']}, connections "
+                f"{kinds['connections']}, allocated {then['allocated'] / 2**20:.1f} and "
+                f"{kinds['allocated'] / 2**20:.1f} MiB"
+            )
+        await bare.close()
+    return trial
+
+
+async def _serves(trial: Trial, far: FarHost, near: IHost) -> None:
+    """Both who listen take a new peer within a second of the last cancellation."""
+    addresses = {"the listener": (Multiaddr(far.addresses[0].split("/p2p/")[0]), far.peer_id)}
+    addresses["the dialer's own listener"] = (near.get_addrs()[0], near.get_id())
+    for name, (address, peer) in addresses.items():
+        began = trio.current_time()
+        with trio.move_on_after(10):
+            if not await answers(address, peer):
+                trial.failures.append(f"another than {name} answered")
+        took = trio.current_time() - began
+        trial.figures[f"{name} serves again after"] = f"{1000 * took:.0f} ms"
+        if took > _SERVES:
+            trial.failures.append(f"{name} served only after {took:.1f} s")
+
+
+async def _settled(storm: _Storm, far: FarHost) -> None:
+    """The swarm's own connections, which no cancellation ends, are closed."""
+    for host in (storm.near, storm.guest):
+        await host.disconnect(far.peer_id)
+        await gone(host, far.peer_id)

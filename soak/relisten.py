@@ -1,0 +1,206 @@
+"""A host that alternates between listening and not: it listens, closes the listener, listens on the
+same port or another, is dialed and dials meanwhile, and connections of earlier rounds live on.
+No port stays taken, and nothing is left.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import trio
+from libp2p.abc import IHost
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, QUICListener, QUICTransport
+from libp2p_quic._exceptions import DialError, ListenError, StreamEOF
+from peers.census import eventually
+from peers.near import IP4, near_host, near_transport, transport_of
+from soak.trial import Scales, Trial, Watch
+
+_LIVING = 6
+"""Connections of earlier rounds that live on at a time."""
+_PATIENCE = 10.0
+_PORTS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    rounds: int
+    seed: int = 0
+
+
+@dataclass
+class _Living:
+    """A connection with both its ends."""
+
+    dialed: QUICConnection
+    accepted: QUICConnection
+
+
+@dataclass
+class _Alternation:
+    trial: Trial
+    host: IHost
+    """Its transport is the one that alternates."""
+    stays: Multiaddr
+    """Where another listens all the time."""
+    dice: random.Random
+    dialer: QUICTransport
+    """Of the connections that live on."""
+    others: list[QUICTransport]
+    living: deque[_Living] = field(default_factory=deque)
+    ports: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.transport = transport_of(self.host)
+        self._arrived, self._arrivals = trio.open_memory_channel[QUICConnection](1000)
+
+    async def listen(self) -> QUICListener:
+        """On a port of before, or on a new one; now and then it is canceled first."""
+        port = self.dice.choice([0, *self.ports[-_PORTS:]])
+        address = Multiaddr(f"/ip4/127.0.0.1/udp/{port}/quic-v1")
+        if self.dice.random() < 0.2:
+            canceled = self.transport.create_listener(self._arrived.send)
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await canceled.listen(address)
+            if canceled.is_listening():
+                self.trial.failures.append("a canceled listener listens")
+        listener = self.transport.create_listener(self._arrived.send)
+        await listener.listen(address)
+        (bound,) = listener.get_addrs()
+        number = int(bound.value_for_protocol("udp") or 0)
+        if number not in self.ports:
+            self.ports.append(number)
+        self.trial.counts["listened on a new port" if not port else "listened on a port again"] += 1
+        return listener
+
+    async def dial_in(self, listener: QUICListener) -> None:
+        """The connection stays in the list of those that live on."""
+        (address,) = listener.get_addrs()
+        dialed = await self.dialer.dial(address)
+        # The others are those of `dial_at_the_switch`, and close by themselves.
+        while (accepted := await self._arrivals.receive()).peer_id != self.dialer._peer_id:
+            await accepted.close()
+        self.living.append(_Living(dialed, accepted))
+        self.trial.counts["dialed in"] += 1
+
+    async def dial_at_the_switch(self, listener: QUICListener) -> None:
+        """A dial that the close of the listener meets at any moment: it is whole, or refused."""
+        (address,) = listener.get_addrs()
+        with trio.move_on_after(self.dice.uniform(0, 0.02)):  # scenario: a random moment
+            try:
+                dialed = await self.dice.choice(self.others).dial(address)
+                await dialed.close()
+                self.trial.counts["connected at a switch"] += 1
+            except DialError:
+                self.trial.counts["refused at a switch"] += 1
+
+    async def dial_out(self) -> None:
+        dialed = await self.transport.dial(self.stays)
+        await dialed.close()
+        self.trial.counts["dialed out"] += 1
+
+    async def speak(self, living: _Living) -> None:
+        data = self.dice.randbytes(self.dice.randint(1, 20_000))
+        stream = await living.dialed.open_stream()
+        await stream.write(data)
+        await stream.close()
+        theirs = await living.accepted.accept_stream()
+        got = b""
+        with suppress(StreamEOF):
+            while True:
+                got += await theirs.read(len(data))
+        await theirs.close()
+        if got != data:
+            self.trial.failures.append(f"{len(got)} bytes of {len(data)} by a connection that lived on")
+        self.trial.counts["spoke by one that lived on"] += 1
+
+    async def let_go(self) -> None:
+        """The oldest ends, from either side; a port without connections is free again."""
+        gone = self.living.popleft()
+        first, second = (gone.dialed, gone.accepted)
+        if self.dice.random() < 0.5:
+            first, second = second, first
+        await first.close()
+        await second.close()
+
+    async def round(self) -> None:
+        listener = await self.listen()
+        await self.dial_in(listener)
+        async with trio.open_nursery() as nursery:
+            for _ in range(self.dice.randint(0, 3)):
+                nursery.start_soon(self.dial_at_the_switch, listener)
+            if self.dice.random() < 0.5:
+                nursery.start_soon(self.dial_out)
+            await self.dial_in(listener)
+            # scenario: the dials above are at any moment of their handshakes
+            await trio.sleep(self.dice.uniform(0, 0.01))
+            await listener.close()
+            nursery.start_soon(self.dial_out)
+        # What arrived at the switch is nobody's, and its dialer has closed it.
+        while self._arrivals.statistics().current_buffer_used:
+            await (await self._arrivals.receive()).close()
+        await self.speak(self.dice.choice(self.living))
+        while len(self.living) > _LIVING:
+            await self.let_go()
+
+    async def end(self) -> None:
+        while self.living:
+            await self.let_go()
+        for port in self.ports:
+            if not await eventually(lambda port=port: _is_free(port), _PATIENCE):  # type: ignore[misc]
+                self.trial.failures.append(f"port {port} is still taken")
+
+
+async def _ignore(accepted: QUICConnection) -> None:
+    """A handler that has nothing to do."""
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attempt:
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+async def relisten(plan: Plan, watch: Watch) -> Trial:
+    trial = Trial("listening and not", plan.rounds, "rounds")
+    async with near_host() as host:
+        stays = near_transport()
+        listener = stays.create_listener(_ignore)
+        await listener.listen(Multiaddr(IP4))
+        dialers = [near_transport() for _ in range(3)]
+        dialer, *others = dialers
+        run = _Alternation(trial, host, listener.get_addrs()[0], random.Random(plan.seed), dialer, others)
+        await run.dial_out()
+        for dialer in dialers:
+            await (await dialer.dial(listener.get_addrs()[0])).close()
+        scales = Scales({"home": host}, {})
+        before = await scales.quiet()
+        try:
+            while trial.done < plan.rounds:
+                with trio.fail_after(_PATIENCE):
+                    await run.round()
+                trial.done += 1
+                watch(trial)
+        except (DialError, ListenError, trio.TooSlowError) as error:
+            trial.failures.append(f"in round {trial.done}: {type(error).__name__}: {error}")
+        trial.figures["rate"] = f"{trial.done / trial.seconds:.0f} rounds/s"
+        await run.end()
+        trial.failures += await scales.grown(before, 25)
+        after = await scales.now()
+        for process, kinds in after.items():
+            then = before[process]
+            trial.figures[process] = ", ".join(
+                f"{kind} {then[kind]} and {kinds[kind]}" for kind in ("descriptors", "threads", "tasks")
+            )
+        for each in (stays, *dialers):
+            await each.close()
+    return trial
