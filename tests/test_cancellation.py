@@ -22,6 +22,7 @@ from libp2p_quic import QUICConnection, QUICStream
 from peers.cancel import cancel_soon
 from peers.census import census, eventually
 from peers.far import FarHost, far_host
+from peers.linked import linked
 from peers.near import IP4, connection, near_host, near_transport, new_stream
 from peers.payload import Drained, echoed, payload, sha256
 
@@ -202,3 +203,35 @@ async def test_cancelled_accept_loses_no_stream() -> None:
     assert numbers == list(range(200))
     await dialer.close()
     await listening.close()
+
+
+async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
+    """While the peer allows no further stream, and at the moment when it does again."""
+    dice = random.Random(9)
+    async with linked(far={"MAX_INCOMING_STREAMS": 8}) as both:
+        held = [await both.stream() for _ in range(8)]
+        opened = 0
+        for number in range(300):
+            stream = None
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+                if number % 10 == 9:
+                    for end in (*held.pop(0), *held.pop(0)):
+                        nursery.start_soon(end.close)
+                with scope:
+                    # From before a stream is allowed again to long after that.
+                    cancel_soon(nursery, scope, dice.choice((0, 1, 10, 100, 1000)))
+                    stream = await both.dialed.open_stream()
+            if stream is not None:
+                opened += 1
+                await stream.write(b".")
+                theirs = await both.accepted.accept_stream()
+                assert await theirs.read(1) == b"."
+                held.append((stream, theirs))
+            while len(held) < 8 and number % 10 == 9:
+                # What a cancellation left is there for whoever opens next.
+                with trio.fail_after(10):
+                    held.append(await both.stream())
+        assert opened > 0
+        assert both.accepted.statistics()["streams_open"] <= 8
+        assert await eventually(lambda: both.dialed.statistics()["streams_open"] == 8, 5)
