@@ -1,4 +1,4 @@
-//! How fast to send, and what may always be sent: a connection's last words.
+//! How fast to send, what may always be sent, and when the peer last acknowledged anything new.
 
 mod cubic;
 
@@ -6,7 +6,7 @@ use std::{
     any::Any,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -19,21 +19,49 @@ use quinn_proto::{
 use self::cubic::Cubic;
 use crate::config::CongestionControl;
 
-/// Set when a connection is over and its close is all that it still sends.
+/// What a connection and the controllers of its paths tell each other.
 ///
-/// quinn-proto 0.11.19 counts a CONNECTION_CLOSE as whatever else there was to send: in the
-/// middle of a transfer the window holds it back, and as it takes acknowledgements no more, for
-/// ever. The peer would learn from its idle timeout what it should hear at once.
+/// The connection says when its close is all that it still sends. quinn-proto 0.11.19 counts a
+/// CONNECTION_CLOSE as whatever else there was to send: in the middle of a transfer the window holds
+/// it back, and as it takes acknowledgements no more, for ever. The peer would learn from its idle
+/// timeout what it should hear at once.
+///
+/// The controllers count the ACK frames that acknowledged a packet for the first time. quinn-proto's
+/// statistics count every ACK frame, and a peer that hears nothing of us goes on repeating its last one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastWords(Arc<AtomicBool>);
+pub(crate) struct LastWords(Arc<Signals>);
+
+#[derive(Debug, Default)]
+struct Signals {
+    are_due: AtomicBool,
+    acknowledgements: AtomicU64,
+    is_any_in_flight: AtomicBool,
+}
 
 impl LastWords {
     pub(crate) fn allow(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.are_due.store(true, Ordering::Relaxed);
     }
 
     fn are_due(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.are_due.load(Ordering::Relaxed)
+    }
+
+    /// How many ACK frames acknowledged a packet for the first time, on any path.
+    pub(crate) fn acknowledgements(&self) -> u64 {
+        self.0.acknowledgements.load(Ordering::Relaxed)
+    }
+
+    /// Whether packets were still in flight after the last of them.
+    pub(crate) fn is_any_in_flight(&self) -> bool {
+        self.0.is_any_in_flight.load(Ordering::Relaxed)
+    }
+
+    fn acknowledged(&self, in_flight: u64) {
+        self.0.acknowledgements.fetch_add(1, Ordering::Relaxed);
+        self.0
+            .is_any_in_flight
+            .store(in_flight > 0, Ordering::Relaxed);
     }
 }
 
@@ -93,6 +121,7 @@ impl Controller for Valve {
         app_limited: bool,
         largest_packet_num_acked: Option<u64>,
     ) {
+        self.last_words.acknowledged(in_flight);
         self.algorithm
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }

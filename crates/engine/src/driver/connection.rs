@@ -21,6 +21,7 @@ use crate::{
         growth::{Growth, Reason},
         keep_alive::KeepAlive,
         loss,
+        marking::Marking,
         moves::Moves,
         network::{Network, Sending, SocketKey},
         send_window::SendWindow,
@@ -100,6 +101,7 @@ pub(super) struct Driven {
     keep_alive: Option<KeepAlive>,
     /// Ours, where we dialed, until the listener has it.
     flight: Option<Flight>,
+    pub(super) marking: Marking,
     is_drained: bool,
     pub(super) closing: Closing,
     /// It is in the core's queue of those to be driven.
@@ -130,6 +132,8 @@ impl Driven {
     ) -> Self {
         let send_window = SendWindow::new(origin.shared.unacked.clone(), config.send_window);
         let is_accepted = origin.listener.is_some();
+        let last_words = origin.shared.last_words.clone();
+        let marking = Marking::new(&conn, origin.listener.is_none(), last_words);
         Self {
             conn,
             handle: origin.handle,
@@ -154,6 +158,7 @@ impl Driven {
             send_window,
             keep_alive: None,
             flight: None,
+            marking,
             is_drained: false,
             closing: Closing::new(is_accepted),
             is_dirty: false,
@@ -196,6 +201,7 @@ impl Driven {
             self.streams.deadline(),
             flight,
             keep_alive.map(|it| it.deadline(self.conn.rtt())),
+            self.marking.deadline(),
             own,
             self.redial_at,
         ];
@@ -215,6 +221,7 @@ impl Driven {
         {
             self.conn.ping();
         }
+        self.marking.expire(now);
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
                 self.end(now, loss::handshake_timeout());
@@ -256,6 +263,9 @@ impl Driven {
     }
 
     fn transmit(&mut self, now: Instant, network: &mut dyn Network, buf: &mut Vec<u8>) -> Turn {
+        let stage = (self.was_connected, matches!(self.phase, Phase::Over));
+        self.marking
+            .begin_turn(now, &mut self.conn, stage, self.socket, network);
         let mut sent = 0;
         while sent < DATAGRAMS_PER_TURN {
             let mtu = usize::from(self.conn.current_mtu()).max(1);
@@ -263,14 +273,14 @@ impl Driven {
                 .max_segments(self.socket)
                 .clamp(1, MAX_SEGMENTS.min(MAX_SEND / mtu).max(1));
             buf.clear();
-            let Some(transmit) = self.conn.poll_transmit(now, segments, buf) else {
+            let Some(mut transmit) = self.conn.poll_transmit(now, segments, buf) else {
                 if let Some(flight) = &mut self.flight {
                     flight.left();
                 }
                 return Turn::Idle;
             };
             if let Some(flight) = &mut self.flight {
-                flight.sent(&buf[..transmit.size], transmit.segment_size);
+                flight.sent(&buf[..transmit.size], &transmit);
             }
             sent += transmit
                 .segment_size
@@ -278,7 +288,9 @@ impl Driven {
             if let Some(keep_alive) = &mut self.keep_alive {
                 keep_alive.sent(now);
             }
-            if network.send(self.socket, &borrow(&transmit, buf)) == Sending::Blocked {
+            let (conn, marking) = (&self.conn, &mut self.marking);
+            if marking.send(now, conn, &mut transmit, buf, self.socket, network) == Sending::Blocked
+            {
                 return Turn::Blocked(transmit);
             }
         }
@@ -542,20 +554,4 @@ fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamS
         config.read_buffer,
         config.write_buffer,
     )
-}
-
-/// quinn-proto's transmit as the socket wants it, over the bytes in `buf`.
-pub(super) fn borrow<'a>(
-    transmit: &quinn_proto::Transmit,
-    buf: &'a [u8],
-) -> quinn_udp::Transmit<'a> {
-    quinn_udp::Transmit {
-        destination: transmit.destination,
-        ecn: transmit
-            .ecn
-            .and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
-        contents: &buf[..transmit.size],
-        segment_size: transmit.segment_size,
-        src_ip: transmit.src_ip,
-    }
 }

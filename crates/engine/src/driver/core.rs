@@ -27,9 +27,9 @@ use crate::{
     connection::ConnectionShared,
     driver::{
         command::{Command, Commands},
-        connection::{Driven, Origin, Turn, borrow},
+        connection::{Driven, Origin, Turn},
         crowd::{Admission, Crowd},
-        network::{Network, SocketKey},
+        network::{Network, SocketKey, borrow},
         refusals::Refusals,
         settings::Settings,
         sockets::{EndpointState, Sockets},
@@ -177,7 +177,12 @@ impl Core {
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
-                self.handle_incoming(now, socket, incoming, &mut buf, network);
+                let accepted = self.handle_incoming(now, socket, incoming, &mut buf, network);
+                if ecn.is_none()
+                    && let Some(driven) = accepted.and_then(|handle| self.slot(handle))
+                {
+                    driven.marking.dialer_is_unmarked(now);
+                }
             }
             // Best effort, as whoever asked may be lying about its address.
             Some(DatagramEvent::Response(transmit)) => {
@@ -194,25 +199,25 @@ impl Core {
         incoming: Incoming,
         buf: &mut Vec<u8>,
         network: &mut dyn Network,
-    ) {
+    ) -> Option<ConnectionHandle> {
         // Who dials after `listen` has returned is that listener's, even if it was not told here
         // yet: the peer may be faster than this thread.
         self.take_commands(now);
         let Some(listener) = self.sockets.listener(socket).cloned() else {
             self.endpoint.ignore(incoming);
-            return;
+            return None;
         };
         let remote = incoming.remote_address();
         let is_proven = incoming.remote_address_validated();
         if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
             self.refuse(socket, &listener, incoming, buf, network);
-            return;
+            return None;
         }
         let config = &self.settings.config;
         let connections = self.handles.len();
         match self.crowd.judge(config, remote, is_proven, connections) {
             Admission::Welcome => {
-                self.accept(now, socket, listener, incoming, buf, network);
+                return self.accept(now, socket, listener, incoming, buf, network);
             }
             Admission::Wait => self.endpoint.ignore(incoming),
             Admission::Refuse(limit) => {
@@ -228,6 +233,7 @@ impl Core {
                 Err(refused) => self.endpoint.ignore(refused.into_incoming()),
             },
         }
+        None
     }
 
     fn refuse(
@@ -252,7 +258,7 @@ impl Core {
         incoming: Incoming,
         buf: &mut Vec<u8>,
         network: &mut dyn Network,
-    ) {
+    ) -> Option<ConnectionHandle> {
         let remote = incoming.remote_address();
         let is_proven = incoming.remote_address_validated();
         let last_words = LastWords::default();
@@ -285,12 +291,14 @@ impl Core {
                         guest: Some(guest),
                     },
                 );
+                Some(handle)
             }
             Err(error) => {
                 tracing::debug!(%remote, cause = %error.cause, "refused a first packet");
                 if let Some(transmit) = error.response {
                     let _ = network.send(socket, &borrow(&transmit, buf));
                 }
+                None
             }
         }
     }

@@ -4,13 +4,15 @@
 //! that has not had the flight cannot read the probes behind it, and one that has had it reads no
 //! handshake packet any more: every other probe is in vain, and an outage of two seconds cost ten.
 //! RFC 9002 section 6.2.4 wants both spaces probed. So the flight is sent again as it was, which is
-//! what a network may do to any datagram, and a ping goes with it.
+//! what a network may do to any datagram, and a ping goes with it. What was marked leaves twice, for
+//! the reason that `ecn` tells.
 
 use std::time::{Duration, Instant};
 
-use quinn_proto::Connection;
+use quinn_proto::{Connection, Transmit};
+use quinn_udp::EcnCodepoint;
 
-use crate::driver::network::{Network, SocketKey};
+use crate::driver::network::{Network, SocketKey, ecn};
 
 /// How late an acknowledgement may come (RFC 9000 section 18.2, max_ack_delay).
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(25);
@@ -19,7 +21,8 @@ pub(super) const ACK_DELAY: Duration = Duration::from_millis(25);
 const MAX_DATAGRAMS: usize = 8;
 
 pub(super) struct Flight {
-    datagrams: Vec<Vec<u8>>,
+    /// Each with its ECN mark.
+    datagrams: Vec<(Option<EcnCodepoint>, Vec<u8>)>,
     /// It is not all out yet.
     is_leaving: bool,
     repeat_at: Instant,
@@ -41,16 +44,16 @@ impl Flight {
         }
     }
 
-    /// One datagram leaves, or several of `segment_size`. Those of the handshake have a long
+    /// One datagram leaves, or several of one size. Those of the handshake have a long
     /// header (RFC 9000 section 17.2).
-    pub(super) fn sent(&mut self, contents: &[u8], segment_size: Option<usize>) {
+    pub(super) fn sent(&mut self, contents: &[u8], transmit: &Transmit) {
         if !self.is_leaving {
             return;
         }
-        let size = segment_size.unwrap_or(contents.len()).max(1);
+        let size = transmit.segment_size.unwrap_or(contents.len()).max(1);
         for datagram in contents.chunks(size) {
             if datagram[0] & 0x80 != 0 && self.datagrams.len() < MAX_DATAGRAMS {
-                self.datagrams.push(datagram.to_vec());
+                self.datagrams.push((ecn(transmit), datagram.to_vec()));
             }
         }
     }
@@ -84,16 +87,19 @@ impl Flight {
             return true;
         }
         if std::mem::take(&mut self.is_due) {
-            for datagram in &self.datagrams {
-                let transmit = quinn_udp::Transmit {
+            for (ecn, datagram) in &self.datagrams {
+                let mut transmit = quinn_udp::Transmit {
                     destination: conn.remote_address(),
-                    ecn: None,
+                    ecn: *ecn,
                     contents: datagram,
                     segment_size: None,
                     src_ip: None,
                 };
                 // One that the socket does not take now is lost, like any other.
                 let _ = network.send(socket, &transmit);
+                if transmit.ecn.take().is_some() {
+                    let _ = network.send(socket, &transmit);
+                }
             }
             conn.ping();
         }

@@ -2,22 +2,24 @@
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `fill`, `flight`, `growth`, `keep_alive`, `moves`, `send_window`, `stream_allowance`,
-//! `timers` and `loss` its small tools. `thread` runs cores over real `socket`s. Application
-//! threads reach a core only through the `command` queue, which never blocks them, and drive it by
-//! `handover` while it sleeps.
+//! `crowd`, `ecn`, `fill`, `flight`, `growth`, `keep_alive`, `marking`, `moves`, `send_window`,
+//! `stream_allowance`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s.
+//! Application threads reach a core only through the `command` queue, which never blocks them, and
+//! drive it by `handover` while it sleeps.
 
 mod closing;
 mod command;
 mod connection;
 mod core;
 mod crowd;
+mod ecn;
 pub(crate) mod fill;
 mod flight;
 mod growth;
 pub(crate) mod handover;
 mod keep_alive;
 mod loss;
+mod marking;
 mod moves;
 mod network;
 mod pieces;

@@ -49,3 +49,22 @@ pub(crate) trait Ground: Send + Sync {
     /// What the core holds, once whoever drives it lets go; `None` when there is none.
     fn census(&self) -> Option<Census>;
 }
+
+/// quinn-proto's transmit as the socket wants it, over the bytes in `buf`.
+pub(super) fn borrow<'a>(
+    transmit: &quinn_proto::Transmit,
+    buf: &'a [u8],
+) -> quinn_udp::Transmit<'a> {
+    quinn_udp::Transmit {
+        destination: transmit.destination,
+        ecn: ecn(transmit),
+        contents: &buf[..transmit.size],
+        segment_size: transmit.segment_size,
+        src_ip: transmit.src_ip,
+    }
+}
+
+/// quinn-proto's mark as the socket wants it.
+pub(super) fn ecn(transmit: &quinn_proto::Transmit) -> Option<quinn_udp::EcnCodepoint> {
+    quinn_udp::EcnCodepoint::from_bits(transmit.ecn? as u8)
+}

@@ -8,10 +8,7 @@ use quinn_proto::{ConnectionHandle, Transmit};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    driver::{
-        connection::borrow,
-        network::{Network, Sending, SocketKey},
-    },
+    driver::network::{Network, Sending, SocketKey, borrow},
     gate::Gate,
     listener::ListenerShared,
     ready::Waiters,

@@ -25,6 +25,8 @@ pub struct Conditions {
     pub reordering: f64,
     /// Share of datagrams whose ECN mark becomes "congestion experienced".
     pub marking: f64,
+    /// Share of datagrams whose ECN mark is removed.
+    pub bleaching: f64,
     /// Share of sends that the system refuses for now, as with EAGAIN.
     pub blocked: f64,
     /// Share of sends that fail in silence, as with ENOBUFS or EIO: a whole batch is lost.
@@ -53,6 +55,7 @@ impl Default for Conditions {
             truncation: 0.0,
             reordering: 0.0,
             marking: 0.0,
+            bleaching: 0.0,
             blocked: 0.0,
             failing: 0.0,
             mtu: 1500,
@@ -85,6 +88,7 @@ impl Conditions {
             truncation,
             reordering,
             marking,
+            bleaching: 0.0,
             blocked,
             failing,
             mtu: 1200 + dice.below(400) as usize,

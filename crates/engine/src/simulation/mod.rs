@@ -164,6 +164,17 @@ impl World {
         self.wire.lock().dark_until = Some(self.clock.instant() + time);
     }
 
+    /// Drop, or drop no longer, the datagrams of this node that have an ECN mark. Those on their way
+    /// arrive.
+    pub fn drop_marked(&mut self, from: &Node, is_dropped: bool) {
+        let black_holes = &mut self.wire.lock().ecn_black_holes;
+        if is_dropped {
+            black_holes.insert(from.index());
+        } else {
+            black_holes.remove(&from.index());
+        }
+    }
+
     /// The NAT before this node forgets it: its sockets have new ports to the outside.
     pub fn rebind(&mut self, node: &Node) {
         self.wire.lock().rebind(node.index());

@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -74,6 +74,8 @@ pub(super) struct Wire {
     next_port: u16,
     /// Nothing that would arrive before this arrives.
     pub(super) dark_until: Option<Instant>,
+    /// Nodes whose datagrams with an ECN mark are dropped.
+    pub(super) ecn_black_holes: BTreeSet<usize>,
     pub(super) mailboxes: BTreeMap<SocketAddr, Mailbox>,
     pub(super) trace: Trace,
 }
@@ -91,6 +93,7 @@ impl Wire {
             next_flight: 0,
             next_port: 10_000,
             dark_until: None,
+            ecn_black_holes: BTreeSet::new(),
             mailboxes: BTreeMap::new(),
             trace: Trace::default(),
         }
@@ -234,10 +237,14 @@ impl Wire {
         if self.dice.chance(self.conditions.failing) {
             return Sending::Sent;
         }
+        let is_dropped = transmit.ecn.is_some() && self.ecn_black_holes.contains(&node);
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
         for segment in transmit.contents.chunks(size.max(1)) {
             let at = self.clock.now();
             self.trace.note(at, from, transmit, segment);
+            if is_dropped {
+                continue;
+            }
             self.launch(now, from, transmit.destination, transmit.ecn, segment);
         }
         Sending::Sent
@@ -275,6 +282,7 @@ impl Wire {
             data[bit / 8] ^= 1 << (bit % 8);
         }
         let ecn = match ecn {
+            Some(_) if dice.chance(conditions.bleaching) => None,
             Some(_) if dice.chance(conditions.marking) => Some(EcnCodepoint::Ce as u8),
             other => other.map(|ecn| ecn as u8),
         };

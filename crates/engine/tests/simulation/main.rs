@@ -44,6 +44,7 @@ mod crowds;
 mod datagrams;
 mod defects;
 mod dials;
+mod ecn;
 mod endpoints;
 mod handshakes;
 #[path = "../forge/initial.rs"]

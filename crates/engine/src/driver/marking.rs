@@ -1,0 +1,221 @@
+//! How the datagrams of a connection leave: marked, unmarked or both, as `ecn` says, within what may be
+//! sent to an address that is not validated (RFC 9000 section 8.1).
+
+use std::time::{Duration, Instant};
+
+use quinn_proto::{Connection, Transmit};
+
+use crate::{
+    congestion::LastWords,
+    driver::{
+        ecn::{Departure, EcnValidation, Path, Sent, ack_eliciting},
+        network::{Network, Sending, SocketKey, borrow},
+    },
+};
+
+/// The datagram that begins a handshake has at least as many bytes (RFC 9000 section 14.1), and
+/// quinn-proto's statistics do not count it.
+const FIRST_DATAGRAM: u64 = 1200;
+
+/// How long a dialer whose first datagram came unmarked may take to answer before our flight is sent
+/// again, unmarked. It may not mark at all, as go-libp2p's do not in the handshake, or the path may
+/// have dropped its marked one, and then ours too: a probe timeout on either side would be two seconds.
+/// RFC 9002 section 6.2.3 allows to be early, once.
+const ANSWER_WAIT: Duration = Duration::from_millis(100);
+
+/// More than our certificate needs; what is beyond is left to quinn-proto.
+const MAX_DATAGRAMS: usize = 8;
+
+pub(super) struct Marking {
+    validation: EcnValidation,
+    last_words: LastWords,
+    is_dialer: bool,
+    is_connected: bool,
+    is_over: bool,
+    /// Bytes of copies in the handshake, which quinn-proto does not count.
+    copied: u64,
+    flight: Option<Flight>,
+}
+
+/// Our part of the handshake, for a dialer that does not mark.
+struct Flight {
+    datagrams: Vec<Vec<u8>>,
+    /// How many datagrams had come from the dialer when the last of them left.
+    received: u64,
+    repeat_at: Instant,
+    is_due: bool,
+}
+
+impl Marking {
+    pub(super) fn new(conn: &Connection, is_dialer: bool, last_words: LastWords) -> Self {
+        Self {
+            validation: EcnValidation::new(conn.remote_address()),
+            last_words,
+            is_dialer,
+            is_connected: false,
+            is_over: false,
+            copied: 0,
+            flight: None,
+        }
+    }
+
+    /// The dialer's first datagram came unmarked.
+    pub(super) fn dialer_is_unmarked(&mut self, now: Instant) {
+        self.flight = Some(Flight {
+            datagrams: Vec::new(),
+            received: 0,
+            repeat_at: now + ANSWER_WAIT,
+            is_due: false,
+        });
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let waiting = self.flight.as_ref().filter(|flight| !flight.is_due);
+        waiting.map(|flight| flight.repeat_at)
+    }
+
+    /// Time has passed.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if let Some(flight) = &mut self.flight {
+            flight.is_due |= flight.repeat_at <= now;
+        }
+    }
+
+    /// The connection takes its turn to send.
+    pub(super) fn begin_turn(
+        &mut self,
+        now: Instant,
+        conn: &mut Connection,
+        (is_connected, is_over): (bool, bool),
+        socket: SocketKey,
+        network: &mut dyn Network,
+    ) {
+        (self.is_connected, self.is_over) = (is_connected, is_over);
+        let path = Path {
+            remote: conn.remote_address(),
+            rtt: conn.rtt(),
+            acknowledgements: self.last_words.acknowledgements(),
+            is_any_in_flight: self.last_words.is_any_in_flight(),
+        };
+        self.validation.update(now, path);
+        if is_connected && !is_over && self.validation.wants_ping(now) {
+            conn.ping();
+        }
+        let is_handshake = !is_connected && !is_over;
+        let done = self.flight.take_if(|it| it.is_due || !is_handshake);
+        if let Some(flight) = done.filter(|_| is_handshake)
+            && flight.received == conn.stats().udp_rx.datagrams
+        {
+            for datagram in &flight.datagrams {
+                self.repeat(conn, datagram, socket, network);
+            }
+        }
+    }
+
+    fn repeat(
+        &mut self,
+        conn: &Connection,
+        datagram: &[u8],
+        socket: SocketKey,
+        network: &mut dyn Network,
+    ) {
+        if self.has_credit(conn, datagram.len()) {
+            self.copied += datagram.len() as u64;
+            let transmit = quinn_udp::Transmit {
+                destination: conn.remote_address(),
+                ecn: None,
+                contents: datagram,
+                segment_size: None,
+                src_ip: conn.local_ip(),
+            };
+            // One that the socket does not take now is lost, like any other.
+            let _ = network.send(socket, &transmit);
+        }
+    }
+
+    /// Send what quinn-proto made, which is left in `transmit` as the socket refused it.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        conn: &Connection,
+        transmit: &mut Transmit,
+        contents: &[u8],
+        socket: SocketKey,
+        network: &mut dyn Network,
+    ) -> Sending {
+        // quinn-proto keeps to the limit, but does not know of the copies.
+        if self.copied > 0 && !self.is_connected && !self.has_credit(conn, 0) {
+            return Sending::Sent;
+        }
+        let departure = self.departure(now, conn, transmit);
+        if departure == Departure::Unmarked {
+            transmit.ecn = None;
+        }
+        self.keep(now, conn, transmit, contents);
+        let mut borrowed = borrow(transmit, contents);
+        let sending = network.send(socket, &borrowed);
+        if departure == Departure::Twice && sending == Sending::Sent {
+            if !self.is_connected {
+                self.copied += transmit.size as u64;
+            }
+            borrowed.ecn = None;
+            // One that the socket does not take now is lost, like any other.
+            let _ = network.send(socket, &borrowed);
+        }
+        sending
+    }
+
+    fn departure(&mut self, now: Instant, conn: &Connection, transmit: &Transmit) -> Departure {
+        if transmit.destination != conn.remote_address() {
+            // To another path, which quinn-proto does not mark.
+            return Departure::AsIs;
+        }
+        if self.is_over {
+            // Nothing is acknowledged any more: that a marked close is lost would not be noticed.
+            return Departure::Unmarked;
+        }
+        let size = transmit.segment_size.unwrap_or(transmit.size).max(1);
+        let datagrams = u32::try_from(transmit.size.div_ceil(size));
+        let sent = Sent {
+            is_marked: transmit.ecn.is_some(),
+            datagrams: datagrams.unwrap_or(u32::MAX),
+            ack_eliciting: ack_eliciting(&conn.stats().frame_tx),
+            may_copy: self.may_copy(conn, transmit.size),
+        };
+        self.validation.depart(now, sent)
+    }
+
+    /// Whether copies may go to the peer's address: what is sent to one that is not validated is
+    /// limited. One that the peer moved to is not before something is acknowledged there.
+    fn may_copy(&self, conn: &Connection, size: usize) -> bool {
+        if self.is_dialer || !self.is_connected {
+            self.has_credit(conn, size)
+        } else {
+            self.validation.is_acknowledged()
+        }
+    }
+
+    /// Whether a handshake's dialer may be sent `more` bytes that quinn-proto does not count: three
+    /// times what it sent, in all.
+    fn has_credit(&self, conn: &Connection, more: usize) -> bool {
+        let stats = conn.stats();
+        let sent = stats.udp_tx.bytes + self.copied + more as u64;
+        self.is_dialer || sent <= (FIRST_DATAGRAM + stats.udp_rx.bytes) * 3
+    }
+
+    /// Keep a copy of what answers the dialer. Handshake packets have a long header (RFC 9000 section
+    /// 17.2).
+    fn keep(&mut self, now: Instant, conn: &Connection, transmit: &Transmit, contents: &[u8]) {
+        let Some(flight) = &mut self.flight else {
+            return;
+        };
+        flight.received = conn.stats().udp_rx.datagrams;
+        flight.repeat_at = now + ANSWER_WAIT;
+        let size = transmit.segment_size.unwrap_or(transmit.size).max(1);
+        for datagram in contents[..transmit.size].chunks(size) {
+            if datagram[0] & 0x80 != 0 && flight.datagrams.len() < MAX_DATAGRAMS {
+                flight.datagrams.push(datagram.to_vec());
+            }
+        }
+    }
+}
