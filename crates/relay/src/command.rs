@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units;
+use crate::{conditions::Directions, units};
 
 /// A line of standard input.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Command {
     Mtu(usize),
     /// This share is lost.
     Loss(f64),
+    /// Datagrams with an ECN mark are lost there, and only there.
+    DropMarked(Directions),
     /// Say what became of how many datagrams.
     Totals,
 }
@@ -28,6 +30,7 @@ impl Command {
             ["blackout", lasts] => units::time(lasts).map(Self::Blackout),
             ["mtu", size] => units::bytes(size).map(Self::Mtu),
             ["loss", share] => units::share(share).map(Self::Loss),
+            ["drop-marked", directions] => Directions::parse(directions).map(Self::DropMarked),
             ["totals"] => Ok(Self::Totals),
             _ => Err(format!(
                 "there is no command {line:?}; relay --help lists them"
@@ -48,7 +51,15 @@ mod tests {
         assert_eq!(Command::parse("mtu 1300"), Ok(Command::Mtu(1300)));
         assert_eq!(Command::parse("loss 100%"), Ok(Command::Loss(1.0)));
         assert_eq!(Command::parse("totals"), Ok(Command::Totals));
-        for wrong in ["", "rebind 5", "blackout", "mtu x"] {
+        let to_client = Directions {
+            to_client: true,
+            ..Directions::default()
+        };
+        assert_eq!(
+            Command::parse("drop-marked to-client"),
+            Ok(Command::DropMarked(to_client))
+        );
+        for wrong in ["", "rebind 5", "blackout", "mtu x", "drop-marked"] {
             assert!(Command::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,6 +3,36 @@
 
 use std::time::Duration;
 
+/// In which directions something happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Directions {
+    /// From dialers to the target.
+    pub to_target: bool,
+    /// From the target to dialers.
+    pub to_client: bool,
+}
+
+impl Directions {
+    /// `to-target`, `to-client`, `both` or `none`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (to_target, to_client) = match text {
+            "to-target" => (true, false),
+            "to-client" => (false, true),
+            "both" => (true, true),
+            "none" => (false, false),
+            _ => {
+                return Err(format!(
+                    "{text:?} is not understood: write to-target, to-client, both or none"
+                ));
+            }
+        };
+        Ok(Self {
+            to_target,
+            to_client,
+        })
+    }
+}
+
 /// What happens to datagrams, in each direction by itself. Shares are probabilities from 0 to
 /// 1; times count from the first datagram.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +58,10 @@ pub struct Conditions {
     pub mtu: Option<usize>,
     /// Until then every size arrives.
     pub mtu_after: Duration,
+    /// Where datagrams with an ECN mark vanish; the marks of all others are kept.
+    pub drop_marked: Directions,
+    /// Until then marked datagrams arrive.
+    pub drop_marked_after: Duration,
     /// When nothing arrives, and for how long.
     pub blackouts: Vec<(Duration, Duration)>,
     /// How often every dialer comes to the target from another port.

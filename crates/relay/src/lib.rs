@@ -19,6 +19,6 @@ mod socket;
 mod totals;
 pub mod units;
 
-pub use conditions::Conditions;
+pub use conditions::{Conditions, Directions};
 pub use options::Options;
 pub use relay::Relay;

@@ -97,6 +97,8 @@ impl Ord for Flight {
 pub struct Line {
     conditions: Conditions,
     judge_each: bool,
+    /// Datagrams with an ECN mark vanish, after the time that the conditions say.
+    drops_marked: bool,
     dice: Dice,
     /// When the first datagram came, in either direction: time zero of the conditions.
     began: Option<Instant>,
@@ -118,6 +120,7 @@ impl Line {
         Self {
             judge_each: conditions.judge_each(),
             conditions,
+            drops_marked: false,
             dice: Dice::new(seed),
             began: None,
             dark_until: None,
@@ -153,6 +156,11 @@ impl Line {
         self.judge_each = self.conditions.judge_each();
     }
 
+    /// Datagrams with an ECN mark vanish, or no longer do, after the time that the conditions say.
+    pub fn drop_marked(&mut self, drops: bool) {
+        self.drops_marked = drops;
+    }
+
     /// What became of the datagrams.
     pub fn totals(&self) -> &Totals {
         &self.totals
@@ -173,6 +181,10 @@ impl Line {
     pub fn push(&mut self, now: Instant, mut batch: Batch) {
         self.begin(now);
         self.totals.came += batch.count();
+        if batch.ecn.is_some() && self.drops_marked && self.has_passed(now) {
+            self.totals.marked += batch.count();
+            return;
+        }
         let together = now + self.conditions.latency;
         if self.judge_each {
             self.judge(now, together, &mut batch);
@@ -180,6 +192,12 @@ impl Line {
         if batch.len > 0 || batch.stride == 0 {
             self.fly(together, batch);
         }
+    }
+
+    /// Whether it is late enough for marked datagrams to vanish.
+    fn has_passed(&self, now: Instant) -> bool {
+        let after = self.conditions.drop_marked_after;
+        self.began.is_some_and(|at| now >= at + after)
     }
 
     /// Decide about each datagram: what arrives at the moment `together` stays in the batch,

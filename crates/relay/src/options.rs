@@ -2,7 +2,10 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use crate::{conditions::Conditions, units};
+use crate::{
+    conditions::{Conditions, Directions},
+    units,
+};
 
 /// What `relay --help` says.
 pub const HELP: &str = "\
@@ -30,6 +33,9 @@ What happens to datagrams, in each direction by itself
                        dropped; what it carries in 100 ms when not given
   --mtu BYTES          larger ones vanish (bytes of UDP payload) ...          1300
   --mtu-after TIME     ... from then on                                       2s
+  --drop-marked WHERE  those with an ECN mark vanish ...                      to-target
+                       (to-target, to-client or both); others keep theirs
+  --drop-marked-after TIME  ... from then on                                  2s
 
 What happens at a time, counted from the first datagram
   --blackout AT+FOR    nothing arrives, for that long; may be given again     2s+500ms
@@ -43,6 +49,7 @@ While it runs, one line a command on standard input; each is answered by one lin
   blackout FOR         nothing arrives, from now
   mtu BYTES            larger ones vanish, from now
   loss SHARE           this share is lost, from now
+  drop-marked WHERE    those with an ECN mark vanish there, from now; none ends it
   totals               what became of how many datagrams
 ";
 
@@ -108,6 +115,8 @@ impl Options {
                 "--queue" => units::bytes(value).map(|it| c.queue = Some(it)),
                 "--mtu" => units::bytes(value).map(|it| c.mtu = Some(it)),
                 "--mtu-after" => units::time(value).map(|it| c.mtu_after = it),
+                "--drop-marked" => Directions::parse(value).map(|it| c.drop_marked = it),
+                "--drop-marked-after" => units::time(value).map(|it| c.drop_marked_after = it),
                 "--blackout" => units::period(value).map(|it| c.blackouts.push(it)),
                 _ => units::time(value).map(|it| c.rebind = Some(it)),
             };
@@ -121,6 +130,11 @@ impl Options {
         }
         if !conditions.mtu_after.is_zero() && conditions.mtu.is_none() {
             return Err("--mtu-after says when, --mtu how large".to_owned());
+        }
+        if !conditions.drop_marked_after.is_zero()
+            && conditions.drop_marked == Directions::default()
+        {
+            return Err("--drop-marked-after says when, --drop-marked where".to_owned());
         }
         let mut options = Self::new(to.ok_or("--to is needed: the target, IP:PORT")?);
         options.listen = listen.unwrap_or(options.listen);
@@ -136,7 +150,7 @@ impl Options {
 }
 
 /// Every option; `--rebind` is the last arm of the match above.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 17] = [
     "--to",
     "--listen",
     "--seed",
@@ -150,6 +164,8 @@ const KNOWN: [&str; 15] = [
     "--queue",
     "--mtu",
     "--mtu-after",
+    "--drop-marked",
+    "--drop-marked-after",
     "--blackout",
     "--rebind",
 ];
@@ -174,7 +190,7 @@ mod tests {
         let all = parsed(
             "--to 127.0.0.1:9 --listen 127.0.0.1:8 --delay 50ms --jitter 1ms --loss 1% \
              --duplicate 2% --corrupt 3% --reorder 4% --rate 8Mbit/s --queue 64KiB --mtu 1300 \
-             --mtu-after 2s --blackout 1s+2s --blackout 5s+1s --rebind 3s --seed 7",
+             --mtu-after 2s --drop-marked both --drop-marked-after 4s --blackout 1s+2s --blackout 5s+1s --rebind 3s --seed 7",
         )
         .expect("options");
         let c = all.conditions;
@@ -185,6 +201,8 @@ mod tests {
         assert_eq!((c.corruption, c.reordering), (0.03, 0.04));
         assert_eq!((c.rate, c.queue), (Some(1_000_000), Some(65_536)));
         assert_eq!((c.mtu, c.mtu_after), (Some(1300), Duration::from_secs(2)));
+        assert!(c.drop_marked.to_target && c.drop_marked.to_client);
+        assert_eq!(c.drop_marked_after, Duration::from_secs(4));
         assert_eq!(c.blackouts.len(), 2);
         assert_eq!(c.rebind, Some(Duration::from_secs(3)));
     }
@@ -200,6 +218,8 @@ mod tests {
             ("--to 127.0.0.1:9 --seed x", "not a number"),
             ("--to 127.0.0.1:9 --queue 5", "--rate"),
             ("--to 127.0.0.1:9 --mtu-after 5s", "--mtu"),
+            ("--to 127.0.0.1:9 --drop-marked up", "to-target"),
+            ("--to 127.0.0.1:9 --drop-marked-after 5s", "--drop-marked"),
             ("--to 127.0.0.1:9 --rebind 0s", "--rebind"),
             ("--to 127.0.0.1:9 --listen [::1]:9", "IPv6"),
         ] {

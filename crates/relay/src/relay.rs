@@ -80,8 +80,12 @@ impl Relay {
     pub fn bind(options: &Options) -> io::Result<Self> {
         let front = Socket::bind(options.listen)?;
         let conditions = &options.conditions;
-        let line = |direction: u64| {
-            Line::new(conditions.clone(), options.seed.wrapping_mul(2) + direction)
+        let marked = conditions.drop_marked;
+        let line = |direction: u64, drops_marked| {
+            let seed = options.seed.wrapping_mul(2) + direction;
+            let mut line = Line::new(conditions.clone(), seed);
+            line.drop_marked(drops_marked);
+            line
         };
         Ok(Self {
             to: options.to,
@@ -90,7 +94,7 @@ impl Relay {
             clients: HashMap::new(),
             ids: HashMap::new(),
             next_id: 0,
-            lines: [line(0), line(1)],
+            lines: [line(0, marked.to_target), line(1, marked.to_client)],
             buffers: vec![vec![0; RECEIVE_BUFFER]; RECEIVE_BATCH],
             spare: Vec::new(),
             rebind_every: conditions.rebind,
@@ -143,6 +147,10 @@ impl Relay {
             Ok(Command::Rebind) => self.rebind()?,
             Ok(Command::Blackout(lasts)) => lines.iter_mut().for_each(|l| l.darken(now + lasts)),
             Ok(Command::Mtu(mtu)) => lines.iter_mut().for_each(|l| l.shrink(mtu)),
+            Ok(Command::DropMarked(directions)) => {
+                lines[TO_TARGET].drop_marked(directions.to_target);
+                lines[TO_CLIENT].drop_marked(directions.to_client);
+            }
             Ok(Command::Loss(share)) => lines.iter_mut().for_each(|l| l.lose(share)),
         }
         Ok(format!(r#"{{"done": {:?}}}"#, line.trim()))

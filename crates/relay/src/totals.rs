@@ -21,6 +21,8 @@ pub struct Totals {
     pub queue_full: u64,
     /// They exceeded the MTU.
     pub too_large: u64,
+    /// They had an ECN mark.
+    pub marked: u64,
     /// They would have arrived in a blackout.
     pub in_the_dark: u64,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Totals {
             ("reordered", self.reordered),
             ("queue_full", self.queue_full),
             ("too_large", self.too_large),
+            ("marked", self.marked),
             ("in_the_dark", self.in_the_dark),
         ];
         let named: Vec<_> = named

@@ -7,6 +7,7 @@ use libp2p_quic_relay::{
     Conditions,
     line::{Batch, Line},
 };
+use quinn_udp::EcnCodepoint;
 
 const SIZE: usize = 1000;
 
@@ -59,6 +60,27 @@ fn run(conditions: Conditions, seed: u64) -> (Line, Arrivals) {
     }
     let found = all(&mut line, began);
     (line, found)
+}
+
+#[test]
+fn marked_datagrams_vanish_from_a_time_on() {
+    let began = Instant::now();
+    let conditions = Conditions {
+        drop_marked_after: ms(20),
+        ..Conditions::default()
+    };
+    for drops in [false, true] {
+        let mut line = Line::new(conditions.clone(), 1);
+        line.drop_marked(drops);
+        for n in 0..40 {
+            let ecn = (n % 2 == 0).then_some(EcnCodepoint::Ect0);
+            let batch = batch(n as u8 * 5, 5);
+            line.push(began + ms(n), Batch { ecn, ..batch });
+        }
+        let vanished = if drops { 10 * 5 } else { 0 };
+        assert_eq!(line.totals().marked, vanished);
+        assert_eq!(names(&all(&mut line, began)).len() as u64, 200 - vanished);
+    }
 }
 
 #[test]

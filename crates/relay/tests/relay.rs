@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_quic_relay::{Conditions, Options, Relay};
+use libp2p_quic_relay::{Conditions, Directions, Options, Relay};
+use quinn_udp::{EcnCodepoint, UdpSocketState};
 
 const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
@@ -126,6 +127,16 @@ fn the_delay_is_one_way_and_in_each_direction() {
     assert!(began.elapsed() >= latency * 2);
 }
 
+/// The mark of the next datagram.
+fn mark(state: &UdpSocketState, socket: &UdpSocket) -> Option<EcnCodepoint> {
+    let mut buf = vec![0; 65_536];
+    let mut meta = [quinn_udp::RecvMeta::default()];
+    let mut slices = [std::io::IoSliceMut::new(&mut buf)];
+    let filled = state.recv(socket.into(), &mut slices, &mut meta);
+    assert_eq!(filled.expect("a datagram"), 1);
+    meta[0].ecn
+}
+
 #[test]
 fn what_is_sent_at_once_arrives_as_it_was() {
     let mut relay = between(Conditions::default());
@@ -156,6 +167,20 @@ fn what_is_sent_at_once_arrives_as_it_was() {
     assert_eq!(meta[0].ecn, Some(quinn_udp::EcnCodepoint::Ect0));
     assert!(buf[..meta[0].len] == contents);
     assert_eq!(relay.total("to_target", "went"), 31);
+    // And back, each with its mark.
+    for ecn in [None, Some(EcnCodepoint::Ect0), Some(EcnCodepoint::Ce)] {
+        let transmit = quinn_udp::Transmit {
+            destination: meta[0].addr,
+            ecn,
+            contents: &contents[..1452],
+            segment_size: None,
+            src_ip: None,
+        };
+        target
+            .send((&relay.target).into(), &transmit)
+            .expect("sent");
+        assert_eq!(mark(&state, &dialer), ecn);
+    }
 }
 
 #[test]
@@ -213,6 +238,44 @@ fn it_does_as_it_is_told() {
     assert!(relay.tell("dance").contains("no command"));
     let all = relay.tell("totals");
     assert!(all.contains("\"kernel_drops\": 0, \"refused\": 0"), "{all}");
+}
+
+#[test]
+fn marked_datagrams_vanish_where_they_are_to() {
+    let mut relay = between(Conditions {
+        drop_marked: Directions {
+            to_target: true,
+            to_client: false,
+        },
+        ..Conditions::default()
+    });
+    let dialer = socket();
+    let state = UdpSocketState::new((&dialer).into()).expect("options");
+    dialer.set_nonblocking(false).expect("blocking");
+    let address = relay.address;
+    let say = |contents: &[u8], ecn| {
+        let transmit = quinn_udp::Transmit {
+            destination: address,
+            ecn,
+            contents,
+            segment_size: None,
+            src_ip: None,
+        };
+        state.send((&dialer).into(), &transmit).expect("sent");
+    };
+    say(b"marked", Some(EcnCodepoint::Ect0));
+    say(b"plain", None);
+    assert_eq!(received(&relay.target).0, b"plain");
+    assert_eq!(relay.total("to_target", "marked"), 1);
+    for (said, drops) in [("none", false), ("to-client", false), ("both", true)] {
+        relay.tell(&format!("drop-marked {said}"));
+        say(b"marked", Some(EcnCodepoint::Ect0));
+        say(b"plain", None);
+        if !drops {
+            assert_eq!(received(&relay.target).0, b"marked");
+        }
+        assert_eq!(received(&relay.target).0, b"plain");
+    }
 }
 
 #[test]
