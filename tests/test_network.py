@@ -7,6 +7,8 @@ crates/engine/tests/simulation/transfers.rs.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from multiaddr import Multiaddr
 
@@ -27,6 +29,22 @@ ALONE: dict[str, tuple[dict[str, str], int, str | None]] = {
     "a queue that fills": ({"delay": "5ms", "rate": "20Mbit/s", "queue": "16KiB"}, MIB, "queue_full"),
     "an MTU that shrinks": ({"rate": "10Mbit/s", "mtu": "1200", "mtu-after": "500ms"}, MIB, "too_large"),
     "a blackout": ({"rate": "10Mbit/s", "blackout": "400ms+2s"}, MIB, "in_the_dark"),
+    "marked datagrams dropped from the start": ({"delay": "5ms", "drop-marked": "both"}, MIB, "marked"),
+    "marked datagrams dropped later, to the listener": (
+        {"rate": "10Mbit/s", "drop-marked": "to-target", "drop-marked-after": "400ms"},
+        MIB,
+        "marked",
+    ),
+    "marked datagrams dropped later, to the dialer": (
+        {"rate": "10Mbit/s", "drop-marked": "to-client", "drop-marked-after": "400ms"},
+        MIB,
+        "marked",
+    ),
+    "marked datagrams dropped later, both ways": (
+        {"rate": "10Mbit/s", "drop-marked": "both", "drop-marked-after": "400ms"},
+        MIB,
+        "marked",
+    ),
     "a NAT that rebinds": ({"delay": "5ms", "rate": "10Mbit/s", "rebind": "150ms"}, MIB, "rebinds"),
 }
 
@@ -82,3 +100,47 @@ async def test_the_listener_follows_a_dialer_that_moves() -> None:
             await dialer.do("echo_back", stream=stream, seed=seed, size=200_000)
         assert await listener.do("connections") == [dialer.peer]
         assert (await relay.totals())["rebinds"] == 5
+
+
+async def seconds_of_a_dial(*options: str) -> float:
+    """Through a relay with these options; with an echo, whose time does not count."""
+    async with (
+        far_host() as listener,
+        far_host() as dialer,
+        Relay.to(Multiaddr(listener.addresses[0]), *options) as relay,
+    ):
+        began = time.monotonic()
+        await dialer.do("connect", address=f"{relay.address}/p2p/{listener.peer}")
+        seconds = time.monotonic() - began
+        stream = await dialer.do("open", peer=listener.peer, protocol="/test/echo")
+        await dialer.do("echo_back", stream=stream, seed=1, size=200_000)
+    return seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("directions", ["to-target", "to-client", "both"])
+async def test_a_dial_through_a_network_that_drops_marked_datagrams(directions: str) -> None:
+    """It needs one probe, after 1 s, and a listener that is not answered a tenth more. A second
+    probe would come after 3 s. Exact times are in crates/engine/tests/simulation/ecn.rs."""
+    clean = await seconds_of_a_dial()
+    assert await seconds_of_a_dial("--drop-marked", directions) < clean + 2
+
+
+async def test_a_live_connection_outlives_a_network_that_begins_to_drop_marked_datagrams() -> None:
+    async with (
+        far_host() as listener,
+        far_host() as dialer,
+        Relay.to(Multiaddr(listener.addresses[0]), "--delay", "5ms") as relay,
+    ):
+        await dialer.do("connect", address=f"{relay.address}/p2p/{listener.peer}")
+        stream = await dialer.do("open", peer=listener.peer, protocol="/test/echo")
+        for seed, directions in enumerate(("none", "to-client", "both")):
+            await relay.tell(f"drop-marked {directions}")
+            await dialer.do("echo_back", stream=stream, seed=seed, size=200_000)
+        # The listener validates the dialer's new path by itself, and that drops marks too.
+        await relay.move()
+        await dialer.do("echo_back", stream=stream, seed=3, size=200_000)
+        assert await listener.do("connections") == [dialer.peer]
+        totals = await relay.totals()
+        assert totals["to_target"]["marked"] > 0, totals
+        assert totals["to_client"]["marked"] > 0, totals
