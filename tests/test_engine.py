@@ -166,6 +166,7 @@ def test_listener_statistics(two: Pair) -> None:
     assert set(counted) == {
         "handshakes_started",
         "handshakes_failed",
+        "handshakes_refused",
         "connections_accepted",
         "connections_refused",
         "retries_sent",

@@ -96,6 +96,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
 
     def keep(self, handler: ConnectionHandler | None = None, nursery: trio.Nursery | None = None) -> None:
         """Start the keeper, and ``handler`` under it. Once, right after the constructor."""
+        self.driver.follow_log_level()
         self._endpoint.spawn(partial(self._run, handler), nursery)
 
     async def start(self) -> None:
@@ -165,6 +166,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
             await handler(self)
         else:
             self._is_closed = True
+            if self.listener is not None:
+                self.listener.note_gated()
             self._engine.close(GATED, b"gated")
             self.touch()
 

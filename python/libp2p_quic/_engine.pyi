@@ -20,6 +20,7 @@ __all__ = [
     "Endpoint",
     "Identity",
     "Listener",
+    "LogQueue",
     "Stream",
     "__version__",
 ]
@@ -38,6 +39,25 @@ class Bell:
     def fileno(self) -> int: ...
     def drain(self) -> list[int]:
         """Take the ready tokens and silence the bell. Duplicates may occur. Cheap when empty."""
+
+@final
+class LogQueue:
+    """Events of the engine that wait to be logged, of all endpoints of the process.
+
+    The engine never waits for it: at most 1024 events are kept, and others are counted.
+    """
+
+    def __new__(cls, bell: Bell) -> LogQueue: ...
+    @staticmethod
+    def set_level(level: int) -> None:
+        """Queue events of this `logging` level and above; others cost next to nothing."""
+    arrived: int
+    """Token for `drain_nowait`."""
+    def drain_nowait(self) -> tuple[list[tuple[float, int, str, str, int]], int] | None:
+        """Events, and how many were lost since the last call: time of each (s since the epoch),
+        `logging` level, message, source file and line."""
+    def close(self) -> None:
+        """Ring the bell no more. Idempotent."""
 
 @final
 class Identity:
@@ -153,8 +173,10 @@ class Listener:
     def close(self) -> None:
         """Stop accepting. Connections that were accepted live on. Idempotent."""
     def statistics(self) -> dict[str, int]:
-        """handshakes_started, handshakes_failed, connections_accepted, connections_refused,
-        retries_sent, datagrams_received, bytes_received, and backlog (accepted by the engine, not yet taken)."""
+        """handshakes_started, handshakes_failed (for whatever reason), handshakes_refused (those of
+        them that this side refused), connections_accepted, connections_refused (each once, however
+        many packets it took), retries_sent, datagrams_received, bytes_received, and backlog
+        (accepted by the engine, not yet taken)."""
 
 @final
 class Connection:

@@ -14,7 +14,7 @@ from libp2p.abc import IListener
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUICAddress
+from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Listener
@@ -43,6 +43,7 @@ class QUICListener(IListener):
         self._endpoint: LoopEndpoint | None = None
         self._accepting: trio.CancelScope | None = None
         self._statistics: dict[str, int] = {}
+        self._gated = 0
 
     async def listen(self, maddr: Multiaddr) -> None:
         """Bind, and accept connections in the background until `close`.
@@ -52,25 +53,40 @@ class QUICListener(IListener):
         """
         # Nothing is taken yet: the place for a cancellation.
         await trio.lowlevel.checkpoint()
+        try:
+            self._listen(maddr)
+        except ListenError as error:
+            # The swarm drops the error, and a host without addresses runs on.
+            logger.warning("%s", error)
+            raise
+
+    def _listen(self, maddr: Multiaddr) -> None:
         if self._closed:
-            raise ListenError("Listener is closed")
+            raise ListenError("cannot listen: Listener is closed")
         if self._listening:
-            raise ListenError("Already listening")
+            raise ListenError(f"cannot listen: Already listening on {self._address()}")
         try:
             address = QUICAddress.parse_literal(maddr)
         except QUICInvalidMultiaddrError as error:
-            raise ListenError(f"Invalid QUIC multiaddr: {error}") from error
+            raise ListenError(f"cannot listen: Invalid QUIC multiaddr: {error}") from error
         try:
             endpoint = self._transport.endpoint()
             engine = endpoint.engine.listen(address.host, address.port)
-        except (OSError, EndpointClosedError) as error:
-            raise ListenError(f"cannot listen on {maddr}: {error}") from error
+        except OSError as error:
+            raise ListenError(f"cannot listen on {maddr}: {error.strerror or error}") from error
+        except EndpointClosedError as error:
+            raise ListenError(f"cannot listen on {maddr}: the transport is closed") from error
         self._engine, self._endpoint = engine, endpoint
         self._bound = (*engine.local_address, address.protocol)
         self._listening = True
+        endpoint.driver.follow_log_level()
         endpoint.touch()
         endpoint.spawn(self._accept, self.background_nursery)
-        logger.info("listening on %s port %d as %s", *self._bound)
+        logger.info("listening on %s", self._address())
+
+    def _address(self) -> Multiaddr | None:
+        """What it is bound to, a wildcard as it is."""
+        return to_multiaddr(*self._bound) if self._bound else None
 
     async def _accept(self) -> None:
         assert self._engine is not None
@@ -87,7 +103,7 @@ class QUICListener(IListener):
                     # The next one may be long in coming, and this one is its keeper's now.
                     del engine, connection
         except EndpointClosedError:
-            logger.debug("the transport of %s was closed", self._bound)
+            logger.debug("the transport of the listener on %s was closed", self._address())
         finally:
             self._release()
 
@@ -109,7 +125,11 @@ class QUICListener(IListener):
             self._endpoint.touch()
             if self._accepting is not None:
                 self._accepting.cancel()
-            logger.info("no longer listening on %s", self._bound)
+            logger.info("stopped listening on %s", self._address())
+
+    def note_gated(self) -> None:
+        """A gate kept out a peer that this listener had accepted."""
+        self._gated += 1
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
         """Where it can be dialed, with the real port and without /p2p.
@@ -123,13 +143,24 @@ class QUICListener(IListener):
         return self._listening
 
     def get_stats(self) -> dict[str, int | bool]:
-        """Counters since `listen`; after `close` they stay as they were."""
+        """Counters since `listen`; after `close` they stay as they were.
+
+        ``connections_rejected`` counts whom this side turned away, each once: for a limit or a
+        denied address (``connections_refused``), for a certificate (``handshakes_refused``), by a
+        gate (``connections_gated``). Handshakes that nobody finished are in ``handshakes_failed``.
+        """
         if self._listening and self._engine is not None:
             self._statistics = self._engine.statistics()
         count = self._statistics.get
         return {
             "connections_accepted": count("connections_accepted", 0),
-            "connections_rejected": count("connections_refused", 0) + count("handshakes_failed", 0),
+            "connections_rejected": count("connections_refused", 0)
+            + count("handshakes_refused", 0)
+            + self._gated,
+            "connections_refused": count("connections_refused", 0),
+            "connections_gated": self._gated,
+            "handshakes_refused": count("handshakes_refused", 0),
+            "handshakes_failed": count("handshakes_failed", 0),
             "bytes_received": count("bytes_received", 0),
             "packets_processed": count("datagrams_received", 0),
             "pending_connections": count("backlog", 0),

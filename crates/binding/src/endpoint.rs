@@ -207,6 +207,7 @@ impl Listener {
         for (name, value) in [
             ("handshakes_started", statistics.handshakes_started),
             ("handshakes_failed", statistics.handshakes_failed),
+            ("handshakes_refused", statistics.handshakes_refused),
             ("connections_accepted", statistics.connections_accepted),
             ("connections_refused", statistics.connections_refused),
             ("retries_sent", statistics.retries_sent),

@@ -108,7 +108,13 @@ impl From<engine::EndpointError> for Error {
             engine::EndpointError::Identity(error) => error.into(),
             // With a number, so that Python chooses the class and knows `errno`.
             engine::EndpointError::Io(error) => Self(match error.raw_os_error() {
-                Some(number) => PyOSError::new_err((number, error.to_string())),
+                Some(number) => {
+                    let text = error.to_string();
+                    // Python writes the number itself.
+                    let suffix = format!(" (os error {number})");
+                    let text = text.strip_suffix(&suffix).unwrap_or(&text);
+                    PyOSError::new_err((number, text.to_owned()))
+                }
                 None => error.into(),
             }),
             engine::EndpointError::Closed(error) => error.into(),

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod endpoint;
 mod error;
+mod log;
 mod process;
 mod stream;
 
@@ -23,6 +24,7 @@ mod _engine {
         config::Config,
         connection::Connection,
         endpoint::{Endpoint, Identity, Listener},
+        log::LogQueue,
         stream::Stream,
     };
 
@@ -31,6 +33,7 @@ mod _engine {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::process::watch_forks(module)?;
+        super::log::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

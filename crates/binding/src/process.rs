@@ -10,7 +10,10 @@ use std::{
 use libp2p_quic_engine as engine;
 use pyo3::{prelude::*, types::PyDict};
 
-use crate::error::{ConnectionLostError, EndpointClosedError, Error};
+use crate::{
+    error::{ConnectionLostError, EndpointClosedError, Error},
+    log,
+};
 
 /// How often this process, or one that it comes from, was the child of a fork.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -70,6 +73,7 @@ pub(crate) fn lost() -> Error {
 fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     engine::forget_the_thread();
+    log::forget();
 }
 
 /// Have Python tell of forks.

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -13,9 +14,9 @@ use parking_lot::Mutex;
 use crate::{
     blocking,
     connection::{Connection, ConnectionShared},
-    driver::SocketKey,
+    driver::{Limit, LimitLog, Multiaddr, SocketKey},
     endpoint::EndpointShared,
-    error::{Closed, ConnectionError},
+    error::{Closed, ConnectionError, LossKind, Party},
     ready::Waiters,
 };
 
@@ -25,11 +26,14 @@ use crate::{
 pub struct ListenerStatistics {
     /// Handshakes that began.
     pub handshakes_started: u64,
-    /// Handshakes that ended without a proven peer.
+    /// Handshakes that ended without a proven peer, for whatever reason.
     pub handshakes_failed: u64,
+    /// Those of them that this side refused, for the peer's certificate.
+    pub handshakes_refused: u64,
     /// Connections with a proven peer.
     pub connections_accepted: u64,
-    /// Connections refused for a limit, or because their address is denied.
+    /// Connections refused for a limit, or because their address is denied. Each counts once,
+    /// however many packets its peer has sent.
     pub connections_refused: u64,
     /// First packets whose senders had to prove their address.
     pub retries_sent: u64,
@@ -54,6 +58,7 @@ pub(crate) struct State {
     backlog: VecDeque<Connection>,
     is_closed: bool,
     acceptable: Waiters,
+    limit_log: LimitLog,
     pub(crate) statistics: ListenerStatistics,
 }
 
@@ -68,10 +73,18 @@ impl ListenerShared {
     }
 
     /// Hand over a proven connection. False when there is no room or no one to take it.
-    pub(crate) fn offer(&self, connection: &Arc<ConnectionShared>) -> bool {
+    pub(crate) fn offer(
+        &self,
+        connection: &Arc<ConnectionShared>,
+        now: Instant,
+        remote: SocketAddr,
+    ) -> bool {
         let mut state = self.state.lock();
         if state.is_closed || state.backlog.len() >= self.max_backlog {
             state.statistics.connections_refused += 1;
+            if !state.is_closed {
+                state.limit_log.note(now, Limit::AcceptBacklog, remote);
+            }
             return false;
         }
         state.statistics.connections_accepted += 1;
@@ -80,9 +93,13 @@ impl ListenerShared {
         true
     }
 
-    pub(crate) fn handshake_failed(&self, error: &ConnectionError) {
-        tracing::debug!(listener = %self.local, %error, "inbound handshake failed");
-        self.state.lock().statistics.handshakes_failed += 1;
+    pub(crate) fn handshake_failed(&self, error: &ConnectionError, remote: SocketAddr) {
+        tracing::debug!("inbound handshake failed: {}, {error}", Multiaddr(remote));
+        let statistics = &mut self.state.lock().statistics;
+        statistics.handshakes_failed += 1;
+        if error.by == Party::Local && error.kind == LossKind::Refused {
+            statistics.handshakes_refused += 1;
+        }
     }
 
     /// Stop accepting; who still waits to be accepted is closed. True the first time.

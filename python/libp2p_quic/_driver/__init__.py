@@ -64,6 +64,9 @@ class Driver(Protocol):
     def adopt(self, endpoint: Endpoint) -> None:
         """Close this endpoint when the loop ends, unless it is released before."""
 
+    def follow_log_level(self) -> None:
+        """Have the engine tell what the logger "libp2p_quic.engine" takes now. Cheap."""
+
     def release(self, endpoint: Endpoint) -> None:
         """Forget an endpoint that is closed."""
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import trio
 from trio.lowlevel import Abort, RunVar, Task
 
+from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._engine import Bell, Endpoint
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class TrioDriver(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.bell = Bell()
+        self._log = EngineLog(self.bell)
         self._waiting: dict[int, list[Task]] = {}
         # Tasks that wait for any of several tokens.
         self._choosing: dict[Task, Sequence[int]] = {}
@@ -107,6 +109,10 @@ class TrioDriver(trio.abc.Instrument):
 
     def adopt(self, endpoint: Endpoint) -> None:
         self._endpoints.add(endpoint)
+        self.follow_log_level()
+
+    def follow_log_level(self) -> None:
+        follow_level()
 
     def release(self, endpoint: Endpoint) -> None:
         self._endpoints.discard(endpoint)
@@ -138,6 +144,11 @@ class TrioDriver(trio.abc.Instrument):
         finally:
             self._close()
 
+    async def log(self) -> None:
+        """Log the engine's events as they come."""
+        while True:
+            await self.ready(self._log.drain_nowait, self._log.arrived)
+
     def _close(self) -> None:
         self._is_closed = True
         trio.lowlevel.remove_instrument(self)
@@ -145,6 +156,7 @@ class TrioDriver(trio.abc.Instrument):
             endpoint.close(0, b"")
         for endpoint in self._endpoints | self._dirty:
             endpoint.flush()
+        self._log.close()
         self._endpoints.clear()
         self._dirty.clear()
         # Only system tasks can still wait here, and trio has cancelled them.
@@ -162,6 +174,7 @@ def current() -> TrioDriver:
     except LookupError:
         driver = TrioDriver()
         trio.lowlevel.spawn_system_task(driver.run, name="libp2p_quic bell")
+        trio.lowlevel.spawn_system_task(driver.log, name="libp2p_quic log")
         trio.lowlevel.add_instrument(driver)
         _driver.set(driver)
         return driver

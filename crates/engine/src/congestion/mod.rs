@@ -43,7 +43,7 @@ impl LastWords {
         self.0.are_due.store(true, Ordering::Relaxed);
     }
 
-    fn are_due(&self) -> bool {
+    pub(crate) fn are_due(&self) -> bool {
         self.0.are_due.load(Ordering::Relaxed)
     }
 

@@ -371,7 +371,7 @@ impl Driven {
         self.refill(config);
         self.publish(now, true);
         if let Some(listener) = &self.listener
-            && !listener.offer(&self.shared)
+            && !listener.offer(&self.shared, now, self.conn.remote_address())
         {
             // Closed meanwhile, or the application accepts too slowly.
             let error = ConnectionError::closed_here(RESOURCE_LIMIT, b"accept backlog is full");
@@ -499,6 +499,7 @@ impl Driven {
             self.keep_alive = None;
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
+            self.publish(now, true);
             self.shared.last_words.allow();
             self.conn.close(now, varint(code), reason.into());
         }
@@ -512,7 +513,7 @@ impl Driven {
         if let Some(listener) = &self.listener
             && matches!(self.phase, Phase::Handshake { .. })
         {
-            listener.handshake_failed(&error);
+            listener.handshake_failed(&error, self.conn.remote_address());
         }
         self.phase = Phase::Over;
         self.closing.begin(now);
@@ -523,8 +524,8 @@ impl Driven {
             self.shared.unread.settle();
             self.send_window.close();
         }
-        self.shared.last_words.allow();
         self.publish(now, true);
+        self.shared.last_words.allow();
         self.shared.end(error);
     }
 

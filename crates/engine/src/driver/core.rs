@@ -18,7 +18,7 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use quinn_proto::{
-    ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, Incoming,
+    ConnectionHandle, ConnectionId, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, Incoming,
 };
 use rustc_hash::FxHashMap;
 
@@ -29,8 +29,8 @@ use crate::{
         command::{Command, Commands},
         connection::{Driven, Origin, Turn},
         crowd::{Admission, Crowd},
+        limit_log::{LimitLog, Multiaddr},
         network::{Network, SocketKey, borrow},
-        refusals::Refusals,
         settings::Settings,
         sockets::{EndpointState, Sockets},
         timers::Timers,
@@ -60,9 +60,11 @@ pub(crate) struct Core {
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
     crowd: Crowd,
-    refusals: Refusals,
     /// First packets are dropped unseen, as there are too many handshakes.
     is_full: bool,
+    limit_log: LimitLog,
+    /// The last dials that were refused, by their address and first connection id.
+    refused: VecDeque<(SocketAddr, ConnectionId)>,
     next_connection: u64,
     closing: Option<Instant>,
     taken: Vec<Command>,
@@ -71,6 +73,10 @@ pub(crate) struct Core {
 
 /// Whoever is so late has slept, and what has waited for it at its sockets is as old.
 const OVERSLEPT: Duration = Duration::from_secs(1);
+
+/// How many refused dials are remembered, so that each counts once: as many as are refused within
+/// the round trip of a far peer by a listener that refuses hundreds a second.
+const REFUSED_DIALS: usize = 64;
 
 /// Ids of connections that were accepted; those of dialed ones count up from zero.
 pub(crate) const ACCEPTED: u64 = 1 << 63;
@@ -99,8 +105,9 @@ impl Core {
             dirty: VecDeque::new(),
             timers: Timers::default(),
             crowd: Crowd::default(),
-            refusals: Refusals::default(),
             is_full: false,
+            limit_log: LimitLog::default(),
+            refused: VecDeque::new(),
             next_connection: ACCEPTED,
             closing: None,
             taken: Vec::new(),
@@ -210,7 +217,10 @@ impl Core {
         let remote = incoming.remote_address();
         let is_proven = incoming.remote_address_validated();
         if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
-            self.refuse(socket, &listener, incoming, buf, network);
+            if self.refuse(socket, &listener, incoming, buf, network) {
+                let remote = Multiaddr(remote);
+                tracing::debug!("connection refused: {remote}, its address is denied");
+            }
             return None;
         }
         let config = &self.settings.config;
@@ -219,10 +229,14 @@ impl Core {
             Admission::Welcome => {
                 return self.accept(now, socket, listener, incoming, buf, network);
             }
-            Admission::Wait => self.endpoint.ignore(incoming),
+            Admission::Wait(limit) => {
+                self.limit_log.note(now, limit, remote);
+                self.endpoint.ignore(incoming);
+            }
             Admission::Refuse(limit) => {
-                self.refusals.note(now, remote, limit);
-                self.refuse(socket, &listener, incoming, buf, network);
+                if self.refuse(socket, &listener, incoming, buf, network) {
+                    self.limit_log.note(now, limit, remote);
+                }
             }
             // It fails only for an address that is already proven.
             Admission::Prove => match self.endpoint.retry(incoming, buf) {
@@ -236,6 +250,8 @@ impl Core {
         None
     }
 
+    /// Tell the peer. False for another packet of a dial that was refused before: a client's first
+    /// flight may take several, and it repeats them if the refusal is lost.
     fn refuse(
         &mut self,
         socket: SocketKey,
@@ -243,10 +259,19 @@ impl Core {
         incoming: Incoming,
         buf: &mut Vec<u8>,
         network: &mut dyn Network,
-    ) {
-        listener.state.lock().statistics.connections_refused += 1;
+    ) -> bool {
+        let dial = (incoming.remote_address(), *incoming.orig_dst_cid());
         let transmit = self.endpoint.refuse(incoming, buf);
         let _ = network.send(socket, &borrow(&transmit, buf));
+        if self.refused.contains(&dial) {
+            return false;
+        }
+        if self.refused.len() == REFUSED_DIALS {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(dial);
+        listener.state.lock().statistics.connections_refused += 1;
+        true
     }
 
     /// A handshake begins.
@@ -291,10 +316,14 @@ impl Core {
                         guest: Some(guest),
                     },
                 );
+                if self.is_full {
+                    self.limit_log.note_full(now);
+                }
                 Some(handle)
             }
             Err(error) => {
-                tracing::debug!(%remote, cause = %error.cause, "refused a first packet");
+                let remote = Multiaddr(remote);
+                tracing::debug!("connection refused: {remote}, {}", error.cause);
                 if let Some(transmit) = error.response {
                     let _ = network.send(socket, &borrow(&transmit, buf));
                 }

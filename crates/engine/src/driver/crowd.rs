@@ -6,10 +6,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fmt,
     net::{IpAddr, SocketAddr},
 };
 
+use super::limit_log::Limit;
 use crate::{config::Config, gate::Prefix};
 
 /// What becomes of a first packet.
@@ -21,31 +21,9 @@ pub(super) enum Admission {
     Prove,
     /// Not now. It is dropped without a word: an honest client sends it again, after longer
     /// and longer pauses, and then there may be room.
-    Wait,
-    /// Not at all, as long as others stay: this limit is reached. The peer is told that it is
-    /// refused; QUIC's code for it has no room for more.
+    Wait(Limit),
+    /// Not at all, as long as others stay; the peer is told.
     Refuse(Limit),
-}
-
-/// A limit of connections, and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
-    InAll(usize),
-    OfOneAddress(usize),
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InAll(most) => {
-                write!(f, "too many connections: max_connections is {most}")
-            }
-            Self::OfOneAddress(most) => write!(
-                f,
-                "too many connections from this address: max_connections_per_address is {most}"
-            ),
-        }
-    }
 }
 
 /// One inbound connection, from its first packet until it is forgotten.
@@ -103,26 +81,24 @@ impl Crowd {
     ) -> Admission {
         let key = key(config, remote);
         let here = self.counts.get(&key).copied().unwrap_or_default();
-        let reached = |limit: Option<usize>, count| limit.filter(|most| count >= *most);
-        if let Some(most) = reached(config.max_connections, connections) {
-            return Admission::Refuse(Limit::InAll(most));
+        let exceeds = |limit: Option<usize>, count| limit.is_some_and(|most| count >= most);
+        if exceeds(config.max_connections, connections) {
+            return Admission::Refuse(Limit::Connections);
         }
-        // Who is on this machine is no stranger, and its address no network's: as in go-libp2p,
-        // limits of one address are not for the loopback.
+        // Programs on this machine share its loopback address: as in go-libp2p, the limits of one
+        // address are not for the loopback.
         let is_limited = !remote.ip().to_canonical().is_loopback();
-        if let Some(most) = reached(config.max_connections_per_address, here.guests)
-            && is_limited
-        {
-            return Admission::Refuse(Limit::OfOneAddress(most));
+        if is_limited && exceeds(config.max_connections_per_address, here.guests) {
+            return Admission::Refuse(Limit::ConnectionsPerAddress);
         }
         if self.is_full(config) {
-            return Admission::Wait;
+            return Admission::Wait(Limit::Handshakes);
         }
         if is_address_proven {
             if is_limited && here.proven >= config.max_handshakes_per_address {
-                return Admission::Wait;
+                return Admission::Wait(Limit::HandshakesPerAddress);
             }
-        } else if reached(config.retry_above, self.strangers).is_some()
+        } else if exceeds(config.retry_above, self.strangers)
             || (is_limited && here.strangers >= config.max_handshakes_per_address)
         {
             return Admission::Prove;
@@ -225,7 +201,10 @@ mod tests {
             Admission::Welcome
         );
         let proven: Vec<_> = (0..2).map(|_| crowd.enter(&config, here, true)).collect();
-        assert_eq!(crowd.judge(&config, here, true, 4), Admission::Wait);
+        assert_eq!(
+            crowd.judge(&config, here, true, 4),
+            Admission::Wait(Limit::HandshakesPerAddress)
+        );
         for guest in forged.into_iter().chain(proven) {
             crowd.leave(guest);
         }
@@ -246,14 +225,19 @@ mod tests {
         assert_eq!(judge(&crowd, "192.0.2.7:9", true), Admission::Welcome);
         crowd.enter(&config, here, true);
         // Five of that address, and it may have five.
-        let refused = Admission::Refuse(Limit::OfOneAddress(5));
-        assert_eq!(judge(&crowd, "192.0.2.1:9", true), refused);
+        assert_eq!(
+            judge(&crowd, "192.0.2.1:9", true),
+            Admission::Refuse(Limit::ConnectionsPerAddress)
+        );
         for _ in 0..3 {
             crowd.enter(&config, at("192.0.2.8:1"), true);
         }
-        assert_eq!(judge(&crowd, "192.0.2.7:9", true), Admission::Wait);
+        assert_eq!(
+            judge(&crowd, "192.0.2.7:9", true),
+            Admission::Wait(Limit::Handshakes)
+        );
         let crowded = crowd.judge(&config, at("192.0.2.7:9"), true, 10);
-        assert_eq!(crowded, Admission::Refuse(Limit::InAll(10)));
+        assert_eq!(crowded, Admission::Refuse(Limit::Connections));
     }
 
     #[test]
@@ -266,8 +250,10 @@ mod tests {
             assert!(crowd.introduce(guest) && !crowd.introduce(guest));
         }
         assert_eq!(crowd.strangers(), 0);
-        let refused = Admission::Refuse(Limit::OfOneAddress(5));
-        assert_eq!(crowd.judge(&config, here, true, 5), refused);
+        assert_eq!(
+            crowd.judge(&config, here, true, 5),
+            Admission::Refuse(Limit::ConnectionsPerAddress)
+        );
         crowd.leave(guests.remove(0));
         assert_eq!(crowd.judge(&config, here, true, 4), Admission::Welcome);
     }
@@ -294,7 +280,7 @@ mod tests {
                 );
                 guests.push(crowd.enter(&config, here, n % 2 == 0));
             }
-            let refused = Admission::Refuse(Limit::InAll(60));
+            let refused = Admission::Refuse(Limit::Connections);
             assert_eq!(crowd.judge(&config, here, true, 60), refused);
         }
     }

@@ -18,12 +18,12 @@ mod flight;
 mod growth;
 pub(crate) mod handover;
 mod keep_alive;
+mod limit_log;
 mod loss;
 mod marking;
 mod moves;
 mod network;
 mod pieces;
-mod refusals;
 mod routing;
 mod send_window;
 mod settings;
@@ -44,6 +44,7 @@ pub(crate) use self::{
 pub(crate) use self::{
     command::{Command, Commands},
     core::Core,
+    limit_log::{Limit, LimitLog, Multiaddr},
     network::{Ground, SocketKey},
     send_window::FIRST_SEND_WINDOW,
     settings::Settings,

@@ -11,6 +11,8 @@ use std::{
 
 use quinn_proto::{Connection, ConnectionEvent};
 
+use super::limit_log::Multiaddr;
+
 /// So many moves may come at once.
 const AT_ONCE: u32 = 64;
 
@@ -45,7 +47,8 @@ impl Moves {
         if conn.remote_address() != before {
             self.rested = self.rested.max(now) + EVERY;
             if self.is_spent(now) {
-                tracing::debug!(%remote, "a peer changes its address too often to be followed");
+                let remote = Multiaddr(remote);
+                tracing::debug!("{remote} changes its address too often to be followed");
             }
         }
         true

@@ -22,7 +22,12 @@ impl Driven {
         state.remote = self.conn.remote_address();
         state.statistics = Statistics {
             rtt: stats.path.rtt,
-            congestion_window: stats.path.cwnd,
+            congestion_window: if self.shared.last_words.are_due() {
+                // Now it is without bound, so that the close is not held back.
+                state.statistics.congestion_window
+            } else {
+                stats.path.cwnd
+            },
             mtu: stats.path.current_mtu,
             bytes_sent: stats.udp_tx.bytes,
             bytes_received: stats.udp_rx.bytes,

@@ -1,0 +1,204 @@
+"""What an operator reads: limits, refusals and life's events, the engine's own among them.
+
+Real transports. Gates are in test_peer_gates, failed listens in test_listen_failures.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from libp2p_quic._driver._log import follow_level
+from libp2p_quic._engine import LogQueue
+from libp2p_quic._exceptions import DialError
+from peers.census import census, eventually
+from peers.engine import Pair
+from peers.linked import linked, listening
+from peers.near import near_transport
+
+ENGINE = "libp2p_quic.engine"
+
+
+@pytest.fixture(autouse=True)
+def level_follows() -> Iterator[None]:
+    yield
+    follow_level()
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int, name: str = "libp2p_quic") -> list[str]:
+    """Lines of that level, of that logger and those below it."""
+    return [
+        each.getMessage()
+        for each in caplog.records
+        if each.levelno == level and f"{each.name}.".startswith(f"{name}.")
+    ]
+
+
+async def test_a_limit_that_is_reached_is_a_warning_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening(max_connections=1) as (listener, connections):
+        dialer, address = near_transport(), listener.get_addrs()[0]
+        await dialer.dial(address)
+        await connections.receive()
+        for _ in range(5):
+            with pytest.raises(DialError):
+                await dialer.dial(address)
+        assert await eventually(lambda: bool(lines(caplog, logging.WARNING, ENGINE)), 10)
+        (line,) = lines(caplog, logging.WARNING, ENGINE)
+        assert line.startswith("max_connections is reached: connection refused, 1 since")
+        assert "from /ip4/127.0.0.1/udp/" in line
+        await dialer.close()
+
+
+async def test_refusals_are_at_debug_with_who_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "libp2p_quic")
+    async with listening(max_connections=1) as (listener, connections):
+        dialer, address = near_transport(), listener.get_addrs()[0]
+        await dialer.dial(address)
+        await connections.receive()
+        for _ in range(3):
+            with pytest.raises(DialError):
+                await dialer.dial(address)
+        listener._transport.deny_addresses(["127.0.0.1"])
+        with pytest.raises(DialError):
+            await dialer.dial(address)
+
+        def refusals() -> list[str]:
+            told = lines(caplog, logging.DEBUG, ENGINE)
+            return [each for each in told if each.startswith("connection refused")]
+
+        assert await eventually(lambda: len(refusals()) >= 4, 10)
+        *for_limit, denied = refusals()
+        assert len(for_limit) == 3
+        assert all("/ip4/127.0.0.1" in each and "max_connections is reached" in each for each in for_limit)
+        assert "address is denied" in denied
+        await dialer.close()
+
+
+async def test_life_is_at_info_and_connections_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "libp2p_quic")
+    async with listening() as (listener, connections):
+        (address,) = listener.get_addrs()
+        dialer = near_transport()
+        for _ in range(5):
+            await (await dialer.dial(address)).close()
+            await connections.receive()
+        await dialer.close()
+    assert lines(caplog, logging.INFO) == [f"listening on {address}", f"stopped listening on {address}"]
+    opened = [each for each in lines(caplog, logging.DEBUG) if each.startswith(("accepted", "dialed"))]
+    assert len(opened) == 10
+    assert all("/ip4/127.0.0.1/udp/" in each for each in opened)
+
+
+async def test_an_engine_record_has_the_time_and_place_of_its_event(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "libp2p_quic")
+    async with linked() as link:
+        link.accepted._transport.deny_addresses(["127.0.0.1"])
+        with pytest.raises(DialError):
+            await link.dialer.dial(link.listener.get_addrs()[0])
+        assert await eventually(lambda: bool(lines(caplog, logging.DEBUG, ENGINE)), 10)
+    record = next(each for each in caplog.records if each.name == ENGINE)
+    other = next(each for each in caplog.records if each.name != ENGINE)
+    assert abs(record.created - other.created) < 60
+    assert record.filename == "core.rs"
+    assert record.lineno > 0
+
+
+async def test_a_level_that_is_set_later_counts_from_the_next_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with linked() as link:
+        address = link.listener.get_addrs()[0]
+        caplog.set_level(logging.DEBUG, "libp2p_quic")
+        await link.dialer.dial(address)
+        link.accepted._transport.deny_addresses(["127.0.0.1"])
+        with pytest.raises(DialError):
+            await link.dialer.dial(address)
+        assert await eventually(lambda: bool(lines(caplog, logging.DEBUG, ENGINE)), 10)
+
+
+class Broken(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen += 1
+        raise OSError("the disk is full")
+
+
+async def test_a_handler_that_raises_does_not_end_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = Broken()
+    logging.getLogger(ENGINE).addHandler(broken)
+    try:
+        async with listening(max_connections=1) as (listener, connections):
+            dialer, address = near_transport(), listener.get_addrs()[0]
+            await dialer.dial(address)
+            await connections.receive()
+            with pytest.raises(DialError):
+                await dialer.dial(address)
+            assert await eventually(lambda: broken.seen == 1, 10)
+            await dialer.close()
+    finally:
+        logging.getLogger(ENGINE).removeHandler(broken)
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def refuse(pair: Pair, times: int) -> None:
+    """Have that many dials refused, by the engine alone."""
+    pair.far.deny(["127.0.0.1"])
+    host, port = pair.listener.local_address
+    for _ in range(times):
+        dialed = pair.near.connect(host, port, None)
+        pair.take(dialed.closed_nowait, dialed.closed)
+
+
+def test_events_that_nobody_takes_are_bounded_and_counted() -> None:
+    pair = Pair()
+    queue = LogQueue(pair.bell)
+    LogQueue.set_level(logging.DEBUG)
+    while queue.drain_nowait():
+        pass
+    refuse(pair, 1100)
+    drained = queue.drain_nowait()
+    assert drained is not None
+    entries, lost = drained
+    assert len(entries) == 1024
+    assert lost >= 1100 - 1024
+    assert queue.drain_nowait() is None
+    pair.close()
+    queue.close()
+
+
+def test_events_below_the_level_are_not_queued() -> None:
+    pair = Pair()
+    queue = LogQueue(pair.bell)
+    LogQueue.set_level(logging.CRITICAL)
+    while queue.drain_nowait():
+        pass
+    refuse(pair, 3)
+    assert queue.drain_nowait() is None
+    LogQueue.set_level(logging.DEBUG)
+    refuse(pair, 1)
+    drained = queue.drain_nowait()
+    assert drained is not None
+    assert [level for _, level, *_ in drained[0]] == [logging.DEBUG] * len(drained[0])
+    pair.close()
+    queue.close()
+
+
+def test_a_run_that_is_over_leaves_nothing() -> None:
+    async def main() -> None:
+        async with linked():
+            pass
+
+    trio.run(main)
+    gc.collect()
+    before = census()
+    for _ in range(3):
+        trio.run(main)
+    gc.collect()
+    assert census().beyond(before) == {}
