@@ -25,13 +25,15 @@ async def echo(stream: INetStream) -> None:
     await stream.close()
 
 
-async def main(address: str | None = None, text: str = "hello") -> None:
+async def main(address: str | None = None, text: str = "hello") -> str | None:
     key_pair = create_new_key_pair()
     host = new_host(key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)])
     host.set_stream_handler(ECHO, echo)
     listen = [] if address else [Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")]
     async with host.run(listen_addrs=listen):
         if address is None:
+            if not host.get_addrs():
+                return "not listening: the line above says why"
             print(host.get_addrs()[0], flush=True)
             await trio.sleep_forever()
         else:
@@ -41,7 +43,8 @@ async def main(address: str | None = None, text: str = "hello") -> None:
             await stream.write(text.encode())
             print((await read_exactly(stream, len(text.encode()))).decode())
             await stream.close()
+    return None
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:3])
+    sys.exit(trio.run(main, *sys.argv[1:3]))

@@ -18,11 +18,13 @@ import libp2p_quic
 libp2p_quic.install()  # the only line that a program on py-libp2p's own QUIC does not have
 
 
-async def main(address: str | None = None) -> None:
+async def main(address: str | None = None) -> str | None:
     host = new_host(enable_quic=True)
     listen = [] if address else [Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")]
     async with host.run(listen_addrs=listen):
         if address is None:
+            if not host.get_addrs():
+                return "not listening: the line above says why"
             print(host.get_addrs()[0], flush=True)
             await trio.sleep_forever()
         else:
@@ -34,7 +36,8 @@ async def main(address: str | None = None) -> None:
                 await perform_ping_roundtrip(stream)
                 print(f"{(time.perf_counter() - began) * 1e6:.0f} µs")
             await stream.close()
+    return None
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:2])
+    sys.exit(trio.run(main, *sys.argv[1:2]))

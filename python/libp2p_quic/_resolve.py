@@ -16,6 +16,7 @@ from libp2p_quic._exceptions import DialError
 
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _WILDCARDS = {"0.0.0.0": "ip4", "::": "ip6"}
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 async def resolved(address: QUICAddress) -> list[str]:
@@ -63,4 +64,7 @@ def reachable(host: str, port: int, protocol: str) -> tuple[Multiaddr, ...]:
         return (to_multiaddr(host, port, protocol),)
     interfaces = get_available_interfaces(port, "udp")
     found = [each for each in interfaces if str(each).startswith(f"/{_WILDCARDS[host]}/")]
+    if not found:
+        # A container may have the loopback only, which py-libp2p leaves out then.
+        return (to_multiaddr(_LOOPBACKS[host], port, protocol),)
     return tuple(each.encapsulate(Multiaddr(f"/{protocol}")) for each in found)
