@@ -151,7 +151,7 @@ class UnreadableKey(PrivateKey):
 
 
 def test_a_private_key_that_cannot_be_used_is_refused_with_the_reason() -> None:
-    with pytest.raises(QUICSecurityError, match=r"cannot use this private key: .* not 7$"):
+    with pytest.raises(QUICSecurityError, match=r"cannot read the private key: .* not 7$"):
         QUICTransport(UnreadableKey())
     # py-libp2p's own ECC keys are no libp2p host keys: they can neither sign nor verify.
     with pytest.raises(QUICSecurityError, match=r"type 4 is none of .* ECDSA \(3\)"):

@@ -169,7 +169,8 @@ def _checked(config: StockConfig) -> Config:
         return Config(**_engine_values(config))
     except ConfigError as error:
         names = " or ".join(row.name for row in ROWS if row.sets == error.field) or error.field
-        raise InvalidConfigError(f"{names}: {error}") from error
+        reason = str(error).removeprefix(f"{error.field}: ")
+        raise InvalidConfigError(f"{names}: {reason}") from error
 
 
 def _engine_values(config: StockConfig) -> dict[str, Any]:

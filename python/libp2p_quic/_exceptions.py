@@ -107,17 +107,17 @@ class StreamClosed(QUICStreamClosedError, MuxedStreamClosed, IOException):
 def dial_error(error: ConnectionLostError, address: str) -> DialError:
     """Why a dial to ``address`` failed."""
     kind = DialError
-    why = str(error)
     if error.kind == "peer_id_mismatch":
-        # The swarm looks for this phrase: it forgets the address and does not try again.
-        kind, why = PeerIdMismatchError, f"Peer ID mismatch: {why}"
+        # The swarm looks for "Peer ID mismatch", with which the engine's text begins: it forgets
+        # the address and does not try again.
+        kind = PeerIdMismatchError
     elif error.kind in ("refused", "version"):
         kind = HandshakeRefusedError
     elif error.kind in ("handshake_timeout", "idle_timeout"):
         kind = HandshakeTimeoutError
     elif error.kind == "unreachable":
         kind = UnreachableError
-    return kind(f"failed to dial {address}: {why}", error.code)
+    return kind(f"failed to dial {address}: {error}", error.code)
 
 
 # Of several causes, the class that says most: who answered comes before who did not.
@@ -143,12 +143,15 @@ def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:
 
 def connection_error(error: ConnectionLostError) -> ConnectionClosed:
     """Why a stream cannot be opened or accepted."""
-    return ConnectionClosed(f"Connection is closed: {error}", error.code)
+    # py-libp2p's own text begins with "Connection is closed".
+    how = str(error).removeprefix("connection ")
+    message = f"Connection is {how}" if how.startswith("closed by") else f"Connection is closed: {how}"
+    return ConnectionClosed(message, error.code)
 
 
 def stream_error(error: EngineError, stream_id: str) -> StreamReset | StreamLost | StreamClosed:
     """Why a read or a write failed."""
-    message = f"stream {stream_id}: {error}"
+    message = f"stream {stream_id}: {str(error).removeprefix('stream ')}"
     if isinstance(error, StreamResetError | StreamStoppedError):
         return StreamReset(message, stream_id, error.code, reset_by_peer=True)
     if isinstance(error, ConnectionLostError):

@@ -34,7 +34,7 @@ def identity_of(private_key: object) -> Identity:
     try:
         return Identity(_protobuf(private_key))
     except IdentityError as error:
-        raise HostKeyError(f"cannot use this private key: {error}") from error
+        raise HostKeyError(str(error)) from error
 
 
 def _protobuf(key: PrivateKey) -> bytes:
