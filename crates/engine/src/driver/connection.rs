@@ -19,6 +19,7 @@ use crate::{
         crowd::Guest,
         flight::Flight,
         growth::{Growth, Reason},
+        id_supply::IdSupply,
         keep_alive::KeepAlive,
         loss,
         marking::Marking,
@@ -88,6 +89,7 @@ pub(super) struct Driven {
     /// Its place among those who came to us.
     pub(super) guest: Option<Guest>,
     pub(super) moves: Moves,
+    id_supply: IdSupply,
     /// Its peer was proven.
     pub(super) was_connected: bool,
     streams: Streams,
@@ -146,6 +148,7 @@ impl Driven {
             verdict: origin.verdict,
             guest: origin.guest,
             moves: Moves::new(now),
+            id_supply: IdSupply::new(now),
             was_connected: false,
             streams: Streams::new(),
             phase: Phase::Handshake {
@@ -199,6 +202,7 @@ impl Driven {
         let deadlines = [
             self.conn.poll_timeout(),
             self.streams.deadline(),
+            self.id_supply.deadline(),
             flight,
             keep_alive.map(|it| it.deadline(self.conn.rtt())),
             self.marking.deadline(),
@@ -304,9 +308,12 @@ impl Driven {
             while let Some(event) = self.conn.poll_endpoint_events() {
                 is_quiet = false;
                 self.is_drained |= event.is_drained();
-                if let Some(reply) = endpoint.handle_event(self.handle, event) {
-                    self.conn.handle_event(reply);
+                if let Some(ids) = endpoint.handle_event(self.handle, event) {
+                    self.id_supply.push(ids);
                 }
+            }
+            while let Some(ids) = self.id_supply.pop(now) {
+                self.conn.handle_event(ids);
             }
             while let Some(event) = self.conn.poll() {
                 is_quiet = false;
@@ -497,6 +504,7 @@ impl Driven {
         {
             self.closing.begin(now);
             self.keep_alive = None;
+            self.id_supply.clear();
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
             self.publish(now, true);
@@ -518,6 +526,7 @@ impl Driven {
         self.phase = Phase::Over;
         self.closing.begin(now);
         self.keep_alive = None;
+        self.id_supply.clear();
         self.streams.fail(&mut self.conn, now, &error);
         if !self.was_connected {
             // No stream ever moved a byte, and dials that are canceled may be thousands.

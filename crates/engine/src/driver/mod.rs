@@ -1,15 +1,15 @@
 //! The driver: what turns quinn-proto's state machines, and the only room that names quinn.
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
-//! the same over sockets and in the simulation. `connection` and `streams` are its parts,
-//! `crowd`, `ecn`, `fill`, `flight`, `growth`, `keep_alive`, `marking`, `moves`, `send_window`,
-//! `stream_allowance`, `timers` and `loss` its small tools. `thread` runs cores over real `socket`s.
-//! Application threads reach a core only through the `command` queue, which never blocks them, and
-//! drive it by `handover` while it sleeps.
+//! the same over sockets and in the simulation. `connection` and `streams` are its parts, and each
+//! other file is one rule that a connection or an endpoint follows. `thread` runs cores over real
+//! `socket`s. Application threads reach a core only through the `command` queue, which never blocks
+//! them, and drive it by `handover` while it sleeps.
 
 mod closing;
 mod command;
 mod connection;
+mod connection_ids;
 mod core;
 mod crowd;
 mod ecn;
@@ -17,6 +17,7 @@ pub(crate) mod fill;
 mod flight;
 mod growth;
 pub(crate) mod handover;
+mod id_supply;
 mod keep_alive;
 mod limit_log;
 mod loss;
@@ -33,13 +34,15 @@ mod stream_allowance;
 mod streams;
 mod thread;
 mod timers;
+mod token_bucket;
 
 #[cfg(feature = "simulation")]
 pub(crate) use self::{
     command::Doorbell,
+    connection_ids::CONNECTION_ID_LENGTH,
     core::ACCEPTED,
     network::{Network, Sending},
-    settings::Cover,
+    settings::{Cover, endpoint_config},
 };
 pub(crate) use self::{
     command::{Command, Commands},

@@ -11,7 +11,7 @@ use std::{
 
 use quinn_proto::{Connection, ConnectionEvent};
 
-use super::limit_log::Multiaddr;
+use crate::driver::{limit_log::Multiaddr, token_bucket::TokenBucket};
 
 /// So many moves may come at once.
 const AT_ONCE: u32 = 64;
@@ -20,14 +20,11 @@ const AT_ONCE: u32 = 64;
 /// it seconds; a path that alternates packet by packet is of no use to congestion control.
 const EVERY: Duration = Duration::from_millis(50);
 
-pub(super) struct Moves {
-    /// When as many as may come at once may come again.
-    rested: Instant,
-}
+pub(super) struct Moves(TokenBucket);
 
 impl Moves {
     pub(super) fn new(now: Instant) -> Self {
-        Self { rested: now }
+        Self(TokenBucket::new(now, AT_ONCE, EVERY))
     }
 
     /// Give the connection a datagram from `remote`, unless that would move it (RFC 9000 section
@@ -40,21 +37,17 @@ impl Moves {
         conn: &mut Connection,
     ) -> bool {
         let before = conn.remote_address();
-        if remote != before && self.is_spent(now) {
+        if remote != before && self.0.is_empty(now) {
             return false;
         }
         conn.handle_event(datagram);
         if conn.remote_address() != before {
-            self.rested = self.rested.max(now) + EVERY;
-            if self.is_spent(now) {
+            self.0.take(now);
+            if self.0.is_empty(now) {
                 let remote = Multiaddr(remote);
                 tracing::debug!("{remote} changes its address too often to be followed");
             }
         }
         true
-    }
-
-    fn is_spent(&self, now: Instant) -> bool {
-        self.rested.saturating_duration_since(now) > EVERY * (AT_ONCE - 1)
     }
 }

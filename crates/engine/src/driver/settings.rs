@@ -5,16 +5,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, ServerConfig, crypto::HmacKey};
-use ring::{hkdf, hmac};
+use quinn_proto::{EndpointConfig, ServerConfig, crypto::HmacKey};
+use ring::{hkdf, hmac, rand};
 
 use crate::{
     budget::Budget,
     config::Config,
     congestion::LastWords,
     connection::Holds,
+    driver::connection_ids::ConnectionIds,
     error::EndpointError,
-    identity::{Identity, PeerId},
+    identity::{Identity, IdentityError, PeerId},
     tls::{DRAFT_29, Tls, Verdict},
     unread::Unread,
 };
@@ -60,14 +61,9 @@ const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 
 impl Settings {
     pub(crate) fn new(identity: &Identity, config: Config) -> Result<Arc<Self>, EndpointError> {
-        let reset_key = hmac::Key::new(
-            hmac::HMAC_SHA256,
-            &identity.derive_secret("stateless reset"),
-        );
-        let mut endpoint = EndpointConfig::new(Arc::new(reset_key) as Arc<dyn HmacKey>);
-        let [a, b, c, d, e, f, g, h, ..] = identity.derive_secret("connection ids");
-        let cid_key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+        let seed = rand::generate(&rand::SystemRandom::new())
+            .map_err(|error| IdentityError::new("cannot draw connection ids", error))?;
+        let endpoint = endpoint_config(identity, &seed.expose());
         Self::with_endpoint(identity, config, endpoint).map(Arc::new)
     }
 
@@ -180,6 +176,16 @@ impl Settings {
         }
         (client, verdict)
     }
+}
+
+/// What quinn-proto's endpoint takes from the identity; `id_seed` as for [`ConnectionIds::new`].
+pub(crate) fn endpoint_config(identity: &Identity, id_seed: &[u8; 32]) -> EndpointConfig {
+    let secret = identity.derive_secret("stateless reset");
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key) as Arc<dyn HmacKey>);
+    let ids = ConnectionIds::new(identity, id_seed);
+    endpoint.cid_generator(move || Box::new(ids.clone()));
+    endpoint
 }
 
 /// RFC 9000; libp2p's `/quic-v1`.

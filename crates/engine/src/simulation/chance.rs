@@ -1,27 +1,18 @@
 //! What quinn-proto would take from the system, taken from the seed: connection ids, its
 //! random numbers, the wall clock that dates Retry tokens.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
-use quinn_proto::{
-    ConnectionId, ConnectionIdGenerator, EndpointConfig, TimeSource, crypto::HmacKey,
-};
-use ring::hmac;
+use quinn_proto::{ConnectionId, TimeSource};
 
 use super::{clock::Clock, dice::Dice};
 use crate::{
     config::Config,
-    driver::{Cover, Settings},
+    driver::{Cover, Settings, endpoint_config},
     error::EndpointError,
     identity::Identity,
 };
-
-/// Bytes of a connection id, as quinn-proto's own generators use.
-const ID_LENGTH: usize = 8;
 
 /// Bytes of the id that a dial invents for its first packets, the most that QUIC allows.
 const FIRST_ID_LENGTH: usize = 20;
@@ -34,16 +25,8 @@ pub(super) fn settings(
     dice: &mut Dice,
     cover: Option<Cover>,
 ) -> Result<Arc<Settings>, EndpointError> {
-    // As in a real endpoint it comes from the identity: a restarted node can reset what its
-    // predecessor left behind.
-    let key = hmac::Key::new(
-        hmac::HMAC_SHA256,
-        &identity.derive_secret("stateless reset"),
-    );
-    let mut endpoint = EndpointConfig::new(Arc::new(key) as Arc<dyn HmacKey>);
+    let mut endpoint = endpoint_config(identity, &dice.bytes());
     endpoint.rng_seed(Some(dice.bytes()));
-    let ids = dice.fork();
-    endpoint.cid_generator(move || Box::new(Ids(ids.clone())));
     let first_ids = Mutex::new(dice.fork());
     Settings::repeatable(
         identity,
@@ -53,22 +36,6 @@ pub(super) fn settings(
         Arc::new(move || ConnectionId::new(&first_ids.lock().bytes::<FIRST_ID_LENGTH>())),
         cover,
     )
-}
-
-struct Ids(Dice);
-
-impl ConnectionIdGenerator for Ids {
-    fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&self.0.bytes::<ID_LENGTH>())
-    }
-
-    fn cid_len(&self) -> usize {
-        ID_LENGTH
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
 }
 
 /// The wall clock of a world.

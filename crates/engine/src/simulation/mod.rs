@@ -53,6 +53,8 @@ use self::{
     tasks::{MAIN, Tasks},
     wire::{Mailbox, Owner, Wire},
 };
+/// Bytes of the connection ids that nodes choose: those of short headers towards them.
+pub const CONNECTION_ID_LENGTH: usize = crate::driver::CONNECTION_ID_LENGTH;
 pub use crate::driver::Census;
 use crate::{Config, Connection, driver::Cover};
 

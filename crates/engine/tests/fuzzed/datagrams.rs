@@ -19,7 +19,7 @@ use std::{
 
 use libp2p_quic_engine::{
     Config, Connection, Listener, LossKind, Stream,
-    simulation::{Conditions, Datagram, Dice, Node, World, verbs},
+    simulation::{CONNECTION_ID_LENGTH, Conditions, Datagram, Dice, Node, World, verbs},
 };
 
 use crate::bytes::Bytes;
@@ -29,8 +29,6 @@ const STEPS: usize = 64;
 
 /// Datagrams kept for repetition.
 const KEPT: usize = 64;
-
-const CONNECTION_ID: usize = 8;
 
 pub(crate) fn strangers(data: &[u8]) {
     run(data, false);
@@ -265,7 +263,7 @@ impl Scene {
         let known = self.seen.iter().rev();
         let mut known =
             known.filter(|d| d.to == to && d.data.first().is_some_and(|b| b & 0x80 == 0));
-        let Some(id) = known.find_map(|d| d.data.get(1..1 + CONNECTION_ID)) else {
+        let Some(id) = known.find_map(|d| d.data.get(1..1 + CONNECTION_ID_LENGTH)) else {
             return;
         };
         let flags = bytes.u8();

@@ -40,6 +40,7 @@ mod backpressure;
 mod canceled_dials;
 mod closing;
 mod congestion;
+mod connection_ids;
 mod crowds;
 mod datagrams;
 mod defects;

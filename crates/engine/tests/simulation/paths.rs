@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use libp2p_quic_engine::{
     Config, Connection,
-    simulation::{Conditions, World, verbs},
+    simulation::{CONNECTION_ID_LENGTH, Conditions, World, verbs},
 };
 
 use crate::kit::{Pair, config, each_seed, ms, pattern, quiet, secs};
@@ -53,7 +53,7 @@ fn a_peer_that_moves_often_keeps_its_connection() {
                 .recorded()
                 .into_iter()
                 .filter(|d| d.to.ip() == client && d.data[0] & 0x80 == 0)
-                .map(|d| d.data[1..9].to_vec())
+                .map(|d| d.data[1..1 + CONNECTION_ID_LENGTH].to_vec())
                 .collect();
             assert!(ids.len() > 15, "{} ids", ids.len());
             drop((ours, theirs));

@@ -1,0 +1,139 @@
+//! The connection ids that we give out (RFC 9000 section 5.1): random to everybody else, never one
+//! twice, and recognized by an endpoint with the same identity key, so that a restarted node
+//! answers packets of its predecessor's connections with a stateless reset, and no others.
+//!
+//! How often a peer gets one is `id_supply`'s.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
+use ring::hmac;
+
+use crate::identity::Identity;
+
+/// With 64 bits that look random, one of 2^32 ids is the first to repeat another: a million nodes
+/// do not get there. quinn-proto's generator has 24 bits.
+const NONCE_LENGTH: usize = 8;
+
+/// One datagram of 2^32 with an invented id passes for one of ours. Each byte here is one more in
+/// every packet towards us.
+const TAG_LENGTH: usize = 4;
+
+/// Bytes of a connection id.
+pub(crate) const CONNECTION_ID_LENGTH: usize = NONCE_LENGTH + TAG_LENGTH;
+
+/// Clones draw from the same ids.
+#[derive(Clone)]
+pub(super) struct ConnectionIds {
+    /// The identity's.
+    tag_key: hmac::Key,
+    /// This endpoint's alone.
+    nonce_key: hmac::Key,
+    drawn: Arc<AtomicU64>,
+}
+
+impl ConnectionIds {
+    /// `seed` must be new for every endpoint and secret: its ids follow from it.
+    pub(super) fn new(identity: &Identity, seed: &[u8; 32]) -> Self {
+        let key = |secret: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, secret);
+        Self {
+            tag_key: key(&identity.derive_secret("connection ids")),
+            nonce_key: key(seed),
+            drawn: Arc::default(),
+        }
+    }
+}
+
+impl ConnectionIdGenerator for ConnectionIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let number = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let nonce = hmac::sign(&self.nonce_key, &number.to_be_bytes());
+        let nonce = &nonce.as_ref()[..NONCE_LENGTH];
+        let tag = hmac::sign(&self.tag_key, nonce);
+        let mut id = [0; CONNECTION_ID_LENGTH];
+        id[..NONCE_LENGTH].copy_from_slice(nonce);
+        id[NONCE_LENGTH..].copy_from_slice(&tag.as_ref()[..TAG_LENGTH]);
+        ConnectionId::new(&id)
+    }
+
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
+        // Who guesses a tag gains a stateless reset for an id without a connection: comparing in
+        // constant time would protect nothing.
+        let (nonce, tag) = id.split_at_checked(NONCE_LENGTH).ok_or(InvalidCid)?;
+        let expected = hmac::sign(&self.tag_key, nonce);
+        if tag == &expected.as_ref()[..TAG_LENGTH] {
+            Ok(())
+        } else {
+            Err(InvalidCid)
+        }
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn drawn(ids: &mut ConnectionIds, count: usize) -> Vec<ConnectionId> {
+        (0..count).map(|_| ids.generate_cid()).collect()
+    }
+
+    #[test]
+    fn no_id_comes_twice_and_clones_share_them() {
+        let mut ids = ConnectionIds::new(&Identity::generate(), &[1; 32]);
+        let mut clone = ids.clone();
+        let mut all = drawn(&mut ids, 100_000);
+        all.extend(drawn(&mut clone, 100_000));
+        let distinct: HashSet<_> = all.iter().map(|id| id.to_vec()).collect();
+        assert_eq!(distinct.len(), 200_000);
+        // Nor does any part of them that is as long as an id of quinn-proto's was random.
+        let first: HashSet<_> = all.iter().map(|id| id[..NONCE_LENGTH].to_vec()).collect();
+        assert_eq!(first.len(), 200_000);
+    }
+
+    #[test]
+    fn a_successor_knows_them_and_draws_others() {
+        let identity = Identity::generate();
+        let mut before = ConnectionIds::new(&identity, &[1; 32]);
+        let mut after = ConnectionIds::new(&identity, &[2; 32]);
+        let old = drawn(&mut before, 1_000);
+        let new: HashSet<_> = drawn(&mut after, 1_000).into_iter().collect();
+        assert!(old.iter().all(|id| after.validate(id).is_ok()));
+        assert!(old.iter().all(|id| !new.contains(id)));
+    }
+
+    #[test]
+    fn ids_of_others_and_inventions_are_refused() {
+        let ids = ConnectionIds::new(&Identity::generate(), &[1; 32]);
+        let mut other = ConnectionIds::new(&Identity::generate(), &[1; 32]);
+        for id in drawn(&mut other, 1_000) {
+            assert!(ids.validate(&id).is_err());
+        }
+        let mut own = ids.clone();
+        for id in drawn(&mut own, 100) {
+            for bit in 0..CONNECTION_ID_LENGTH * 8 {
+                let mut changed = id.to_vec();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(ids.validate(&ConnectionId::new(&changed)).is_err());
+            }
+        }
+        for short in [&[][..], &[1; 7], &[1; 8]] {
+            assert!(ids.validate(&ConnectionId::new(short)).is_err());
+        }
+    }
+}
