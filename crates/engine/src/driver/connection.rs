@@ -203,6 +203,7 @@ impl Driven {
             self.conn.poll_timeout(),
             self.streams.deadline(),
             self.id_supply.deadline(),
+            self.allowance.deadline(),
             flight,
             keep_alive.map(|it| it.deadline(self.conn.rtt())),
             self.marking.deadline(),
@@ -217,6 +218,7 @@ impl Driven {
         self.conn.handle_timeout(now);
         self.streams.expire(&mut self.conn, now);
         self.growth.expire(now);
+        self.allowance.expire(now, &mut self.conn);
         if let Some(flight) = &mut self.flight {
             flight.expire(now);
         }
@@ -254,7 +256,7 @@ impl Driven {
             self.settle(now, config, endpoint);
         }
         if matches!(self.phase, Phase::Connected) {
-            self.allowance.widen_if_blocked(&mut self.conn, config);
+            self.allowance.look(now, &mut self.conn, config);
         }
         self.widen_window(now);
         let is_over = matches!(self.phase, Phase::Over);
@@ -411,13 +413,15 @@ impl Driven {
         }
         let shared = self.shared.clone();
         let share = |id| stream_of(&shared, id, config);
+        let mut opened = 0;
         while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
             // No more than `max_incoming_streams` wait: QUIC counts each until it is accepted.
             let mut state = shared.state.lock();
             state.arrived.push_back(stream);
             state.acceptable.wake();
+            opened += 1;
         }
-        self.allowance.widen_if_used(&mut self.conn, config);
+        self.allowance.opened(opened, &mut self.conn, config);
     }
 
     /// The receive window doubles, as far as the endpoint's budget allows.

@@ -3,11 +3,15 @@
 use std::{
     collections::VecDeque,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use libp2p_quic_engine::{Config, LossKind, Party, simulation::verbs};
+use libp2p_quic_engine::{
+    Config, Connection, LossKind, Party, Stream,
+    simulation::{Conditions, verbs},
+};
 
-use crate::kit::{Pair, config, each_seed, essence, ms, secs};
+use crate::kit::{Pair, config, each_seed, essence, ms, secs, stream};
 
 #[test]
 fn a_full_backlog_refuses_with_the_code_for_a_limit() {
@@ -203,5 +207,185 @@ fn a_stream_that_was_given_up_counts_until_it_is_accepted() {
         opener.await;
     });
     drop((ours, theirs));
+    pair.leave_nothing();
+}
+
+/// A connection on which one side may open so many streams at once, and has all of them open, with a
+/// byte on each: the two connections, opener's first, and the two ends of each stream.
+type Full = (Connection, Connection, VecDeque<(Stream, Stream)>);
+
+fn with_all_streams_open(streams: usize, dialer_opens: bool) -> (Pair, Full) {
+    let limited = config(|c| c.max_incoming_streams = streams as u32);
+    let mut pair = if dialer_opens {
+        Pair::with(1, limited, Config::default())
+    } else {
+        Pair::with(1, Config::default(), limited)
+    };
+    pair.world.link(Conditions {
+        latency: ONE_WAY,
+        ..Conditions::default()
+    });
+    let (dialed, accepted) = pair.connect();
+    let (opener, other) = if dialer_opens {
+        (dialed, accepted)
+    } else {
+        (accepted, dialed)
+    };
+    let mut open = VecDeque::new();
+    pair.world.block_on(async {
+        for _ in 0..streams {
+            open.push_back(stream(&opener, &other).await);
+        }
+    });
+    pair.world.run_for(secs(1));
+    (pair, (opener, other, open))
+}
+
+const ONE_WAY: Duration = ms(50);
+
+/// How long the opener has to wait for a stream.
+fn wait_for_a_stream(pair: &mut Pair, opener: &Connection) -> (Duration, Stream) {
+    let began = pair.world.now();
+    let stream = pair.world.block_on(verbs::open(opener)).expect("a stream");
+    (pair.world.now() - began, stream)
+}
+
+fn is_at_its_limit(opener: &Connection) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    opener.poll_open(&mut cx).is_pending()
+}
+
+#[test]
+fn a_stream_that_ends_at_the_limit_makes_room_for_one() {
+    for (streams, dialer_opens) in [
+        (1, true),
+        (16, true),
+        (16, false),
+        (100, true),
+        (100, false),
+        (1024, true),
+        (1024, false),
+    ] {
+        let (mut pair, (opener, other, mut open)) = with_all_streams_open(streams, dialer_opens);
+        for round in 0..20 {
+            assert!(is_at_its_limit(&opener), "{streams} are open");
+            let (a, b) = open.pop_front().expect("a stream");
+            pair.world.block_on(async {
+                a.finish();
+                verbs::read_to_end(&b).await.expect("an end");
+                b.finish();
+                verbs::read_to_end(&a).await.expect("an end");
+            });
+            drop((a, b));
+            let (waited, a) = wait_for_a_stream(&mut pair, &opener);
+            assert!(
+                waited <= 4 * ONE_WAY,
+                "{streams}, round {round}: {waited:?}"
+            );
+            let b = pair.world.block_on(async {
+                verbs::write_all(&a, b"x").await.expect("room");
+                verbs::accept_stream(&other).await.expect("a stream")
+            });
+            open.push_back((a, b));
+        }
+        drop((opener, other, open));
+        pair.leave_nothing();
+    }
+}
+
+#[test]
+fn a_stream_that_is_given_up_at_the_limit_makes_room_for_one() {
+    for (streams, dialer_opens) in [(16, true), (100, false), (1024, true), (1024, false)] {
+        let (mut pair, (opener, other, mut open)) = with_all_streams_open(streams, dialer_opens);
+        for given_up in [1, 1, 2, 3, 1] {
+            assert!(is_at_its_limit(&opener), "{streams} are open");
+            // Reset and stopped, by both sides.
+            open.drain(..given_up);
+            for _ in 0..given_up {
+                let (waited, a) = wait_for_a_stream(&mut pair, &opener);
+                assert!(waited <= 4 * ONE_WAY, "{streams}, {given_up}: {waited:?}");
+                let b = pair.world.block_on(async {
+                    verbs::write_all(&a, b"x").await.expect("room");
+                    verbs::accept_stream(&other).await.expect("a stream")
+                });
+                open.push_back((a, b));
+            }
+        }
+        drop((opener, other, open));
+        pair.leave_nothing();
+    }
+}
+
+#[test]
+fn a_stream_that_is_accepted_after_it_was_given_up_makes_room_for_one() {
+    for streams in [16, 100, 1024] {
+        let limited = config(|c| c.max_incoming_streams = streams);
+        let mut pair = Pair::with(1, limited, Config::default());
+        let (opener, other) = pair.connect();
+        pair.world.block_on(async {
+            for _ in 0..streams {
+                let stream = verbs::open(&opener).await.expect("a stream");
+                verbs::write_all(&stream, b"x").await.expect("room");
+            }
+        });
+        pair.world.run_for(secs(1));
+        for _ in 0..20 {
+            assert!(is_at_its_limit(&opener), "{streams} wait");
+            drop(pair.world.block_on(verbs::accept_stream(&other)));
+            let (waited, stream) = wait_for_a_stream(&mut pair, &opener);
+            assert!(waited <= ms(50), "{streams}: {waited:?}");
+            let written = pair.world.block_on(verbs::write_all(&stream, b"x"));
+            written.expect("room");
+            pair.world.run_for(ms(50));
+        }
+        drop((opener, other));
+        pair.leave_nothing();
+    }
+}
+
+#[test]
+fn streams_without_a_byte_count_for_the_limit_of_who_opened_them() {
+    let limited = config(|c| c.max_incoming_streams = 16);
+    let mut pair = Pair::with(1, limited, Config::default());
+    let (opener, other) = pair.connect();
+    let mut silent = Vec::new();
+    let (a, b) = pair.world.block_on(async {
+        let pair = stream(&opener, &other).await;
+        for _ in 0..15 {
+            silent.push(verbs::open(&opener).await.expect("a stream"));
+        }
+        pair
+    });
+    pair.world.run_for(secs(1));
+    assert!(is_at_its_limit(&opener));
+    // One of sixteen ends that the listener knows only one of.
+    drop((a, b));
+    let (waited, stream) = wait_for_a_stream(&mut pair, &opener);
+    assert!(waited <= ms(100), "{waited:?}");
+    drop((opener, other, silent, stream));
+    pair.leave_nothing();
+}
+
+#[test]
+fn streams_far_from_the_limit_are_announced_together() {
+    let mut pair = Pair::new(1);
+    let (opener, other) = pair.connect();
+    let mut open = VecDeque::new();
+    pair.world.block_on(async {
+        for _ in 0..60 {
+            open.push_back(stream(&opener, &other).await);
+        }
+    });
+    pair.world.run_for(secs(1));
+    let before = pair.world.datagrams();
+    for (a, b) in open.drain(..20) {
+        drop((a, b));
+        pair.world.run_for(ms(1));
+    }
+    pair.world.run_for(secs(1));
+    // The ends themselves, what acknowledges them, and one announcement in each 25 ms.
+    let sent = pair.world.datagrams() - before;
+    assert!(sent <= 75, "{sent}");
+    drop((opener, other, open));
     pair.leave_nothing();
 }
