@@ -170,6 +170,8 @@ def test_listener_statistics(two: Pair) -> None:
         "connections_accepted",
         "connections_refused",
         "retries_sent",
+        "resets_sent",
+        "resets_suppressed",
         "datagrams_received",
         "bytes_received",
         "backlog",

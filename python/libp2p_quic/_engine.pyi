@@ -175,8 +175,9 @@ class Listener:
     def statistics(self) -> dict[str, int]:
         """handshakes_started, handshakes_failed (for whatever reason), handshakes_refused (those of
         them that this side refused), connections_accepted, connections_refused (each once, however
-        many packets it took), retries_sent, datagrams_received, bytes_received, and backlog
-        (accepted by the engine, not yet taken)."""
+        many packets it took), retries_sent, resets_sent (stateless), resets_suppressed (beyond
+        1 000 in a second), datagrams_received, bytes_received, and backlog (accepted by the engine,
+        not yet taken)."""
 
 @final
 class Connection:

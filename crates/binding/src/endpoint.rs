@@ -211,6 +211,8 @@ impl Listener {
             ("connections_accepted", statistics.connections_accepted),
             ("connections_refused", statistics.connections_refused),
             ("retries_sent", statistics.retries_sent),
+            ("resets_sent", statistics.resets_sent),
+            ("resets_suppressed", statistics.resets_suppressed),
             ("datagrams_received", statistics.datagrams_received),
             ("bytes_received", statistics.bytes_received),
             ("backlog", statistics.backlog as u64),

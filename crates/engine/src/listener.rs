@@ -37,6 +37,10 @@ pub struct ListenerStatistics {
     pub connections_refused: u64,
     /// First packets whose senders had to prove their address.
     pub retries_sent: u64,
+    /// Stateless resets sent, for packets of connections that are not known (RFC 9000 section 10.3).
+    pub resets_sent: u64,
+    /// Those that were not sent, as there are no more than 1 000 in a second, after as many at once.
+    pub resets_suppressed: u64,
     /// Datagrams that arrived at the socket.
     pub datagrams_received: u64,
     /// Bytes in them.

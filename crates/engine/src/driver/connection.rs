@@ -147,8 +147,8 @@ impl Driven {
             listener: origin.listener,
             verdict: origin.verdict,
             guest: origin.guest,
-            moves: Moves::new(now),
-            id_supply: IdSupply::new(now),
+            moves: Moves::new(),
+            id_supply: IdSupply::new(),
             was_connected: false,
             streams: Streams::new(),
             phase: Phase::Handshake {

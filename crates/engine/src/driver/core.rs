@@ -31,6 +31,7 @@ use crate::{
         crowd::{Admission, Crowd},
         limit_log::{LimitLog, Multiaddr},
         network::{Network, SocketKey, borrow},
+        reset_limit::{Answer, ResetLimit},
         settings::Settings,
         sockets::{EndpointState, Sockets},
         timers::Timers,
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
     crowd: Crowd,
+    reset_limit: ResetLimit,
     /// First packets are dropped unseen, as there are too many handshakes.
     is_full: bool,
     limit_log: LimitLog,
@@ -105,6 +107,7 @@ impl Core {
             dirty: VecDeque::new(),
             timers: Timers::default(),
             crowd: Crowd::default(),
+            reset_limit: ResetLimit::new(),
             is_full: false,
             limit_log: LimitLog::default(),
             refused: VecDeque::new(),
@@ -191,12 +194,32 @@ impl Core {
                     driven.marking.dialer_is_unmarked(now);
                 }
             }
-            // Best effort, as whoever asked may be lying about its address.
             Some(DatagramEvent::Response(transmit)) => {
-                let _ = network.send(socket, &borrow(&transmit, &buf));
+                self.respond(now, socket, &transmit, &buf, network);
             }
         }
         self.buf = buf;
+    }
+
+    /// Send what quinn-proto's endpoint answers with, a stateless reset within its limit. Best
+    /// effort, as whoever asked may be lying about its address.
+    fn respond(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        transmit: &quinn_proto::Transmit,
+        buf: &[u8],
+        network: &mut dyn Network,
+    ) {
+        let answer = self.reset_limit.judge(now, &buf[..transmit.size]);
+        if let Some(listener) = self.sockets.listener(socket) {
+            let statistics = &mut listener.state.lock().statistics;
+            statistics.resets_sent += u64::from(answer == Answer::Reset);
+            statistics.resets_suppressed += u64::from(answer == Answer::Suppressed);
+        }
+        if answer != Answer::Suppressed {
+            let _ = network.send(socket, &borrow(transmit, buf));
+        }
     }
 
     fn handle_incoming(

@@ -28,9 +28,9 @@ pub(super) struct IdSupply {
 }
 
 impl IdSupply {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            bucket: TokenBucket::new(now, BURST, INTERVAL),
+            bucket: TokenBucket::new(BURST, INTERVAL),
             waiting: VecDeque::new(),
         }
     }
@@ -50,7 +50,7 @@ impl IdSupply {
 
     /// When to ask again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.waiting.is_empty()).then(|| self.bucket.next())
+        self.waiting.front().and_then(|_| self.bucket.next())
     }
 
     /// The connection is over and the peer needs none.

@@ -25,6 +25,7 @@ mod marking;
 mod moves;
 mod network;
 mod pieces;
+mod reset_limit;
 mod routing;
 mod send_window;
 mod settings;

@@ -23,8 +23,8 @@ const EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Moves(TokenBucket);
 
 impl Moves {
-    pub(super) fn new(now: Instant) -> Self {
-        Self(TokenBucket::new(now, AT_ONCE, EVERY))
+    pub(super) fn new() -> Self {
+        Self(TokenBucket::new(AT_ONCE, EVERY))
     }
 
     /// Give the connection a datagram from `remote`, unless that would move it (RFC 9000 section

@@ -185,6 +185,8 @@ pub(crate) fn endpoint_config(identity: &Identity, id_seed: &[u8; 32]) -> Endpoi
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key) as Arc<dyn HmacKey>);
     let ids = ConnectionIds::new(identity, id_seed);
     endpoint.cid_generator(move || Box::new(ids.clone()));
+    // How many there are in a second is `reset_limit`'s.
+    endpoint.min_reset_interval(Duration::ZERO);
     endpoint
 }
 

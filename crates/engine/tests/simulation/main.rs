@@ -54,6 +54,7 @@ mod kit;
 mod limits;
 mod mixtures;
 mod paths;
+mod resets;
 mod streams;
 mod timeouts;
 mod transfers;
