@@ -238,13 +238,26 @@ class Commands:
 
     async def faults(self) -> int:
         """How many of its system calls were made to fail: see crates/faults."""
-        injected = ctypes.CDLL(None).faults_injected
-        injected.restype = ctypes.c_uint64
-        return cast(int, injected())
+        return _counted("faults_injected")
+
+    async def inject(self, faults: str) -> None:
+        """From now on these of its system calls fail, and no others."""
+        assert ctypes.CDLL(None).faults_set(faults.encode()), f"{faults!r} means nothing"
+
+    async def sent(self, port: int) -> dict[str, int]:
+        """What it has sent to that port, as far as the system took it."""
+        return {what: _counted(f"faults_{what}_to", port) for what in ("calls", "datagrams", "marked")}
 
     async def statistics(self, peer: str) -> dict[str, float]:
         (connection,) = cast(Any, self.host.get_network()).get_connections(ID.from_string(peer))
         return cast("dict[str, float]", connection.muxed_conn.statistics())
+
+
+def _counted(name: str, *arguments: int) -> int:
+    """A count of crates/faults, which this process was started with."""
+    count = getattr(ctypes.CDLL(None), name)
+    count.restype = ctypes.c_uint64
+    return cast(int, count(*arguments))
 
 
 def tell(**facts: object) -> None:

@@ -1,37 +1,54 @@
 //! System calls on UDP sockets that fail as a real system's do: `LD_PRELOAD` this library, and say
-//! in `FAULTS` which, with what error, and when.
+//! in `FAULTS` which, with what error, and when; or later, by `faults_set`.
 //!
 //! ```text
 //! FAULTS="send ENOBUFS 20%, receive ECONNREFUSED 5%"    so many of the calls
 //! FAULTS="send ENETUNREACH 300ms+2000ms"                all calls in that time after the first
+//! FAULTS="send EIO 100% to=4001 batch"                  to that port, with several datagrams
+//! FAULTS="option ENOPROTOOPT 100% IP_PKTINFO"           socket options, one or (unnamed) any
 //! ```
 //!
-//! `send` is sendmsg(2), `receive` is recvmmsg(2): what the engine's sockets use. A call that fails
-//! does nothing else. Calls on other sockets are let through, and so is everything without `FAULTS`.
+//! `send` is sendmsg(2), `receive` is recvmmsg(2), `option` is setsockopt(2): what the engine's
+//! sockets use. A send may be narrowed to those `to=` a port, `from` an address of its own choice,
+//! of a `batch`, and `marked` for ECN. A call that fails does nothing else. Calls on other sockets
+//! are let through, and so is everything without `FAULTS`. Sends that do not fail are counted.
 
 mod plan;
+mod send;
 
 use std::{
-    ffi::CStr,
+    collections::HashMap,
+    ffi::{CStr, c_char},
     mem::{MaybeUninit, size_of, transmute},
     sync::{
-        LazyLock,
+        LazyLock, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use libc::{c_int, c_uint, c_void, mmsghdr, msghdr, ssize_t, timespec};
+use libc::{c_int, c_uint, c_void, mmsghdr, msghdr, socklen_t, ssize_t, timespec};
 
 use plan::{Call, Plan};
+use send::Send;
 
-static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+static PLAN: LazyLock<RwLock<Plan>> = LazyLock::new(|| {
     let words = std::env::var("FAULTS").unwrap_or_default();
-    Plan::parse(&words).unwrap_or_else(|why| panic!("FAULTS={words:?}: {why}"))
+    RwLock::new(Plan::parse(&words).unwrap_or_else(|why| panic!("FAULTS={words:?}: {why}")))
 });
 static INJECTED: AtomicU64 = AtomicU64::new(0);
+static SENT: LazyLock<Mutex<HashMap<u16, Sent>>> = LazyLock::new(Mutex::default);
+
+/// What went out to one port.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    calls: u64,
+    datagrams: u64,
+    marked: u64,
+}
 
 type SendMsg = unsafe extern "C" fn(c_int, *const msghdr, c_int) -> ssize_t;
 type RecvMmsg = unsafe extern "C" fn(c_int, *mut mmsghdr, c_uint, c_int, *mut timespec) -> c_int;
+type SetSockOpt = unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int;
 
 static SENDMSG: LazyLock<SendMsg> = LazyLock::new(|| {
     let symbol = next(c"sendmsg");
@@ -42,6 +59,11 @@ static RECVMMSG: LazyLock<RecvMmsg> = LazyLock::new(|| {
     let symbol = next(c"recvmmsg");
     // SAFETY: the C library's recvmmsg has this signature (recvmmsg(2)).
     unsafe { transmute::<*mut c_void, RecvMmsg>(symbol) }
+});
+static SETSOCKOPT: LazyLock<SetSockOpt> = LazyLock::new(|| {
+    let symbol = next(c"setsockopt");
+    // SAFETY: the C library's setsockopt has this signature (setsockopt(2)).
+    unsafe { transmute::<*mut c_void, SetSockOpt>(symbol) }
 });
 
 /// The function that ours stands before.
@@ -65,7 +87,8 @@ fn is_udp(socket: c_int) -> bool {
 
 /// Whether this call is to fail; `errno` says so already.
 fn fails(call: Call, socket: c_int) -> bool {
-    let Some(error) = PLAN.error(call) else {
+    let plan = PLAN.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(error) = plan.error(call) else {
         return false;
     };
     if !is_udp(socket) {
@@ -83,15 +106,63 @@ pub extern "C" fn faults_injected() -> u64 {
     INJECTED.load(Ordering::Relaxed)
 }
 
+/// Replace what `FAULTS` said. False when the words mean nothing.
+///
+/// # Safety
+/// `words` is a string that ends with a zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn faults_set(words: *const c_char) -> bool {
+    // SAFETY: the caller's promise.
+    let words = unsafe { CStr::from_ptr(words) }.to_string_lossy();
+    let Ok(plan) = Plan::parse(&words) else {
+        return false;
+    };
+    *PLAN.write().unwrap_or_else(PoisonError::into_inner) = plan;
+    true
+}
+
+fn sent_to(port: u16) -> Sent {
+    let sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
+    sent.get(&port).copied().unwrap_or_default()
+}
+
+/// How many sends to that port did not fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn faults_calls_to(port: u16) -> u64 {
+    sent_to(port).calls
+}
+
+/// How many datagrams were in them.
+#[unsafe(no_mangle)]
+pub extern "C" fn faults_datagrams_to(port: u16) -> u64 {
+    sent_to(port).datagrams
+}
+
+/// How many of these sends were marked for ECN.
+#[unsafe(no_mangle)]
+pub extern "C" fn faults_marked_to(port: u16) -> u64 {
+    sent_to(port).marked
+}
+
 /// # Safety
 /// As sendmsg(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendmsg(socket: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
-    if fails(Call::Send, socket) {
+    // SAFETY: `message` is good for the call, as sendmsg(2) demands of the caller.
+    let send = unsafe { Send::read(&*message) };
+    if fails(Call::Send(send), socket) {
         return -1;
     }
     // SAFETY: handed on as it came from a caller who keeps the same promises.
-    unsafe { SENDMSG(socket, message, flags) }
+    let done = unsafe { SENDMSG(socket, message, flags) };
+    if done >= 0 && send.port != 0 {
+        let mut sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = sent.entry(send.port).or_default();
+        sent.calls += 1;
+        sent.datagrams += send.datagrams;
+        sent.marked += u64::from(send.is_marked);
+    }
+    done
 }
 
 /// # Safety
@@ -109,4 +180,21 @@ pub unsafe extern "C" fn recvmmsg(
     }
     // SAFETY: handed on as it came from a caller who keeps the same promises.
     unsafe { RECVMMSG(socket, messages, count, flags, timeout) }
+}
+
+/// # Safety
+/// As setsockopt(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn setsockopt(
+    socket: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    size: socklen_t,
+) -> c_int {
+    if fails(Call::Option(level, name), socket) {
+        return -1;
+    }
+    // SAFETY: handed on as it came from a caller who keeps the same promises.
+    unsafe { SETSOCKOPT(socket, level, name, value, size) }
 }

@@ -10,10 +10,51 @@ use std::{
 
 use libc::c_int;
 
+use crate::send::Send;
+
+/// A call that may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    Send,
+    Send(Send),
     Receive,
+    /// Level and name.
+    Option(c_int, c_int),
+}
+
+/// Which calls a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calls {
+    Send(Narrowed),
+    Receive,
+    /// Of one option, or of any.
+    Option(Option<(c_int, c_int)>),
+}
+
+/// To sends that are all of this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Narrowed {
+    port: Option<u16>,
+    is_batch: bool,
+    is_marked: bool,
+    has_source: bool,
+}
+
+impl Calls {
+    fn contain(&self, call: Call) -> bool {
+        match (self, call) {
+            (Self::Send(only), Call::Send(send)) => {
+                only.port.is_none_or(|port| port == send.port)
+                    && (!only.is_batch || send.datagrams > 1)
+                    && (!only.is_marked || send.is_marked)
+                    && (!only.has_source || send.has_source)
+            }
+            (Self::Receive, Call::Receive) => true,
+            (Self::Option(only), Call::Option(level, name)) => {
+                only.is_none_or(|only| only == (level, name))
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +67,7 @@ enum When {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Fault {
-    call: Call,
+    calls: Calls,
     error: c_int,
     when: When,
 }
@@ -57,7 +98,7 @@ impl Plan {
         self.faults
             .iter()
             .find(|fault| {
-                fault.call == call
+                fault.calls.contain(call)
                     && match fault.when {
                         When::Share(share) => roll < share,
                         When::Within(from, until) => (from..until).contains(&since),
@@ -77,27 +118,80 @@ fn scattered(n: u64) -> u64 {
 
 fn fault(words: &str) -> Result<Fault, String> {
     let words: Vec<&str> = words.split_whitespace().collect();
-    let [call, error, when] = words[..] else {
+    let [call, error, when, only @ ..] = &words[..] else {
         return Err(format!("{words:?} is not: call error when"));
     };
     Ok(Fault {
-        call: match call {
-            "send" => Call::Send,
-            "receive" => Call::Receive,
-            _ => return Err(format!("{call:?} is neither send nor receive")),
+        calls: match (*call, only) {
+            ("send", only) => Calls::Send(narrowed(only)?),
+            ("receive", []) => Calls::Receive,
+            ("option", []) => Calls::Option(None),
+            ("option", [name]) => Calls::Option(Some(option(name)?)),
+            _ => {
+                return Err(format!(
+                    "{words:?}: send, receive or option, and what of it"
+                ));
+            }
         },
-        error: match error {
-            "ECONNREFUSED" => libc::ECONNREFUSED,
-            "EIO" => libc::EIO,
-            "EMSGSIZE" => libc::EMSGSIZE,
-            "ENETDOWN" => libc::ENETDOWN,
-            "ENETUNREACH" => libc::ENETUNREACH,
-            "ENOBUFS" => libc::ENOBUFS,
-            "ENOMEM" => libc::ENOMEM,
-            "EPERM" => libc::EPERM,
-            _ => return Err(format!("{error:?} is no error that a socket here has")),
-        },
+        error: self::error(error)?,
         when: self::when(when).ok_or_else(|| format!("{when:?} is neither 5% nor 1ms+2ms"))?,
+    })
+}
+
+fn narrowed(words: &[&str]) -> Result<Narrowed, String> {
+    let mut only = Narrowed::default();
+    for word in words {
+        match *word {
+            "batch" => only.is_batch = true,
+            "marked" => only.is_marked = true,
+            "from" => only.has_source = true,
+            _ => {
+                let port = word.strip_prefix("to=").and_then(|port| port.parse().ok());
+                only.port = Some(port.ok_or_else(|| format!("{word:?} is of no send"))?);
+            }
+        }
+    }
+    Ok(only)
+}
+
+fn option(name: &str) -> Result<(c_int, c_int), String> {
+    Ok(match name {
+        "IPV6_DONTFRAG" => (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG),
+        "IPV6_MTU_DISCOVER" => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        "IPV6_RECVERR" => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        "IPV6_RECVPKTINFO" => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        "IPV6_RECVTCLASS" => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+        "IPV6_V6ONLY" => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+        "IP_MTU_DISCOVER" => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        "IP_PKTINFO" => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        "IP_RECVERR" => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        "IP_RECVTOS" => (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        "SO_RCVBUF" => (libc::SOL_SOCKET, libc::SO_RCVBUF),
+        "SO_SNDBUF" => (libc::SOL_SOCKET, libc::SO_SNDBUF),
+        "UDP_GRO" => (libc::SOL_UDP, libc::UDP_GRO),
+        "UDP_SEGMENT" => (libc::SOL_UDP, libc::UDP_SEGMENT),
+        _ => return Err(format!("{name:?} is no option of a socket here")),
+    })
+}
+
+fn error(name: &str) -> Result<c_int, String> {
+    Ok(match name {
+        "EACCES" => libc::EACCES,
+        "EADDRNOTAVAIL" => libc::EADDRNOTAVAIL,
+        "ECONNREFUSED" => libc::ECONNREFUSED,
+        "EHOSTUNREACH" => libc::EHOSTUNREACH,
+        "EINVAL" => libc::EINVAL,
+        "EIO" => libc::EIO,
+        "EMSGSIZE" => libc::EMSGSIZE,
+        "ENETDOWN" => libc::ENETDOWN,
+        "ENETUNREACH" => libc::ENETUNREACH,
+        "ENOBUFS" => libc::ENOBUFS,
+        "ENOMEM" => libc::ENOMEM,
+        "ENOPROTOOPT" => libc::ENOPROTOOPT,
+        "ENOSYS" => libc::ENOSYS,
+        "EOPNOTSUPP" => libc::EOPNOTSUPP,
+        "EPERM" => libc::EPERM,
+        _ => return Err(format!("{name:?} is no error that a socket here has")),
     })
 }
 
@@ -120,23 +214,78 @@ fn when(word: &str) -> Option<When> {
 mod tests {
     use super::*;
 
+    const SEND: Call = Call::Send(Send {
+        port: 4001,
+        datagrams: 1,
+        is_marked: false,
+        has_source: false,
+    });
+
+    fn plan(words: &str) -> Plan {
+        Plan::parse(words).expect("words")
+    }
+
     #[test]
     fn a_share_of_the_calls_fails_and_no_other() {
-        let plan = Plan::parse("send ENOBUFS 20%, receive EIO 0%").expect("words");
-        let sent = (0..1000).filter(|_| plan.error(Call::Send) == Some(libc::ENOBUFS));
+        let plan = plan("send ENOBUFS 20%, receive EIO 0%");
+        let sent = (0..1000).filter(|_| plan.error(SEND) == Some(libc::ENOBUFS));
         let failed = sent.count();
         assert!((150..250).contains(&failed), "{failed}");
         assert!((0..1000).all(|_| plan.error(Call::Receive).is_none()));
-        assert_eq!(Plan::parse("").expect("words").error(Call::Send), None);
+        assert_eq!(self::plan("").error(SEND), None);
     }
 
     #[test]
     fn a_time_begins_with_the_first_call() {
-        let plan = Plan::parse("send ENETDOWN 0ms+60000ms").expect("words");
-        assert_eq!(plan.error(Call::Send), Some(libc::ENETDOWN));
+        let plan = plan("send ENETDOWN 0ms+60000ms");
+        assert_eq!(plan.error(SEND), Some(libc::ENETDOWN));
         assert_eq!(plan.error(Call::Receive), None);
-        let later = Plan::parse("send ENETDOWN 60000ms+1ms").expect("words");
-        assert_eq!(later.error(Call::Send), None);
+        let later = self::plan("send ENETDOWN 60000ms+1ms");
+        assert_eq!(later.error(SEND), None);
+    }
+
+    #[test]
+    fn only_sends_fail_that_are_all_that_was_said() {
+        let plan = plan("send EIO 100% to=4001 batch marked from");
+        let whole = Send {
+            port: 4001,
+            datagrams: 2,
+            is_marked: true,
+            has_source: true,
+        };
+        assert_eq!(plan.error(Call::Send(whole)), Some(libc::EIO));
+        for other in [
+            Send { port: 1, ..whole },
+            Send {
+                datagrams: 1,
+                ..whole
+            },
+            Send {
+                is_marked: false,
+                ..whole
+            },
+            Send {
+                has_source: false,
+                ..whole
+            },
+        ] {
+            assert_eq!(plan.error(Call::Send(other)), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn one_option_is_refused_or_all_of_them() {
+        let gro = Call::Option(libc::SOL_UDP, libc::UDP_GRO);
+        let plan = plan("option ENOPROTOOPT 100% UDP_GRO");
+        assert_eq!(plan.error(gro), Some(libc::ENOPROTOOPT));
+        assert_eq!(
+            plan.error(Call::Option(libc::SOL_UDP, libc::UDP_SEGMENT)),
+            None
+        );
+        assert_eq!(
+            self::plan("option EPERM 100%").error(gro),
+            Some(libc::EPERM)
+        );
     }
 
     #[test]
@@ -148,6 +297,10 @@ mod tests {
             "send EX 5%",
             "send EIO 5",
             "send EIO 5s+1s",
+            "send EIO 5% to=x",
+            "send EIO 5% late",
+            "receive EIO 5% batch",
+            "option EIO 5% SO_WHAT",
         ] {
             assert!(Plan::parse(words).is_err(), "{words}");
         }
