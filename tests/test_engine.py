@@ -8,8 +8,10 @@ signatures is stubtest's work.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -174,12 +176,25 @@ def test_listener_statistics(two: Pair) -> None:
         "resets_suppressed",
         "datagrams_received",
         "bytes_received",
+        "datagrams_unanswerable",
         "backlog",
     }
     assert counted["connections_accepted"] == 1
     assert counted["backlog"] == 0
     assert counted["bytes_received"] >= 1200
     assert near.closed_nowait() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket needs root")
+def test_listener_drops_and_counts_what_comes_from_port_zero(two: Pair) -> None:
+    host, port = two.listener.local_address
+    # A first packet of an unknown version: from any other port it is answered.
+    payload = b"\xc0\x1a\x2a\x3a\x4a\x08" + bytes(8) + b"\x08" + bytes(8 + 1177)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        raw.sendto(struct.pack("!HHHH", 0, port, 8 + len(payload), 0) + payload, (host, 0))
+    # It came before the first datagram of this.
+    two.connected()
+    assert two.listener.statistics()["datagrams_unanswerable"] == 1
 
 
 def test_census_counts_what_there_is_and_nothing_in_the_end(two: Pair) -> None:

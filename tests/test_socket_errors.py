@@ -1,19 +1,22 @@
 """System calls that fail below a real host, injected by `crates/faults`: what is written arrives, nobody
-ends a connection for it, and nothing is left. The same in virtual time: the simulation's conditions.
+ends a connection for it, nothing is left, and an error about one peer is that peer's alone. The same in
+virtual time: the simulation's conditions. What the engine does about each: docs/socket-errors.md.
 """
 
 from __future__ import annotations
 
 import time
 from itertools import count
-from pathlib import Path
 
 import pytest
+import trio
+from multiaddr import Multiaddr
 
-from peers.mixture import hosts
-from peers.payload import payload, sha256
+from peers.far import FarHost, far_host
+from peers.faults import environment
+from peers.mixture import PARK, hosts
+from peers.payload import MIB, payload, sha256
 
-LIBRARY = Path(__file__).parent.parent / "target" / "release" / "libfaults.so"
 SIZE = 200_000
 
 SHARES = {
@@ -23,12 +26,38 @@ SHARES = {
     "a firewall": "send EPERM 20%",
     "the peer's port was closed": "send ECONNREFUSED 10%, receive ECONNREFUSED 20%",
     "the interface cannot segment": "send EIO 5%",
+    "an argument is refused": "send EINVAL 10%",
+    "no route": "send ENETUNREACH 10%, receive ENETUNREACH 10%",
+    "no neighbor": "send EHOSTUNREACH 10%, receive EHOSTUNREACH 10%",
+    "no source address": "send EADDRNOTAVAIL 10%",
+    "a policy": "send EACCES 10%",
+    "the socket has an error of its own": "receive EIO 5%",
 }
 
-
-def environment(faults: str) -> dict[str, str]:
-    assert LIBRARY.exists(), "no library: make build"
-    return {"LD_PRELOAD": str(LIBRARY), "FAULTS": faults}
+# What the system says of sends to one of two peers -> the fault, without the peer's port.
+OF_ONE_PEER = {
+    error: f"send {error} 100%"
+    for error in (
+        "EACCES",
+        "EADDRNOTAVAIL",
+        "ECONNREFUSED",
+        "EHOSTUNREACH",
+        "EINVAL",
+        "EIO",
+        "EMSGSIZE",
+        "ENETUNREACH",
+        "ENOBUFS",
+        "ENOMEM",
+        "EPERM",
+    )
+} | {
+    "its source address is gone": "send EINVAL 100% from",
+    "no segmentation on its interface": "send EIO 100% batch",
+    "segments longer than its interface takes": "send EINVAL 100% batch",
+    "a firewall that looks at lengths": "send EPERM 100% batch",
+    "ECN marks are refused": "send EINVAL 100% marked",
+}
+"""Those about batches and marks leave its transfer whole; the others stop it."""
 
 
 @pytest.mark.slow
@@ -63,3 +92,57 @@ async def test_the_interface_is_gone_for_a_while() -> None:
         assert await both.listener.do("connections") == [both.dialer.peer], "the same as before"
         await both.dialer.do("disconnect", peer=both.listener.peer)
         assert await both.left() == [{}, {}]
+
+
+def port_of(far: FarHost) -> int:
+    """Its dials leave from where it listens."""
+    return int(Multiaddr(far.addresses[0]).value_for_protocol("udp"))
+
+
+async def streams(receiver: FarHost, sender: FarHost) -> tuple[int, int]:
+    """One stream: the receiver's end and the sender's."""
+    ours = await receiver.do("open", peer=sender.peer, protocol=PARK)
+    return ours, await sender.do("arrived")
+
+
+async def send(sender: FarHost, receiver: FarHost, ends: tuple[int, int], size: int) -> dict[str, float]:
+    """Send so much, see that it comes, and tell of the datagrams that the system took meanwhile: how many
+    in a call, and the share of calls with an ECN mark."""
+    ours, theirs = ends
+
+    async def write() -> None:
+        await sender.do("write", 60, stream=theirs, seed=size, size=size)
+        await sender.do("close_write", 60, stream=theirs)
+
+    before = await sender.do("sent", port=port_of(receiver))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        got = await receiver.do("drain", 60, stream=ours)
+    assert got["sha256"] == sha256(payload(size, size))
+    after = await sender.do("sent", port=port_of(receiver))
+    datagrams, calls, marked = (after[what] - before[what] for what in ("datagrams", "calls", "marked"))
+    return {"batch": datagrams / calls, "marked": marked / calls}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("what", OF_ONE_PEER)
+async def test_an_error_of_one_peer_is_that_peers_alone(what: str) -> None:
+    """The other one's batches stay as large and as marked; the first one's bytes come in the end."""
+    async with far_host(environment=environment("")) as sender, far_host() as one, far_host() as other:
+        for far in (one, other):
+            await far.do("connect", address=sender.addresses[0])
+        before = await send(sender, other, await streams(other, sender), 4 * MIB)
+        assert before["batch"] > 2
+        assert before["marked"] > 0.9
+        of_one, of_other = await streams(one, sender), await streams(other, sender)
+        fault = OF_ONE_PEER[what]
+        await sender.do("inject", faults=f"{fault} to={port_of(one)}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, sender, one, of_one, MIB)
+            after = await send(sender, other, of_other, 8 * MIB)
+            assert await sender.do("faults") > 0
+            if not fault.endswith(("batch", "marked")):
+                await sender.do("inject", faults="")
+        assert after["batch"] > before["batch"] / 2
+        assert after["marked"] > 0.9

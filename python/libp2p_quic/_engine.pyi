@@ -165,6 +165,9 @@ class Listener:
     """Token for `accept_nowait`."""
     @property
     def local_address(self) -> tuple[str, int]: ...
+    @property
+    def limitation(self) -> str | None:
+        """What does not work at this socket because the system refuses options of it, and what to do about it."""
     def accept_nowait(self) -> Connection | None:
         """The next connection whose handshake is done and whose peer is proven.
 
@@ -176,7 +179,8 @@ class Listener:
         """handshakes_started, handshakes_failed (for whatever reason), handshakes_refused (those of
         them that this side refused), connections_accepted, connections_refused (each once, however
         many packets it took), retries_sent, resets_sent (stateless), resets_suppressed (beyond
-        1 000 in a second), datagrams_received, bytes_received, and backlog (accepted by the engine,
+        1 000 in a second), datagrams_received, bytes_received, datagrams_unanswerable (dropped, as
+        nothing can be sent to where they say they come from), and backlog (accepted by the engine,
         not yet taken)."""
 
 @final

@@ -83,6 +83,8 @@ class QUICListener(IListener):
         endpoint.touch()
         endpoint.spawn(self._accept, self.background_nursery)
         logger.info("listening on %s", self._address())
+        if limitation := engine.limitation:
+            logger.warning("%s: %s", self._address(), limitation)
 
     def _address(self) -> Multiaddr | None:
         """What it is bound to, a wildcard as it is."""
@@ -163,6 +165,7 @@ class QUICListener(IListener):
             "handshakes_failed": count("handshakes_failed", 0),
             "bytes_received": count("bytes_received", 0),
             "packets_processed": count("datagrams_received", 0),
+            "invalid_packets": count("datagrams_unanswerable", 0),
             "pending_connections": count("backlog", 0),
             "active_connections": self._transport.count_connections(self),
             "is_listening": self._listening,

@@ -184,6 +184,11 @@ impl Listener {
         self.local_address.clone()
     }
 
+    #[getter]
+    fn limitation(&self) -> Result<Option<String>, Error> {
+        Ok(self.listener.open()?.limitation())
+    }
+
     fn accept_nowait(&self) -> Result<Option<Connection>, Error> {
         match self
             .listener
@@ -215,6 +220,7 @@ impl Listener {
             ("resets_suppressed", statistics.resets_suppressed),
             ("datagrams_received", statistics.datagrams_received),
             ("bytes_received", statistics.bytes_received),
+            ("datagrams_unanswerable", statistics.datagrams_unanswerable),
             ("backlog", statistics.backlog as u64),
         ] {
             dict.set_item(name, value)?;

@@ -133,7 +133,7 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber, span};
 
     use super::*;
-    use crate::driver::{Census, SocketKey};
+    use crate::driver::{BoundSocket, Census, SocketKey};
 
     /// A machine with one address, which it may lose; real ones are in tests/test_dial_sockets.py.
     struct Machine {
@@ -141,8 +141,11 @@ mod tests {
     }
 
     impl Ground for Machine {
-        fn bind(&self, _: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
-            Ok(addr)
+        fn bind(&self, _: SocketKey, local: SocketAddr) -> io::Result<BoundSocket> {
+            Ok(BoundSocket {
+                local,
+                refusal: None,
+            })
         }
 
         fn source(&self, _: SocketAddr) -> io::Result<IpAddr> {
@@ -197,6 +200,7 @@ mod tests {
             local: at(text),
             is_listening: true,
             is_kept: false,
+            refusal: None,
             is_address_gone: false,
         }
     }

@@ -23,8 +23,8 @@ use crate::{
     destination::{no_route, objection, unmapped},
     dial_socket::socket_for,
     driver::{
-        Census, Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo, SocketKey,
-        on_the_io_thread,
+        BoundSocket, Census, Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo,
+        SocketKey, on_the_io_thread,
     },
     error::{Closed, ConnectionError, EndpointError},
     gate::{Gate, Prefix},
@@ -54,7 +54,7 @@ impl EndpointShared {
     /// Bind a socket; the caller holds the state's lock and records it there.
     fn bind(&self, addr: SocketAddr, is_kept: bool) -> io::Result<SocketInfo> {
         let key = self.next_socket.fetch_add(1, Ordering::Relaxed);
-        let local = self.ground.bind(key, addr)?;
+        let BoundSocket { local, refusal } = self.ground.bind(key, addr)?;
         self.commands.push(Command::Socket {
             socket: key,
             local,
@@ -63,6 +63,7 @@ impl EndpointShared {
         Ok(SocketInfo {
             key,
             local,
+            refusal,
             is_listening: !is_kept,
             is_kept,
             is_address_gone: false,
@@ -168,7 +169,7 @@ impl Endpoint {
         };
         drop(state);
         let backlog = self.0.settings.config.max_accept_backlog;
-        let listener = ListenerShared::new(info.key, info.local, backlog);
+        let listener = ListenerShared::new(&info, backlog);
         self.0.commands.push(Command::Listen(listener.clone()));
         Ok(Listener::new(listener, self.0.clone()))
     }

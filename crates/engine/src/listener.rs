@@ -9,12 +9,13 @@ use std::{
     time::Instant,
 };
 
+use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use crate::{
     blocking,
     connection::{Connection, ConnectionShared},
-    driver::{Limit, LimitLog, Multiaddr, SocketKey},
+    driver::{Limit, LimitLog, Multiaddr, SocketInfo, SocketKey},
     endpoint::EndpointShared,
     error::{Closed, ConnectionError, LossKind, Party},
     ready::Waiters,
@@ -45,6 +46,9 @@ pub struct ListenerStatistics {
     pub datagrams_received: u64,
     /// Bytes in them.
     pub bytes_received: u64,
+    /// Datagrams among them that were dropped because nothing can be sent to where they say they
+    /// come from: UDP port 0, a multicast or broadcast address, no address.
+    pub datagrams_unanswerable: u64,
     /// Connections that wait in [`Listener::poll_accept`].
     pub backlog: usize,
 }
@@ -53,6 +57,7 @@ pub struct ListenerStatistics {
 pub(crate) struct ListenerShared {
     pub(crate) socket: SocketKey,
     local: SocketAddr,
+    refusal: Option<Errno>,
     max_backlog: usize,
     pub(crate) state: Mutex<State>,
 }
@@ -67,10 +72,11 @@ pub(crate) struct State {
 }
 
 impl ListenerShared {
-    pub(crate) fn new(socket: SocketKey, local: SocketAddr, max_backlog: usize) -> Arc<Self> {
+    pub(crate) fn new(info: &SocketInfo, max_backlog: usize) -> Arc<Self> {
         Arc::new(Self {
-            socket,
-            local,
+            socket: info.key,
+            local: info.local,
+            refusal: info.refusal,
             max_backlog,
             state: Mutex::default(),
         })
@@ -138,6 +144,20 @@ impl Listener {
     /// Where it listens, with the port that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local
+    }
+
+    /// What does not work at this socket because the system refuses options of it, as some
+    /// sandboxes do, and what to do about it; `None` where all is well.
+    pub fn limitation(&self) -> Option<String> {
+        let error = self.shared.refusal?;
+        let mut text = format!(
+            "the system refuses socket options ({error:?}): one datagram a call, no ECN marks received"
+        );
+        if self.shared.local.ip().is_unspecified() {
+            text += "; on a host with several addresses peers that dial one may be answered from another: \
+                     listen on each address instead of the wildcard";
+        }
+        Some(text)
     }
 
     /// The next connection whose handshake is done and whose peer is proven.

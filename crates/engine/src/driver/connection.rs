@@ -25,9 +25,10 @@ use crate::{
         marking::Marking,
         moves::Moves,
         network::{Network, Sending, SocketKey},
+        offload::Offload,
         send_window::SendWindow,
         stream_allowance::StreamAllowance,
-        streams::{Streams, varint},
+        streams::{Streams, stream_of, varint},
     },
     error::{ConnectionError, Party},
     listener::ListenerShared,
@@ -104,6 +105,8 @@ pub(super) struct Driven {
     /// Ours, where we dialed, until the listener has it.
     flight: Option<Flight>,
     pub(super) marking: Marking,
+    /// Several datagrams a send, to this peer.
+    batches: Offload,
     is_drained: bool,
     pub(super) closing: Closing,
     /// It is in the core's queue of those to be driven.
@@ -162,6 +165,7 @@ impl Driven {
             keep_alive: None,
             flight: None,
             marking,
+            batches: Offload::new("segmentation"),
             is_drained: false,
             closing: Closing::new(is_accepted),
             is_dirty: false,
@@ -275,9 +279,11 @@ impl Driven {
         let mut sent = 0;
         while sent < DATAGRAMS_PER_TURN {
             let mtu = usize::from(self.conn.current_mtu()).max(1);
-            let segments = network
-                .max_segments(self.socket)
-                .clamp(1, MAX_SEGMENTS.min(MAX_SEND / mtu).max(1));
+            let segments = match self.batches.is_usable(|| now) {
+                true => network.max_segments(self.socket),
+                false => 1,
+            };
+            let segments = segments.clamp(1, MAX_SEGMENTS.min(MAX_SEND / mtu).max(1));
             buf.clear();
             let Some(mut transmit) = self.conn.poll_transmit(now, segments, buf) else {
                 if let Some(flight) = &mut self.flight {
@@ -295,9 +301,11 @@ impl Driven {
                 keep_alive.sent(now);
             }
             let (conn, marking) = (&self.conn, &mut self.marking);
-            if marking.send(now, conn, &mut transmit, buf, self.socket, network) == Sending::Blocked
-            {
-                return Turn::Blocked(transmit);
+            match marking.send(now, conn, &mut transmit, buf, self.socket, network) {
+                Sending::Blocked => return Turn::Blocked(transmit),
+                Sending::SentSingly => self.batches.refused(now),
+                Sending::Sent if transmit.segment_size.is_some() => self.batches.worked(),
+                Sending::Sent | Sending::Failed(_) => {}
             }
         }
         Turn::More
@@ -557,15 +565,3 @@ impl Driven {
 
 /// libp2p's connection error code for a limit that was reached.
 const RESOURCE_LIMIT: u64 = 0x1001;
-
-fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamShared> {
-    StreamShared::new(
-        id,
-        shared.id,
-        shared.commands.clone(),
-        shared.unread.clone(),
-        shared.unacked.clone(),
-        config.read_buffer,
-        config.write_buffer,
-    )
-}

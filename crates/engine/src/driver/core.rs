@@ -30,7 +30,7 @@ use crate::{
         connection::{Driven, Origin, Turn},
         crowd::{Admission, Crowd},
         limit_log::{LimitLog, Multiaddr},
-        network::{Network, SocketKey, borrow},
+        network::{Network, SocketKey, borrow, is_answerable},
         reset_limit::{Answer, ResetLimit},
         settings::Settings,
         sockets::{EndpointState, Sockets},
@@ -156,6 +156,12 @@ impl Core {
         data: BytesMut,
         network: &mut dyn Network,
     ) {
+        if !is_answerable(remote, local_ip) {
+            if let Some(listener) = self.sockets.listener(socket) {
+                listener.state.lock().statistics.datagrams_unanswerable += 1;
+            }
+            return;
+        }
         // What is over by the clock ends before old datagrams bring it back to life, with a
         // round-trip time as long as the sleep and probes as rare (RFC 9000 section 10.1).
         if self.deadline().is_some_and(|at| now > at + OVERSLEPT) {

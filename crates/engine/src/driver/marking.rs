@@ -154,7 +154,7 @@ impl Marking {
         self.keep(now, conn, transmit, contents);
         let mut borrowed = borrow(transmit, contents);
         let sending = network.send(socket, &borrowed);
-        if departure == Departure::Twice && sending == Sending::Sent {
+        if departure == Departure::Twice && matches!(sending, Sending::Sent | Sending::SentSingly) {
             if !self.is_connected {
                 self.copied += transmit.size as u64;
             }

@@ -24,6 +24,7 @@ mod loss;
 mod marking;
 mod moves;
 mod network;
+mod offload;
 mod pieces;
 mod reset_limit;
 mod routing;
@@ -49,7 +50,7 @@ pub(crate) use self::{
     command::{Command, Commands},
     core::Core,
     limit_log::{Limit, LimitLog, Multiaddr},
-    network::{Ground, SocketKey},
+    network::{BoundSocket, Ground, SocketKey},
     send_window::FIRST_SEND_WINDOW,
     settings::Settings,
     sockets::{EndpointState, SocketInfo},

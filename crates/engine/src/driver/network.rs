@@ -5,18 +5,52 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use nix::errno::Errno;
+
 use crate::driver::core::Census;
 
 /// Names a socket of an endpoint; never reused.
 pub(crate) type SocketKey = u64;
 
-/// What became of a datagram.
+/// A socket as it came to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundSocket {
+    /// Its address, with the port that it got.
+    pub(crate) local: SocketAddr,
+    /// The system refused options with this error: it works, one datagram a call, and does not
+    /// know which of several addresses a datagram came to.
+    pub(crate) refusal: Option<Errno>,
+}
+
+/// What became of one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// Out of our hands; like any datagram it may never arrive.
     Sent,
+    /// Likewise, but one by one: as a batch the system had refused them.
+    SentSingly,
     /// The socket takes nothing now: keep it and try again when it is writable.
     Blocked,
+    /// The system refused it for this reason, and it is lost.
+    Failed(Errno),
+}
+
+/// Whether a datagram from `source` to `local` may be answered. One from UDP port 0, or one that
+/// names a group as an end of it, can only have been made to provoke an answer that the system
+/// refuses, or that goes to many. IPv4 at an IPv6 socket comes where the system does not keep
+/// the families apart.
+pub(crate) fn is_answerable(source: SocketAddr, local: Option<IpAddr>) -> bool {
+    source.port() != 0 && is_unicast(source.ip()) && local.is_none_or(is_unicast)
+}
+
+fn is_unicast(ip: IpAddr) -> bool {
+    match ip {
+        // 0.0.0.0/8 names no host that can be sent to (RFC 1122 section 3.2.1.3).
+        IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => {
+            !ip.is_unspecified() && !ip.is_multicast() && ip.to_ipv4_mapped().is_none()
+        }
+    }
 }
 
 /// Where a core's datagrams go.
@@ -33,8 +67,8 @@ pub(crate) trait Network {
 
 /// What an endpoint stands on: where it gets its sockets from, and its core.
 pub(crate) trait Ground: Send + Sync {
-    /// Bind a socket under `key` and return its address, with the port that it got.
-    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr>;
+    /// Bind a socket under `key`.
+    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket>;
 
     /// The address that datagrams to `remote` leave from when their socket is bound to none: what
     /// the system's routing says. No packet leaves.
@@ -67,4 +101,48 @@ pub(super) fn borrow<'a>(
 /// quinn-proto's mark as the socket wants it.
 pub(super) fn ecn(transmit: &quinn_proto::Transmit) -> Option<quinn_udp::EcnCodepoint> {
     quinn_udp::EcnCodepoint::from_bits(transmit.ecn? as u8)
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_one_host_sent_to_one_host_is_answered() {
+        let is_answered = |source: &str, local: Option<&str>| {
+            let local = local.map(|ip| ip.parse().expect("an IP address"));
+            is_answerable(source.parse().expect("a socket address"), local)
+        };
+        for source in [
+            "192.0.2.1:4001",
+            "127.0.0.1:1",
+            "[2001:db8::1]:4001",
+            "[fe80::1]:9",
+        ] {
+            assert!(is_answered(source, None), "{source}");
+            assert!(is_answered(source, Some("192.0.2.7")), "{source}");
+        }
+        for source in [
+            "192.0.2.1:0",
+            "[2001:db8::1]:0",
+            "0.0.0.0:4001",
+            "0.1.2.3:4001",
+            "255.255.255.255:4001",
+            "224.0.0.1:4001",
+            "239.255.255.250:1900",
+            "[::]:4001",
+            "[ff02::1]:4001",
+            "[::ffff:192.0.2.1]:4001",
+        ] {
+            assert!(!is_answered(source, None), "{source}");
+        }
+        for local in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.251",
+            "::",
+            "ff02::fb",
+        ] {
+            assert!(!is_answered("192.0.2.1:4001", Some(local)), "{local}");
+        }
+    }
 }

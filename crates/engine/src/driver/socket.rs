@@ -1,77 +1,307 @@
-//! A real UDP socket: large buffers, offloads, and errors that never kill an endpoint.
+//! A real UDP socket: large buffers, offloads, and errors that stay with the send that they are
+//! about. Without the options that offloads need it sends and receives one datagram a call.
+//!
+//! Datagrams leave by a sendmsg of its own. quinn-udp's gives up segmentation and ECN marks for
+//! the whole socket and for good after one EINVAL, which a single destination can cause.
 
 use std::{
-    io,
-    net::{SocketAddr, UdpSocket},
-    os::fd::{AsFd, BorrowedFd},
+    io::{self, IoSlice, IoSliceMut},
+    net::{IpAddr, SocketAddr, UdpSocket},
+    os::fd::AsRawFd,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
+};
+use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::driver::network::Sending;
+use crate::driver::{
+    network::{BoundSocket, Sending},
+    offload::Offload,
+};
 
 /// Bytes of kernel buffer asked for, each way. The default loses thousands of packets at
 /// speed; the system gives what it allows.
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 
+/// How long a socket is not read after an error that is neither "nothing there" nor about one
+/// datagram.
+const BROKEN_PAUSE: Duration = Duration::from_millis(10);
+
 pub(super) struct Socket {
-    socket: UdpSocket,
-    state: UdpSocketState,
+    socket: Arc<UdpSocket>,
+    bound: BoundSocket,
+    /// Receives many datagrams a call, and says how many one send may hold. `None` where the
+    /// system refuses what that needs.
+    offloads: Option<UdpSocketState>,
+    /// ECN marks on what is sent.
+    marks: Offload,
+    /// The last receive failed.
+    is_broken: bool,
+    /// It is broken and not to be read before this.
+    paused_until: Option<Instant>,
 }
 
 impl Socket {
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket =
-            socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-        if addr.is_ipv6() {
-            // One family a socket, so that a wildcard of each can share a port.
-            socket.set_only_v6(true)?;
+        let mut socket = open(addr)?;
+        let offloads = offloads(&socket);
+        let refusal = offloads.as_ref().err().map(errno);
+        if refusal.is_some() {
+            // Another one: GRO may be on by now, and what the kernel coalesces could not be
+            // taken apart.
+            socket = open(addr)?;
+            socket.set_nonblocking(true)?;
         }
         socket.bind(&SockAddr::from(addr))?;
-        let state = UdpSocketState::new((&socket).into())?;
         // Larger is better and none is required.
-        let _ = state.set_send_buffer_size((&socket).into(), KERNEL_BUFFER);
-        let _ = state.set_recv_buffer_size((&socket).into(), KERNEL_BUFFER);
+        let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+        let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+        let socket = UdpSocket::from(socket);
         Ok(Self {
-            socket: socket.into(),
-            state,
+            bound: BoundSocket {
+                local: socket.local_addr()?,
+                refusal,
+            },
+            socket: Arc::new(socket),
+            offloads: offloads.ok(),
+            marks: Offload::new("ECN marks"),
+            is_broken: false,
+            paused_until: None,
         })
     }
 
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub(super) fn bound(&self) -> BoundSocket {
+        self.bound
+    }
+
+    /// What to wait for. Shared: an application thread may have the socket meanwhile.
+    pub(super) fn descriptor(&self) -> Arc<UdpSocket> {
+        self.socket.clone()
     }
 
     pub(super) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        self.offloads
+            .as_ref()
+            .map_or(1, UdpSocketState::max_gso_segments)
     }
 
-    pub(super) fn send(&self, transmit: &Transmit<'_>) -> Sending {
-        match self.state.try_send((&self.socket).into(), transmit) {
-            Ok(()) => Sending::Sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sending::Blocked,
-            // Too large is what MTU discovery asks about; anything else is a lost datagram,
-            // which loss recovery mends or a timeout reports (RFC 9000 section 14).
-            Err(error) => {
-                tracing::trace!(%error, to = %transmit.destination, "datagram not sent");
-                Sending::Sent
+    /// Send one datagram, or several at once. What the system refuses is sent again without the
+    /// offloads that may be to blame; the addresses stay as they are. What is refused still is
+    /// lost, which loss recovery mends or a timeout reports. Too large is what MTU discovery asks
+    /// about (RFC 9000 section 14).
+    pub(super) fn send(&mut self, transmit: &Transmit<'_>) -> Sending {
+        let ecn = transmit.ecn.filter(|_| self.marks.is_usable(Instant::now));
+        let error = match self.put(transmit, transmit.contents, ecn) {
+            Ok(()) => {
+                if ecn.is_some() {
+                    self.marks.worked();
+                }
+                return Sending::Sent;
+            }
+            Err(Errno::EAGAIN) => return Sending::Blocked,
+            Err(error) => error,
+        };
+        tracing::trace!(%error, to = %transmit.destination, "a send was refused");
+        if error == Errno::ENOBUFS {
+            // The interface's queue is full; more calls would not empty it.
+            return Sending::Failed(error);
+        }
+        self.send_singly(transmit, ecn, error)
+    }
+
+    /// Send what was refused with `error`, one datagram a call.
+    fn send_singly(
+        &mut self,
+        transmit: &Transmit<'_>,
+        mut ecn: Option<EcnCodepoint>,
+        mut error: Errno,
+    ) -> Sending {
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let mut datagrams = transmit.contents.chunks(size.max(1));
+        let first = datagrams.next().unwrap_or_default();
+        let mut sending = Sending::Failed(error);
+        if first.len() < transmit.contents.len() {
+            // The first one tells whether the batch was refused or the destination.
+            match self.put(transmit, first, ecn) {
+                Ok(()) => sending = Sending::SentSingly,
+                Err(again) => (error, sending) = (again, Sending::Failed(again)),
+            }
+        }
+        if sending == Sending::Failed(error)
+            && ecn.take().is_some()
+            && matches!(error, Errno::EINVAL | Errno::EOPNOTSUPP)
+            && self.put(transmit, first, ecn).is_ok()
+        {
+            sending = Sending::Sent;
+            self.marks.refused(Instant::now());
+        }
+        if sending == Sending::Failed(error) {
+            return sending;
+        }
+        for datagram in datagrams {
+            // Full: the rest is lost, as the caller would send all of it again.
+            if self.put(transmit, datagram, ecn) == Err(Errno::EAGAIN) {
+                break;
+            }
+        }
+        sending
+    }
+
+    /// One sendmsg of `contents`: all of the transmit's datagrams, or one of them.
+    fn put(
+        &self,
+        transmit: &Transmit<'_>,
+        contents: &[u8],
+        ecn: Option<EcnCodepoint>,
+    ) -> nix::Result<()> {
+        let mark = ecn.map_or(0, |ecn| ecn as u8);
+        let class = i32::from(mark);
+        let mark = ecn.map(|_| match transmit.destination {
+            SocketAddr::V4(_) => ControlMessage::Ipv4Tos(&mark),
+            SocketAddr::V6(_) => ControlMessage::Ipv6TClass(&class),
+        });
+        let size = transmit.segment_size.filter(|size| *size < contents.len());
+        // A datagram's size has 16 bits (RFC 768).
+        let size = size.map(|size| size as u16);
+        let segments = size.as_ref().map(ControlMessage::UdpGsoSegments);
+        let (v4, v6);
+        let source = match transmit.src_ip {
+            None => None,
+            Some(IpAddr::V4(ip)) => {
+                v4 = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(ip.octets()),
+                    },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                Some(ControlMessage::Ipv4PacketInfo(&v4))
+            }
+            Some(IpAddr::V6(ip)) => {
+                v6 = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: ip.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
+                Some(ControlMessage::Ipv6PacketInfo(&v6))
+            }
+        };
+        let options: Vec<_> = [mark, segments, source].into_iter().flatten().collect();
+        let to = SockaddrStorage::from(transmit.destination);
+        let data = [IoSlice::new(contents)];
+        let socket = self.socket.as_raw_fd();
+        loop {
+            match sendmsg(socket, &data, &options, MsgFlags::empty(), Some(&to)) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// Receive into `bufs`, and how many were filled.
+    /// Receive into `bufs`, and how many were filled. After an error of the socket itself it is
+    /// not to be read for a while.
     pub(super) fn receive(
-        &self,
-        bufs: &mut [io::IoSliceMut<'_>],
+        &mut self,
+        bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> io::Result<usize> {
-        self.state.recv((&self.socket).into(), bufs, meta)
+        let received = match &self.offloads {
+            Some(offloads) => offloads.recv((&*self.socket).into(), bufs, meta),
+            None => self.receive_singly(bufs, meta),
+        };
+        match &received {
+            Ok(_) => self.is_broken = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_echo(error) => {}
+            Err(error) => {
+                self.paused_until = Some(Instant::now() + BROKEN_PAUSE);
+                if !std::mem::replace(&mut self.is_broken, true) {
+                    tracing::warn!(local = %self.bound.local, %error, "a UDP socket cannot be read");
+                }
+            }
+        }
+        received
+    }
+
+    fn receive_singly(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        let ip = self.bound.local.ip();
+        let mut filled = 0;
+        for (buf, meta) in bufs.iter_mut().zip(meta) {
+            let (len, addr) = match self.socket.recv_from(buf) {
+                Ok(received) => received,
+                Err(_) if filled > 0 => break,
+                Err(error) => return Err(error),
+            };
+            *meta = RecvMeta {
+                addr,
+                len,
+                stride: len,
+                ecn: None,
+                dst_ip: (!ip.is_unspecified()).then_some(ip),
+            };
+            filled += 1;
+        }
+        Ok(filled)
+    }
+
+    /// When it may be read again, if not at once.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| now < *until)
     }
 }
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+/// A socket that is not bound yet. One family a socket, so that a wildcard of each can share a
+/// port; where the system refuses that, IPv4 that arrives at an IPv6 socket is dropped all the
+/// same, and the second wildcard finds the port in use.
+fn open(addr: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6()
+        && let Err(error) = socket.set_only_v6(true)
+    {
+        tracing::info!(local = %addr, %error, "the system refuses IPV6_V6ONLY");
     }
+    Ok(socket)
+}
+
+/// What it takes to receive many datagrams a call, with the address that they came to and their
+/// ECN marks; an error where the system refuses any of it.
+fn offloads(socket: &socket2::Socket) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(socket.into())?;
+    // Nothing can have come to a socket that is not bound: this only asks for recvmmsg.
+    let mut byte = [0];
+    match state.recv(
+        socket.into(),
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut [RecvMeta::default()],
+    ) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(state),
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+/// An error about a datagram that was sent, not about this socket.
+pub(super) fn is_echo(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::Interrupted
+    )
 }

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use nix::errno::Errno;
 use parking_lot::Mutex;
 use quinn_proto::{ConnectionHandle, Transmit};
 use rustc_hash::FxHashMap;
@@ -31,6 +32,8 @@ pub(crate) struct EndpointState {
 pub(crate) struct SocketInfo {
     pub(crate) key: SocketKey,
     pub(crate) local: SocketAddr,
+    /// The system refused options that it would have.
+    pub(crate) refusal: Option<Errno>,
     pub(crate) is_listening: bool,
     /// Made for dials; lives as long as the endpoint.
     pub(crate) is_kept: bool,

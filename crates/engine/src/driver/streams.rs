@@ -17,6 +17,8 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     chunk,
+    config::Config,
+    connection::ConnectionShared,
     driver::fill::fill,
     error::{ConnectionError, ReadError, WriteError},
     queue::{End, Ending},
@@ -464,4 +466,17 @@ fn discard(conn: &mut Connection, id: StreamId) -> bool {
     };
     let _ = chunks.finalize();
     is_over
+}
+
+/// What a stream's handle and the connection share.
+pub(super) fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamShared> {
+    StreamShared::new(
+        id,
+        shared.id,
+        shared.commands.clone(),
+        shared.unread.clone(),
+        shared.unacked.clone(),
+        config.read_buffer,
+        config.write_buffer,
+    )
 }

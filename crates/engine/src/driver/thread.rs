@@ -26,10 +26,10 @@ use crate::{
         command::Doorbell,
         core::{Census, Core, TURNS_PER_DRIVE},
         handover::{Driver, Drivers, Post, Shared, Work},
-        network::{Ground, Network, Sending, SocketKey},
+        network::{BoundSocket, Ground, Network, Sending, SocketKey},
         pieces::Pieces,
         routing,
-        socket::Socket,
+        socket::{Socket, is_echo},
     },
     signal::Signal,
     sync::Mutex,
@@ -43,9 +43,6 @@ const RECEIVE_TURN: Duration = Duration::from_micros(100);
 
 /// When nothing has come for so long, the memory that is kept for more of it is given back.
 const SILENCE: Duration = Duration::from_millis(100);
-
-/// Pause after a socket error that is neither "nothing there" nor an echo of a datagram.
-const BROKEN_SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
 /// The thread, while there is one. It leaves under this lock, so that nobody sends to a
 /// thread that is gone.
@@ -70,7 +67,7 @@ pub fn forget_the_thread() {
 
 /// Sockets that are bound, and that their core has not seen yet. Not in the core's keeping: they
 /// have a lock of their own, which bind must not take, as the core takes the endpoint's under it.
-type Bound = Arc<Mutex<Vec<(SocketKey, Arc<Socket>)>>>;
+type Bound = Arc<Mutex<Vec<(SocketKey, Socket)>>>;
 
 /// A core and its sockets.
 struct Driven {
@@ -126,11 +123,11 @@ struct Site {
 }
 
 impl Ground for Site {
-    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
+    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket> {
         let socket = Socket::bind(addr)?;
-        let local = socket.local_addr()?;
-        self.bound.lock().push((key, Arc::new(socket)));
-        Ok(local)
+        let bound = socket.bound();
+        self.bound.lock().push((key, socket));
+        Ok(bound)
     }
 
     fn source(&self, remote: SocketAddr) -> io::Result<IpAddr> {
@@ -196,19 +193,17 @@ pub(crate) fn on_the_io_thread<T>(
 
 /// The open sockets of one core: its network.
 #[derive(Default)]
-struct Open(FxHashMap<SocketKey, Arc<Socket>>);
+struct Open(FxHashMap<SocketKey, Socket>);
 
 impl Network for Open {
     fn send(&mut self, socket: SocketKey, transmit: &Transmit<'_>) -> Sending {
         self.0
-            .get(&socket)
+            .get_mut(&socket)
             .map_or(Sending::Sent, |socket| socket.send(transmit))
     }
 
     fn max_segments(&self, socket: SocketKey) -> usize {
-        self.0
-            .get(&socket)
-            .map_or(1, |socket| socket.max_segments())
+        self.0.get(&socket).map_or(1, Socket::max_segments)
     }
 
     fn close(&mut self, socket: SocketKey) {
@@ -221,8 +216,6 @@ struct Runner {
     drivers: Drivers<Driven>,
     pieces: Pieces,
     meta: [RecvMeta; RECEIVE_BATCH],
-    /// Sockets that are broken are not looked at before this.
-    pause_until: Option<Instant>,
 }
 
 /// What poll said of one socket.
@@ -240,7 +233,6 @@ impl Runner {
             shared,
             pieces: Pieces::new(RECEIVE_BATCH),
             meta: [RecvMeta::default(); RECEIVE_BATCH],
-            pause_until: None,
         }
     }
 
@@ -272,28 +264,31 @@ impl Runner {
 
     fn wait(&mut self, has_more: bool, events: &mut Vec<Event>) {
         let now = Instant::now();
-        let may_read = self.pause_until.is_none_or(|until| until <= now);
-        if may_read {
-            self.pause_until = None;
-        }
         // Shared, not borrowed, as an application thread may have the core meanwhile.
         let mut fds = vec![PollFd::new(&self.shared.signal, PollFlags::IN)];
         let mut names = Vec::new();
         let mut watched = Vec::new();
+        let mut readable_at: Option<Instant> = None;
         let pause = self.drivers.announce(has_more, |driver, driven| {
             for (key, socket) in &driven.sockets.0 {
                 let mut wanted = PollFlags::empty();
-                if may_read {
-                    wanted |= PollFlags::IN;
+                match socket.paused_until(now) {
+                    Some(until) => {
+                        readable_at = Some(readable_at.map_or(until, |at| at.min(until)));
+                    }
+                    None => wanted |= PollFlags::IN,
                 }
                 if driven.core.is_blocked(*key) {
                     wanted |= PollFlags::OUT;
                 }
-                watched.push((socket.clone(), wanted));
-                names.push((driver, *key));
+                // An error would be reported even to a wish for nothing, again and again.
+                if !wanted.is_empty() {
+                    watched.push((socket.descriptor(), wanted));
+                    names.push((driver, *key));
+                }
             }
         });
-        let deadline = [pause.until, self.pause_until].into_iter().flatten().min();
+        let deadline = [pause.until, readable_at].into_iter().flatten().min();
         fds.extend(
             watched
                 .iter()
@@ -331,7 +326,7 @@ impl Runner {
                 events.push(Event {
                     driver: driver.clone(),
                     socket,
-                    is_readable: may_read && !found.difference(PollFlags::OUT).is_empty(),
+                    is_readable: !found.difference(PollFlags::OUT).is_empty(),
                     is_writable: found.contains(PollFlags::OUT),
                 });
             }
@@ -340,21 +335,15 @@ impl Runner {
 
     fn serve(&mut self, event: &Event) {
         let (pieces, meta) = (&mut self.pieces, &mut self.meta);
-        let served = event.driver.lock().with(|driven| {
+        event.driver.lock().with(|driven| {
             let (core, open) = (&mut driven.core, &mut driven.sockets);
             if event.is_writable {
                 core.handle_writable(event.socket, open);
             }
             if event.is_readable {
-                receive(core, open, event.socket, pieces, meta)
-            } else {
-                Ok(())
+                receive(core, open, event.socket, pieces, meta);
             }
         });
-        if let Some(Err(error)) = served {
-            tracing::warn!(%error, "a UDP socket is broken");
-            self.pause_until = Some(Instant::now() + BROKEN_SOCKET_PAUSE);
-        }
     }
 }
 
@@ -365,23 +354,17 @@ fn receive(
     key: SocketKey,
     pieces: &mut Pieces,
     meta: &mut [RecvMeta; RECEIVE_BATCH],
-) -> io::Result<()> {
+) {
     let began = Instant::now();
     loop {
-        let Some(socket) = open.0.get(&key) else {
-            return Ok(());
+        let Some(socket) = open.0.get_mut(&key) else {
+            return;
         };
         let filled = match socket.receive(&mut pieces.slices(), meta) {
             Ok(filled) => filled,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if is_echo(&error) => {
-                // Whoever can cause many of them does not keep the thread.
-                if began.elapsed() > RECEIVE_TURN {
-                    return Ok(());
-                }
-                continue;
-            }
-            Err(error) => return Err(error),
+            // Whoever can cause many of them does not keep the thread.
+            Err(error) if is_echo(&error) && began.elapsed() <= RECEIVE_TURN => continue,
+            Err(_) => return,
         };
         let now = Instant::now();
         for (index, meta) in meta[..filled].iter().enumerate() {
@@ -403,19 +386,7 @@ fn receive(
         }
         // Fewer than asked for: the socket is empty, or will be found readable again.
         if filled < RECEIVE_BATCH || now.saturating_duration_since(began) > RECEIVE_TURN {
-            return Ok(());
+            return;
         }
     }
-}
-
-/// Of a datagram that we sent: an error of that peer, not of this socket.
-fn is_echo(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::Interrupted
-    )
 }

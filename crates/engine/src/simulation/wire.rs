@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use quinn_udp::{EcnCodepoint, Transmit};
 
 use super::{clock::Clock, conditions::Conditions, dice::Dice, trace::Trace};
-use crate::driver::{Census, Ground, Network, Sending, SocketKey};
+use crate::driver::{BoundSocket, Census, Ground, Network, Sending, SocketKey};
 
 /// A refused send is possible again after at most this.
 const LONGEST_BLOCK: Duration = Duration::from_millis(5);
@@ -311,7 +311,7 @@ pub(super) struct Port {
 }
 
 impl Ground for Port {
-    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<SocketAddr> {
+    fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket> {
         let ip = addr.ip();
         let own = self
             .addresses
@@ -324,7 +324,10 @@ impl Ground for Port {
             .wire
             .lock()
             .bind(owner, SocketAddr::new(own, addr.port()))?;
-        Ok(SocketAddr::new(ip, bound.port()))
+        Ok(BoundSocket {
+            local: SocketAddr::new(ip, bound.port()),
+            refusal: None,
+        })
     }
 
     fn source(&self, remote: SocketAddr) -> io::Result<IpAddr> {

@@ -8,7 +8,10 @@ use libp2p_quic_engine::{
 };
 use ring::aead;
 
-use crate::kit::{Pair, a_byte_crosses, each_seed, leave_nothing, ms, pattern, secs};
+use crate::{
+    initial::Forge,
+    kit::{Pair, a_byte_crosses, each_seed, leave_nothing, ms, pattern, secs},
+};
 
 /// A first packet of a version that nobody speaks.
 fn unknown_version(len: usize) -> Vec<u8> {
@@ -43,6 +46,34 @@ fn an_unknown_version_is_answered_with_ours() {
     pair.world.inject(stranger, to, &unknown_version(1199));
     pair.world.run_for(secs(1));
     assert!(pair.world.received(stranger).is_empty());
+    pair.leave_nothing();
+}
+
+#[test]
+fn what_cannot_be_answered_is_dropped_and_counted() {
+    let mut pair = Pair::new(1);
+    let to = pair.listener.local_addr();
+    let sources = [
+        "10.9.9.9:0",
+        "0.0.0.0:7",
+        "0.1.2.3:7",
+        "224.0.0.1:7",
+        "255.255.255.255:7",
+    ];
+    let before = pair.world.datagrams();
+    let forge = Forge::sound();
+    for (n, source) in sources.into_iter().enumerate() {
+        let source = source.parse().expect("an address");
+        // Answered by Version Negotiation, and by a handshake.
+        pair.world.inject(source, to, &unknown_version(1200));
+        pair.world
+            .inject(source, to, &forge.whole(&[n as u8; 8], b""));
+    }
+    pair.world.run_for(secs(1));
+    assert_eq!(pair.world.datagrams(), before, "nothing was sent");
+    let counted = pair.listener.statistics();
+    assert_eq!(counted.datagrams_unanswerable, 2 * sources.len() as u64);
+    assert_eq!(counted.handshakes_started, 0);
     pair.leave_nothing();
 }
 

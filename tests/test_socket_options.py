@@ -1,0 +1,78 @@
+"""Socket options and calls that a sandbox refuses, below real hosts, by `crates/faults`: each costs a
+feature, none the socket. What is lost is told in one warning.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from peers.far import far_host
+from peers.faults import environment
+from peers.near import IP4, IP6
+from peers.payload import payload, sha256
+
+SIZE = 200_000
+
+OF_BOTH = ("IP_MTU_DISCOVER", "UDP_GRO", "UDP_SEGMENT", "SO_RCVBUF", "SO_SNDBUF")
+OPTIONS = {
+    IP4: (*OF_BOTH, "IP_PKTINFO", "IP_RECVTOS"),
+    IP6: (
+        *OF_BOTH,
+        "IPV6_DONTFRAG",
+        "IPV6_MTU_DISCOVER",
+        "IPV6_RECVPKTINFO",
+        "IPV6_RECVTCLASS",
+        "IPV6_V6ONLY",
+    ),
+}
+NOT_NEEDED = {"UDP_GRO", "UDP_SEGMENT", "SO_RCVBUF", "SO_SNDBUF", "IP_RECVTOS", "IPV6_V6ONLY"}
+"""Without these a socket is slower at most, or has no marks from IPv4 peers, and nothing is said."""
+UNSUPPORTED = {"IP_MTU_DISCOVER", "IPV6_DONTFRAG", "IPV6_MTU_DISCOVER"}
+"""Without these it goes on as well where they are unknown, but not where they are forbidden."""
+
+REFUSALS = [
+    (
+        listen,
+        f"option {error} 100% {option}",
+        option not in NOT_NEEDED and not (known and option in UNSUPPORTED),
+    )
+    for listen, options in OPTIONS.items()
+    for option in options
+    for error, known in (("ENOPROTOOPT", True), ("EPERM", False))
+]
+CALLS = [
+    (listen, faults, True)
+    for listen in OPTIONS
+    for faults in (
+        "receive ENOSYS 100%",
+        "receive EPERM 100%",
+        "option EPERM 100%, receive ENOSYS 100%",
+        "option EOPNOTSUPP 100%, receive ENOSYS 100%",
+    )
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("listen", "faults", "is_limited"), REFUSALS + CALLS)
+async def test_what_is_refused_costs_a_feature_and_not_the_socket(
+    listen: str, faults: str, is_limited: bool
+) -> None:
+    refusing = environment(faults)
+    async with far_host(listen, environment=refusing) as one, far_host(listen) as other:
+        # Each way: who dials, and who is dialed.
+        await one.do("connect", address=other.addresses[0])
+        await other.do("connect", address=one.addresses[0])
+        for near, far, seed in ((one, other, 1), (other, one, 2)):
+            stream = await near.do("open", peer=far.peer, protocol="/test/echo")
+            back = await near.do("echo_back", 60, stream=stream, seed=seed, size=SIZE)
+            assert back == sha256(payload(seed, SIZE))
+        assert await one.do("faults") > 0
+        warnings = one.complaints().count("the system refuses socket options")
+        assert warnings == (1 if is_limited else 0), one.complaints()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wildcard", ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"])
+async def test_a_wildcard_that_cannot_tell_its_addresses_apart_says_what_to_do(wildcard: str) -> None:
+    async with far_host(wildcard, environment=environment("receive ENOSYS 100%")) as one:
+        assert "listen on each address instead of the wildcard" in one.complaints()
