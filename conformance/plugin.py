@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from libp2p.transport.quic.transport import QUICTransport as StockTransport
+from libp2p.transport.quic import transport as stock_transport
 
 import libp2p_quic
 from conformance.exclusions import EXCLUDED, read_exclusions
 from conformance.substitution import put_into_every_swarm
 
 # "as-shipped" leaves the suite alone: its hosts are on TCP.
-_TRANSPORTS: dict[str, type[Any]] = {"ours": libp2p_quic.QUICTransport, "stock": StockTransport}
+_TRANSPORTS: dict[str, type[Any]] = {
+    "ours": libp2p_quic.QUICTransport,
+    "stock": stock_transport.QUICTransport,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
