@@ -1,9 +1,12 @@
 //! What the tests of this binary share: endpoints, a connection between two, and an echo.
 
 use std::{
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    process,
+    sync::{Arc, Once},
     thread,
+    time::Duration,
 };
 
 use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Listener, Stream};
@@ -11,7 +14,22 @@ use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Listener, Strea
 pub(crate) const ANY4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 pub(crate) const ANY6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
 
+/// Most of what these tests call waits without a limit, and so does cargo: end the process when
+/// it takes longer than all tests together, which need 10 s. libtest has named the test that hangs
+/// by then.
+fn limit_time() {
+    static LIMIT: Once = Once::new();
+    LIMIT.call_once(|| {
+        thread::spawn(|| {
+            thread::park_timeout(Duration::from_secs(300));
+            let _ = writeln!(io::stderr(), "a test hangs");
+            process::exit(1);
+        });
+    });
+}
+
 pub(crate) fn endpoint_with(change: impl FnOnce(&mut Config)) -> Endpoint {
+    limit_time();
     let mut config = Config::default();
     change(&mut config);
     Endpoint::new(&Identity::generate(), config).expect("an endpoint")
