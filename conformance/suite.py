@@ -6,6 +6,7 @@ stays behind, so that the tests meet the installed py-libp2p, as a program does.
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import tarfile
@@ -26,18 +27,23 @@ class SuiteError(Exception):
 
 
 def fetch() -> Path:
-    """The directory with the suite, downloaded with pip unless it is there. About 15 s."""
+    """The directory with the suite, downloaded with pip unless it is there. About 15 s.
+
+    Of several processes that ask at once, one downloads and the others wait.
+    """
     if version("libp2p") != VERSION:
         raise SuiteError(f"py-libp2p {version('libp2p')} is installed; the suite is that of {VERSION}")
     suite = _ROOT / f"libp2p-{VERSION}"
-    if suite.is_dir():
-        return suite
     _ROOT.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_ROOT) as scratch:
-        archive = _download(Path(scratch))
-        _unpack(archive, Path(scratch))
-        # The rename is the last step: a directory of that name is complete.
-        (Path(scratch) / suite.name).rename(suite)
+    with (_ROOT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if suite.is_dir():
+            return suite
+        with tempfile.TemporaryDirectory(dir=_ROOT) as scratch:
+            archive = _download(Path(scratch))
+            _unpack(archive, Path(scratch))
+            # The rename is the last step: a directory of that name is complete.
+            (Path(scratch) / suite.name).rename(suite)
     return suite
 
 

@@ -5,6 +5,7 @@ That needs no root, and network access once. What cannot be had is an error and 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -64,15 +65,18 @@ def _program() -> tuple[str, dict[str, str]]:
     installed = shutil.which("redis-server")
     if installed is not None:
         return installed, {}
-    if not _UNPACKED.is_dir():
-        _unpack()
+    _BUILD.mkdir(exist_ok=True)
+    # Of several processes that need it at once, one fetches it and the others wait.
+    with (_BUILD / "redis-server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _UNPACKED.is_dir():
+            _unpack()
     libraries = _UNPACKED.glob("usr/lib/*-linux-gnu*")
     return str(_UNPACKED / "usr/bin/redis-server"), {"LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))}
 
 
 def _unpack() -> None:
     """Fetch Debian's package and what of its dependencies is not installed; apt checks signatures."""
-    _BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_BUILD) as scratch:
         folder = Path(scratch)
         for each in ("lists/partial", "cache/archives/partial", "root"):
