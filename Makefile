@@ -8,6 +8,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := python tests demo examples conformance covered interop bench fuzz soak
 CARGO_TESTS := cargo test --workspace --all-features --locked
+# Most tests wait most of the time, so that there are more processes than processors. One that hangs
+# is ended with its process, which xdist replaces; long tests come first (tests/conftest.py).
+WORKERS ?= $(shell expr 2 \* $$(nproc) + 1)
+PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --maxschedchunk=1
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
 # The interpreter that PyO3 asks must be the same in every command, or cargo builds twice.
@@ -18,12 +22,19 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 .PHONY: check
 check: lint build ## format, lints, types and the fast tests: the loop while you work
 	$(CARGO_TESTS) --lib
-	$(BIN)/pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 .PHONY: test
 test: build ## every test of both languages
 	$(CARGO_TESTS)
-	$(BIN)/pytest
+	$(PYTEST)
+
+TIMES ?= 20
+.PHONY: test-repeat
+test-repeat: build ## one test many times: K=part.of.a.name for Python, RUST=name for Rust, TIMES=20
+	$(if $(K)$(RUST),,$(error which test? make test-repeat K=name, or RUST=name))
+	$(if $(RUST),for i in $$(seq $(TIMES)); do $(CARGO_TESTS) $(RUST) || exit 1; done)
+	$(if $(K),$(PYTEST) --times=$(TIMES) -k "$(K)")
 
 .PHONY: coverage
 coverage: build ## lines that the tests of both languages run, room by room; at least 90 % (COVERAGE="--help")

@@ -1,7 +1,95 @@
-"""What every test begins with: a process that hears Ctrl-C, wherever it was started from."""
+"""What every test begins with: a process that hears Ctrl-C, wherever it was started from, and that
+ends when a test runs into its time limit. Such a test leaves a run of trio, threads and sockets
+behind, in which none after it could pass; xdist puts a new process in the place of the ended one."""
 
+from __future__ import annotations
+
+import faulthandler
+import os
 import signal
+from typing import Any, TextIO
+
+import pytest
+import trio
 
 # A shell starts its background jobs with SIGINT ignored, and their children inherit that: the
 # programs that the tests interrupt would not hear it. A handler is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Past the limit, for a test that keeps Python itself from running. Seconds.
+_GRACE = 5.0
+_SCREEN = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--times", type=int, default=1, help="run each test so many times (make test-repeat)")
+
+
+@pytest.fixture(scope="session")
+def repetition(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    times = metafunc.config.getoption("times")
+    if times > 1:
+        metafunc.fixturenames.append("repetition")
+        metafunc.parametrize("repetition", range(times), indirect=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # While a test runs, pytest has its own file in the place of the process's standard error.
+    config.stash[_SCREEN] = os.dup(2)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    os.close(config.stash[_SCREEN])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that none of them is begun last while other processes idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    screen = item.config.stash[_SCREEN]
+
+    def give_up(*_: object) -> None:
+        with open(screen, "w", closefd=False) as out:
+            print(f"\n{item.nodeid} takes longer than {settings.timeout:g} s.", file=out)
+            _show_tasks(out)
+        faulthandler.dump_traceback(screen)
+        os._exit(1)
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout)
+    faulthandler.dump_traceback_later(settings.timeout + _GRACE, exit=True, file=screen)
+    return True
+
+
+def pytest_timeout_cancel_timer() -> bool:
+    _stop_timers()
+    return True
+
+
+def pytest_enter_pdb() -> None:
+    _stop_timers()
+
+
+def _stop_timers() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    faulthandler.cancel_dump_traceback_later()
+
+
+def _show_tasks(out: TextIO) -> None:
+    """Where each task of the run that this thread is in waits, if it is in one."""
+    try:
+        root = trio.lowlevel.current_root_task()
+    except RuntimeError:
+        return
+    waiting = [root]
+    for task in waiting:
+        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        print(f"Task {task.name}:", file=out)
+        for frame, line in task.iter_await_frames():
+            print(f'  File "{frame.f_code.co_filename}", line {line} in {frame.f_code.co_name}', file=out)
