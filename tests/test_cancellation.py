@@ -122,7 +122,7 @@ async def test_five_hundred_cancelled_operations_leave_nothing(seed: int) -> Non
         await PingService(near).ping(far.peer_id, 1)
         await trio.to_thread.run_sync(lambda: None)
         # Identify and its like, which the host runs on its own, are over by then.
-        assert await eventually(lambda: ours.statistics()["streams_open"] == 0, 5)
+        assert await eventually(lambda: ours.statistics()["streams_open"] == 0)
         before = census()
         far_before = await far.census()
 
@@ -140,7 +140,7 @@ async def test_five_hundred_cancelled_operations_leave_nothing(seed: int) -> Non
         await stream.close()
         assert len(await PingService(near).ping(far.peer_id, 3)) == 3
 
-        assert await eventually(lambda: not census().beyond(before), 15), census().beyond(before)
+        assert await eventually(lambda: not census().beyond(before)), census().beyond(before)
         with trio.move_on_after(15):
             while (await far.census()).beyond(far_before):
                 pass

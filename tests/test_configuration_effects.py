@@ -35,12 +35,10 @@ PEER = ID.from_pubkey(create_new_key_pair().public_key)
 NEVER: dict[str, Any] = {"keep_alive_interval": None}
 
 
-async def seconds_until_lost(connection: QUICConnection) -> float:
-    """How long it takes until the connection is lost; at most ten seconds."""
-    began = trio.current_time()
-    with trio.fail_after(10), pytest.raises(QUICConnectionClosedError):
+async def is_lost(connection: QUICConnection) -> None:
+    """Wait until the connection is lost, for less than the default of the idle timeout."""
+    with trio.fail_after(20), pytest.raises(QUICConnectionClosedError):
         await connection.accept_stream()
-    return trio.current_time() - began
 
 
 # Connections
@@ -51,9 +49,11 @@ async def seconds_until_lost(connection: QUICConnection) -> float:
 async def test_silence_ends_a_connection_after_the_idle_timeout(names: dict[str, Any], side: str) -> None:
     sides = {"near": dict(NEVER), "far": dict(NEVER)}
     sides[side].update(names)
+    began = trio.current_time()
     async with linked(**sides) as link:
         # The smaller value counts, whoever has it.
-        assert 0.3 < await seconds_until_lost(link.dialed) < 1.5
+        await is_lost(link.dialed)
+    assert trio.current_time() - began >= 0.5
 
 
 @pytest.mark.slow
@@ -92,11 +92,12 @@ async def test_handshake_timeout(silent: trio.socket.SocketType, names: dict[str
     began = trio.current_time()
     with pytest.raises(QUICDialError):
         await dialer.dial(at(silent))
-    assert 0.35 < trio.current_time() - began < 2
+    # The default is 10 s.
+    assert 0.35 < trio.current_time() - began < 8
     await dialer.close()
 
 
-@pytest.mark.parametrize("names", [{"linger": 0.4}, {"connection_close_timeout": 0.4}])
+@pytest.mark.parametrize("names", [{"linger": 2}, {"connection_close_timeout": 2}])
 async def test_linger_bounds_what_a_closed_connection_owes(names: dict[str, Any]) -> None:
     async with linked(names, {"STREAM_FLOW_CONTROL_WINDOW": 10_000}) as link:
         ours, _theirs = await link.stream()
@@ -107,7 +108,8 @@ async def test_linger_bounds_what_a_closed_connection_owes(names: dict[str, Any]
         began = trio.current_time()
         await link.dialed.close()
         await link.dialer.close()
-        assert 0.3 < trio.current_time() - began < 0.9
+        # Longer than by default, which is 1 s, and the peer never reads.
+        assert 1.9 < trio.current_time() - began < 20
 
 
 async def test_connection_close_timeout_bounds_the_wait_for_readers() -> None:
@@ -117,11 +119,12 @@ async def test_connection_close_timeout_bounds_the_wait_for_readers() -> None:
         ours, theirs = await link.stream()
         await theirs.write(b"nobody reads this")
         await theirs.close()
-        await link.accepted.close()
         began = trio.current_time()
-        with trio.fail_after(5):
+        await link.accepted.close()
+        with trio.fail_after(20):
             await over.wait()
-        assert 0.2 < trio.current_time() - began < 1.5
+        # The default is 10 s.
+        assert 0.2 < trio.current_time() - began < 8
         assert ours.has_unread
 
 
@@ -162,11 +165,11 @@ async def test_disable_active_migration(is_disabled: bool) -> None:
         await relay.move()
         await stream.write(b"2")
         if is_disabled:
-            assert await seconds_until_lost(accepted) < 3
+            await is_lost(accepted)
         else:
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert await theirs.read(1) == b"2"
-            assert await eventually(lambda: accepted.get_remote_address() != before, 5)
+            assert await eventually(lambda: accepted.get_remote_address() != before)
         await dialer.close()
 
 
@@ -195,7 +198,7 @@ async def told(**config: Any) -> QuicConnection:
         port = int(listener.get_addrs()[0].value_for_protocol("udp") or 0)
         configuration = QuicConfiguration(alpn_protocols=["libp2p"], verify_mode=ssl.CERT_NONE)
         heard = QuicConnection(configuration=configuration)
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             await run(heard, ("127.0.0.1", port))
         return heard
 
@@ -259,5 +262,5 @@ async def test_max_datagram_size_is_what_mtu_discovery_finds(size: int) -> None:
             left = MIB
             while left:
                 left -= len(await theirs.read(65_536))
-        assert await eventually(lambda: link.dialed.statistics()["mtu"] >= size - 20, 5)
+        assert await eventually(lambda: link.dialed.statistics()["mtu"] >= size - 20)
         assert link.dialed.statistics()["mtu"] <= size

@@ -95,7 +95,7 @@ async def test_memory_for_unread_bytes_is_bounded_and_none_is_lost(name: str) ->
     async with linked(far={name: 100_000}) as link:
         total = await takes(link, 100_000, 100_000 + WRITE_BUFFER)
         ((_, theirs),) = link.kept
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             while total > 0:
                 total -= len(await theirs.read(65_536))
 
@@ -123,14 +123,14 @@ async def test_the_peer_waits_when_it_has_as_many_streams_as_it_may(names: dict[
         assert scope.cancelled_caught
         for end in streams.pop():
             await end.close()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await link.dialed.open_stream()
 
 
 async def test_the_allowance_grows_to_what_is_configured_and_no_further() -> None:
     async with linked(far={"MAX_INCOMING_STREAMS": 40}) as link:
         streams = []
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             for _ in range(40):
                 streams.append(await link.stream())
         with pytest.raises(QUICStreamTimeoutError):

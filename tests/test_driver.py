@@ -126,7 +126,7 @@ async def test_every_task_that_waits_for_a_token_wakes() -> None:
         woken.append(name)
 
     assert ours.read_nowait(1) is None
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             for name in "abc":
                 nursery.start_soon(wait, name)
@@ -149,7 +149,7 @@ async def test_cancelled_wait_leaves_nothing_and_spares_the_others() -> None:
     async def patient() -> None:
         read.append(await loop.read(ours))
 
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancelled)
             nursery.start_soon(patient)
@@ -273,7 +273,7 @@ async def test_unflushed_work_is_flushed_before_the_run_sleeps() -> None:
     ((ours, theirs),) = await loop.streams()
     loop.write(ours, b"hello")
     # No await in between: only the driver can have flushed.
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         assert await loop.read(theirs) == b"hello"
     assert loop.driver._dirty == set()
 

@@ -235,7 +235,7 @@ def test_connection_knows_its_ends(two: Pair) -> None:
         "streams_open",
         "handshake",
     }
-    assert 0 < near.statistics()["handshake"] < 5
+    assert 0 < near.statistics()["handshake"] < 20
 
 
 def test_dial_without_an_expected_peer(two: Pair) -> None:
@@ -255,10 +255,10 @@ def test_wrong_peer(two: Pair) -> None:
 def test_first_datagrams_of_a_new_socket_are_sent() -> None:
     """A dial opens a socket and uses it at once; the handshake must not wait for a retry."""
     for _ in range(30):
-        with pair() as two:
+        # The first retry comes after three times the assumed round trip (RFC 9002, 6.2).
+        with pair(near={"initial_rtt": 5.0, "handshake_timeout": 60.0}) as two:
             near, _ = two.connected()
-            # The first retry comes after three times the assumed round trip (RFC 9002, 6.2).
-            assert near.statistics()["handshake"] < 0.9
+            assert near.statistics()["handshake"] < 15
             assert near.statistics()["packets_lost"] == 0
 
 

@@ -33,7 +33,7 @@ async def refusal(dialer: QUICTransport, address: Multiaddr) -> HandshakeRefused
 
 
 async def ending(connection: QUICConnection) -> QUICConnectionClosedError:
-    with trio.fail_after(10), pytest.raises(QUICConnectionClosedError) as caught:
+    with trio.fail_after(20), pytest.raises(QUICConnectionClosedError) as caught:
         await connection.accept_stream()
     return caught.value
 
@@ -126,7 +126,7 @@ async def read_all(stream: QUICStream) -> None:
 async def test_receive_budget_holds_back_who_is_not_read(budget: dict[str, Any], is_all_taken: bool) -> None:
     async with linked(far=budget) as link:
         ours, theirs = await link.stream()
-        with trio.move_on_after(5 if is_all_taken else 1) as scope:
+        with trio.move_on_after(20 if is_all_taken else 1) as scope:
             await ours.write(bytes(4 * MIB))
         assert scope.cancelled_caught is not is_all_taken
         # Reading lets the writer go on.
@@ -142,11 +142,18 @@ async def test_send_budget_bounds_what_is_held_for_who_does_not_read(
 ) -> None:
     async with linked(near=budget, far={"receive_budget": 65_536}) as link:
         ours, theirs = await link.stream()
-        with trio.move_on_after(1) as scope:
-            await ours.write(bytes(4 * MIB))
-        assert scope.cancelled_caught
-        held = link.dialer.endpoint().engine.census()["unacked"]
-        assert held >= 262_144 if most is None else held <= most
+
+        def held() -> int:
+            return link.dialer.endpoint().engine.census()["unacked"]
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ours.write, bytes(4 * MIB))
+            if most is None:
+                assert await eventually(lambda: held() >= 262_144)
+            else:
+                assert not await eventually(lambda: held() > most, within=1)
+            assert nursery.child_tasks, "all was taken"
+            nursery.cancel_scope.cancel()
         # Reading lets the writer go on, if in small steps.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_all, theirs)
@@ -179,7 +186,7 @@ async def test_a_full_backlog_closes_with_the_code_for_a_limit() -> None:
         host, port = listener._engine.local_address
         begun = [dialer.endpoint().engine.connect(host, port, None) for _ in range(3)]
         dialer.endpoint().engine.flush()
-        deadline = trio.current_time() + 10
+        deadline = trio.current_time() + 20
         while sum(each.closed_nowait() is not None for each in begun) < 2:
             assert trio.current_time() < deadline
         codes = {lost.code for each in begun if (lost := each.closed_nowait()) is not None}
@@ -228,7 +235,7 @@ async def test_the_swarms_own_deny_list_tells_the_peer_why() -> None:
         assert swarm(host).get_total_connections() == 0
         swarm(host).connection_gate.remove_from_deny_list("127.0.0.1")
         await dialer.dial(host.get_addrs()[0])
-        assert await eventually(lambda: swarm(host).get_total_connections() == 1, 10)
+        assert await eventually(lambda: swarm(host).get_total_connections() == 1)
         await dialer.close()
 
 
@@ -251,7 +258,7 @@ async def test_a_gate_for_peers_comes_before_the_swarm() -> None:
         assert error.error_code == GATED
         assert "gated" in str(error)
         await friend.dial(host.get_addrs()[0])
-        assert await eventually(lambda: bool(swarm(host).get_connections(friend._peer_id)), 10)
+        assert await eventually(lambda: bool(swarm(host).get_connections(friend._peer_id)))
         assert not swarm(host).get_connections(stranger._peer_id)
         assert [peer for peer, _ in asked] == [stranger._peer_id, friend._peer_id]
         assert all(maddr.startswith("/ip4/127.0.0.1/udp/") for _, maddr in asked)

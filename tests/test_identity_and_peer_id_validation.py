@@ -111,7 +111,7 @@ async def test_wrong_peer_id_is_refused_and_named() -> None:
         # The swarm recognised it: it dialed once and forgot the address.
         assert near.get_peerstore().peer_info(wrong.peer_id).addrs == []
         assert not swarm(near).get_connections(wrong.peer_id)
-        assert await eventually(lambda: not swarm(near).connections, 5)
+        assert await eventually(lambda: not swarm(near).connections)
 
 
 async def test_wrong_peer_id_has_its_own_error_class() -> None:

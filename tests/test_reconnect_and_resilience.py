@@ -57,7 +57,7 @@ async def silent() -> AsyncIterator[trio.socket.SocketType]:
         yield mute
 
 
-async def falls_silent(sock: trio.socket.SocketType, within: float = 5) -> bool:
+async def falls_silent(sock: trio.socket.SocketType, within: float = 20) -> bool:
     """Whether nothing more comes for a second and a half: longer than an unanswered dial waits
     before it sends its first packet again."""
     is_silent = False
@@ -88,7 +88,7 @@ async def test_dial_that_lost_to_another_transport_leaves_nothing(silent: trio.s
         (tcp,) = (each for each in listening.addresses if "/tcp/" in each)
         quic = f"{quic_at(silent)}/p2p/{listening.peer}"
         before = await dialing.do("census")
-        await dialing.do("connect", within=5, address=quic, others=[tcp.split("/p2p/")[0]])
+        await dialing.do("connect", address=quic, others=[tcp.split("/p2p/")[0]])
         assert await dialing.do("ping", peer=listening.peer, count=1) == 1
         assert await silent.recv(2048)
         assert await falls_silent(silent)
@@ -119,8 +119,8 @@ async def test_dial_cancelled_at_any_moment_leaves_no_connection_on_either_side(
                     await transport_of(host).dial(far.info.addrs[0])
             for connection in list(transport_of(host)._connections):
                 await connection.close()
-        assert await eventually(lambda: not transport_of(host)._connections, 5)
-        with trio.fail_after(5):
+        assert await eventually(lambda: not transport_of(host)._connections)
+        with trio.fail_after(20):
             while await far.do("connections"):
                 await trio.lowlevel.checkpoint()
 
@@ -148,8 +148,9 @@ async def test_peer_that_restarts_on_its_port_is_a_lost_connection_at_once() -> 
             with pytest.raises((StreamReset, StreamEOF)) as lost:
                 await stream.read(1)
             assert isinstance(lost.value, StreamReset)
-            assert trio.current_time() - began < 2
-            assert await eventually(lambda: not swarm(near).get_connections(far.peer_id), 5)
+            # Long before the idle timeout, which is a minute.
+            assert trio.current_time() - began < 30
+            assert await eventually(lambda: not swarm(near).get_connections(far.peer_id))
             await near.connect(far.info)
             assert connection(near, far.peer_id) is not first
             assert await PingService(near).ping(far.peer_id, 1)
@@ -250,7 +251,7 @@ async def test_a_hundred_peers_that_come_and_go_at_once_leave_nothing() -> None:
         async with trio.open_nursery() as nursery:
             for dialer in dialers:
                 nursery.start_soon(dialer.close)
-        assert await eventually(lambda: not swarm(near).connections, 10)
+        assert await eventually(lambda: not swarm(near).connections)
 
 
 async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
@@ -263,7 +264,7 @@ async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
         stream = await dialed.open_stream()
         await stream.write(bytes(200_000))
         # The window has grown for them, beyond what every connection begins with.
-        assert await eventually(lambda: engine.census()["promised"] >= 200_000, 10)
+        assert await eventually(lambda: engine.census()["promised"] >= 200_000)
         await dialed.close()
         await dialer.close()
         last = weakref.ref(accepted)
@@ -273,7 +274,7 @@ async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
             gc.collect()
             return last() is None and set(engine.census().values()) == {0}
 
-        assert await eventually(is_forgotten, 10), engine.census()
+        assert await eventually(is_forgotten), engine.census()
         assert listener.is_listening()
 
 
@@ -295,6 +296,6 @@ async def test_memory_is_kept_while_bytes_move_and_given_back_in_silence() -> No
                 left -= len(await theirs.read(left))
             most = max(most, census()["kept"])
         assert most > 0
-        assert await eventually(lambda: census()["kept"] == 0, 10)
+        assert await eventually(lambda: census()["kept"] == 0)
         await dialed.close()
         await dialer.close()

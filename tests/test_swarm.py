@@ -89,14 +89,14 @@ async def host_with(*listen: str, **options: Any) -> AsyncIterator[IHost]:
 async def turned_away(host: IHost, seen: Seen, dialer: QUICTransport, address: str) -> None:
     """The dialer's handshake may succeed, and then its connection ends, and nobody has seen it."""
     dialed = await dialer.dial(Multiaddr(address))
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         with pytest.raises(Exception, match="Connection is closed"):
             await dialed.accept_stream()
     assert seen.events == []
     assert swarm(host).get_total_connections() == 0
     # What has not been seen leaves nothing.
-    assert await eventually(lambda: swarm(host)._inbound_limiter.borrowed_tokens == 0, 5)
-    assert await eventually(lambda: not transport_of(host)._connections, 5)
+    assert await eventually(lambda: swarm(host)._inbound_limiter.borrowed_tokens == 0)
+    assert await eventually(lambda: not transport_of(host)._connections)
     await dialer.close()
 
 
@@ -114,10 +114,10 @@ async def test_inbound_slots_come_back_however_often_a_peer_comes() -> None:
             dialed = await dialer.dial(Multiaddr(addresses(host)[0]))
             stream = await dialed.open_stream()
             await stream.write(b"\x13/multistream/1.0.0\n")
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert (await stream.read(100)).startswith(b"\x13/multistream")
             await dialer.close()
-            assert await eventually(lambda: swarm(host)._inbound_limiter.borrowed_tokens == 0, 5)
+            assert await eventually(lambda: swarm(host)._inbound_limiter.borrowed_tokens == 0)
 
 
 async def test_inbound_slot_is_freed_when_a_connection_ends() -> None:
@@ -125,10 +125,10 @@ async def test_inbound_slot_is_freed_when_a_connection_ends() -> None:
         limiter = swarm(near)._inbound_limiter
         for _ in range(3):
             await far.do("connect", address=addresses(near)[0])
-            assert await eventually(lambda: limiter.borrowed_tokens == 1, 5)
+            assert await eventually(lambda: limiter.borrowed_tokens == 1)
             await swarm(near).close_peer(far.peer_id)
             await gone(near, far.peer_id)
-            assert await eventually(lambda: limiter.borrowed_tokens == 0, 5)
+            assert await eventually(lambda: limiter.borrowed_tokens == 0)
             # The other side must have noticed too, or it would not dial again.
             while await far.do("connections"):
                 await trio.lowlevel.checkpoint()
@@ -169,9 +169,9 @@ async def test_resource_manager_gets_its_connection_back() -> None:
         for _ in range(3):
             dialer = near_transport()
             await dialer.dial(Multiaddr(addresses(host)[0]))
-            assert await eventually(lambda: manager._current_connections == 1, 5)
+            assert await eventually(lambda: manager._current_connections == 1)
             await dialer.close()
-            assert await eventually(lambda: manager._current_connections == 0, 5)
+            assert await eventually(lambda: manager._current_connections == 0)
 
 
 async def test_resource_manager_denies_a_stream_before_the_application_sees_it() -> None:
@@ -180,7 +180,7 @@ async def test_resource_manager_denies_a_stream_before_the_application_sees_it()
         seen = Seen(host)
         await far.do("connect", address=addresses(host)[0])
         await inbound(host, far.peer_id)
-        assert await eventually(lambda: manager._current_streams == 0, 5)
+        assert await eventually(lambda: manager._current_streams == 0)
         manager.limits.max_streams = 0
         before = list(seen.events)
         with pytest.raises(FarError) as denied:
@@ -190,7 +190,7 @@ async def test_resource_manager_denies_a_stream_before_the_application_sees_it()
         # The connection is not to blame.
         manager.limits.max_streams = 10
         await far.do("open", peer=str(host.get_id()), protocol=HELLO)
-        assert await eventually(lambda: "stream" in seen.events, 5)
+        assert await eventually(lambda: "stream" in seen.events)
 
 
 async def test_resource_manager_gets_its_streams_back() -> None:
@@ -198,16 +198,16 @@ async def test_resource_manager_gets_its_streams_back() -> None:
     manager = ResourceManager(limits=ResourceLimits(), enable_graceful_degradation=False)
     async with far_host() as far, host_with(IP4, resource_manager=manager) as host:
         await host.connect(far.info)
-        assert await eventually(lambda: manager._current_streams == 0, 5)
+        assert await eventually(lambda: manager._current_streams == 0)
         streams = [await new_stream(host, far.peer_id, PARK) for _ in range(3)]
         assert manager._current_streams == 3
         await streams[0].close()
-        assert await eventually(lambda: manager._current_streams == 2, 5)
+        assert await eventually(lambda: manager._current_streams == 2)
         await streams[1].reset()
-        assert await eventually(lambda: manager._current_streams == 1, 5)
+        assert await eventually(lambda: manager._current_streams == 1)
         await far.kill()
         await swarm(host).close_peer(far.peer_id)
-        assert await eventually(lambda: manager._current_streams == 0, 5)
+        assert await eventually(lambda: manager._current_streams == 0)
 
 
 async def test_private_network_key_keeps_the_host_from_starting() -> None:
@@ -252,5 +252,5 @@ async def test_a_host_that_only_dialed_takes_its_socket_along() -> None:
         for _ in range(3):
             async with near_host() as dialer:
                 await dialer.connect(PeerInfo(listener.get_id(), listener.get_addrs()))
-        await eventually(lambda: census().beyond(before) == {}, 10)
+        await eventually(lambda: census().beyond(before) == {})
         assert census().beyond(before) == {}

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 import trio
 
+# Enough for a loaded machine, and less than the idle timeout (30 s), after which much of what a test
+# waits for would come by itself. Seconds.
+PATIENCE = 20.0
+
 
 @dataclass(frozen=True)
 class Census:
@@ -78,7 +82,7 @@ def _tasks() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def left_since(before: Census, within: float = 5) -> dict[str, list[str]]:
+def left_since(before: Census, within: float = PATIENCE) -> dict[str, list[str]]:
     """What is there now and was not there then, once it had time to go."""
     # Not with trio, whose run would itself be counted.
     never = threading.Event()
@@ -88,7 +92,7 @@ def left_since(before: Census, within: float = 5) -> dict[str, list[str]]:
     return left
 
 
-async def eventually(condition: Callable[[], bool], within: float) -> bool:
+async def eventually(condition: Callable[[], bool], within: float = PATIENCE) -> bool:
     """Whether the condition came true in time.
 
     For what announces itself by no event, like a thread that has ended. The condition is

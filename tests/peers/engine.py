@@ -16,6 +16,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 
 from libp2p_quic._engine import Bell, Config, Connection, Endpoint, Identity, Listener, Stream
 from libp2p_quic._host_key import identity_of
+from peers.census import PATIENCE
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Pair:
         self.near.flush()
         self.far.flush()
 
-    def take(self, verb: Callable[[], T | None], token: int, within: float = 10) -> T:
+    def take(self, verb: Callable[[], T | None], token: int, within: float = PATIENCE) -> T:
         """Call ``verb`` until it returns something, each time ``token`` rang."""
         deadline = time.monotonic() + within
         while True:

@@ -44,7 +44,7 @@ from multiaddr import Multiaddr
 import libp2p_quic
 from interop.ours import ecdsa
 from peers.causes import described
-from peers.census import census, eventually
+from peers.census import PATIENCE, census, eventually
 from peers.near import transport_of
 from peers.payload import blocks, drain, drawn_blocks, echoed_back, payload, sha256
 from peers.weight import weight
@@ -137,7 +137,7 @@ class Commands:
     async def disconnect(self, peer: str) -> None:
         await self.host.disconnect(ID.from_string(peer))
 
-    async def parted(self, peer: str, after: float = 10) -> bool:
+    async def parted(self, peer: str, after: float = PATIENCE) -> bool:
         """Whether the swarm has, after so many seconds at most, no connection to that peer."""
         return await eventually(lambda: peer not in map(str, self.host.get_network().connections), after)
 

@@ -18,7 +18,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICStream, QUICTransport, QUICTransportConfig
-from peers.census import eventually
+from peers.census import PATIENCE, eventually
 
 IP4 = "/ip4/127.0.0.1/udp/0/quic-v1"
 IP6 = "/ip6/::1/udp/0/quic-v1"
@@ -65,12 +65,12 @@ def connection(host: IHost, peer: ID) -> QUICConnection:
     return only.muxed_conn
 
 
-async def inbound(host: IHost, peer: ID, within: float = 10) -> QUICConnection:
+async def inbound(host: IHost, peer: ID) -> QUICConnection:
     """The one connection from that peer, once the swarm has taken it in.
 
     The dialer may be through with its part before.
     """
-    assert await eventually(lambda: bool(swarm(host).get_connections(peer)), within), "no connection came"
+    assert await eventually(lambda: bool(swarm(host).get_connections(peer))), "no connection came"
     return connection(host, peer)
 
 
@@ -110,6 +110,6 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield from leaves(each)
 
 
-async def gone(host: IHost, peer: ID, within: float = 10) -> None:
+async def gone(host: IHost, peer: ID, within: float = PATIENCE) -> None:
     """Wait until the swarm has no connection to that peer any more."""
     assert await eventually(lambda: not swarm(host).get_connections(peer), within), "still connected"
