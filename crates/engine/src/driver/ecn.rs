@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn acks_that_nobody_acknowledges_ask_for_a_ping() {
+    fn unacknowledged_acks_ask_for_a_ping() {
         let mut sender = Sender::new();
         sender.leave(true, 1);
         sender.wait(PATIENCE);

@@ -34,11 +34,11 @@ pub(super) struct Marking {
     is_over: bool,
     /// Bytes of copies in the handshake, which quinn-proto does not count.
     copied: u64,
-    flight: Option<Flight>,
+    answer: Option<Answer>,
 }
 
 /// Our part of the handshake, for a dialer that does not mark.
-struct Flight {
+struct Answer {
     datagrams: Vec<Vec<u8>>,
     /// How many datagrams had come from the dialer when the last of them left.
     received: u64,
@@ -55,13 +55,13 @@ impl Marking {
             is_connected: false,
             is_over: false,
             copied: 0,
-            flight: None,
+            answer: None,
         }
     }
 
     /// The dialer's first datagram came unmarked.
     pub(super) fn dialer_is_unmarked(&mut self, now: Instant) {
-        self.flight = Some(Flight {
+        self.answer = Some(Answer {
             datagrams: Vec::new(),
             received: 0,
             repeat_at: now + ANSWER_WAIT,
@@ -70,14 +70,14 @@ impl Marking {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.flight.as_ref().filter(|flight| !flight.is_due);
-        waiting.map(|flight| flight.repeat_at)
+        let waiting = self.answer.as_ref().filter(|answer| !answer.is_due);
+        waiting.map(|answer| answer.repeat_at)
     }
 
     /// Time has passed.
     pub(super) fn expire(&mut self, now: Instant) {
-        if let Some(flight) = &mut self.flight {
-            flight.is_due |= flight.repeat_at <= now;
+        if let Some(answer) = &mut self.answer {
+            answer.is_due |= answer.repeat_at <= now;
         }
     }
 
@@ -102,11 +102,11 @@ impl Marking {
             conn.ping();
         }
         let is_handshake = !is_connected && !is_over;
-        let done = self.flight.take_if(|it| it.is_due || !is_handshake);
-        if let Some(flight) = done.filter(|_| is_handshake)
-            && flight.received == conn.stats().udp_rx.datagrams
+        let done = self.answer.take_if(|it| it.is_due || !is_handshake);
+        if let Some(answer) = done.filter(|_| is_handshake)
+            && answer.received == conn.stats().udp_rx.datagrams
         {
-            for datagram in &flight.datagrams {
+            for datagram in &answer.datagrams {
                 self.repeat(conn, datagram, socket, network);
             }
         }
@@ -133,7 +133,8 @@ impl Marking {
         }
     }
 
-    /// Send what quinn-proto made, which is left in `transmit` as the socket refused it.
+    /// Send what quinn-proto made. `transmit` loses its mark where it must leave without, also when the
+    /// socket does not take it now and it is sent later.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -206,15 +207,15 @@ impl Marking {
     /// Keep a copy of what answers the dialer. Handshake packets have a long header (RFC 9000 section
     /// 17.2).
     fn keep(&mut self, now: Instant, conn: &Connection, transmit: &Transmit, contents: &[u8]) {
-        let Some(flight) = &mut self.flight else {
+        let Some(answer) = &mut self.answer else {
             return;
         };
-        flight.received = conn.stats().udp_rx.datagrams;
-        flight.repeat_at = now + ANSWER_WAIT;
+        answer.received = conn.stats().udp_rx.datagrams;
+        answer.repeat_at = now + ANSWER_WAIT;
         let size = transmit.segment_size.unwrap_or(transmit.size).max(1);
         for datagram in contents[..transmit.size].chunks(size) {
-            if datagram[0] & 0x80 != 0 && flight.datagrams.len() < MAX_DATAGRAMS {
-                flight.datagrams.push(datagram.to_vec());
+            if datagram[0] & 0x80 != 0 && answer.datagrams.len() < MAX_DATAGRAMS {
+                answer.datagrams.push(datagram.to_vec());
             }
         }
     }

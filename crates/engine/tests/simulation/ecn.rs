@@ -386,6 +386,7 @@ fn a_close_arrives_on_a_path_that_drops_marks() {
         let mut pair = Pair::with(1, quiet(|_| ()), quiet(|_| ()));
         let (ours, theirs) = pair.connect();
         transfer(&mut pair.world, &ours, &theirs, 1_000);
+        pair.world.run_for(secs(2));
         drop_marked(&mut pair, direction);
         ours.close(7, b"enough");
         pair.world.run_for(ms(100));

@@ -25,6 +25,7 @@
 //! | a batch exceeds what UDP carries | `paths::large_datagrams_stay_below_the_limit_of_udp` |
 //! | empty and short datagrams | `datagrams::nonsense_is_ignored`, `loopback addresses::empty_datagrams_are_ignored` |
 //! | ECN and the local address get lost | `paths::marks_and_local_addresses_are_passed_through` |
+//! | a path drops marked datagrams, and nothing is ever acknowledged | `ecn::*` |
 //! | wake-ups get lost | every test, as tasks run only when woken; `loopback transfers::no_wake_up_is_lost_between_threads` |
 //! | one connection starves the others | `loopback transfers::a_flood_does_not_starve_a_ping` |
 //! | a deadline in the past spins | every test: a world that spins panics |
