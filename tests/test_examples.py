@@ -34,7 +34,7 @@ def listening(example: str) -> Iterator[str]:
 
 def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, *arguments]
-    finished = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    finished = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert finished.returncode == status, finished.stdout + finished.stderr
     return finished
 

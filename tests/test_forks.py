@@ -241,5 +241,5 @@ def test_the_interpreter_of_a_child_ends_cleanly() -> None:
         print("whole")
     """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
-    ended = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=100, check=False)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("whole\n", "", 0)

@@ -164,7 +164,7 @@ def assert_pinged(ended: Ended) -> None:
     assert latency["unit"] == "ms"
 
 
-def assert_measured(ended: Ended, iterations: dict[str, int]) -> None:
+def assert_measured(ended: Ended, iterations: dict[str, int], is_stock: bool = False) -> None:
     assert ended.status == 0, ended.said
     assert set(ended.results) == {"upload", "download", "latency"}
     for name, section in ended.results.items():
@@ -172,7 +172,9 @@ def assert_measured(ended: Ended, iterations: dict[str, int]) -> None:
         assert int(section["iterations"]) == iterations[name]
         samples = [float(sample) for sample in section["samples"].strip("[]").split(", ")]
         assert len(samples) == iterations[name]
-        assert 0 < samples[0] <= float(section["q1"]) <= float(section["median"]) <= samples[-1]
+        # At less than 5 Mbit/s, as py-libp2p's own may have on a busy machine, it says 0.00 Gbps.
+        assert samples[0] > 0 or (is_stock and name != "latency")
+        assert samples[0] <= float(section["q1"]) <= float(section["median"]) <= samples[-1]
 
 
 def test_ping_ours_with_ours(redis_address: str, tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_perf_with_py_libp2p_both_ways(
     for dialer, listener in ((OURS, stock), (stock, OURS)):
         environment = orders(redis_address, f"perf {dialer is OURS}", LISTENER_IP="0.0.0.0")
         ended = pair_with_stock(dialer["perf"], listener["perf"], environment, tmp_path / "log")
-        assert_measured(ended, dict.fromkeys(("upload", "download", "latency"), 1))
+        assert_measured(ended, dict.fromkeys(("upload", "download", "latency"), 1), is_stock=True)
 
 
 def test_another_peer_than_published_is_a_failure(redis_address: str, tmp_path: Path) -> None:

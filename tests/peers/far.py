@@ -165,7 +165,7 @@ async def far_host(
             far = FarHost(process, errors)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(far.listen_to_it)
-                await far.begin(within=30)
+                await far.begin(within=60)
                 yield far
                 nursery.cancel_scope.cancel()
         finally:
