@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 # libp2p's connection error code for a peer that a gate keeps out.
 GATED = 0x1007
+# That, and the code for a limit: how a listener turns away a peer that it has proven.
+_KEPT_OUT = (GATED, 0x1001)
 # How long the swarm's close hook may take, also while everything is being cancelled. Seconds.
 _ON_CLOSE_BOUND = 5.0
 # How long a swarm may take from making its object of a connection to listing it. Seconds.
@@ -71,6 +73,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self.driver = endpoint.driver
         self.touch = endpoint.touch
         self.listener = listener
+        # When the handshake was done, for this program.
+        self.began = trio.current_time()
         self._engine = engine
         self._endpoint = endpoint
         self._transport = transport
@@ -137,6 +141,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
                     lost = await self.driver.ready(self._engine.closed_nowait, self._engine.closed)
                     self._is_closed = True
                     self._log_end(lost)
+                    self._note_verdict(lost)
                     if lost.by != "local":
                         await self._drain()
                     self._is_drained.set()
@@ -222,6 +227,10 @@ class QUICConnection(IRawConnection, IMuxedConn):
         """A stream was read from or closed."""
         if self._progress is not None:
             self._progress.set()
+
+    def _note_verdict(self, lost: ConnectionLostError) -> None:
+        if self.is_initiator and (lost.by, lost.kind) == ("peer", "closed") and lost.code in _KEPT_OUT:
+            self._transport.turned_away(self.peer_id, trio.current_time() - self.began)
 
     def _log_end(self, lost: ConnectionLostError) -> None:
         whose = {"local": "us", "peer": "the peer", "network": "the network"}[lost.by]

@@ -57,7 +57,11 @@ class PeerIdMismatchError(DialError, QUICPeerVerificationError):
 
 
 class HandshakeRefusedError(DialError, QUICHandshakeError):
-    """The peer refused us, or we refused the peer, in the handshake."""
+    """The peer refused us, or we refused the peer: in the handshake, or right after it.
+
+    ``error_code``: RFC 9000's 0x2 for a limit or a denied address, a TLS alert's (0x100 and
+    above), or libp2p's after the handshake: 0x1001 for a limit, 0x1007 for a gate.
+    """
 
 
 class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError):
@@ -111,7 +115,7 @@ def dial_error(error: ConnectionLostError, address: str) -> DialError:
         # The swarm looks for "Peer ID mismatch", with which the engine's text begins: it forgets
         # the address and does not try again.
         kind = PeerIdMismatchError
-    elif error.kind in ("refused", "version"):
+    elif error.kind in ("refused", "version", "closed"):
         kind = HandshakeRefusedError
     elif error.kind in ("handshake_timeout", "idle_timeout"):
         kind = HandshakeTimeoutError

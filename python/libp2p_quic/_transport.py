@@ -41,6 +41,7 @@ from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
 from libp2p_quic._host_key import identity_of
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._resolve import resolved
+from libp2p_quic._verdict import Verdicts
 
 logger = logging.getLogger("libp2p_quic.transport")
 
@@ -82,6 +83,7 @@ class QUICTransport(ITransport):
         gate, timeout = self.limits.gate_peer, self.limits.gate_timeout
         self._peer_gate = Gate(f"gate_peer ({name_of(gate)})", gate, timeout) if gate else None
         self._swarm_gate = Gate("the swarm's connection gate", self._ask_swarm, timeout)
+        self._verdicts = Verdicts()
         self._closed = False
         # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
@@ -216,6 +218,8 @@ class QUICTransport(ITransport):
         is_admitted = False
         try:
             denial = await self._peer_denial(connection.peer_id, maddr)
+            if denial is None:
+                await self._hold(connection, attempt, maddr)
             is_admitted = denial is None
         finally:
             # Also when this dial is cancelled while the gate is asked.
@@ -236,6 +240,28 @@ class QUICTransport(ITransport):
         denial = await self._swarm_gate.denial(host, to_multiaddr(host, address.port))
         if denial is not None:
             raise DialError(f"{address.host} is {host}: {denial.reason}") from denial.cause
+
+    async def _hold(self, connection: QUICConnection, engine: Connection, maddr: Multiaddr) -> None:
+        """Keep a dialed connection from the swarm until the listener's gate can have answered.
+
+        Without a swarm nothing waits: the next call on the connection raises what happened.
+        Raises DialError with the listener's code.
+        """
+        if self._swarm is None:
+            return
+        statistics = engine.statistics()
+        limit = self._verdicts.hold(connection.peer_id, statistics["rtt"], statistics["handshake"])
+        with trio.move_on_at(connection.began + limit):
+            await connection.driver.ready(engine.closed_nowait, engine.closed)
+        lost = engine.closed_nowait()
+        if lost is not None:
+            logger.debug("dial of %s failed: %s", maddr, lost)
+            raise dial_error(lost, str(maddr)) from lost
+        self._verdicts.admitted(connection.peer_id)
+
+    def turned_away(self, peer_id: ID, after: float) -> None:
+        """A listener that we dialed kept us out, ``after`` so many seconds."""
+        self._verdicts.turned_away(peer_id, after)
 
     # Gates
 
