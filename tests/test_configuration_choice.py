@@ -119,8 +119,7 @@ def test_defaults_of_the_stock_class_are_no_choice() -> None:
 async def test_as_many_connections_as_were_asked_for() -> None:
     """300 is a default of py-libp2p's, for which 4096 connections were admitted."""
     most = 300
-    limits = {"max_connections": most, "max_connections_per_address": None}
-    async with listening(**limits) as (listener, _):
+    async with listening(max_connections=most) as (listener, _):
         dialer, last = near_transport(), near_transport()
         address = listener.get_addrs()[0]
         for _ in range(most):
