@@ -21,7 +21,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 ##@ Every day
 .PHONY: check
 check: lint build ## format, lints, types and the fast tests: the loop while you work
-	$(CARGO_TESTS) --lib
+	$(CARGO_TESTS) --exclude libp2p-quic-models --lib
 	$(PYTEST) -m "not slow"
 
 .PHONY: test
@@ -33,7 +33,7 @@ TIMES ?= 20
 .PHONY: test-repeat
 test-repeat: build ## one test many times: K=part.of.a.name for Python, RUST=name for Rust, TIMES=20
 	$(if $(K)$(RUST),,$(error which test? make test-repeat K=name, or RUST=name))
-	$(if $(RUST),for i in $$(seq $(TIMES)); do $(CARGO_TESTS) $(RUST) || exit 1; done)
+	$(if $(RUST),for i in $$(seq $(TIMES)); do $(CARGO_TESTS) -- $(RUST) || exit 1; done)
 	$(if $(K),$(PYTEST) --times=$(TIMES) -k "$(K)")
 
 .PHONY: coverage
