@@ -77,7 +77,7 @@ fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,v
 	$(BIN)/python -m fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
 
 .PHONY: soak
-soak: build ## hosts that come and go for ten minutes, and nothing may be left (SOAK="--help")
+soak: build ## hosts that come and go for ten minutes, and nothing may be left; dials, credit, slow, relisten (SOAK="--help")
 	$(BIN)/python -m soak $(SOAK)
 
 .PHONY: bench

@@ -168,16 +168,16 @@ async def dials(plan: Plan, watch: Watch) -> Trial:
         if each > _DATAGRAMS:
             trial.failures.append(f"{each:.1f} datagrams came to the listener for each dial")
         await _settled(storm, far)
-        trial.failures += await scales.grown(before, _QUIET)
-        after = await scales.now()
+        more, after = await scales.grown(before, _QUIET)
+        trial.failures += more
         watch(trial)
         for process, kinds in after.items():
             then = before[process]
             trial.figures[process] = (
                 f"descriptors {then['descriptors']} and {kinds['descriptors']}, threads {then['threads']} "
                 f"and {kinds['threads']}, tasks {then['tasks']} and {kinds['tasks']}, connections "
-                f"{kinds['connections']}, allocated {then['allocated'] / 2**20:.1f} and "
-                f"{kinds['allocated'] / 2**20:.1f} MiB"
+                f"{then['connections']} and {kinds['connections']}, allocated "
+                f"{then['allocated'] / 2**20:.1f} and {kinds['allocated'] / 2**20:.1f} MiB"
             )
         await bare.close()
     return trial

@@ -194,8 +194,8 @@ async def relisten(plan: Plan, watch: Watch) -> Trial:
             trial.failures.append(f"in round {trial.done}: {type(error).__name__}: {error}")
         trial.figures["rate"] = f"{trial.done / trial.seconds:.0f} rounds/s"
         await run.end()
-        trial.failures += await scales.grown(before, 25)
-        after = await scales.now()
+        more, after = await scales.grown(before, 25)
+        trial.failures += more
         for process, kinds in after.items():
             then = before[process]
             trial.figures[process] = ", ".join(

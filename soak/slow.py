@@ -21,7 +21,8 @@ PARK = "/test/park"
 
 @dataclass(frozen=True)
 class Reader:
-    """Bytes a second, bytes of each write, and seconds of every pause after one of reading."""
+    """Bytes a second in the long run, bytes of each write, and how many seconds it stops for as often
+    as it has read for one."""
 
     rate: int
     block: int
@@ -125,8 +126,8 @@ async def slow(plan: Plan, watch: Watch) -> Trial:
 
 async def _move(way: _Way, plan: Plan, trial: Trial) -> None:
     pace = way.pace
-    # A reader that rests reads for one second, and then not for `rest`.
-    size = int(pace.rate * plan.seconds / (1 + pace.rest)) + 1
+    # One that rests catches up afterwards.
+    size = pace.rate * plan.seconds
     patience = 3 * plan.seconds + 60
     name = f"{size} bytes in writes of {pace.block} to a reader of {pace.rate}/s"
     sent: list[str] = []

@@ -91,21 +91,24 @@ class Scales:
             await trio.sleep(0.2)  # scenario: no event says that a process became quiet
         return weights
 
-    async def grown(self, before: Weights, within: float) -> list[str]:
-        """What is more than it was before, once it had ``within`` seconds to go."""
+    async def grown(self, before: Weights, within: float) -> tuple[list[str], Weights]:
+        """What is more than it was before, once it had ``within`` seconds to go, and all that
+        there was then."""
         deadline = trio.current_time() + within
         while True:
-            more = grown(before, await self.now())
+            after = await self.now()
+            more = grown(before, after)
             if not more or trio.current_time() >= deadline:
-                return more
+                return more, after
             await trio.sleep(0.2)  # scenario: no event says that a process became quiet
 
 
 def grown(before: Weights, after: Weights) -> list[str]:
+    """Of a connection nothing may be there at all: it may have been left before, too."""
     found = []
     for process, kinds in after.items():
         for kind, value in kinds.items():
-            then = before[process][kind]
+            then = 0 if kind in OF_A_CONNECTION else before[process][kind]
             if value - then > GROWTH * ROOM.get(kind, 0):
                 found.append(f"{kind} of {process}: {then} before, {value} after")
     return found

@@ -22,7 +22,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICConnection, QUICTransport
+from libp2p_quic import QUICConnection, QUICListener, QUICTransport
 from peers.census import eventually
 from peers.far import far_host
 from peers.linked import listening
@@ -230,6 +230,36 @@ async def test_a_port_can_be_listened_on_again_at_once() -> None:
         (address,) = listener.get_addrs()
         assert await answers(address, transport._peer_id)
         await listener.close()
+    await transport.close()
+
+
+async def test_a_transport_keeps_no_listener_that_is_closed_or_did_not_come_to_listen() -> None:
+    """A host that alternates between listening and not would hold each one for good."""
+    transport = near_transport()
+    last: list[weakref.ref[QUICListener]] = []
+    for canceled in (True, False):
+        listener = transport.create_listener(ignore)
+        with trio.CancelScope() as scope:
+            if canceled:
+                scope.cancel()
+            await listener.listen(Multiaddr(IP4))
+        assert listener.is_listening() is not canceled
+        last.append(weakref.ref(listener))
+        if not canceled:
+            # Nobody but the transport has it, and it listens.
+            (address,) = listener.get_addrs()
+            del listener
+            gc.collect()
+            assert await answers(address, transport._peer_id)
+            (listener,) = transport._listeners
+            await listener.close()
+        del listener
+
+    def is_forgotten() -> bool:
+        gc.collect()
+        return [each() for each in last] == [None, None]
+
+    assert await eventually(is_forgotten, 10)
     await transport.close()
 
 

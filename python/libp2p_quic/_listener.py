@@ -51,14 +51,17 @@ class QUICListener(IListener):
         Always a checkpoint; cancelling binds nothing. Raises ListenError: already listening,
         closed, not a QUIC address, or what the system said (address in use, and so on).
         """
-        # Nothing is taken yet: the place for a cancellation.
-        await trio.lowlevel.checkpoint()
         try:
+            # Nothing is taken yet: the place for a cancellation.
+            await trio.lowlevel.checkpoint()
             self._listen(maddr)
         except ListenError as error:
             # The swarm drops the error, and a host without addresses runs on.
             logger.warning("%s", error)
             raise
+        finally:
+            if not self._listening:
+                self._transport.release(self)
 
     def _listen(self, maddr: Multiaddr) -> None:
         if self._closed:
@@ -69,6 +72,7 @@ class QUICListener(IListener):
             address = QUICAddress.parse_literal(maddr)
         except QUICInvalidMultiaddrError as error:
             raise ListenError(f"cannot listen: Invalid QUIC multiaddr: {error}") from error
+        self._transport.hold(self)
         try:
             endpoint = self._transport.endpoint()
             engine = endpoint.engine.listen(address.host, address.port)
@@ -120,6 +124,7 @@ class QUICListener(IListener):
         self._release()
 
     def _release(self) -> None:
+        self._transport.release(self)
         if self._listening and self._engine is not None and self._endpoint is not None:
             self._listening = False
             self._statistics = self._engine.statistics()

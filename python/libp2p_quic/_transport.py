@@ -308,7 +308,7 @@ class QUICTransport(ITransport):
         if self._closed:
             raise ListenError("Transport is closed")
         listener = QUICListener(self, handler_function)
-        self._listeners.append(listener)
+        self.hold(listener)
         return listener
 
     async def close(self) -> None:
@@ -332,6 +332,19 @@ class QUICTransport(ITransport):
         await trio.lowlevel.checkpoint()
 
     # For the listener and the connections
+
+    def hold(self, listener: QUICListener) -> None:
+        """Close it when the transport is closed. Raises ListenError after that."""
+        if self._closed:
+            raise ListenError("Transport is closed")
+        # A list, as py-libp2p's host looks at the first.
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def release(self, listener: QUICListener) -> None:
+        """It is closed, or did not come to listen: a host may make thousands of them."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def endpoint(self) -> LoopEndpoint:
         """The endpoint of the running event loop, made on first use."""

@@ -52,8 +52,8 @@ class Drained:
 
 
 async def drain(stream: INetStream, rate: float = math.inf, rest: float = 0) -> Drained:
-    """Read until the stream ends, however it ends: at most ``rate`` bytes a second, with pauses
-    of ``rest`` seconds as often as it has read for one second."""
+    """Read until the stream ends, however it ends: at most ``rate`` bytes a second in the long run,
+    with pauses of ``rest`` seconds as often as it has read for one second."""
     digest = hashlib.sha256()
     size = 0
     began = rested = trio.current_time()
