@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 /// a stateless reset.
 const MAX_CLOSING: Duration = Duration::from_secs(10);
 
+/// How long a handshake that its peer gave up counts as one. A beginning costs the peer little and
+/// us a signature, so that there must be a bound to how many an address has: with the 64 that it may
+/// have at once these are 256 a second.
+const CANCELED: Duration = Duration::from_millis(250);
+
 #[derive(Debug)]
 pub(super) struct Closing {
     /// Anything has come from the peer before it was over.
     is_answered: bool,
-    /// A peer whose address is proven gave the handshake up.
-    is_canceled: bool,
     /// Datagrams that came since it is over.
     late: u32,
     /// Once it is over: how long it is kept, drained or not.
@@ -27,7 +30,6 @@ impl Closing {
     pub(super) fn new(is_answered: bool) -> Self {
         Self {
             is_answered,
-            is_canceled: false,
             late: 0,
             until: None,
             is_expired: false,
@@ -44,11 +46,11 @@ impl Closing {
         self.until = Some(now + MAX_CLOSING);
     }
 
-    /// The peer gave the handshake up, from an address that a Retry has proven. One whose address
-    /// may be forged goes on counting as a handshake: the next of that address then has to prove
-    /// it, which costs us less than a handshake.
-    pub(super) fn cancel(&mut self) {
-        self.is_canceled = true;
+    /// It is over because the peer gave the handshake up, from an address that a Retry has proven.
+    /// Nothing is to be said to it any more. One whose address may be forged is kept as any other:
+    /// the next of that address then has to prove it, which costs us less than a handshake.
+    pub(super) fn cancel(&mut self, now: Instant) {
+        self.until = Some(now + CANCELED);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -76,10 +78,9 @@ impl Closing {
 
     /// Over, and not worth keeping for three probe timeouts, which are seconds on a path that was
     /// hardly measured: nobody ever answered, or the endpoint is closing and there never was a
-    /// connection, or the peer gave the handshake up, or it was kept long enough.
+    /// connection, or it was kept long enough.
     pub(super) fn can_discard(&self, is_endpoint_closing: bool, was_connected: bool) -> bool {
-        let is_pointless =
-            !self.is_answered || self.is_canceled || (is_endpoint_closing && !was_connected);
+        let is_pointless = !self.is_answered || (is_endpoint_closing && !was_connected);
         self.is_expired || (self.until.is_some() && is_pointless)
     }
 }
@@ -116,8 +117,11 @@ mod tests {
         accepted.expire(now + MAX_CLOSING);
         assert!(!is_kept(&accepted));
         let mut canceled = Closing::new(true);
-        canceled.cancel();
         canceled.begin(now);
+        canceled.cancel(now);
+        assert!(is_kept(&canceled));
+        assert_eq!(canceled.deadline(), Some(now + CANCELED));
+        canceled.expire(now + CANCELED);
         assert!(!is_kept(&canceled));
     }
 }

@@ -342,10 +342,11 @@ impl Driven {
                 let was_connected = !matches!(self.phase, Phase::Handshake { .. });
                 let error = loss::explain(reason, was_connected, self.verdict.as_ref());
                 let is_proven = self.guest.as_ref().is_some_and(Guest::is_address_proven);
-                if !was_connected && is_proven && error.by == Party::Peer {
-                    self.closing.cancel();
-                }
+                let is_canceled = !was_connected && is_proven && error.by == Party::Peer;
                 self.end(now, error);
+                if is_canceled {
+                    self.closing.cancel(now);
+                }
             }
             Event::Stream(event) => self.handle_stream_event(now, config, event),
             // Datagrams are not negotiated, and what the handshake offers is judged in TLS.

@@ -21,7 +21,7 @@ fn canceled_dials_keep_no_other_of_their_address_out() {
                 drop(dial);
             });
         }
-        pair.world.run_for(ms(40));
+        pair.world.run_for(ms(300));
         assert!(pair.listener.statistics().handshakes_failed > 0);
         let began = pair.world.now();
         let connected = pair.connect();
