@@ -1,0 +1,180 @@
+//! First packets: who may begin a handshake, who must validate its address first, who is refused. And
+//! what quinn-proto's endpoint answers by itself. The rules are those of `crowd` and `reset_limit`.
+
+use std::{sync::Arc, time::Instant};
+
+use quinn_proto::{ConnectionHandle, Incoming};
+
+use super::Core;
+use crate::{
+    congestion::LastWords,
+    connection::ConnectionShared,
+    driver::{
+        connection::Origin,
+        crowd::Admission,
+        limit_log::Multiaddr,
+        network::{Network, SocketKey, borrow},
+        reset_limit::Answer,
+    },
+    listener::ListenerShared,
+};
+
+/// How many refused dials are remembered, so that each counts once: as many as are refused within
+/// the round trip of a far peer by a listener that refuses hundreds a second.
+const REFUSED_DIALS: usize = 64;
+
+impl Core {
+    /// Send what quinn-proto's endpoint answers with, a stateless reset within its limit. Best
+    /// effort, as whoever asked may be lying about its address.
+    pub(super) fn respond(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        transmit: &quinn_proto::Transmit,
+        buf: &[u8],
+        network: &mut dyn Network,
+    ) {
+        let answer = self.reset_limit.judge(now, &buf[..transmit.size]);
+        if let Some(listener) = self.sockets.listener(socket) {
+            let statistics = &mut listener.state.lock().statistics;
+            statistics.resets_sent += u64::from(answer == Answer::Reset);
+            statistics.resets_suppressed += u64::from(answer == Answer::Suppressed);
+        }
+        if answer != Answer::Suppressed {
+            let _ = network.send(socket, &borrow(transmit, buf));
+        }
+    }
+
+    pub(super) fn handle_incoming(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        incoming: Incoming,
+        buf: &mut Vec<u8>,
+        network: &mut dyn Network,
+    ) -> Option<ConnectionHandle> {
+        // Who dials after `listen` has returned is that listener's, even if it was not told here
+        // yet: the peer may be faster than this thread.
+        self.take_commands(now);
+        let Some(listener) = self.sockets.listener(socket).cloned() else {
+            self.endpoint.ignore(incoming);
+            return None;
+        };
+        let remote = incoming.remote_address();
+        let is_proven = incoming.remote_address_validated();
+        if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
+            if self.refuse(socket, &listener, incoming, buf, network) {
+                let remote = Multiaddr(remote);
+                tracing::debug!("connection refused: {remote}, its address is denied");
+            }
+            return None;
+        }
+        let config = &self.settings.config;
+        let connections = self.handles.len();
+        match self.crowd.judge(config, remote, is_proven, connections) {
+            Admission::Welcome => {
+                return self.accept(now, socket, listener, incoming, buf, network);
+            }
+            Admission::Wait(limit) => {
+                self.limit_log.note(now, limit, remote);
+                self.endpoint.ignore(incoming);
+            }
+            Admission::Refuse(limit) => {
+                if self.refuse(socket, &listener, incoming, buf, network) {
+                    self.limit_log.note(now, limit, remote);
+                }
+            }
+            // It fails only for an address that is already proven.
+            Admission::Prove => match self.endpoint.retry(incoming, buf) {
+                Ok(transmit) => {
+                    listener.state.lock().statistics.retries_sent += 1;
+                    let _ = network.send(socket, &borrow(&transmit, buf));
+                }
+                Err(refused) => self.endpoint.ignore(refused.into_incoming()),
+            },
+        }
+        None
+    }
+
+    /// Tell the peer. False for another packet of a dial that was refused before: a client's first
+    /// flight may take several, and it repeats them if the refusal is lost.
+    fn refuse(
+        &mut self,
+        socket: SocketKey,
+        listener: &ListenerShared,
+        incoming: Incoming,
+        buf: &mut Vec<u8>,
+        network: &mut dyn Network,
+    ) -> bool {
+        let dial = (incoming.remote_address(), *incoming.orig_dst_cid());
+        let transmit = self.endpoint.refuse(incoming, buf);
+        let _ = network.send(socket, &borrow(&transmit, buf));
+        if self.refused.contains(&dial) {
+            return false;
+        }
+        if self.refused.len() == REFUSED_DIALS {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(dial);
+        listener.state.lock().statistics.connections_refused += 1;
+        true
+    }
+
+    /// A handshake begins.
+    fn accept(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        listener: Arc<ListenerShared>,
+        incoming: Incoming,
+        buf: &mut Vec<u8>,
+        network: &mut dyn Network,
+    ) -> Option<ConnectionHandle> {
+        let remote = incoming.remote_address();
+        let is_proven = incoming.remote_address_validated();
+        let last_words = LastWords::default();
+        let server = self.settings.accepting(last_words.clone());
+        match self.endpoint.accept(incoming, now, buf, Some(server)) {
+            Ok((handle, conn)) => {
+                listener.state.lock().statistics.handshakes_started += 1;
+                self.next_connection += 1;
+                let local = self.sockets.local(socket).unwrap_or(remote);
+                let shared = ConnectionShared::new(
+                    self.next_connection,
+                    false,
+                    remote,
+                    local,
+                    self.commands.clone(),
+                    self.settings.holds(),
+                    last_words,
+                );
+                let guest = self.crowd.enter(&self.settings.config, remote, is_proven);
+                self.handles.insert(shared.id, handle);
+                self.insert(
+                    now,
+                    conn,
+                    Origin {
+                        handle,
+                        shared,
+                        socket,
+                        listener: Some(listener),
+                        verdict: None,
+                        guest: Some(guest),
+                    },
+                );
+                if self.is_full {
+                    self.limit_log.note_full(now);
+                }
+                Some(handle)
+            }
+            Err(error) => {
+                let remote = Multiaddr(remote);
+                tracing::debug!("connection refused: {remote}, {}", error.cause);
+                if let Some(transmit) = error.response {
+                    let _ = network.send(socket, &borrow(&transmit, buf));
+                }
+                None
+            }
+        }
+    }
+}
