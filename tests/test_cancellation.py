@@ -219,8 +219,9 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                     for end in (*held.pop(0), *held.pop(0)):
                         nursery.start_soon(end.close)
                 with scope:
-                    # From before a stream is allowed again to long after that.
-                    cancel_soon(nursery, scope, dice.choice((0, 1, 10, 100, 1000)))
+                    # From before a stream is allowed again to long after that, and now and then never.
+                    if number % 50 != 49:
+                        cancel_soon(nursery, scope, dice.choice((0, 1, 10, 100, 1000)))
                     stream = await both.dialed.open_stream()
             if stream is not None:
                 opened += 1
@@ -232,6 +233,6 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                 # What a cancellation left is there for whoever opens next.
                 with trio.fail_after(10):
                     held.append(await both.stream())
-        assert opened > 0
+        assert opened >= 6, "those that nothing canceled"
         assert both.accepted.statistics()["streams_open"] <= 8
         assert await eventually(lambda: both.dialed.statistics()["streams_open"] == 8, 5)

@@ -78,7 +78,7 @@ async def refused(dialer: QUICTransport, address: Multiaddr, times: int) -> None
 
 
 async def test_a_refused_connection_counts_once_however_many_datagrams_its_dial_took() -> None:
-    async with listening(max_connections_per_address=1) as (listener, connections):
+    async with listening(max_connections=1) as (listener, connections):
         dialer, address = near_transport(), listener.get_addrs()[0]
         await dialer.dial(address)
         await connections.receive()
