@@ -50,11 +50,12 @@ async def test_far_python_computes_and_nothing_is_lost(role: str) -> None:
                 seen.append((time.monotonic(), ours.statistics()["datagrams_received"]))
         (span,) = spans
         assert span["ended"] - span["began"] >= SECONDS
-        # Every half second of the computing brought packets from the other side.
-        for half in range(int(SECONDS * 2)):
-            since = span["began"] + half / 2
-            counts = [count for moment, count in seen if since <= moment <= since + 0.5]
-            assert counts[-1] > counts[0], f"silence in half second {half}"
+        # Both halves of the computing, each as long as the idle timeout, brought packets from the other
+        # side. In a shorter time a loaded machine may run neither process.
+        for half in range(2):
+            since = span["began"] + half * SECONDS / 2
+            counts = [count for moment, count in seen if since <= moment <= since + SECONDS / 2]
+            assert counts[-1] > counts[0], f"silence in half {half}"
         # The same connection is still there, and the echo that had to wait comes now.
         assert connection(near, far.peer_id) is ours
         assert not ours.is_closed
