@@ -22,7 +22,7 @@ from multiaddr import Multiaddr
 from libp2p_quic import QUICTransport
 from libp2p_quic._exceptions import DialError
 from peers.far import FarHost, far_host
-from peers.near import IP4, answers, gone, near_host, near_transport, transport_of
+from peers.near import IP4, answers, near_host, near_transport, transport_of
 from soak.trial import Scales, Trial, Watch
 
 LIVE, DEAD, HOLE = "a live listener", "a dead port", "a black hole"
@@ -54,12 +54,12 @@ class _Storm:
     trial: Trial
     near: IHost
     """It listens, so that its dials leave by its listening socket."""
-    guest: IHost
-    """It does not, and dials through its swarm."""
     bare: QUICTransport
     to: Multiaddr
     peer: ID
     dice: random.Random
+    guests: list[IHost] = field(default_factory=list)
+    """One that does not listen, and dials through its swarm."""
     keys: list[bytes] = field(default_factory=lambda: [bytes([number]) * 32 for number in range(1, 17)])
 
     async def shared(self) -> None:
@@ -79,8 +79,9 @@ class _Storm:
                 await transport.close()
 
     async def swarm(self) -> None:
-        await self.guest.connect(PeerInfo(self.peer, [self.to]))
-        await self.guest.disconnect(self.peer)
+        (guest,) = self.guests
+        await guest.connect(PeerInfo(self.peer, [self.to]))
+        await guest.disconnect(self.peer)
 
     async def name(self) -> None:
         """Canceled while the name is looked up, now and then."""
@@ -116,9 +117,13 @@ class _Storm:
                 if self.trial.done % _TELL_EVERY == 0:
                     watch(self.trial)
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(self.plan.at_once):
-                nursery.start_soon(dialer)
+        # Gone in the end: its swarm connects by itself to whom it knows, at any time.
+        async with near_host() as guest:
+            self.guests.append(guest)
+            async with trio.open_nursery() as nursery:
+                for _ in range(self.plan.at_once):
+                    nursery.start_soon(dialer)
+            self.guests.remove(guest)
 
 
 @asynccontextmanager
@@ -141,20 +146,16 @@ async def dials(plan: Plan, watch: Watch) -> Trial:
     async with (
         far_host() as far,
         near_host(IP4) as near,
-        near_host() as guest,
         _target(plan.target, far) as to,
     ):
         bare = near_transport()
         dice = random.Random(plan.seed)
         nobody = ID.from_pubkey(create_new_key_pair(bytes(32)).public_key)
         peer = far.peer_id if plan.target == LIVE else nobody
-        storm = _Storm(plan, trial, near, guest, bare, to, peer, dice)
+        storm = _Storm(plan, trial, near, bare, to, peer, dice)
         # What is made once and kept is there before anything is weighed.
-        await guest.connect(far.info)
-        await guest.disconnect(far.peer_id)
         await storm.blow(plan.count // 10, watch)
         scales = Scales({"dialer": near}, {"listener": far})
-        await _settled(storm, far)
         before = await scales.quiet()
         heard = await far.do("received")
 
@@ -167,7 +168,6 @@ async def dials(plan: Plan, watch: Watch) -> Trial:
         trial.figures["datagrams that came to the listener for each dial"] = f"{each:.1f}"
         if each > _DATAGRAMS:
             trial.failures.append(f"{each:.1f} datagrams came to the listener for each dial")
-        await _settled(storm, far)
         more, after = await scales.grown(before, _QUIET)
         trial.failures += more
         watch(trial)
@@ -196,10 +196,3 @@ async def _serves(trial: Trial, far: FarHost, near: IHost) -> None:
         trial.figures[f"{name} serves again after"] = f"{1000 * took:.0f} ms"
         if took > _SERVES:
             trial.failures.append(f"{name} served only after {took:.1f} s")
-
-
-async def _settled(storm: _Storm, far: FarHost) -> None:
-    """The swarm's own connections, which no cancellation ends, are closed."""
-    for host in (storm.near, storm.guest):
-        await host.disconnect(far.peer_id)
-        await gone(host, far.peer_id)
