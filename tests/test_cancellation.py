@@ -230,7 +230,7 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                 assert await theirs.read(1) == b"."
                 held.append((stream, theirs))
             while len(held) < 8 and number % 10 == 9:
-                # What a cancellation left is there for whoever opens next.
+                # What a cancellation left is there for the next one that opens.
                 with trio.fail_after(10):
                     held.append(await both.stream())
         assert opened >= 6, "those that nothing canceled"
