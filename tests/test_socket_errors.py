@@ -5,6 +5,7 @@ virtual time: the simulation's conditions. What the engine does about each: docs
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import count
 
@@ -12,7 +13,7 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from peers.far import FarHost, far_host
+from peers.far import FarError, FarHost, far_host
 from peers.faults import environment
 from peers.mixture import PARK, hosts
 from peers.payload import MIB, payload, sha256
@@ -146,3 +147,40 @@ async def test_an_error_of_one_peer_is_that_peers_alone(what: str) -> None:
                 await sender.do("inject", faults="")
         assert after["batch"] > before["batch"] / 2
         assert after["marked"] > 0.9
+
+
+# What the system says of every send of a dial -> how the dial's error tells it.
+OF_A_DIAL = {
+    "EACCES": "permission denied (EACCES)",
+    "EADDRNOTAVAIL": "cannot assign requested address (EADDRNOTAVAIL)",
+    "EHOSTUNREACH": "no route to host (EHOSTUNREACH)",
+    "EINVAL": "invalid argument (EINVAL)",
+    "ENETUNREACH": "network is unreachable (ENETUNREACH)",
+    "EPERM": "operation not permitted (EPERM)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", OF_A_DIAL)
+async def test_a_dial_whose_sends_are_refused_ends_soon_and_says_why(error: str) -> None:
+    async with far_host(environment=environment("")) as dialer, far_host() as other:
+        await dialer.do("inject", faults=f"send {error} 100% to={port_of(other)}")
+        # Less than one timeout of 10 s for all of the swarm's attempts, with its pauses between them.
+        with pytest.raises(FarError, match=re.escape(OF_A_DIAL[error])):
+            await dialer.do("connect", 9, address=other.addresses[0])
+        await dialer.do("inject", faults="")
+        # The socket is as it was. The other way, as the swarm avoids for a while what it failed to reach.
+        await other.do("connect", address=dialer.addresses[0])
+
+
+@pytest.mark.slow
+async def test_a_dial_that_times_out_tells_what_the_system_said_last() -> None:
+    """An error that is not about the address does not end it sooner."""
+    async with (
+        far_host(environment=environment(""), config={"connection_timeout": 0.5}) as dialer,
+        far_host() as other,
+    ):
+        await dialer.do("inject", faults=f"send ENOBUFS 100% to={port_of(other)}")
+        said = r"within 0\.5 s \(0 datagrams sent, 0 received\); the system said last: .* \(ENOBUFS\)"
+        with pytest.raises(FarError, match=said):
+            await dialer.do("connect", address=other.addresses[0])

@@ -15,18 +15,28 @@ SIZE = 200_000
 
 OF_BOTH = ("IP_MTU_DISCOVER", "UDP_GRO", "UDP_SEGMENT", "SO_RCVBUF", "SO_SNDBUF")
 OPTIONS = {
-    IP4: (*OF_BOTH, "IP_PKTINFO", "IP_RECVTOS"),
+    IP4: (*OF_BOTH, "IP_PKTINFO", "IP_RECVERR", "IP_RECVTOS"),
     IP6: (
         *OF_BOTH,
         "IPV6_DONTFRAG",
         "IPV6_MTU_DISCOVER",
+        "IPV6_RECVERR",
         "IPV6_RECVPKTINFO",
         "IPV6_RECVTCLASS",
         "IPV6_V6ONLY",
     ),
 }
-NOT_NEEDED = {"UDP_GRO", "UDP_SEGMENT", "SO_RCVBUF", "SO_SNDBUF", "IP_RECVTOS", "IPV6_V6ONLY"}
-"""Without these a socket is slower at most, or has no marks from IPv4 peers, and nothing is said."""
+NOT_NEEDED = {
+    "IPV6_RECVERR",
+    "IPV6_V6ONLY",
+    "IP_RECVERR",
+    "IP_RECVTOS",
+    "SO_RCVBUF",
+    "SO_SNDBUF",
+    "UDP_GRO",
+    "UDP_SEGMENT",
+}
+"""Without these a socket is slower, or lacks IPv4 peers' marks or news of closed ports, and says nothing."""
 UNSUPPORTED = {"IP_MTU_DISCOVER", "IPV6_DONTFRAG", "IPV6_MTU_DISCOVER"}
 """Without these it goes on as well where they are unknown, but not where they are forbidden."""
 

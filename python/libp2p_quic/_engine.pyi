@@ -130,7 +130,8 @@ class Endpoint:
         ``host`` is a literal IPv4 or IPv6 address; a link-local one needs the index of its interface
         as zone, as in "fe80::1%2". ``peer_id`` (multihash bytes) is the peer that must answer. Leaves
         from the listening socket that the system's routing would use, when there is one. An address
-        from which no answer can come ends the connection at once, as "unreachable".
+        from which no answer can come ends the connection at once, as "unreachable"; one to which the
+        system or the network refuses datagrams twice, when it has.
         Raises OSError when no socket can be had, EndpointClosedError after `close`.
         """
     def deny(self, addresses: list[str]) -> None:

@@ -16,7 +16,7 @@ LossKind = Literal[
     "peer_id_mismatch",  # another peer answered than the one that was dialed
     "handshake_timeout",
     "idle_timeout",
-    "unreachable",  # no answer can come from the address, or there is no route to it
+    "unreachable",  # no answer can come from the address, or no datagram can get there
     "stateless_reset",  # the peer lost its state: usually it restarted
     "version",  # no QUIC version in common
     "internal",  # a defect in the engine

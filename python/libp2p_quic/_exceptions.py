@@ -69,7 +69,7 @@ class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError):
 
 
 class UnreachableError(DialError):
-    """No answer can come from the address, or this machine has no route to it. Nothing was sent."""
+    """No answer can come from the address, or the system or a router said that no datagram gets there."""
 
 
 class InvalidConfigError(QUICInvalidConfigError, ValueError):

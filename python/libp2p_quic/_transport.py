@@ -164,8 +164,9 @@ class QUICTransport(ITransport):
 
         Raises DialError or, more exactly, its subclasses PeerIdMismatchError,
         HandshakeRefusedError, HandshakeTimeoutError after the configured
-        CONNECTION_HANDSHAKE_TIMEOUT, and UnreachableError at once; of several addresses, the one
-        that says most, with all of them in its text and its ``causes``.
+        CONNECTION_HANDSHAKE_TIMEOUT, and UnreachableError at once, or as soon as the system or the
+        network has said so twice; of several addresses, the one that says most, with all of them in
+        its text and its ``causes``.
         """
         if self._closed:
             raise DialError("Transport is closed")

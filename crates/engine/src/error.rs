@@ -38,7 +38,8 @@ pub enum LossKind {
     StatelessReset,
     /// A QUIC transport error (RFC 9000 section 20.1).
     Transport,
-    /// The address cannot be reached from this machine, or by anybody: no datagram was sent.
+    /// No answer can come from the address, or the system or the network said that a dial's
+    /// datagrams cannot get there.
     Unreachable,
     /// No QUIC version in common.
     Version,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! FAULTS="send ENOBUFS 20%, receive ECONNREFUSED 5%"    so many of the calls
-//! FAULTS="send ENETUNREACH 300ms+2000ms"                all calls in that time after the first
+//! FAULTS="send ENETUNREACH 300ms+2000ms"                all calls in that time after the first send
 //! FAULTS="send EIO 100% to=4001 batch"                  to that port, with several datagrams
 //! FAULTS="option ENOPROTOOPT 100% IP_PKTINFO"           socket options, one or (unnamed) any
 //! ```

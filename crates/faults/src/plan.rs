@@ -61,7 +61,7 @@ impl Calls {
 enum When {
     /// Of so many calls in a hundred.
     Share(u64),
-    /// From, and until: since the first call of the process.
+    /// From, and until: since the first send.
     Within(Duration, Duration),
 }
 
@@ -93,7 +93,12 @@ impl Plan {
         if self.faults.is_empty() {
             return None;
         }
-        let since = self.first.get_or_init(Instant::now).elapsed();
+        // Sockets are made, and asked what they can do, long before anything is sent.
+        let first = match call {
+            Call::Send(send) if send.port != 0 => Some(self.first.get_or_init(Instant::now)),
+            _ => self.first.get(),
+        };
+        let since = first.map(Instant::elapsed);
         let roll = scattered(self.calls.fetch_add(1, Ordering::Relaxed)) % 100;
         self.faults
             .iter()
@@ -101,7 +106,9 @@ impl Plan {
                 fault.calls.contain(call)
                     && match fault.when {
                         When::Share(share) => roll < share,
-                        When::Within(from, until) => (from..until).contains(&since),
+                        When::Within(from, until) => {
+                            since.is_some_and(|since| (from..until).contains(&since))
+                        }
                     }
             })
             .map(|fault| fault.error)
@@ -236,10 +243,11 @@ mod tests {
     }
 
     #[test]
-    fn a_time_begins_with_the_first_call() {
-        let plan = plan("send ENETDOWN 0ms+60000ms");
-        assert_eq!(plan.error(SEND), Some(libc::ENETDOWN));
+    fn a_time_begins_with_the_first_send() {
+        let plan = plan("send ENETDOWN 0ms+60000ms, receive EIO 0ms+60000ms");
         assert_eq!(plan.error(Call::Receive), None);
+        assert_eq!(plan.error(SEND), Some(libc::ENETDOWN));
+        assert_eq!(plan.error(Call::Receive), Some(libc::EIO));
         let later = self::plan("send ENETDOWN 60000ms+1ms");
         assert_eq!(later.error(SEND), None);
     }

@@ -17,6 +17,7 @@ use crate::{
     driver::{
         closing::Closing,
         crowd::Guest,
+        dial_report::DialReport,
         flight::Flight,
         growth::{Growth, Reason},
         id_supply::IdSupply,
@@ -82,6 +83,8 @@ pub(super) struct Driven {
     pub(super) redial_at: Option<Instant>,
     /// Another attempt of the same dial has the application's connection.
     is_detached: bool,
+    /// Of its dial, until it is connected or over.
+    report: Option<Arc<DialReport>>,
     /// Our address that the last datagram was sent to, where the system tells.
     pub(super) local_ip: Option<IpAddr>,
     /// Where it was accepted; absent when we dialed.
@@ -126,6 +129,7 @@ pub(super) struct Origin {
     pub(super) listener: Option<Arc<ListenerShared>>,
     pub(super) verdict: Option<Verdict>,
     pub(super) guest: Option<Guest>,
+    pub(super) report: Option<Arc<DialReport>>,
 }
 
 impl Driven {
@@ -146,6 +150,7 @@ impl Driven {
             socket: origin.socket,
             redial_at: None,
             is_detached: false,
+            report: origin.report,
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
@@ -213,6 +218,7 @@ impl Driven {
             self.marking.deadline(),
             own,
             self.redial_at,
+            self.report.as_ref().and_then(|report| report.deadline()),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -232,10 +238,12 @@ impl Driven {
             self.conn.ping();
         }
         self.marking.expire(now);
+        if let Some(report) = &self.report {
+            report.expire(now);
+        }
         match self.phase {
             Phase::Handshake { deadline } if deadline <= now => {
-                self.end(now, loss::handshake_timeout());
-                self.conn.close(now, varint(0), Bytes::new());
+                self.fail(now, self.handshake_timeout(now));
             }
             Phase::Lingering { deadline, .. } if deadline <= now => self.close_now(now),
             Phase::Over => self.closing.expire(now),
@@ -243,8 +251,8 @@ impl Driven {
         }
     }
 
-    /// Take a turn: settle events, send what there is to send, settle what sending caused.
-    pub(super) fn drive(
+    /// Settle events, send what there is to send, settle what sending caused.
+    fn take_turn(
         &mut self,
         now: Instant,
         config: &Config,
@@ -340,7 +348,12 @@ impl Driven {
             Event::Connected => self.connected(now, config),
             Event::ConnectionLost { reason } => {
                 let was_connected = !matches!(self.phase, Phase::Handshake { .. });
-                let error = loss::explain(reason, was_connected, self.verdict.as_ref());
+                let error = match reason {
+                    quinn_proto::ConnectionError::TimedOut if !was_connected => {
+                        self.handshake_timeout(now)
+                    }
+                    reason => loss::explain(reason, was_connected, self.verdict.as_ref()),
+                };
                 let is_proven = self.guest.as_ref().is_some_and(Guest::is_address_proven);
                 let is_canceled = !was_connected && is_proven && error.by == Party::Peer;
                 self.end(now, error);
@@ -360,15 +373,13 @@ impl Driven {
         }
         let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {
             // The handshake demands a certificate that proves a key; without one TLS is wrong.
-            self.end(
-                now,
-                ConnectionError::internal("the handshake proved no peer"),
-            );
-            self.conn.close(now, varint(0), Bytes::new());
+            let why = "the handshake proved no peer";
+            self.fail(now, ConnectionError::internal(why));
             return;
         };
         self.phase = Phase::Connected;
         self.was_connected = true;
+        self.report = None;
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((key.to_peer_id(), key));
@@ -537,6 +548,7 @@ impl Driven {
             listener.handshake_failed(&error, self.conn.remote_address());
         }
         self.phase = Phase::Over;
+        self.report = None;
         self.closing.begin(now);
         self.keep_alive = None;
         self.id_supply.clear();
@@ -549,6 +561,12 @@ impl Driven {
         self.publish(now, true);
         self.shared.last_words.allow();
         self.shared.end(error);
+    }
+
+    /// It ends by something other than a close, and the peer is told.
+    pub(super) fn fail(&mut self, now: Instant, error: ConnectionError) {
+        self.end(now, error);
+        self.conn.close(now, varint(0), Bytes::new());
     }
 
     /// A defect ended it: nothing of QUIC's state is to be trusted.

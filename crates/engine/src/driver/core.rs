@@ -6,6 +6,7 @@
 mod census;
 mod dialing;
 mod incoming;
+mod reporting;
 mod requests;
 
 use std::{
@@ -39,7 +40,7 @@ use crate::{
 };
 
 pub use self::census::Census;
-use self::dialing::Dial;
+use self::{dialing::Dial, reporting::Reporting};
 
 /// Turns per drive before the caller may look at its sockets again.
 pub(crate) const TURNS_PER_DRIVE: usize = 32;
@@ -56,6 +57,7 @@ pub(crate) struct Core {
     handles: FxHashMap<u64, ConnectionHandle>,
     /// Dials that nothing has answered yet, by the id of their connection.
     dials: FxHashMap<u64, Dial>,
+    reporting: Reporting,
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
     crowd: Crowd,
@@ -98,6 +100,7 @@ impl Core {
             connections: Vec::new(),
             handles: FxHashMap::default(),
             dials: FxHashMap::default(),
+            reporting: Reporting::default(),
             dirty: VecDeque::new(),
             timers: Timers::default(),
             crowd: Crowd::default(),
@@ -227,6 +230,7 @@ impl Core {
         network: &mut dyn Network,
     ) -> bool {
         self.expire(now);
+        self.reporting.update(network);
         let mut buf = std::mem::take(&mut self.buf);
         for _ in 0..turns {
             let Some(handle) = self.dirty.pop_front() else {

@@ -1,5 +1,7 @@
 //! quinn-proto's reasons for the end of a connection, in our words: who, how, which code.
 
+use std::time::Duration;
+
 use quinn_proto::ConnectionError as Quinn;
 
 use crate::{
@@ -65,13 +67,12 @@ pub(super) fn explain(
             None,
             "it has probably restarted",
         ),
-        Quinn::TimedOut if was_connected => ConnectionError::new(
+        Quinn::TimedOut => ConnectionError::new(
             Party::Network,
             LossKind::IdleTimeout,
             None,
             "nothing heard from the peer",
         ),
-        Quinn::TimedOut => handshake_timeout(),
         Quinn::VersionMismatch => ConnectionError::new(
             Party::Peer,
             LossKind::Version,
@@ -83,13 +84,21 @@ pub(super) fn explain(
     }
 }
 
-pub(super) fn handshake_timeout() -> ConnectionError {
-    ConnectionError::new(
-        Party::Network,
-        LossKind::HandshakeTimeout,
-        None,
-        "the peer did not answer, or not completely",
-    )
+/// After `waited`; `sent` and `received` count datagrams, and `said` is what else is known.
+pub(super) fn handshake_timeout(
+    waited: Duration,
+    sent: u64,
+    received: u64,
+    said: &str,
+) -> ConnectionError {
+    let what = match received {
+        0 => "the peer did not answer",
+        _ => "the peer did not complete the handshake",
+    };
+    let waited = waited.as_secs_f64();
+    let reason =
+        format!("{what} within {waited:.1} s ({sent} datagrams sent, {received} received){said}");
+    ConnectionError::new(Party::Network, LossKind::HandshakeTimeout, None, reason)
 }
 
 fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {

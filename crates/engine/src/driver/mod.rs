@@ -12,6 +12,7 @@ mod connection;
 mod connection_ids;
 mod core;
 mod crowd;
+mod dial_report;
 mod ecn;
 pub(crate) mod fill;
 mod flight;

@@ -53,6 +53,16 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
+/// An ICMP message about a datagram that left a socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Undelivered {
+    /// Where the datagram should have gone.
+    pub(crate) to: SocketAddr,
+    pub(crate) error: Errno,
+    /// Its beginning; not all routers quote any of it.
+    pub(crate) quoted: Vec<u8>,
+}
+
 /// Where a core's datagrams go.
 pub(crate) trait Network {
     /// Send one datagram, or several of `segment_size` at once.
@@ -60,6 +70,9 @@ pub(crate) trait Network {
 
     /// How many datagrams one send may hold now; it can fall when the system refuses.
     fn max_segments(&self, socket: SocketKey) -> usize;
+
+    /// Have the system report what becomes of this socket's datagrams, or no longer.
+    fn report_undelivered(&mut self, socket: SocketKey, is_on: bool);
 
     /// No one uses this socket any more.
     fn close(&mut self, socket: SocketKey);

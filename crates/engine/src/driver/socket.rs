@@ -13,15 +13,19 @@ use std::{
 };
 
 use nix::{
+    cmsg_space,
     errno::Errno,
     libc,
-    sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
+    sys::socket::{
+        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
+        setsockopt, sockopt,
+    },
 };
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::driver::{
-    network::{BoundSocket, Sending},
+    network::{BoundSocket, Sending, Undelivered},
     offload::Offload,
 };
 
@@ -33,6 +37,9 @@ const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 /// datagram.
 const BROKEN_PAUSE: Duration = Duration::from_millis(10);
 
+/// Bytes of a reported datagram that are read: a long header with the longest ids.
+const QUOTED: usize = 64;
+
 pub(super) struct Socket {
     socket: Arc<UdpSocket>,
     bound: BoundSocket,
@@ -41,6 +48,10 @@ pub(super) struct Socket {
     offloads: Option<UdpSocketState>,
     /// ECN marks on what is sent.
     marks: Offload,
+    /// The system reports what becomes of datagrams (IP_RECVERR).
+    is_reporting: bool,
+    /// It has been on: a send may fail with the error of an earlier one.
+    has_reported: bool,
     /// The last receive failed.
     is_broken: bool,
     /// It is broken and not to be read before this.
@@ -71,6 +82,8 @@ impl Socket {
             socket: Arc::new(socket),
             offloads: offloads.ok(),
             marks: Offload::new("ECN marks"),
+            is_reporting: false,
+            has_reported: false,
             is_broken: false,
             paused_until: None,
         })
@@ -97,7 +110,12 @@ impl Socket {
     /// about (RFC 9000 section 14).
     pub(super) fn send(&mut self, transmit: &Transmit<'_>) -> Sending {
         let ecn = transmit.ecn.filter(|_| self.marks.is_usable(Instant::now));
-        let error = match self.put(transmit, transmit.contents, ecn) {
+        let mut put = self.put(transmit, transmit.contents, ecn);
+        if self.has_reported && put.is_err_and(|error| error != Errno::EAGAIN) {
+            // The error of another datagram, whoever it was for, is told once and not again.
+            put = self.put(transmit, transmit.contents, ecn);
+        }
+        let error = match put {
             Ok(()) => {
                 if ecn.is_some() {
                     self.marks.worked();
@@ -206,6 +224,60 @@ impl Socket {
         }
     }
 
+    /// Have the system report what becomes of datagrams, or no longer, which drops reports that
+    /// were not taken. Where it refuses, dials to closed ports end by their timeout.
+    pub(super) fn report_undelivered(&mut self, is_on: bool) {
+        let set = match self.bound.local {
+            SocketAddr::V4(_) => setsockopt(&self.socket, sockopt::Ipv4RecvErr, &is_on),
+            SocketAddr::V6(_) => setsockopt(&self.socket, sockopt::Ipv6RecvErr, &is_on),
+        };
+        match set {
+            Ok(()) => {
+                self.is_reporting = is_on;
+                self.has_reported |= is_on;
+            }
+            Err(error) => tracing::debug!(local = %self.bound.local, %error, "no IP_RECVERR"),
+        }
+    }
+
+    /// The next report of an ICMP message. Errors of the host itself, such as a datagram too
+    /// large for its interface, are passed over: the send has failed with them.
+    pub(super) fn take_undelivered(&mut self) -> Option<Undelivered> {
+        if !self.is_reporting {
+            return None;
+        }
+        loop {
+            let mut quoted = vec![0; QUOTED];
+            // The error, and the options that other datagrams come with.
+            let mut options = cmsg_space!([u64; 32]);
+            let mut bufs = [IoSliceMut::new(&mut quoted)];
+            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+            let socket = self.socket.as_raw_fd();
+            let report =
+                recvmsg::<SockaddrStorage>(socket, &mut bufs, Some(&mut options), flags).ok()?;
+            let error = report.cmsgs().ok()?.find_map(|option| match option {
+                ControlMessageOwned::Ipv4RecvErr(error, _)
+                | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
+                _ => None,
+            });
+            let (to, len) = (report.address, report.bytes);
+            let error = error.filter(|error| {
+                matches!(
+                    error.ee_origin,
+                    libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6
+                )
+            });
+            if let Some((error, to)) = error.zip(to.and_then(address)) {
+                quoted.truncate(len);
+                return Some(Undelivered {
+                    to,
+                    error: Errno::from_raw(error.ee_errno.cast_signed()),
+                    quoted,
+                });
+            }
+        }
+    }
+
     /// Receive into `bufs`, and how many were filled. After an error of the socket itself it is
     /// not to be read for a while.
     pub(super) fn receive(
@@ -288,6 +360,11 @@ fn offloads(socket: &socket2::Socket) -> io::Result<UdpSocketState> {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(state),
     }
+}
+
+fn address(storage: SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -206,6 +206,12 @@ impl Network for Open {
         self.0.get(&socket).map_or(1, Socket::max_segments)
     }
 
+    fn report_undelivered(&mut self, socket: SocketKey, is_on: bool) {
+        if let Some(socket) = self.0.get_mut(&socket) {
+            socket.report_undelivered(is_on);
+        }
+    }
+
     fn close(&mut self, socket: SocketKey) {
         self.0.remove(&socket);
     }
@@ -356,13 +362,19 @@ fn receive(
     meta: &mut [RecvMeta; RECEIVE_BATCH],
 ) {
     let began = Instant::now();
+    while let Some(message) = open.0.get_mut(&key).and_then(Socket::take_undelivered) {
+        core.handle_undelivered(began, key, &message);
+        // Whoever can cause many of them does not keep the thread.
+        if began.elapsed() > RECEIVE_TURN {
+            break;
+        }
+    }
     loop {
         let Some(socket) = open.0.get_mut(&key) else {
             return;
         };
         let filled = match socket.receive(&mut pieces.slices(), meta) {
             Ok(filled) => filled,
-            // Whoever can cause many of them does not keep the thread.
             Err(error) if is_echo(&error) && began.elapsed() <= RECEIVE_TURN => continue,
             Err(_) => return,
         };

@@ -29,6 +29,8 @@ pub struct Conditions {
     pub bleaching: f64,
     /// Share of sends that the system refuses for now, as with EAGAIN.
     pub blocked: f64,
+    /// Share of sends that the system refuses for good, as with ENETUNREACH.
+    pub refused: f64,
     /// Share of sends that fail in silence, as with ENOBUFS or EIO: a whole batch is lost.
     pub failing: f64,
     /// Largest datagram that arrives, in bytes of UDP payload.
@@ -57,6 +59,7 @@ impl Default for Conditions {
             marking: 0.0,
             bleaching: 0.0,
             blocked: 0.0,
+            refused: 0.0,
             failing: 0.0,
             mtu: 1500,
             rate: None,
@@ -90,6 +93,7 @@ impl Conditions {
             marking,
             bleaching: 0.0,
             blocked,
+            refused: 0.0,
             failing,
             mtu: 1200 + dice.below(400) as usize,
             rate: dice.chance(0.3).then(|| 300_000 + dice.below(3_000_000)),

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use nix::errno::Errno;
 use parking_lot::Mutex;
 use quinn_udp::{EcnCodepoint, Transmit};
 
@@ -234,6 +235,9 @@ impl Wire {
             return Sending::Blocked;
         }
         let from = socket.outside;
+        if self.dice.chance(self.conditions.refused) {
+            return Sending::Failed(Errno::ENETUNREACH);
+        }
         if self.dice.chance(self.conditions.failing) {
             return Sending::Sent;
         }
@@ -359,6 +363,9 @@ impl Network for Port {
     fn max_segments(&self, _: SocketKey) -> usize {
         self.wire.lock().conditions.segments
     }
+
+    /// No ICMP here.
+    fn report_undelivered(&mut self, _: SocketKey, _: bool) {}
 
     fn close(&mut self, socket: SocketKey) {
         self.wire.lock().unbind(self.node, socket);

@@ -7,3 +7,4 @@ mod addresses;
 mod endings;
 mod kit;
 mod transfers;
+mod unreachable;

@@ -110,6 +110,12 @@ fn a_dial_that_nobody_answers_sends_four_datagrams_a_second_at_most() {
         essence(&error),
         (Party::Network, LossKind::HandshakeTimeout, None)
     );
+    // Those of all attempts, less their closes, which leave after the error.
+    let sent = pair.world.datagrams() - 2;
+    assert_eq!(
+        error.reason,
+        format!("the peer did not answer within 10.0 s ({sent} datagrams sent, 0 received)")
+    );
     let is_gone = pair
         .world
         .run_until(ms(1), |world| is_empty(world, &pair.client));

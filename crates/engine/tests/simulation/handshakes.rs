@@ -5,7 +5,7 @@ use libp2p_quic_engine::{
     simulation::{Conditions, World, verbs},
 };
 
-use crate::kit::{Pair, config, each_seed, essence, leave_nothing, ms, secs};
+use crate::kit::{Pair, a_byte_crosses, config, each_seed, essence, leave_nothing, ms, secs};
 
 #[test]
 fn both_sides_know_each_other() {
@@ -111,6 +111,61 @@ fn another_peer_than_the_expected_one_is_refused() {
     );
 }
 
+/// Every send is refused.
+fn refused() -> Conditions {
+    Conditions {
+        refused: 1.0,
+        ..Conditions::default()
+    }
+}
+
+#[test]
+fn a_dial_ends_soon_when_all_sends_are_refused() {
+    let mut world = World::new(1);
+    let client = world.node(Config::default());
+    let somewhere = world.raw_address();
+    world.link(refused());
+    let error = world
+        .block_on(verbs::connect(&client, somewhere, None))
+        .expect_err("no route");
+    assert_eq!(
+        essence(&error),
+        (Party::Network, LossKind::Unreachable, None)
+    );
+    assert_eq!(error.reason, "network is unreachable (ENETUNREACH)");
+    assert_eq!(world.now(), ms(200));
+    leave_nothing(world, vec![client]);
+}
+
+#[test]
+fn sends_that_are_refused_for_a_moment_only_delay_a_dial() {
+    let mut pair = Pair::new(1);
+    pair.world.link(refused());
+    let to = pair.listener.local_addr();
+    let dialed = pair.client.connect(to, None).expect("a dial");
+    pair.world.run_for(ms(150));
+    pair.world.link(Conditions::default());
+    pair.world
+        .block_on(verbs::connected(&dialed))
+        .expect("a handshake");
+    // What was refused goes again after 200 ms, and takes the handshake's two ways.
+    assert_eq!(pair.world.now(), ms(210));
+    drop(dialed);
+    pair.leave_nothing();
+}
+
+#[test]
+fn sends_that_are_refused_end_no_connection() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.link(refused());
+    pair.world.run_for(secs(3));
+    pair.world.link(Conditions::default());
+    pair.world.block_on(a_byte_crosses(&ours, &theirs));
+    drop((ours, theirs));
+    pair.leave_nothing();
+}
+
 #[test]
 fn a_silent_address_times_out() {
     let mut world = World::new(1);
@@ -124,7 +179,11 @@ fn a_silent_address_times_out() {
         (Party::Network, LossKind::HandshakeTimeout, None)
     );
     assert_eq!(world.now(), secs(7));
-    assert!(!world.received(silent).is_empty());
+    let received = world.received(silent).len();
+    assert_eq!(
+        error.reason,
+        format!("the peer did not answer within 7.0 s ({received} datagrams sent, 0 received)")
+    );
     leave_nothing(world, vec![client]);
 }
 

@@ -12,7 +12,7 @@ use quinn_proto::{ConnectionHandle, EndpointEvent};
 use super::Core;
 use crate::{
     connection::ConnectionShared,
-    driver::{connection::Origin, network::SocketKey},
+    driver::{connection::Origin, dial_report::DialReport, network::SocketKey},
     error::ConnectionError,
     tls::Verdict,
 };
@@ -28,10 +28,12 @@ const INTERVAL: Duration = Duration::from_millis(800);
 /// address where nobody is sends two datagrams each 0.8 s, beside the probes of the first. On a path
 /// slower than that, each costs the listener a handshake: it is told to drop the last one.
 pub(super) struct Dial {
-    first: ConnectionHandle,
+    pub(super) first: ConnectionHandle,
     fresh: Option<ConnectionHandle>,
     config: quinn_proto::ClientConfig,
     verdict: Verdict,
+    pub(super) socket: SocketKey,
+    pub(super) report: Arc<DialReport>,
 }
 
 impl Core {
@@ -58,7 +60,8 @@ impl Core {
             return;
         }
         let id = shared.id;
-        match self.begin_attempt(now, socket, &shared, &config, &verdict) {
+        let report = Arc::new(DialReport::new(shared.state.lock().remote));
+        match self.begin_attempt(now, socket, &shared, &config, &verdict, &report) {
             Ok(first) => {
                 self.handles.insert(id, first);
                 let interval = self.redial_interval();
@@ -70,8 +73,11 @@ impl Core {
                     fresh: None,
                     config,
                     verdict,
+                    socket,
+                    report,
                 };
                 self.dials.insert(id, dial);
+                self.reporting.begin(socket);
             }
             Err(error) => {
                 shared.end(ConnectionError::not_dialed(error.to_string()));
@@ -86,6 +92,7 @@ impl Core {
         shared: &Arc<ConnectionShared>,
         config: &quinn_proto::ClientConfig,
         verdict: &Verdict,
+        report: &Arc<DialReport>,
     ) -> Result<ConnectionHandle, quinn_proto::ConnectError> {
         let remote = shared.state.lock().remote;
         // The name is for certificates of another world and is not sent (libp2p tls spec, "SNI").
@@ -99,6 +106,7 @@ impl Core {
             listener: None,
             verdict: Some(verdict.clone()),
             guest: None,
+            report: Some(report.clone()),
         };
         self.insert(now, conn, origin);
         Ok(handle)
@@ -123,12 +131,13 @@ impl Core {
         let Some(dial) = self.dials.get_mut(&shared.id) else {
             return;
         };
-        let (previous, config, verdict) =
-            (dial.fresh.take(), dial.config.clone(), dial.verdict.clone());
+        let previous = dial.fresh.take();
+        let (config, verdict) = (dial.config.clone(), dial.verdict.clone());
+        let report = dial.report.clone();
         if let Some(previous) = previous {
             self.forget_attempt(previous);
         }
-        let fresh = self.begin_attempt(now, socket, &shared, &config, &verdict);
+        let fresh = self.begin_attempt(now, socket, &shared, &config, &verdict, &report);
         // It fails only for want of connection ids; the first goes on.
         let Ok(fresh) = fresh else {
             return;
@@ -164,6 +173,7 @@ impl Core {
         let Some(dial) = self.dials.remove(&id) else {
             return;
         };
+        self.reporting.end(dial.socket);
         if dial.first != decided {
             // It was sent before the one that is answered, and has come to nobody.
             self.forget_attempt(dial.first);
@@ -180,9 +190,10 @@ impl Core {
         let Some(dial) = self.dials.get(&id) else {
             return;
         };
-        let attempts = [Some(dial.first), dial.fresh];
+        let (attempts, socket) = ([Some(dial.first), dial.fresh], dial.socket);
         if attempts.contains(&Some(gone)) {
             self.dials.remove(&id);
+            self.reporting.end(socket);
             for other in attempts.into_iter().flatten().filter(|each| *each != gone) {
                 self.forget_attempt(other);
             }

@@ -160,6 +160,7 @@ impl Core {
                         listener: Some(listener),
                         verdict: None,
                         guest: Some(guest),
+                        report: None,
                     },
                 );
                 if self.is_full {

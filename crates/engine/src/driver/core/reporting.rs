@@ -1,0 +1,66 @@
+//! Which sockets report the datagrams that were not delivered: those with dials that nothing has
+//! answered yet, as anybody may send ICMP messages and only these dials learn from them.
+
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use super::Core;
+use crate::driver::network::{Network, SocketKey, Undelivered};
+
+#[derive(Default)]
+pub(super) struct Reporting {
+    /// How many such dials each socket has.
+    dials: FxHashMap<SocketKey, usize>,
+    /// Sockets whose first such dial has begun, or whose last has ended, since the last update.
+    changed: Vec<SocketKey>,
+}
+
+impl Reporting {
+    /// A dial from this socket begins.
+    pub(super) fn begin(&mut self, socket: SocketKey) {
+        let dials = self.dials.entry(socket).or_default();
+        *dials += 1;
+        if *dials == 1 {
+            self.changed.push(socket);
+        }
+    }
+
+    /// A dial from this socket is answered or over.
+    pub(super) fn end(&mut self, socket: SocketKey) {
+        let Some(dials) = self.dials.get_mut(&socket) else {
+            return;
+        };
+        *dials -= 1;
+        if *dials == 0 {
+            self.dials.remove(&socket);
+            self.changed.push(socket);
+        }
+    }
+
+    /// Have the sockets report that need to, and no others.
+    pub(super) fn update(&mut self, network: &mut dyn Network) {
+        for socket in self.changed.drain(..) {
+            network.report_undelivered(socket, self.dials.contains_key(&socket));
+        }
+    }
+}
+
+impl Core {
+    /// A datagram from `socket` was not delivered.
+    pub(crate) fn handle_undelivered(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        message: &Undelivered,
+    ) {
+        let ended = self.dials.values().find_map(|dial| {
+            let is_from_there = dial.socket == socket && dial.report.undelivered(message);
+            is_from_there.then(|| Some((dial.first, dial.report.end()?)))?
+        });
+        if let Some((first, error)) = ended {
+            self.with(first, |driven, _| driven.fail(now, error));
+            self.mark(first);
+        }
+    }
+}

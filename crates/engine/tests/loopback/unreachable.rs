@@ -1,0 +1,118 @@
+//! Dials to where nobody is: what ICMP says of them is told at their timeout, and ends nothing else.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use libp2p_quic_engine::{LossKind, Party};
+
+use crate::kit::{ANY4, ANY6, echo, endpoint, endpoint_with, join};
+
+/// A port of this address that was free a moment ago.
+fn closed(addr: SocketAddr) -> SocketAddr {
+    let socket = UdpSocket::bind(addr).expect("a socket");
+    socket.local_addr().expect("an address")
+}
+
+#[test]
+fn a_closed_port_is_told_at_the_timeout_and_harms_no_other_connection() {
+    for addr in [ANY4, ANY6] {
+        let client = endpoint_with(|c| c.handshake_timeout = Duration::from_millis(1500));
+        let server = endpoint();
+        let listener = server.listen(addr).expect("a socket");
+        let (ours, theirs) = join(&client, &listener);
+        let lost = client.connect(closed(addr), None).expect("a dial");
+        echo(&ours, &theirs, 1_000_000);
+        let error = lost.wait_connected().expect_err("no answer");
+        assert_eq!(
+            (error.by, error.kind),
+            (Party::Network, LossKind::HandshakeTimeout)
+        );
+        let reason = &error.reason;
+        assert!(
+            reason.starts_with("the peer did not answer within 1.5 s ("),
+            "{error}"
+        );
+        assert!(reason.contains(" datagrams sent, 0 received)"), "{error}");
+        let told = "; port unreachable: nothing listens there (ECONNREFUSED), ";
+        let times = reason.split(told).nth(1).expect("the port is told");
+        // Of its attempts too, of which one begins each 0.8 s.
+        let times = times.strip_suffix(" times").expect("several times");
+        assert!(times.parse::<u32>().expect("a number") >= 2, "{error}");
+        echo(&ours, &theirs, 1_000_000);
+        let statistics = ours.statistics();
+        assert_eq!(statistics.packets_lost, 0, "of the connection beside them");
+    }
+}
+
+#[test]
+fn a_dial_whose_port_opens_meanwhile_connects() {
+    let (client, server) = (endpoint(), endpoint());
+    let at = closed(ANY4);
+    let dialed = client.connect(at, None).expect("a dial");
+    thread::sleep(Duration::from_millis(100)); // scenario: nothing listens for so long
+    let _listener = server.listen(at).expect("a socket");
+    dialed.wait_connected().expect("a handshake");
+}
+
+#[test]
+fn a_closed_port_is_told_of_no_other_dial() {
+    let silent = UdpSocket::bind(ANY4).expect("a socket");
+    let client = endpoint_with(|c| c.handshake_timeout = Duration::from_millis(1500));
+    let to = silent.local_addr().expect("an address");
+    let waiting = client.connect(to, None).expect("a dial");
+    let lost = client.connect(closed(ANY4), None).expect("a dial");
+    let error = lost.wait_connected().expect_err("no answer");
+    assert!(error.reason.contains("nothing listens there"), "{error}");
+    let error = waiting.wait_connected().expect_err("no answer");
+    assert_eq!(error.kind, LossKind::HandshakeTimeout);
+    assert!(
+        error.reason.ends_with(" datagrams sent, 0 received)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_established_connection_is_not_ended_by_icmp() {
+    let client = endpoint_with(|c| c.handshake_timeout = Duration::from_secs(2));
+    let server = endpoint();
+    let listener = server.listen(ANY4).expect("a socket");
+    // A relay of one client, until it is dropped.
+    let near = UdpSocket::bind(ANY4).expect("a socket");
+    let far = UdpSocket::bind(ANY4).expect("a socket");
+    let at = near.local_addr().expect("an address");
+    far.connect(listener.local_addr()).expect("an address");
+    let short = Some(Duration::from_millis(20));
+    near.set_read_timeout(short).expect("a timeout");
+    far.set_read_timeout(short).expect("a timeout");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let relay = thread::spawn(move || {
+        let (mut buf, mut client) = (vec![0; 65_536], None);
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            while let Ok((len, from)) = near.recv_from(&mut buf) {
+                client = Some(from);
+                far.send(&buf[..len]).expect("room");
+            }
+            while let Ok(len) = far.recv(&mut buf) {
+                near.send_to(&buf[..len], client.expect("it began"))
+                    .expect("room");
+            }
+        }
+    });
+    let ours = client.connect(at, None).expect("a dial");
+    ours.wait_connected().expect("a handshake");
+    // While this dial lasts, the system reports what comes of the socket's datagrams.
+    let silent = UdpSocket::bind(ANY4).expect("a socket");
+    let waiting = client
+        .connect(silent.local_addr().expect("an address"), None)
+        .expect("a dial");
+    drop(stop);
+    relay.join().expect("the relay");
+    let stream = ours.open().expect("a stream");
+    stream.write_all(&[0; 100_000]).expect("room");
+    // It has lost all of its datagrams by now, and their probes.
+    waiting.wait_connected().expect_err("no answer");
+    assert!(ours.error().is_none());
+}
