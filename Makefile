@@ -46,7 +46,7 @@ demo: build ## two hosts, two processes, 1 GiB, against the stock transport (DEM
 	$(BIN)/python -m demo $(DEMO)
 
 .PHONY: interop
-interop: build ## every other libp2p, both ways, into docs/interop (a part: PEERS=go,js CASES=ping)
+interop: build ## every other libp2p, both ways, into docs/reports/interop (a part: PEERS=go,js CASES=ping)
 	$(BIN)/python -m interop --peers "$(PEERS)" --cases "$(CASES)"
 
 .PHONY: interop-ci
@@ -81,7 +81,7 @@ soak: build ## hosts that come and go for ten minutes, and nothing may be left; 
 	$(BIN)/python -m soak $(SOAK)
 
 .PHONY: bench
-bench: build ## beside go, rust, js, quinn and stock, into docs/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
+bench: build ## beside go, rust, js, quinn and stock, into docs/reports/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
 	$(BIN)/python -m bench --only "$(ONLY)" --who "$(WHO)" $(if $(RUNS),--runs $(RUNS))
 
 .PHONY: bench-goals

@@ -22,7 +22,7 @@ from interop.program import ProgramError
 _EPILOG = """\
 Runs are interleaved: every contender once, then every contender again. Let nothing else run,
 and compare only figures of one run. Every run is kept in bench/results/last.json; a whole one
-also makes docs/bench, the page and its pictures.
+also makes docs/reports/bench, the page and its pictures.
 
 examples:
   make bench                               everything, about half an hour
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--who", default="", help="contenders, with commas; default: all")
     parser.add_argument("--runs", type=int, default=3, help="runs of each cell (default: %(default)s)")
     parser.add_argument("--no-build", action="store_true", help="the programs are there already")
-    parser.add_argument("--pages", action="store_true", help="write docs/bench even of a part")
+    parser.add_argument("--pages", action="store_true", help="write docs/reports/bench even of a part")
     arguments = parser.parse_args()
     try:
         measures = chosen([name for name in arguments.only.split(",") if name])

@@ -1,4 +1,4 @@
-"""A run for people: the table on the terminal, and docs/bench with page, JSON and pictures."""
+"""A run for people: the table on the terminal, and docs/reports/bench with page, JSON and pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.measure import GROUPS, Measure
 from bench.plot import svg
 from bench.results import Results, Spread, labelled, shown
 
-PAGES = Path(__file__).parent.parent / "docs" / "bench"
+PAGES = Path(__file__).parent.parent / "docs" / "reports" / "bench"
 
 
 def _cell(spread: Spread | None) -> str:
@@ -92,7 +92,7 @@ def write(found: Results, goals: str) -> Path:
         "```",
         "",
         "What is left of those that are not met, where the time goes, and what was tried: "
-        "[performance notes](../performance-notes.md).",
+        "[performance notes](../../dev/performance-notes.md).",
     ]
     for group, title in GROUPS.items():
         measures = [measure for measure in found.measures if measure.group == group]
@@ -114,7 +114,7 @@ def write(found: Results, goals: str) -> Path:
         "`make bench` runs everything, `make bench ONLY=goodput RUNS=5` a part, `make bench-goals` judges "
         "the last run. It needs Rust, Go and npm beside what the project needs; a contender that cannot be "
         "built is shown as failed. The command line of the contenders, to run one by hand, is in "
-        "[bench/README.md](../../bench/README.md).",
+        "[bench/README.md](../../../bench/README.md).",
         "",
     ]
     page = PAGES / "README.md"

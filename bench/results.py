@@ -13,7 +13,7 @@ from bench.contender import HERE, OURS, Contender
 from bench.measure import MEASURES, Figure, Line, Measure
 
 LAST = HERE / "results" / "last.json"
-"""Every run, also of a part. The pages of whole runs are in docs/bench."""
+"""Every run, also of a part. The pages of whole runs are in docs/reports/bench."""
 
 _BY_NAME = {measure.name: measure for measure in MEASURES}
 

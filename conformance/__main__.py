@@ -22,7 +22,7 @@ _DESCRIPTION = """\
 Runs py-libp2p's own test suite, out of its source distribution, on libp2p-quic and on
 py-libp2p's own QUIC transport, and compares. A test that fails on ours is run again, alone,
 up to ten times on each, and the counts are shown. No test may take more than two minutes.
-The closing tables go to docs/conformance.md, a section a part, unless there is --ours-only.
+The closing tables go to docs/reports/conformance.md, a section a part, unless there is --ours-only.
 Half an hour on two idle processors, an hour on busy ones; --part quic --ours-only is a minute."""
 # A terminal is told at once; a log every so many seconds.
 _LOG_EVERY = 20.0

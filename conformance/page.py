@@ -1,4 +1,4 @@
-"""docs/conformance.md: the last full run of each part, in Markdown.
+"""docs/reports/conformance.md: the last full run of each part, in Markdown.
 
 A part that is run again takes its section's place and leaves the others, so that the parts
 may be run one by one. Only a run on both transports is written down.
@@ -16,7 +16,7 @@ from pathlib import Path
 from conformance.parts import PARTS
 from conformance.report import HEADINGS, Comparison, exclusions, remarks
 
-PAGE = Path(__file__).parent.parent / "docs" / "conformance.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reports" / "conformance.md"
 
 _BEGINNING = """\
 # py-libp2p's own tests on this transport
@@ -28,7 +28,7 @@ py-libp2p's test suite, out of its source distribution, on this transport and on
 no network, and say nothing of it. *failed*: run alone up to ten times, and failed at least once.
 *stock*: py-libp2p's own QUIC transport, whose failed tests were run alone once more. *excluded*: tests
 of the insides of py-libp2p's transport, each named in
-[exclusions.txt](../conformance/exclusions.txt) with its reason. *skipped*: by the suite itself.
+[exclusions.txt](../../conformance/exclusions.txt) with its reason. *skipped*: by the suite itself.
 
 The run is red if a test about QUIC fails here, or another test that the stock transport passes:
 plainly more often, where it is a matter of luck."""

@@ -20,9 +20,9 @@ _DESCRIPTION = f"""\
 Runs the tests of both languages with counters in the package and in the engine, and says
 how many lines of each room they ran. Fails under {FLOOR:.0f} %. On two processors it takes
 15 minutes, and 5 more the first time, to compile. Pages with every line: coverage/.
-A whole run, or --only report after all its steps, writes docs/coverage.md."""
+A whole run, or --only report after all its steps, writes docs/reports/coverage.md."""
 _REPORT = ROOT / "coverage"
-_PAGE = ROOT / "docs" / "coverage.md"
+_PAGE = ROOT / "docs" / "reports" / "coverage.md"
 
 
 def _step(what: str) -> None:

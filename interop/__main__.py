@@ -25,7 +25,7 @@ from interop.report import SIGNS, Report
 _BUILDS = 2
 """Builds at once: while one links or downloads, another has the cores."""
 
-PAGES = Path(__file__).parent.parent / "docs" / "interop"
+PAGES = Path(__file__).parent.parent / "docs" / "reports" / "interop"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ Guests connect, exchange bytes and compare checksums, give up in the middle, res
 vanish and are killed, while garbage arrives. Between the rounds, when everything is gone, the
 processes are weighed: memory, descriptors, threads, tasks, and what the engine holds.
 
-A run of ten minutes or more writes docs/soak; a shorter one a temporary folder. The dice are the
+A run of ten minutes or more writes docs/reports/soak; a shorter one a temporary folder. The dice are the
 seed's, but what happens at the same time is not: a seed is a mixture, not a replay.
 
 Other long runs, one scenario each (make soak SOAK="dials --help"):
@@ -33,7 +33,7 @@ Other long runs, one scenario each (make soak SOAK="dials --help"):
   relisten   hosts that alternate between listening and not
 
 examples:
-  make soak                                ten minutes, as for docs/soak
+  make soak                                ten minutes, as for docs/reports/soak
   make soak SOAK="--minutes 2 --seed 7"    a shorter look at another mixture
   make soak SOAK="--minutes 60 --out /tmp/hour"
   make soak SOAK="dials --count 5000"      canceled dials, a short look"""

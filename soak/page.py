@@ -13,7 +13,7 @@ from bench.drawing import INK, picture, text
 from soak.run import Record
 from soak.verdict import HEADS, UNITS, rows, sentence
 
-PAGES = Path(__file__).parent.parent / "docs" / "soak"
+PAGES = Path(__file__).parent.parent / "docs" / "reports" / "soak"
 WHOLE = 600.0
 """Seconds; a shorter run shows nothing that is worth a page."""
 
