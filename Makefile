@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples conformance covered interop bench fuzz soak
+CODE := python tests demo examples conformance covered interop bench fuzz soak docs/conf.py
 CARGO_TESTS := cargo test --workspace --all-features --locked
 # Most tests wait most of the time, so that there are more processes than processors. One that hangs
 # is ended with its process, which xdist replaces; long tests come first (tests/conftest.py).
@@ -111,6 +111,19 @@ build: .venv/.built ## compile the engine, the relay and the faults, install the
 	cargo build --release --locked --package libp2p-quic-relay --package libp2p-quic-faults
 	@touch $@
 
+.venv/.requirements-docs: .venv/.requirements requirements-docs.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make docs needs CPython >= 3.11")'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
+	@touch $@
+
+.PHONY: docs
+docs: build .venv/.requirements-docs ## the documentation site, into docs/_build; a warning or a broken internal link fails
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs docs/_build
+
+.PHONY: docs-serve
+docs-serve: docs ## show the documentation site on http://localhost:8000 (DOCS_PORT=9000 for another port)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build $(or $(DOCS_PORT),8000)
+
 .PHONY: fmt
 fmt: setup ## format both languages
 	cargo fmt --all
@@ -144,7 +157,7 @@ sdist: setup ## build the source distribution and compare it with what git track
 
 .PHONY: clean
 clean: ## remove everything that the commands above make, .venv included
-	rm -rf fuzz/target fuzz/corpus .venv .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf docs/_build fuzz/target fuzz/corpus .venv .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench import front
 from bench.contender import OURS
 from bench.measure import GROUPS, Measure
 from bench.plot import svg
@@ -74,6 +75,7 @@ def write(found: Results, goals: str) -> Path:
     """Page, JSON and one picture a group. The page's path."""
     PAGES.mkdir(parents=True, exist_ok=True)
     found.write(PAGES / "bench.json")
+    (PAGES / "front.svg").write_text(front.svg(found))
     parts = [
         "# Benchmark",
         "",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import cell, goals, page
+from bench import cell, front, goals, page
 from bench.__main__ import run_all
 from bench.contender import Contender, load
 from bench.measure import MEASURES, Line, Measure
-from bench.results import Cell, Results, begin, read
+from bench.results import Cell, Results, begin, read, shown
 from interop.program import ProgramError
 
 SMALL = {"size": 4 << 20, "count": 200, "limit": 2_000}
@@ -114,3 +114,13 @@ def test_the_page_and_a_picture_a_group_are_written(tmp_path: Path, monkeypatch:
     assert "failed (1 of 4): once" in text
     assert "rust-libp2p" in (tmp_path / "goodput.svg").read_text()
     assert (tmp_path / "bench.json").exists()
+
+
+def test_the_front_picture_shows_the_data_of_the_last_run() -> None:
+    found = read(page.PAGES / "bench.json")
+    drawn = front.svg(found)
+    assert (page.PAGES / "front.svg").read_text() == drawn, front.__doc__
+    for name in front.SHOWN:
+        spread = found.spread(front.MEASURE, name, front.FIGURE)
+        assert spread is not None
+        assert f">{shown(spread.median)}</text>" in drawn
