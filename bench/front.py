@@ -15,7 +15,7 @@ from bench.results import Results, read, shown
 MEASURE, FIGURE = "up", "goodput"
 SHOWN = {
     "adapter": "libp2p-quic",
-    "host": "libp2p-quic, under a host",
+    "host": "libp2p-quic in a host",
     "rust-libp2p": "rust-libp2p",
     "go-libp2p": "go-libp2p",
     "js-libp2p": "js-libp2p",
@@ -26,7 +26,7 @@ INK = "#717a85"
 """The text's gray: 4.3:1 on white and on GitHub's dark background, so that one file serves both themes."""
 BLUE, GRAY = "#3b82f6", "#8b949e"
 FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
-LEFT, WIDE, RIGHT, ROW, BAR = 200, 440, 80, 30, 18
+LEFT, WIDE, RIGHT, ROW, BAR = 195, 290, 55, 30, 18
 
 
 def svg(found: Results) -> str:
@@ -51,11 +51,9 @@ def svg(found: Results) -> str:
             f'<text x="{LEFT + length + 8:.1f}" y="{y + 14}"{weight}>{shown(value)}</text>',
         ]
         y += ROW
-    parts += [
-        f'<text x="{LEFT}" y="{y + 18}" font-size="12">One stream between two processes over loopback, '
-        f"Gbit/s, {found.moment[:10]}</text>",
-        "</svg>",
-    ]
+    # Left-aligned: the longest text fits the width in any font.
+    said = f"One stream between two processes over loopback, Gbit/s, {found.moment[:10]}"
+    parts += [f'<text x="10" y="{y + 18}" font-size="12">{said}</text>', "</svg>"]
     return "\n".join(parts) + "\n"
 
 

@@ -32,6 +32,7 @@ release = version_of("libp2p-quic")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",  # for docstrings that are inherited from py-libp2p
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
@@ -46,6 +47,9 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+
+napoleon_google_docstring = False
+highlight_language = "none"
 
 html_theme = "furo"
 html_title = "libp2p-quic"
