@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,21 @@ def test_the_front_picture_shows_the_data_of_the_last_run() -> None:
         spread = found.spread(front.MEASURE, name, front.FIGURE)
         assert spread is not None
         assert f">{shown(spread.median)}</text>" in drawn
+
+
+def test_the_readme_tells_the_figures_of_the_last_run() -> None:
+    readme = (page.PAGES.parents[2] / "README.md").read_text()
+    found = read(page.PAGES / "bench.json")
+    ratio = found.ratio(front.MEASURE, "stock", front.FIGURE)
+    assert ratio is not None
+    assert f"{1 / ratio:.0f} times the goodput" in readme
+    assert f"`make bench` of {found.moment[:10]}" in readme
+    for title, contender in (
+        ("this transport", "adapter"),
+        ("rust-libp2p", "rust-libp2p"),
+        ("go-", "go-libp2p"),
+    ):
+        (row,) = re.findall(rf"^\| {title}.*?\| ([\d.]+) \|", readme, re.MULTILINE)
+        spread = found.spread(front.MEASURE, contender, front.FIGURE)
+        assert spread is not None
+        assert float(row) == pytest.approx(spread.median, rel=0.02)
