@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples conformance covered interop bench fuzz soak docs/conf.py
+CODE := python tests demo examples conformance covered interop bench fuzz soak docs
 CARGO_TESTS := cargo test --workspace --all-features --locked
 # Most tests wait most of the time, so that there are more processes than processors. One that hangs
 # is ended with its process, which xdist replaces; long tests come first (tests/conftest.py).
