@@ -103,7 +103,7 @@ async def test_an_engine_record_has_the_time_and_place_of_its_event(caplog: pyte
     record = next(each for each in caplog.records if each.name == ENGINE)
     other = next(each for each in caplog.records if each.name != ENGINE)
     assert abs(record.created - other.created) < 60
-    assert record.filename == "core.rs"
+    assert record.filename == "incoming.rs"
     assert record.lineno > 0
 
 

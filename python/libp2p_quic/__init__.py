@@ -18,6 +18,7 @@ from libp2p_quic._exceptions import (
     StreamEOF,
     StreamLost,
     StreamReset,
+    UnreachableError,
 )
 from libp2p_quic._install import StockTransportWarning, install, uninstall
 from libp2p_quic._listener import QUICListener
@@ -44,6 +45,7 @@ __all__ = [
     "StreamEOF",
     "StreamLost",
     "StreamReset",
+    "UnreachableError",
     "UnusedSettingWarning",
     "__version__",
     "causes",
