@@ -15,8 +15,8 @@ use crate::{
     config::Config,
     connection::{ConnectionShared, STOCK},
     driver::{
+        admission::InboundSlot,
         closing::Closing,
-        crowd::Guest,
         dial_report::DialReport,
         flight::Flight,
         growth::{Growth, Reason},
@@ -91,7 +91,7 @@ pub(super) struct Driven {
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
     /// Its place among those who came to us.
-    pub(super) guest: Option<Guest>,
+    pub(super) inbound_slot: Option<InboundSlot>,
     pub(super) moves: Moves,
     id_supply: IdSupply,
     /// Its peer was proven.
@@ -128,7 +128,7 @@ pub(super) struct Origin {
     pub(super) socket: SocketKey,
     pub(super) listener: Option<Arc<ListenerShared>>,
     pub(super) verdict: Option<Verdict>,
-    pub(super) guest: Option<Guest>,
+    pub(super) inbound_slot: Option<InboundSlot>,
     pub(super) report: Option<Arc<DialReport>>,
 }
 
@@ -154,7 +154,7 @@ impl Driven {
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
-            guest: origin.guest,
+            inbound_slot: origin.inbound_slot,
             moves: Moves::new(),
             id_supply: IdSupply::new(),
             was_connected: false,
@@ -354,7 +354,10 @@ impl Driven {
                     }
                     reason => loss::explain(reason, was_connected, self.verdict.as_ref()),
                 };
-                let is_proven = self.guest.as_ref().is_some_and(Guest::is_address_proven);
+                let is_proven = self
+                    .inbound_slot
+                    .as_ref()
+                    .is_some_and(InboundSlot::is_address_validated);
                 let is_canceled = !was_connected && is_proven && error.by == Party::Peer;
                 self.end(now, error);
                 if is_canceled {

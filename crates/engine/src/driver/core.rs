@@ -26,9 +26,9 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     driver::{
+        admission::Admission,
         command::{Command, Commands},
         connection::{Driven, Origin, Turn},
-        crowd::Crowd,
         limit_log::LimitLog,
         network::{Network, SocketKey, is_answerable},
         reset_limit::ResetLimit,
@@ -60,7 +60,7 @@ pub(crate) struct Core {
     reporting: Reporting,
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
-    crowd: Crowd,
+    admission: Admission,
     reset_limit: ResetLimit,
     /// First packets are dropped unseen, as there are too many handshakes.
     is_full: bool,
@@ -103,7 +103,7 @@ impl Core {
             reporting: Reporting::default(),
             dirty: VecDeque::new(),
             timers: Timers::default(),
-            crowd: Crowd::default(),
+            admission: Admission::default(),
             reset_limit: ResetLimit::new(),
             is_full: false,
             limit_log: LimitLog::default(),
@@ -357,13 +357,13 @@ impl Core {
         }
         let driven = Driven::new(conn, origin, now, &self.settings.config);
         self.connections[handle.0] = Some(Box::new(driven));
-        self.note_crowd();
+        self.update_server_config();
         self.mark(handle);
     }
 
     /// Have QUIC drop first packets unseen while there are too many handshakes.
-    fn note_crowd(&mut self) {
-        let is_full = self.crowd.is_full(&self.settings.config);
+    fn update_server_config(&mut self) {
+        let is_full = self.admission.is_full(&self.settings.config);
         if std::mem::replace(&mut self.is_full, is_full) != is_full {
             let server = self.settings.server(is_full);
             self.endpoint.set_server_config(Some(server));
@@ -381,9 +381,9 @@ impl Core {
         }
         self.forget_dial_of(id, handle);
         self.sockets.leave(driven.socket);
-        if let Some(guest) = driven.guest.take() {
-            self.crowd.leave(guest);
-            self.note_crowd();
+        if let Some(inbound_slot) = driven.inbound_slot.take() {
+            self.admission.release(inbound_slot);
+            self.update_server_config();
         }
         // Whoever still waits hears of it: nobody else will tell them.
         driven.bury(ConnectionError::internal(
@@ -422,10 +422,10 @@ impl Core {
         match catch_unwind(AssertUnwindSafe(|| work(driven, endpoint))) {
             Ok(value) => {
                 if driven.was_connected
-                    && let Some(guest) = &mut driven.guest
-                    && self.crowd.introduce(guest)
+                    && let Some(inbound_slot) = &mut driven.inbound_slot
+                    && self.admission.complete_handshake(inbound_slot)
                 {
-                    self.note_crowd();
+                    self.update_server_config();
                 }
                 Some(value)
             }

@@ -10,7 +10,7 @@ use std::{
 /// Six lines a minute can be read, and an operator hears of a flood while it lasts.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A limit of [`Config`](crate::Config) that strangers can make us reach.
+/// A limit of [`Config`](crate::Config) that handshakes can make us reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Connections,

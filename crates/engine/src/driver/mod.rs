@@ -6,12 +6,12 @@
 //! `socket`s. Application threads reach a core only through the `command` queue, which never blocks
 //! them, and drive it by `handover` while it sleeps.
 
+mod admission;
 mod closing;
 mod command;
 mod connection;
 mod connection_ids;
 mod core;
-mod crowd;
 mod dial_report;
 mod ecn;
 pub(crate) mod fill;

@@ -33,7 +33,7 @@ impl ResetLimit {
         Self(TokenBucket::new(BURST, INTERVAL))
     }
 
-    pub(super) fn judge(&mut self, now: Instant, datagram: &[u8]) -> Answer {
+    pub(super) fn decide(&mut self, now: Instant, datagram: &[u8]) -> Answer {
         // A stateless reset looks like a packet with a short header (RFC 9000 section 10.3).
         let is_reset = datagram.first().is_some_and(|first| first & 0x80 == 0);
         if !is_reset {
@@ -54,7 +54,7 @@ mod tests {
     fn resets_are_limited_and_nothing_else_is() {
         let now = Instant::now();
         let mut limit = ResetLimit::new();
-        let mut judge = |at, first| limit.judge(at, &[first, 1, 2, 3]);
+        let mut judge = |at, first| limit.decide(at, &[first, 1, 2, 3]);
         for _ in 0..BURST {
             assert_eq!(judge(now, 0x40), Answer::Reset);
         }

@@ -105,7 +105,7 @@ impl Core {
             socket,
             listener: None,
             verdict: Some(verdict.clone()),
-            guest: None,
+            inbound_slot: None,
             report: Some(report.clone()),
         };
         self.insert(now, conn, origin);

@@ -10,8 +10,8 @@ use crate::{
     congestion::LastWords,
     connection::ConnectionShared,
     driver::{
+        admission::Decision,
         connection::Origin,
-        crowd::Admission,
         limit_log::Multiaddr,
         network::{Network, SocketKey, borrow},
         reset_limit::Answer,
@@ -34,7 +34,7 @@ impl Core {
         buf: &[u8],
         network: &mut dyn Network,
     ) {
-        let answer = self.reset_limit.judge(now, &buf[..transmit.size]);
+        let answer = self.reset_limit.decide(now, &buf[..transmit.size]);
         if let Some(listener) = self.sockets.listener(socket) {
             let statistics = &mut listener.state.lock().statistics;
             statistics.resets_sent += u64::from(answer == Answer::Reset);
@@ -61,7 +61,7 @@ impl Core {
             return None;
         };
         let remote = incoming.remote_address();
-        let is_proven = incoming.remote_address_validated();
+        let is_validated = incoming.remote_address_validated();
         if self.closing.is_some() || self.state.lock().gate.denies(remote.ip()) {
             if self.refuse(socket, &listener, incoming, buf, network) {
                 let remote = Multiaddr(remote);
@@ -71,21 +71,24 @@ impl Core {
         }
         let config = &self.settings.config;
         let connections = self.handles.len();
-        match self.crowd.judge(config, remote, is_proven, connections) {
-            Admission::Welcome => {
+        match self
+            .admission
+            .decide(config, remote, is_validated, connections)
+        {
+            Decision::Accept => {
                 return self.accept(now, socket, listener, incoming, buf, network);
             }
-            Admission::Wait(limit) => {
+            Decision::Ignore(limit) => {
                 self.limit_log.note(now, limit, remote);
                 self.endpoint.ignore(incoming);
             }
-            Admission::Refuse(limit) => {
+            Decision::Refuse(limit) => {
                 if self.refuse(socket, &listener, incoming, buf, network) {
                     self.limit_log.note(now, limit, remote);
                 }
             }
             // It fails only for an address that is already proven.
-            Admission::Prove => match self.endpoint.retry(incoming, buf) {
+            Decision::Retry => match self.endpoint.retry(incoming, buf) {
                 Ok(transmit) => {
                     listener.state.lock().statistics.retries_sent += 1;
                     let _ = network.send(socket, &borrow(&transmit, buf));
@@ -131,7 +134,7 @@ impl Core {
         network: &mut dyn Network,
     ) -> Option<ConnectionHandle> {
         let remote = incoming.remote_address();
-        let is_proven = incoming.remote_address_validated();
+        let is_validated = incoming.remote_address_validated();
         let last_words = LastWords::default();
         let server = self.settings.accepting(last_words.clone());
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
@@ -148,7 +151,9 @@ impl Core {
                     self.settings.holds(),
                     last_words,
                 );
-                let guest = self.crowd.enter(&self.settings.config, remote, is_proven);
+                let inbound_slot =
+                    self.admission
+                        .admit(&self.settings.config, remote, is_validated);
                 self.handles.insert(shared.id, handle);
                 self.insert(
                     now,
@@ -159,7 +164,7 @@ impl Core {
                         socket,
                         listener: Some(listener),
                         verdict: None,
-                        guest: Some(guest),
+                        inbound_slot: Some(inbound_slot),
                         report: None,
                     },
                 );

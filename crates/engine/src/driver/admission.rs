@@ -1,4 +1,4 @@
-//! How many strangers and peers each remote address has here, and what that means for the
+//! How many handshakes and peers each remote address has here, and what that means for the
 //! next one who knocks.
 //!
 //! Whoever has not proven its address may be anyone, so what is counted of such handshakes
@@ -14,142 +14,142 @@ use crate::{config::Config, gate::Prefix};
 
 /// What becomes of a first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum Decision {
     /// A handshake begins.
-    Welcome,
+    Accept,
     /// Its address must be proven first (RFC 9000 section 8.1.2).
-    Prove,
+    Retry,
     /// Not now. It is dropped without a word: an honest client sends it again, after longer
     /// and longer pauses, and then there may be room.
-    Wait(Limit),
+    Ignore(Limit),
     /// Not at all, as long as others stay; the peer is told.
     Refuse(Limit),
 }
 
 /// One inbound connection, from its first packet until it is forgotten.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct InboundSlot {
     /// The first address of its prefix.
     address: IpAddr,
-    is_address_proven: bool,
+    is_address_validated: bool,
     /// Its peer is not proven, be it that it is over before it was.
-    is_stranger: bool,
+    is_handshaking: bool,
 }
 
-impl Guest {
+impl InboundSlot {
     /// A Retry proved that its peer receives at its address.
-    pub(super) fn is_address_proven(&self) -> bool {
-        self.is_address_proven
+    pub(super) fn is_address_validated(&self) -> bool {
+        self.is_address_validated
     }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
-    guests: usize,
-    strangers: usize,
+    slots: usize,
+    handshakes: usize,
     /// Strangers whose address was proven by a Retry.
     proven: usize,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
-    /// The standard map: strangers choose its keys, and its hash cannot be foreseen.
+pub(super) struct Admission {
+    /// The standard map: handshakes choose its keys, and its hash cannot be foreseen.
     counts: HashMap<IpAddr, Count>,
     /// Inbound handshakes in flight. Those that failed count until they are forgotten: they
     /// hold as much memory, and failing fast must not be a way around the limits.
-    strangers: usize,
+    handshakes: usize,
 }
 
-impl Crowd {
+impl Admission {
     /// Inbound handshakes in flight, as the limits count them.
-    pub(super) fn strangers(&self) -> usize {
-        self.strangers
+    pub(super) fn handshakes(&self) -> usize {
+        self.handshakes
     }
 
     /// Whether the next handshake could only wait.
     pub(super) fn is_full(&self, config: &Config) -> bool {
-        self.strangers >= config.max_handshakes
+        self.handshakes >= config.max_handshakes
     }
 
     /// What becomes of a first packet from `remote`, while there are `connections` in all.
-    pub(super) fn judge(
+    pub(super) fn decide(
         &self,
         config: &Config,
         remote: SocketAddr,
-        is_address_proven: bool,
+        is_address_validated: bool,
         connections: usize,
-    ) -> Admission {
+    ) -> Decision {
         let key = key(config, remote);
         let here = self.counts.get(&key).copied().unwrap_or_default();
         let exceeds = |limit: Option<usize>, count| limit.is_some_and(|most| count >= most);
         if exceeds(config.max_connections, connections) {
-            return Admission::Refuse(Limit::Connections);
+            return Decision::Refuse(Limit::Connections);
         }
         // Programs on this machine share its loopback address: as in go-libp2p, the limits of one
         // address are not for the loopback.
         let is_limited = !remote.ip().to_canonical().is_loopback();
-        if is_limited && exceeds(config.max_connections_per_address, here.guests) {
-            return Admission::Refuse(Limit::ConnectionsPerAddress);
+        if is_limited && exceeds(config.max_connections_per_address, here.slots) {
+            return Decision::Refuse(Limit::ConnectionsPerAddress);
         }
         if self.is_full(config) {
-            return Admission::Wait(Limit::Handshakes);
+            return Decision::Ignore(Limit::Handshakes);
         }
-        if is_address_proven {
+        if is_address_validated {
             if is_limited && here.proven >= config.max_handshakes_per_address {
-                return Admission::Wait(Limit::HandshakesPerAddress);
+                return Decision::Ignore(Limit::HandshakesPerAddress);
             }
-        } else if exceeds(config.retry_above, self.strangers)
-            || (is_limited && here.strangers >= config.max_handshakes_per_address)
+        } else if exceeds(config.retry_above, self.handshakes)
+            || (is_limited && here.handshakes >= config.max_handshakes_per_address)
         {
-            return Admission::Prove;
+            return Decision::Retry;
         }
-        Admission::Welcome
+        Decision::Accept
     }
 
-    pub(super) fn enter(
+    pub(super) fn admit(
         &mut self,
         config: &Config,
         remote: SocketAddr,
-        is_address_proven: bool,
-    ) -> Guest {
+        is_address_validated: bool,
+    ) -> InboundSlot {
         let address = key(config, remote);
         let count = self.counts.entry(address).or_default();
-        count.guests += 1;
-        count.strangers += 1;
-        count.proven += usize::from(is_address_proven);
-        self.strangers += 1;
-        Guest {
+        count.slots += 1;
+        count.handshakes += 1;
+        count.proven += usize::from(is_address_validated);
+        self.handshakes += 1;
+        InboundSlot {
             address,
-            is_address_proven,
-            is_stranger: true,
+            is_address_validated,
+            is_handshaking: true,
         }
     }
 
     /// Its peer is proven. True the first time.
-    pub(super) fn introduce(&mut self, guest: &mut Guest) -> bool {
-        if !std::mem::replace(&mut guest.is_stranger, false) {
+    pub(super) fn complete_handshake(&mut self, slot: &mut InboundSlot) -> bool {
+        if !std::mem::replace(&mut slot.is_handshaking, false) {
             return false;
         }
-        self.strangers -= 1;
-        if let Some(count) = self.counts.get_mut(&guest.address) {
-            count.strangers -= 1;
-            count.proven -= usize::from(guest.is_address_proven);
+        self.handshakes -= 1;
+        if let Some(count) = self.counts.get_mut(&slot.address) {
+            count.handshakes -= 1;
+            count.proven -= usize::from(slot.is_address_validated);
         }
         true
     }
 
     /// It is forgotten.
-    pub(super) fn leave(&mut self, mut guest: Guest) {
-        self.introduce(&mut guest);
-        if let Entry::Occupied(mut entry) = self.counts.entry(guest.address) {
-            entry.get_mut().guests -= 1;
-            if entry.get().guests == 0 {
+    pub(super) fn release(&mut self, mut slot: InboundSlot) {
+        self.complete_handshake(&mut slot);
+        if let Entry::Occupied(mut entry) = self.counts.entry(slot.address) {
+            entry.get_mut().slots -= 1;
+            if entry.get().slots == 0 {
                 entry.remove();
             }
         }
     }
 
-    /// Addresses that have any guest.
+    /// Addresses that have any slot.
     pub(super) fn addresses(&self) -> usize {
         self.counts.len()
     }
@@ -190,72 +190,79 @@ mod tests {
     #[test]
     fn an_address_without_proof_takes_nothing_from_its_owner() {
         let config = config(|_| ());
-        let mut crowd = Crowd::default();
+        let mut admission = Admission::default();
         let here = at("192.0.2.1:1");
-        let forged: Vec<_> = (0..2).map(|_| crowd.enter(&config, here, false)).collect();
-        assert_eq!(crowd.judge(&config, here, false, 2), Admission::Prove);
-        assert_eq!(crowd.judge(&config, here, true, 2), Admission::Welcome);
+        let forged: Vec<_> = (0..2)
+            .map(|_| admission.admit(&config, here, false))
+            .collect();
+        assert_eq!(admission.decide(&config, here, false, 2), Decision::Retry);
+        assert_eq!(admission.decide(&config, here, true, 2), Decision::Accept);
         let elsewhere = at("192.0.2.2:1");
         assert_eq!(
-            crowd.judge(&config, elsewhere, false, 2),
-            Admission::Welcome
+            admission.decide(&config, elsewhere, false, 2),
+            Decision::Accept
         );
-        let proven: Vec<_> = (0..2).map(|_| crowd.enter(&config, here, true)).collect();
+        let proven: Vec<_> = (0..2)
+            .map(|_| admission.admit(&config, here, true))
+            .collect();
         assert_eq!(
-            crowd.judge(&config, here, true, 4),
-            Admission::Wait(Limit::HandshakesPerAddress)
+            admission.decide(&config, here, true, 4),
+            Decision::Ignore(Limit::HandshakesPerAddress)
         );
-        for guest in forged.into_iter().chain(proven) {
-            crowd.leave(guest);
+        for slot in forged.into_iter().chain(proven) {
+            admission.release(slot);
         }
-        assert_eq!((crowd.strangers(), crowd.counts.len()), (0, 0));
+        assert_eq!((admission.handshakes(), admission.counts.len()), (0, 0));
     }
 
     #[test]
     fn limits_hold_in_all_and_for_each_address() {
         let config = config(|c| c.max_handshakes_per_address = 8);
-        let mut crowd = Crowd::default();
+        let mut admission = Admission::default();
         let here = at("192.0.2.1:1");
-        let judge = |crowd: &Crowd, text, proven| crowd.judge(&config, at(text), proven, 0);
+        let judge =
+            |admission: &Admission, text, proven| admission.decide(&config, at(text), proven, 0);
         for n in 0..4 {
-            assert_eq!(judge(&crowd, "192.0.2.1:9", false), Admission::Welcome);
-            crowd.enter(&config, here, n % 2 == 0);
+            assert_eq!(judge(&admission, "192.0.2.1:9", false), Decision::Accept);
+            admission.admit(&config, here, n % 2 == 0);
         }
-        assert_eq!(judge(&crowd, "192.0.2.7:9", false), Admission::Prove);
-        assert_eq!(judge(&crowd, "192.0.2.7:9", true), Admission::Welcome);
-        crowd.enter(&config, here, true);
+        assert_eq!(judge(&admission, "192.0.2.7:9", false), Decision::Retry);
+        assert_eq!(judge(&admission, "192.0.2.7:9", true), Decision::Accept);
+        admission.admit(&config, here, true);
         // Five of that address, and it may have five.
         assert_eq!(
-            judge(&crowd, "192.0.2.1:9", true),
-            Admission::Refuse(Limit::ConnectionsPerAddress)
+            judge(&admission, "192.0.2.1:9", true),
+            Decision::Refuse(Limit::ConnectionsPerAddress)
         );
         for _ in 0..3 {
-            crowd.enter(&config, at("192.0.2.8:1"), true);
+            admission.admit(&config, at("192.0.2.8:1"), true);
         }
         assert_eq!(
-            judge(&crowd, "192.0.2.7:9", true),
-            Admission::Wait(Limit::Handshakes)
+            judge(&admission, "192.0.2.7:9", true),
+            Decision::Ignore(Limit::Handshakes)
         );
-        let crowded = crowd.judge(&config, at("192.0.2.7:9"), true, 10);
-        assert_eq!(crowded, Admission::Refuse(Limit::Connections));
+        let crowded = admission.decide(&config, at("192.0.2.7:9"), true, 10);
+        assert_eq!(crowded, Decision::Refuse(Limit::Connections));
     }
 
     #[test]
     fn who_is_known_is_a_stranger_no_more_and_still_a_guest() {
         let config = config(|_| ());
-        let mut crowd = Crowd::default();
+        let mut admission = Admission::default();
         let here = at("192.0.2.1:1");
-        let mut guests: Vec<_> = (0..5).map(|_| crowd.enter(&config, here, true)).collect();
-        for guest in &mut guests {
-            assert!(crowd.introduce(guest) && !crowd.introduce(guest));
+        let mut slots: Vec<_> = (0..5)
+            .map(|_| admission.admit(&config, here, true))
+            .collect();
+        for slot in &mut slots {
+            assert!(admission.complete_handshake(slot) && !admission.complete_handshake(slot));
         }
-        assert_eq!(crowd.strangers(), 0);
+        assert_eq!(admission.handshakes(), 0);
         assert_eq!(
-            crowd.judge(&config, here, true, 5),
-            Admission::Refuse(Limit::ConnectionsPerAddress)
+            admission.decide(&config, here, true, 5),
+            Decision::Refuse(Limit::ConnectionsPerAddress)
         );
-        crowd.leave(guests.remove(0));
-        assert_eq!(crowd.judge(&config, here, true, 4), Admission::Welcome);
+        admission.release(slots.remove(0));
+        assert_eq!(admission.decide(&config, here, true, 4), Decision::Accept);
     }
 
     #[test]
@@ -271,17 +278,17 @@ mod tests {
             "[::1]:1",
             "[::ffff:127.0.0.1]:1",
         ] {
-            let (mut crowd, here) = (Crowd::default(), at(text));
-            let mut guests = Vec::new();
+            let (mut admission, here) = (Admission::default(), at(text));
+            let mut slots = Vec::new();
             for n in 0..60 {
                 assert_eq!(
-                    crowd.judge(&config, here, n % 2 == 0, n),
-                    Admission::Welcome
+                    admission.decide(&config, here, n % 2 == 0, n),
+                    Decision::Accept
                 );
-                guests.push(crowd.enter(&config, here, n % 2 == 0));
+                slots.push(admission.admit(&config, here, n % 2 == 0));
             }
-            let refused = Admission::Refuse(Limit::Connections);
-            assert_eq!(crowd.judge(&config, here, true, 60), refused);
+            let refused = Decision::Refuse(Limit::Connections);
+            assert_eq!(admission.decide(&config, here, true, 60), refused);
         }
     }
 
