@@ -24,7 +24,7 @@ use crate::{
         keep_alive::KeepAlive,
         loss,
         marking::Marking,
-        moves::Moves,
+        migration::MigrationLimit,
         network::{Network, Sending, SocketKey},
         offload::Offload,
         send_window::SendWindow,
@@ -92,7 +92,7 @@ pub(super) struct Driven {
     verdict: Option<Verdict>,
     /// Its place among those who came to us.
     pub(super) inbound_slot: Option<InboundSlot>,
-    pub(super) moves: Moves,
+    pub(super) migration: MigrationLimit,
     id_supply: IdSupply,
     /// Its peer was proven.
     pub(super) was_connected: bool,
@@ -155,7 +155,7 @@ impl Driven {
             listener: origin.listener,
             verdict: origin.verdict,
             inbound_slot: origin.inbound_slot,
-            moves: Moves::new(),
+            migration: MigrationLimit::new(),
             id_supply: IdSupply::new(),
             was_connected: false,
             streams: Streams::new(),

@@ -179,7 +179,7 @@ impl Core {
                     }
                     driven.local_ip = local_ip;
                     let conn = &mut driven.conn;
-                    (driven.moves.deliver(now, remote, event, conn), is_first)
+                    (driven.migration.deliver(now, remote, event, conn), is_first)
                 });
                 let (is_given, is_first) = delivered.unwrap_or_default();
                 if is_first {

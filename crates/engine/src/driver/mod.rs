@@ -23,7 +23,7 @@ mod keep_alive;
 mod limit_log;
 mod loss;
 mod marking;
-mod moves;
+mod migration;
 mod network;
 mod offload;
 mod pieces;

@@ -14,17 +14,17 @@ use quinn_proto::{Connection, ConnectionEvent};
 use crate::driver::{limit_log::Multiaddr, token_bucket::TokenBucket};
 
 /// So many moves may come at once.
-const AT_ONCE: u32 = 64;
+const BURST: u32 = 64;
 
 /// After them there is one in this time. A NAT rebinds when it has forgotten a mapping, which takes
 /// it seconds; a path that alternates packet by packet is of no use to congestion control.
-const EVERY: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(50);
 
-pub(super) struct Moves(TokenBucket);
+pub(super) struct MigrationLimit(TokenBucket);
 
-impl Moves {
+impl MigrationLimit {
     pub(super) fn new() -> Self {
-        Self(TokenBucket::new(AT_ONCE, EVERY))
+        Self(TokenBucket::new(BURST, INTERVAL))
     }
 
     /// Give the connection a datagram from `remote`, unless that would move it (RFC 9000 section
