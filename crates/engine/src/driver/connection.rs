@@ -19,7 +19,6 @@ use crate::{
         closing::Closing,
         dial_report::DialReport,
         flight::Flight,
-        growth::{Growth, Reason},
         id_supply::IdSupply,
         keep_alive::KeepAlive,
         loss,
@@ -27,6 +26,7 @@ use crate::{
         migration::MigrationLimit,
         network::{Network, Sending, SocketKey},
         offload::Offload,
+        receive_window::{GrowthReason, ReceiveWindow},
         send_window::SendWindow,
         stream_allowance::StreamAllowance,
         streams::{Streams, stream_of, varint},
@@ -101,7 +101,7 @@ pub(super) struct Driven {
     began: Instant,
     published: Instant,
     allowance: StreamAllowance,
-    growth: Growth,
+    receive_window: ReceiveWindow,
     send_window: SendWindow,
     /// Since the handshake completed, where it is wanted.
     keep_alive: Option<KeepAlive>,
@@ -165,7 +165,7 @@ impl Driven {
             began: now,
             published: now,
             allowance: StreamAllowance::default(),
-            growth: Growth::new(now),
+            receive_window: ReceiveWindow::new(now),
             send_window,
             keep_alive: None,
             flight: None,
@@ -203,7 +203,7 @@ impl Driven {
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
-            Phase::Connected => self.growth.deadline(),
+            Phase::Connected => self.receive_window.deadline(),
             Phase::Over => self.closing.deadline(),
         };
         let flight = self.flight.as_ref().map(Flight::deadline);
@@ -227,7 +227,7 @@ impl Driven {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.conn.handle_timeout(now);
         self.streams.expire(&mut self.conn, now);
-        self.growth.expire(now);
+        self.receive_window.expire(now);
         self.allowance.expire(now, &mut self.conn);
         if let Some(flight) = &mut self.flight {
             flight.expire(now);
@@ -270,7 +270,7 @@ impl Driven {
         if matches!(self.phase, Phase::Connected) {
             self.allowance.look(now, &mut self.conn, config);
         }
-        self.widen_window(now);
+        self.grow_receive_window(now);
         let is_over = matches!(self.phase, Phase::Over);
         self.flight
             .take_if(|it| is_over || it.is_done(&mut self.conn, self.socket, network));
@@ -448,19 +448,19 @@ impl Driven {
     }
 
     /// The receive window doubles, as far as the endpoint's budget allows.
-    fn widen_window(&mut self, now: Instant) {
+    fn grow_receive_window(&mut self, now: Instant) {
         let unread = &self.shared.unread;
-        let reason = self
-            .growth
-            .reason(now, self.conn.rtt(), unread, &mut self.streams);
+        let reason =
+            self.receive_window
+                .growth_reason(now, self.conn.rtt(), unread, &mut self.streams);
         let Some(reason) = reason else {
             return;
         };
-        if unread.widen(reason == Reason::IsRead) {
+        if unread.widen(reason == GrowthReason::ReaderKeepsUp) {
             self.conn.set_receive_window(varint(unread.window()));
             self.streams.resume(&mut self.conn, now);
         } else {
-            self.growth.refused(now);
+            self.receive_window.refused(now);
         }
     }
 

@@ -19,14 +19,14 @@ const REFUSED: Duration = Duration::from_secs(1);
 
 /// Why to grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum GrowthReason {
     /// What comes is read as fast as the window lets it come.
-    IsRead,
+    ReaderKeepsUp,
     /// Somebody does not read, and others must not have to wait for that.
-    IsHeld,
+    PeerBlocked,
 }
 
-pub(super) struct Growth {
+pub(super) struct ReceiveWindow {
     /// When half of a window had last been read, and how much had been read by then.
     half_read: (Instant, u64),
     /// Readers lag: when that is looked at again, and what had been read before.
@@ -35,7 +35,7 @@ pub(super) struct Growth {
     looked: Option<u64>,
 }
 
-impl Growth {
+impl ReceiveWindow {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             half_read: (now, 0),
@@ -57,22 +57,22 @@ impl Growth {
     }
 
     /// Whether to grow now.
-    pub(super) fn reason(
+    pub(super) fn growth_reason(
         &mut self,
         now: Instant,
         rtt: Duration,
         unread: &Unread,
         streams: &mut Streams,
-    ) -> Option<Reason> {
+    ) -> Option<GrowthReason> {
         let read = streams.handed().saturating_sub(unread.held() as u64);
         if !unread.is_widest() && read.saturating_sub(self.half_read.1) >= unread.window() / 2 {
             let (since, _) = std::mem::replace(&mut self.half_read, (now, read));
             if now.saturating_duration_since(since) < rtt * FEW_ROUND_TRIPS {
-                return Some(Reason::IsRead);
+                return Some(GrowthReason::ReaderKeepsUp);
             }
         }
         let is_stuck = self.is_stuck(now, read, unread, streams);
-        (is_stuck || streams.is_any_starved()).then_some(Reason::IsHeld)
+        (is_stuck || streams.is_any_starved()).then_some(GrowthReason::PeerBlocked)
     }
 
     /// The budget has nothing to grow with.
