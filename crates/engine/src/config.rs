@@ -11,7 +11,7 @@ use crate::{
     congestion::{Congestion, LastWords},
     driver::FIRST_SEND_WINDOW,
     error::ConfigError,
-    unread::FIRST_WINDOW,
+    receive_credit::FIRST_WINDOW,
 };
 
 /// Which algorithm decides how fast to send.
@@ -55,13 +55,13 @@ pub struct Config {
     /// How long a closed connection goes on delivering what finished streams still owe.
     /// 1 s: enough for a retransmission on any common path, and no shutdown hangs on it.
     pub linger: Duration,
-    /// Unread bytes the peer may send on one stream. 10 MB, as in the siblings.
+    /// ReceiveCredit bytes the peer may send on one stream. 10 MB, as in the siblings.
     pub stream_receive_window: u64,
-    /// Unread bytes the peer may send on all streams of a connection. 15 MB, likewise. It
+    /// ReceiveCredit bytes the peer may send on all streams of a connection. 15 MB, likewise. It
     /// begins at 32 KiB and doubles up to this when half of it is read within few round trips, and
     /// when readers have stopped, as far as `receive_budget` allows.
     pub connection_receive_window: u64,
-    /// Unread bytes that the peers of all connections together may make this endpoint hold. A
+    /// ReceiveCredit bytes that the peers of all connections together may make this endpoint hold. A
     /// connection is charged its window, for what QUIC holds, and as much or more for what waits
     /// in queues. When it is used up, nothing grows, and new connections stay at 32 KiB each.
     /// 256 MiB: eight full windows, or 4096 first ones.

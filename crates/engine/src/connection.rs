@@ -21,10 +21,10 @@ use crate::{
     host_key::PublicKey,
     identity::PeerId,
     ready::Waiters,
+    receive_credit::ReceiveCredit,
     statistics::Statistics,
     stream::{Stream, StreamShared},
     sync::Mutex,
-    unread::Unread,
 };
 
 /// What the application's connection and the I/O thread share.
@@ -34,7 +34,7 @@ pub(crate) struct ConnectionShared {
     pub(crate) is_initiator: bool,
     pub(crate) commands: Arc<Commands>,
     /// What it holds for readers.
-    pub(crate) unread: Arc<Unread>,
+    pub(crate) receive_credit: Arc<ReceiveCredit>,
     /// What waits to be acknowledged, of the whole endpoint.
     pub(crate) unacked: Arc<Budget>,
     pub(crate) last_words: LastWords,
@@ -71,7 +71,7 @@ impl State {
 
 /// What a connection may hold: for readers, and for its peer.
 pub(crate) struct Holds {
-    pub(crate) unread: Arc<Unread>,
+    pub(crate) receive_credit: Arc<ReceiveCredit>,
     pub(crate) unacked: Arc<Budget>,
 }
 
@@ -92,7 +92,7 @@ impl ConnectionShared {
             id,
             is_initiator,
             commands,
-            unread: holds.unread,
+            receive_credit: holds.receive_credit,
             unacked: holds.unacked,
             last_words,
             state: Mutex::new(State {

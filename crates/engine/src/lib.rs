@@ -53,6 +53,7 @@ mod identity;
 mod listener;
 mod queue;
 mod ready;
+mod receive_credit;
 #[cfg(not(models))]
 mod signal;
 #[cfg(models)]
@@ -66,7 +67,6 @@ mod sync;
 #[path = "../../models/src/sync.rs"]
 mod sync;
 pub mod tls;
-mod unread;
 
 #[cfg(models)]
 #[path = "../../models/src/models/mod.rs"]

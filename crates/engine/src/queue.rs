@@ -16,7 +16,7 @@ use crate::{
     budget::Budget,
     error::{ReadError, WriteError},
     ready::Waiters,
-    unread::CHUNK_COST,
+    receive_credit::CHUNK_COST,
 };
 
 /// How this program ended its sending side.

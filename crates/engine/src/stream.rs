@@ -17,11 +17,11 @@ use crate::{
     driver::{Command, Commands},
     error::{ReadError, WriteError},
     queue::{Ending, Incoming, Outgoing},
+    receive_credit::ReceiveCredit,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    unread::Unread,
 };
 
 /// What the application's stream and the I/O thread share.
@@ -34,7 +34,7 @@ pub(crate) struct StreamShared {
     pub(crate) is_queued: AtomicBool,
     commands: Arc<Commands>,
     /// What the whole connection holds.
-    pub(crate) unread: Arc<Unread>,
+    pub(crate) receive_credit: Arc<ReceiveCredit>,
     read_buffer: usize,
     write_buffer: usize,
 }
@@ -44,7 +44,7 @@ impl StreamShared {
         id: u64,
         connection: u64,
         commands: Arc<Commands>,
-        unread: Arc<Unread>,
+        receive_credit: Arc<ReceiveCredit>,
         unacked: Arc<Budget>,
         read_buffer: usize,
         write_buffer: usize,
@@ -56,7 +56,7 @@ impl StreamShared {
             outgoing: Mutex::new(Outgoing::new(unacked)),
             is_queued: AtomicBool::new(false),
             commands,
-            unread,
+            receive_credit,
             read_buffer,
             write_buffer,
         })
@@ -83,7 +83,7 @@ impl StreamShared {
 
     /// So much was read or dropped: others of the connection may have waited for that.
     fn release(&self, cost: usize) {
-        if self.unread.release(cost) {
+        if self.receive_credit.release(cost) {
             self.commands.push(Command::Resume(self.connection));
         }
     }
@@ -235,7 +235,7 @@ impl Stream {
         }
     }
 
-    /// Read no more, drop what is unread, and ask the peer to stop (RFC 9000 section 19.5).
+    /// Read no more, drop what is receive_credit, and ask the peer to stop (RFC 9000 section 19.5).
     ///
     /// After a `finish`, the peer may say its last words, which are dropped: it is asked to
     /// stop only when they take more than a second, and never before it has acknowledged the
@@ -258,7 +258,7 @@ impl Stream {
     }
 
     /// Block until the end of the stream and return all bytes, at most `limit` of them; what
-    /// comes beyond is left unread.
+    /// comes beyond is left receive_credit.
     pub fn read_to_end(&self, limit: usize) -> Result<Vec<u8>, ReadError> {
         let mut all = Vec::new();
         while all.len() < limit {

@@ -263,7 +263,7 @@ impl Driven {
         #[cfg(feature = "simulation")]
         assert!(!self.is_poisoned, "a defect, provoked by a test");
         self.settle(now, config, endpoint);
-        if let Some(wider) = self.send_window.widen(self.streams.written()) {
+        if let Some(wider) = self.send_window.grow(self.streams.written()) {
             self.conn.set_send_window(wider);
             self.settle(now, config, endpoint);
         }
@@ -449,15 +449,19 @@ impl Driven {
 
     /// The receive window doubles, as far as the endpoint's budget allows.
     fn grow_receive_window(&mut self, now: Instant) {
-        let unread = &self.shared.unread;
-        let reason =
-            self.receive_window
-                .growth_reason(now, self.conn.rtt(), unread, &mut self.streams);
+        let receive_credit = &self.shared.receive_credit;
+        let reason = self.receive_window.growth_reason(
+            now,
+            self.conn.rtt(),
+            receive_credit,
+            &mut self.streams,
+        );
         let Some(reason) = reason else {
             return;
         };
-        if unread.widen(reason == GrowthReason::ReaderKeepsUp) {
-            self.conn.set_receive_window(varint(unread.window()));
+        if receive_credit.grow(reason == GrowthReason::ReaderKeepsUp) {
+            self.conn
+                .set_receive_window(varint(receive_credit.window()));
             self.streams.resume(&mut self.conn, now);
         } else {
             self.receive_window.refused(now);
@@ -558,7 +562,7 @@ impl Driven {
         self.streams.fail(&mut self.conn, now, &error);
         if !self.was_connected {
             // No stream ever moved a byte, and dials that are canceled may be thousands.
-            self.shared.unread.settle();
+            self.shared.receive_credit.return_unused();
             self.send_window.close();
         }
         self.publish(now, true);
@@ -581,7 +585,7 @@ impl Driven {
         self.streams.abandon(&error);
         self.shared.end(error);
         // Nothing more comes, and what is not held was promised in vain.
-        self.shared.unread.settle();
+        self.shared.receive_credit.return_unused();
     }
 }
 

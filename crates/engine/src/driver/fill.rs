@@ -8,12 +8,12 @@ use crate::{queue::End, ready::Waiters, stream::StreamShared};
 /// What came of moving bytes to a queue.
 #[derive(Default)]
 pub(crate) struct Filled {
-    /// What they cost, as `Unread` counts it.
+    /// What they cost, as `ReceiveCredit` counts it.
     pub(crate) cost: u64,
     /// QUIC may hold more.
     pub(crate) is_paused: bool,
     /// The connection holds too much for other readers.
-    pub(crate) is_starved: bool,
+    pub(crate) is_waiting_for_credit: bool,
     /// The end has come.
     pub(crate) is_done: bool,
 }
@@ -23,7 +23,7 @@ fn room(shared: &StreamShared, bound: usize, cost: usize) -> usize {
     if bound == usize::MAX {
         return bound;
     }
-    bound.saturating_sub(cost).min(shared.unread.room())
+    bound.saturating_sub(cost).min(shared.receive_credit.room())
 }
 
 /// Move what QUIC has of the stream to its queue, up to `bound` bytes there. `taken` is empty
@@ -45,11 +45,11 @@ pub(crate) fn fill(
             return filled;
         };
         filled.is_done = end.is_some();
-        let unread = &shared.unread;
+        let receive_credit = &shared.receive_credit;
         let mut incoming = shared.incoming.lock();
         let came = incoming.push(taken.drain(..));
         // Before a reader can release it.
-        unread.add(came);
+        receive_credit.add(came);
         incoming.is_paused = is_paused;
         let has_news = incoming.len > 0 || end.is_some();
         if let Some(end) = end {
@@ -66,11 +66,11 @@ pub(crate) fn fill(
         waiters.wake();
         filled.cost += came as u64;
         filled.is_paused = is_paused;
-        filled.is_starved = false;
-        if is_paused && bound != usize::MAX && unread.room() == 0 {
-            unread.starve();
+        filled.is_waiting_for_credit = false;
+        if is_paused && bound != usize::MAX && receive_credit.room() == 0 {
+            receive_credit.note_waiting();
             // It may have come while nobody was known to wait for it.
-            filled.is_starved = unread.room() == 0;
+            filled.is_waiting_for_credit = receive_credit.room() == 0;
         }
         left = room(shared, bound, cost);
         if !is_late || left == 0 {

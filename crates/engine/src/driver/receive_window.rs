@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{driver::streams::Streams, unread::Unread};
+use crate::{driver::streams::Streams, receive_credit::ReceiveCredit};
 
 /// A window half of which is read within so many round trips may be what the peer waits for: the
 /// other half was on its way meanwhile, and credit takes one to arrive.
@@ -61,18 +61,22 @@ impl ReceiveWindow {
         &mut self,
         now: Instant,
         rtt: Duration,
-        unread: &Unread,
+        receive_credit: &ReceiveCredit,
         streams: &mut Streams,
     ) -> Option<GrowthReason> {
-        let read = streams.handed().saturating_sub(unread.held() as u64);
-        if !unread.is_widest() && read.saturating_sub(self.half_read.1) >= unread.window() / 2 {
+        let read = streams
+            .handed()
+            .saturating_sub(receive_credit.held() as u64);
+        if !receive_credit.is_widest()
+            && read.saturating_sub(self.half_read.1) >= receive_credit.window() / 2
+        {
             let (since, _) = std::mem::replace(&mut self.half_read, (now, read));
             if now.saturating_duration_since(since) < rtt * FEW_ROUND_TRIPS {
                 return Some(GrowthReason::ReaderKeepsUp);
             }
         }
-        let is_stuck = self.is_stuck(now, read, unread, streams);
-        (is_stuck || streams.is_any_starved()).then_some(GrowthReason::PeerBlocked)
+        let is_stuck = self.is_stuck(now, read, receive_credit, streams);
+        (is_stuck || streams.is_any_waiting_for_credit()).then_some(GrowthReason::PeerBlocked)
     }
 
     /// The budget has nothing to grow with.
@@ -87,14 +91,14 @@ impl ReceiveWindow {
         &mut self,
         now: Instant,
         read: u64,
-        unread: &Unread,
+        receive_credit: &ReceiveCredit,
         streams: &mut Streams,
     ) -> bool {
         let looked = self.looked.take();
         if looked.is_some() {
             streams.look_who_lags();
         }
-        if self.stuck.is_none() && streams.is_lagging() && !unread.is_widest() {
+        if self.stuck.is_none() && streams.is_lagging() && !receive_credit.is_widest() {
             self.stuck = Some((now + STUCK, read));
         }
         looked == Some(read) && streams.is_lagging()

@@ -37,7 +37,7 @@ impl SendWindow {
     ///
     /// They tell what was acknowledged, as what was not is no more than a window. That a window
     /// was not full when it grew may count as one acknowledgement too many, but not as two.
-    pub(super) fn widen(&mut self, written: u64) -> Option<u64> {
+    pub(super) fn grow(&mut self, written: u64) -> Option<u64> {
         if written < self.due || self.window >= self.widest {
             return None;
         }
@@ -76,18 +76,18 @@ mod tests {
     fn it_grows_with_acknowledgements_and_gives_back_what_it_took() {
         let budget = Budget::new(1 << 30);
         let mut window = SendWindow::new(budget.clone(), 5 * FIRST);
-        assert_eq!(window.widen(FIRST), None, "nothing is acknowledged");
-        assert_eq!(window.widen(FIRST + FIRST / 4), Some(2 * FIRST));
+        assert_eq!(window.grow(FIRST), None, "nothing is acknowledged");
+        assert_eq!(window.grow(FIRST + FIRST / 4), Some(2 * FIRST));
         let full = 2 * FIRST + FIRST / 4;
-        assert_eq!(window.widen(full), None, "nothing more is");
-        assert_eq!(window.widen(full + FIRST / 2), Some(4 * FIRST));
-        assert_eq!(window.widen(1 << 40), Some(5 * FIRST));
-        assert_eq!(window.widen(1 << 50), None, "as wide as configured");
+        assert_eq!(window.grow(full), None, "nothing more is");
+        assert_eq!(window.grow(full + FIRST / 2), Some(4 * FIRST));
+        assert_eq!(window.grow(1 << 40), Some(5 * FIRST));
+        assert_eq!(window.grow(1 << 50), None, "as wide as configured");
         assert_eq!(budget.charged(), 5 * FIRST);
         let mut canceled = SendWindow::new(budget.clone(), 5 * FIRST);
         canceled.close();
         assert_eq!(budget.charged(), 5 * FIRST);
-        assert_eq!(canceled.widen(1 << 50), None);
+        assert_eq!(canceled.grow(1 << 50), None);
         drop(canceled);
         assert_eq!(budget.charged(), 5 * FIRST);
         drop(window);
@@ -99,10 +99,10 @@ mod tests {
         let budget = Budget::new(8 * FIRST);
         let mut window = SendWindow::new(budget.clone(), 1 << 40);
         budget.add(6 * FIRST);
-        assert_eq!(window.widen(10 * FIRST), None);
+        assert_eq!(window.grow(10 * FIRST), None);
         budget.give_back(6 * FIRST);
-        assert_eq!(window.widen(10 * FIRST), None, "not yet");
-        assert_eq!(window.widen(11 * FIRST), Some(2 * FIRST));
+        assert_eq!(window.grow(10 * FIRST), None, "not yet");
+        assert_eq!(window.grow(11 * FIRST), Some(2 * FIRST));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         let mut window = SendWindow::new(budget, 1 << 40);
         // Everything that may be written is.
         let mut written = FIRST;
-        while let Some(wider) = window.widen(written) {
+        while let Some(wider) = window.grow(written) {
             written = wider;
         }
         assert_eq!(written, FIRST);

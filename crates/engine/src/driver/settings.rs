@@ -16,8 +16,8 @@ use crate::{
     driver::connection_ids::ConnectionIds,
     error::EndpointError,
     identity::{Identity, IdentityError, PeerId},
+    receive_credit::ReceiveCredit,
     tls::{DRAFT_29, Tls, Verdict},
-    unread::Unread,
 };
 
 pub(crate) struct Settings {
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(super) endpoint: Arc<EndpointConfig>,
     server: Arc<ServerConfig>,
     tls: Tls,
-    unread: Arc<Budget>,
+    receive_credit: Arc<Budget>,
     unacked: Arc<Budget>,
     #[cfg(feature = "simulation")]
     first_ids: Option<FirstIds>,
@@ -113,7 +113,7 @@ impl Settings {
             .incoming_buffer_size_total(0)
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
         Ok(Self {
-            unread: Budget::new(config.receive_budget),
+            receive_credit: Budget::new(config.receive_budget),
             unacked: Budget::new(config.send_budget),
             config,
             endpoint: Arc::new(endpoint),
@@ -129,14 +129,17 @@ impl Settings {
     /// A new connection's share of what the endpoint may hold for readers, and for peers.
     pub(crate) fn holds(&self) -> Holds {
         Holds {
-            unread: Unread::new(self.unread.clone(), self.config.connection_receive_window),
+            receive_credit: ReceiveCredit::new(
+                self.receive_credit.clone(),
+                self.config.connection_receive_window,
+            ),
             unacked: self.unacked.clone(),
         }
     }
 
     /// What is charged to both budgets: for readers, and for peers.
     pub(super) fn charged(&self) -> (u64, u64) {
-        (self.unread.charged(), self.unacked.charged())
+        (self.receive_credit.charged(), self.unacked.charged())
     }
 
     /// How to be a server: a full one drops first packets before a key is derived for them.

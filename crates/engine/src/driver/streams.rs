@@ -23,9 +23,9 @@ use crate::{
     error::{ConnectionError, ReadError, WriteError},
     queue::{End, Ending},
     ready::Waiters,
+    receive_credit::CHUNK_COST,
     stream::StreamShared,
     sync::atomic::Ordering,
-    unread::CHUNK_COST,
 };
 
 /// How long the peer may go on sending on a stream that we finished and read no more. Whoever
@@ -40,8 +40,8 @@ pub(super) struct Streams {
     /// On its way from QUIC to a queue; empty between calls.
     taken: Vec<Bytes>,
     /// Streams that wait until the connection holds less for readers, each once.
-    starved: Vec<StreamId>,
-    /// What was handed to readers, as `Unread` counts it.
+    waiting_for_credit: Vec<StreamId>,
+    /// What was handed to readers, as `ReceiveCredit` counts it.
     handed: u64,
     /// Bytes that QUIC took of all streams.
     written: u64,
@@ -60,7 +60,7 @@ struct Slot {
     /// When the peer is to be asked to stop.
     stop_at: Option<Instant>,
     /// It is in the list of those who wait.
-    is_starved: bool,
+    is_waiting_for_credit: bool,
 }
 
 /// A 62-bit code as QUIC wants it; the public verbs promise no more than that range, and
@@ -80,14 +80,14 @@ impl Streams {
             slots: FxHashMap::default(),
             stops: VecDeque::new(),
             taken: Vec::new(),
-            starved: Vec::new(),
+            waiting_for_credit: Vec::new(),
             handed: 0,
             written: 0,
             is_lagging: false,
         }
     }
 
-    /// What was handed to readers so far, as `Unread` counts it.
+    /// What was handed to readers so far, as `ReceiveCredit` counts it.
     pub(super) fn handed(&self) -> u64 {
         self.handed
     }
@@ -109,16 +109,16 @@ impl Streams {
     }
 
     /// Whether streams wait until the connection holds less for readers, or may hold more.
-    pub(super) fn is_any_starved(&self) -> bool {
-        !self.starved.is_empty()
+    pub(super) fn is_any_waiting_for_credit(&self) -> bool {
+        !self.waiting_for_credit.is_empty()
     }
 
     /// There is room: those who waited for it go on, in the order in which they came.
     pub(super) fn resume(&mut self, conn: &mut Connection, now: Instant) {
         self.is_lagging = false;
-        for id in std::mem::take(&mut self.starved) {
+        for id in std::mem::take(&mut self.waiting_for_credit) {
             if let Some(slot) = self.slots.get_mut(&id) {
-                slot.is_starved = false;
+                slot.is_waiting_for_credit = false;
                 self.receive(conn, now, id);
             }
         }
@@ -182,7 +182,7 @@ impl Streams {
                 is_receive_done: false,
                 is_finish_sent: false,
                 stop_at: None,
-                is_starved: false,
+                is_waiting_for_credit: false,
             },
         );
         shared
@@ -290,8 +290,10 @@ impl Streams {
                 slot.is_receive_done = filled.is_done;
                 self.handed += filled.cost;
                 self.is_lagging |= filled.is_paused;
-                if filled.is_starved && !std::mem::replace(&mut slot.is_starved, true) {
-                    self.starved.push(id);
+                if filled.is_waiting_for_credit
+                    && !std::mem::replace(&mut slot.is_waiting_for_credit, true)
+                {
+                    self.waiting_for_credit.push(id);
                 }
             }
             Some(code) => self.drop_rest(conn, now, id, code),
@@ -419,7 +421,7 @@ impl Streams {
     }
 }
 
-/// Take what `room` allows, as `Unread` counts it, of this stream out of QUIC. `None`: QUIC does not know it any
+/// Take what `room` allows, as `ReceiveCredit` counts it, of this stream out of QUIC. `None`: QUIC does not know it any
 /// more; else its end, if that came, and whether there may be more than there is room for.
 fn take_chunks(
     conn: &mut Connection,
@@ -474,7 +476,7 @@ pub(super) fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> 
         id,
         shared.id,
         shared.commands.clone(),
-        shared.unread.clone(),
+        shared.receive_credit.clone(),
         shared.unacked.clone(),
         config.read_buffer,
         config.write_buffer,

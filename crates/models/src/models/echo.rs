@@ -14,9 +14,9 @@ use crate::{
     error::ReadError,
     queue::{End, Ending},
     ready::Waiters,
+    receive_credit::CHUNK_COST,
     stream::StreamShared,
     sync::atomic::{AtomicU64, Ordering},
-    unread::CHUNK_COST,
 };
 
 /// What lies between two queues.
@@ -70,7 +70,7 @@ struct Line {
     arrived: VecDeque<Bytes>,
     end_sent: Option<End>,
     end_arrived: Option<End>,
-    is_starved: bool,
+    is_waiting_for_credit: bool,
 }
 
 impl Line {
@@ -123,7 +123,7 @@ impl Line {
             }
             Some((None, true))
         });
-        self.is_starved = filled.is_starved;
+        self.is_waiting_for_credit = filled.is_waiting_for_credit;
     }
 }
 
@@ -160,7 +160,7 @@ impl Echo {
             arrived: VecDeque::new(),
             end_sent: None,
             end_arrived: None,
-            is_starved: false,
+            is_waiting_for_credit: false,
         });
         line.send(self.network.window);
         line.receive();
@@ -208,7 +208,10 @@ impl Work for Echo {
             match command {
                 Command::Stream(_, shared) => self.touch(shared),
                 Command::Resume(_) => {
-                    let starved = self.lines.values_mut().filter(|line| line.is_starved);
+                    let starved = self
+                        .lines
+                        .values_mut()
+                        .filter(|line| line.is_waiting_for_credit);
                     starved.for_each(Line::receive);
                 }
                 Command::CloseAll { .. } => self.is_closed = true,

@@ -10,7 +10,7 @@ mod world;
 use std::{sync::Arc, task::Poll};
 
 use self::{echo::Network, world::World};
-use crate::{Flush, ready::Bell, stream::Stream, sync::thread, unread::CHUNK_COST};
+use crate::{Flush, ready::Bell, receive_credit::CHUNK_COST, stream::Stream, sync::thread};
 
 /// What one byte costs that waits for its reader.
 const CHUNK: usize = 1 + CHUNK_COST;

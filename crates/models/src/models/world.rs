@@ -15,13 +15,13 @@ use crate::{
         Command, Commands,
         handover::{Drivers, Post, Shared},
     },
+    receive_credit::ReceiveCredit,
     signal::Signal,
     stream::{Stream, StreamShared},
     sync::{
         atomic::{AtomicU64, Ordering},
         thread::{self, JoinHandle},
     },
-    unread::Unread,
 };
 
 /// One endpoint with one connection.
@@ -75,7 +75,7 @@ impl Endpoint {
         post.send(Echo::new(commands.clone(), network, clock.clone()));
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let holds = Holds {
-            unread: Unread::new(Budget::new(1 << 30), allowance),
+            receive_credit: ReceiveCredit::new(Budget::new(1 << 30), allowance),
             unacked: Budget::new(1 << 30),
         };
         let connection = ConnectionShared::new(
@@ -96,10 +96,18 @@ impl Endpoint {
 
     pub(super) fn stream(&self, read_buffer: usize, write_buffer: usize) -> Stream {
         let id = self.next_stream.fetch_add(1, Ordering::SeqCst);
-        let unread = self.connection.0.unread.clone();
+        let receive_credit = self.connection.0.receive_credit.clone();
         let commands = self.commands.clone();
         let unacked = self.connection.0.unacked.clone();
-        let shared = StreamShared::new(id, 0, commands, unread, unacked, read_buffer, write_buffer);
+        let shared = StreamShared::new(
+            id,
+            0,
+            commands,
+            receive_credit,
+            unacked,
+            read_buffer,
+            write_buffer,
+        );
         Stream::new(shared, self.connection.clone())
     }
 

@@ -21,25 +21,25 @@ pub(crate) const FIRST_WINDOW: u64 = 32 * 1024;
 pub(crate) const CHUNK_COST: usize = 64;
 
 /// What one connection holds. Its I/O thread adds, readers release.
-pub(crate) struct Unread {
+pub(crate) struct ReceiveCredit {
     /// Bytes in the queues of its streams, with what keeping them costs.
     held: AtomicUsize,
     /// Streams wait until some of it is read, whichever stream that is of.
-    is_starved: AtomicBool,
+    is_waiting_for_credit: AtomicBool,
     /// What its queues may hold. The window is as large, up to its own limit.
     allowance: AtomicU64,
     widest: u64,
     budget: Arc<Budget>,
 }
 
-impl Unread {
+impl ReceiveCredit {
     /// Every connection gets its first window: how many there are is limited, not this.
     pub(crate) fn new(budget: Arc<Budget>, widest: u64) -> Arc<Self> {
         let allowance = FIRST_WINDOW.min(widest);
         budget.add(2 * allowance);
         Arc::new(Self {
             held: AtomicUsize::new(0),
-            is_starved: AtomicBool::new(false),
+            is_waiting_for_credit: AtomicBool::new(false),
             allowance: AtomicU64::new(allowance),
             widest,
             budget,
@@ -68,7 +68,7 @@ impl Unread {
     }
 
     /// Twice the allowance, and the window with it, if the budget allows.
-    pub(crate) fn widen(&self, is_read: bool) -> bool {
+    pub(crate) fn grow(&self, is_read: bool) -> bool {
         let allowance = self.allowance();
         let wider = allowance.saturating_mul(2);
         let more = self.charge(wider) - self.charge(allowance);
@@ -80,7 +80,7 @@ impl Unread {
     }
 
     /// Nothing more will come: what is not held now was promised in vain.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn return_unused(&self) {
         let allowance = self.allowance();
         let kept = allowance.min(self.held() as u64);
         self.allowance.store(kept, Ordering::Relaxed);
@@ -99,8 +99,8 @@ impl Unread {
     }
 
     /// A stream waits for room. Look at `room` again after this: it may just have come.
-    pub(crate) fn starve(&self) {
-        self.is_starved.store(true, Ordering::SeqCst);
+    pub(crate) fn note_waiting(&self) {
+        self.is_waiting_for_credit.store(true, Ordering::SeqCst);
     }
 
     /// Read, or dropped. True when streams that wait should be looked at: half of the room has
@@ -110,13 +110,13 @@ impl Unread {
             return false;
         }
         let held = self.held.fetch_sub(cost, Ordering::SeqCst) - cost;
-        self.is_starved.load(Ordering::SeqCst)
+        self.is_waiting_for_credit.load(Ordering::SeqCst)
             && (held as u64) <= self.allowance() / 2
-            && self.is_starved.swap(false, Ordering::SeqCst)
+            && self.is_waiting_for_credit.swap(false, Ordering::SeqCst)
     }
 }
 
-impl Drop for Unread {
+impl Drop for ReceiveCredit {
     fn drop(&mut self) {
         self.budget.give_back(self.charge(self.allowance()));
     }
@@ -130,23 +130,25 @@ mod tests {
     fn windows_double_while_the_budget_lasts_and_give_it_back() {
         let budget = Budget::new(2 * 1024 * 1024);
         let most = 300_000;
-        let first = Unread::new(budget.clone(), most);
+        let first = ReceiveCredit::new(budget.clone(), most);
         assert_eq!(first.window(), FIRST_WINDOW);
         let mut windows = Vec::new();
-        while !first.is_widest() && first.widen(true) {
+        while !first.is_widest() && first.grow(true) {
             windows.push(first.window());
         }
         assert_eq!(windows, [65_536, 131_072, 262_144, 300_000]);
         // Others get ever less, and something always.
-        let others: Vec<_> = (0..10).map(|_| Unread::new(budget.clone(), most)).collect();
+        let others: Vec<_> = (0..10)
+            .map(|_| ReceiveCredit::new(budget.clone(), most))
+            .collect();
         for other in &others {
-            while other.widen(true) {}
+            while other.grow(true) {}
         }
         assert!(budget.charged() <= 2 * 1024 * 1024);
         assert!(others[0].window() > others[9].window());
         assert_eq!(others[9].window(), FIRST_WINDOW);
         first.add(100);
-        first.settle();
+        first.return_unused();
         assert_eq!(first.window(), 100, "of one that is over, what is held");
         drop((first, others));
         assert_eq!(budget.charged(), 0);
@@ -156,26 +158,26 @@ mod tests {
     fn who_does_not_read_has_half_of_the_budget() {
         let budget = Budget::new(4 * 1024 * 1024);
         let idle: Vec<_> = (0..30)
-            .map(|_| Unread::new(budget.clone(), 1 << 40))
+            .map(|_| ReceiveCredit::new(budget.clone(), 1 << 40))
             .collect();
         for connection in &idle {
-            while connection.widen(false) {}
+            while connection.grow(false) {}
         }
         assert!(budget.charged() <= 2 * 1024 * 1024);
-        assert!(idle[29].widen(true), "readers have the other half");
+        assert!(idle[29].grow(true), "readers have the other half");
     }
 
     #[test]
     fn room_that_comes_is_told_once_and_only_to_who_waits() {
-        let unread = Unread::new(Budget::new(1 << 20), 1000);
-        unread.add(1000);
-        assert_eq!(unread.room(), 0);
-        assert!(!unread.release(600), "nobody waits");
-        unread.add(600);
-        unread.starve();
-        assert!(!unread.release(400), "too little");
-        assert!(unread.release(200));
-        assert!(!unread.release(100), "told already");
-        assert_eq!((unread.held(), unread.room()), (300, 700));
+        let receive_credit = ReceiveCredit::new(Budget::new(1 << 20), 1000);
+        receive_credit.add(1000);
+        assert_eq!(receive_credit.room(), 0);
+        assert!(!receive_credit.release(600), "nobody waits");
+        receive_credit.add(600);
+        receive_credit.note_waiting();
+        assert!(!receive_credit.release(400), "too little");
+        assert!(receive_credit.release(200));
+        assert!(!receive_credit.release(100), "told already");
+        assert_eq!((receive_credit.held(), receive_credit.room()), (300, 700));
     }
 }
