@@ -7,7 +7,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a queue may hold in any case: all go on, if in small steps. It takes more than any
 /// greeting of a libp2p protocol.
-pub(crate) const LEAST: usize = 4096;
+pub(crate) const MIN_QUEUE_BOUND: usize = 4096;
 
 /// Bytes that all connections of an endpoint may hold.
 pub(crate) struct Budget {
@@ -24,11 +24,11 @@ impl Budget {
     }
 
     /// Charge what cannot be refused.
-    pub(crate) fn add(&self, bytes: u64) {
+    pub(crate) fn reserve(&self, bytes: u64) {
         self.charged.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn give_back(&self, bytes: u64) {
+    pub(crate) fn release(&self, bytes: u64) {
         self.charged.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -38,22 +38,22 @@ impl Budget {
 
     /// What a queue may hold that may hold `bound` at most and from which `moved` bytes have gone
     /// on so far. Where half of the budget is charged already, no more than has moved before: who
-    /// takes nothing is owed little. Beyond the budget, no more than `LEAST`.
+    /// takes nothing is owed little. Beyond the budget, no more than `MIN_QUEUE_BOUND`.
     pub(crate) fn bound(&self, bound: usize, moved: usize) -> usize {
         let charged = self.charged();
         if charged < self.limit / 2 {
             bound
         } else if charged < self.limit {
-            bound.min(moved.max(LEAST))
+            bound.min(moved.max(MIN_QUEUE_BOUND))
         } else {
-            bound.min(LEAST)
+            bound.min(MIN_QUEUE_BOUND)
         }
     }
 
     /// Charge `bytes` more, if they are at most a quarter of what is left: a few who want much
     /// leave something for many who want little. Whoever does not read, has half of the
     /// budget to share with its like.
-    pub(crate) fn take(&self, bytes: u64, is_read: bool) -> bool {
+    pub(crate) fn try_reserve(&self, bytes: u64, is_read: bool) -> bool {
         let limit = if is_read { self.limit } else { self.limit / 2 };
         let charge = |charged: u64| {
             let left = limit.saturating_sub(charged);
@@ -72,14 +72,14 @@ mod tests {
     fn a_queue_may_hold_less_as_the_budget_is_used_up_and_never_nothing() {
         let budget = Budget::new(1000);
         assert_eq!(budget.bound(262_144, 0), 262_144);
-        budget.add(500);
-        assert_eq!(budget.bound(262_144, 0), LEAST);
+        budget.reserve(500);
+        assert_eq!(budget.bound(262_144, 0), MIN_QUEUE_BOUND);
         assert_eq!(budget.bound(262_144, 10_000), 10_000);
         assert_eq!(budget.bound(262_144, 1 << 40), 262_144);
-        budget.add(500);
-        assert_eq!(budget.bound(262_144, 1 << 40), LEAST);
+        budget.reserve(500);
+        assert_eq!(budget.bound(262_144, 1 << 40), MIN_QUEUE_BOUND);
         assert_eq!(budget.bound(100, 1 << 40), 100);
-        budget.give_back(501);
+        budget.release(501);
         assert_eq!(budget.bound(262_144, 0), 262_144);
     }
 }

@@ -85,7 +85,7 @@ impl Outgoing {
         self.chunks.drain(..chunks);
         self.len -= bytes;
         self.moved = self.moved.saturating_add(bytes);
-        self.budget.give_back(bytes as u64);
+        self.budget.release(bytes as u64);
     }
 
     /// How many bytes may be pushed now: at most `wanted`, and as many as the bound leaves
@@ -118,7 +118,7 @@ impl Outgoing {
             self.len += chunk.len();
             self.chunks.push_back(chunk);
         }
-        self.budget.add((self.len - before) as u64);
+        self.budget.reserve((self.len - before) as u64);
     }
 
     pub(crate) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<(), WriteError>> {
@@ -183,7 +183,7 @@ impl Outgoing {
     }
 
     pub(crate) fn drop_chunks(&mut self) {
-        self.budget.give_back(self.len as u64);
+        self.budget.release(self.len as u64);
         self.chunks = VecDeque::new();
         self.len = 0;
     }

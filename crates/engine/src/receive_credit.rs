@@ -36,7 +36,7 @@ impl ReceiveCredit {
     /// Every connection gets its first window: how many there are is limited, not this.
     pub(crate) fn new(budget: Arc<Budget>, widest: u64) -> Arc<Self> {
         let allowance = FIRST_WINDOW.min(widest);
-        budget.add(2 * allowance);
+        budget.reserve(2 * allowance);
         Arc::new(Self {
             held: AtomicUsize::new(0),
             is_waiting_for_credit: AtomicBool::new(false),
@@ -72,7 +72,7 @@ impl ReceiveCredit {
         let allowance = self.allowance();
         let wider = allowance.saturating_mul(2);
         let more = self.charge(wider) - self.charge(allowance);
-        let is_granted = self.budget.take(more, is_read);
+        let is_granted = self.budget.try_reserve(more, is_read);
         if is_granted {
             self.allowance.store(wider, Ordering::Relaxed);
         }
@@ -85,7 +85,7 @@ impl ReceiveCredit {
         let kept = allowance.min(self.held() as u64);
         self.allowance.store(kept, Ordering::Relaxed);
         let freed = self.charge(allowance) - self.charge(kept);
-        self.budget.give_back(freed);
+        self.budget.release(freed);
     }
 
     /// How much more the queues may hold.
@@ -118,7 +118,7 @@ impl ReceiveCredit {
 
 impl Drop for ReceiveCredit {
     fn drop(&mut self) {
-        self.budget.give_back(self.charge(self.allowance()));
+        self.budget.release(self.charge(self.allowance()));
     }
 }
 

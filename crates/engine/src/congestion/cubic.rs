@@ -26,7 +26,7 @@ const C: f64 = 0.4 * FLOWS;
 /// 10 segments of the smallest size (RFC 9002 section 7.2), less what TCP's bound takes off.
 const INITIAL_WINDOW: u64 = 12_000;
 /// Segments that are always allowed (RFC 9002 section 7.2).
-const LEAST: f64 = 2.0;
+const MIN_QUEUE_BOUND: f64 = 2.0;
 /// The largest step in a round trip (RFC 9438 section 4.4).
 const STEEPEST: f64 = 1.5;
 
@@ -88,7 +88,7 @@ impl Cubic {
     }
 
     fn least(&self) -> f64 {
-        LEAST * self.mtu
+        MIN_QUEUE_BOUND * self.mtu
     }
 
     fn is_of_last_loss(&self, sent: Instant) -> bool {

@@ -23,7 +23,7 @@ impl SendWindow {
     /// Every connection gets its first window: how many there are is limited, not this.
     pub(super) fn new(budget: Arc<Budget>, widest: u64) -> Self {
         let window = FIRST_SEND_WINDOW.min(widest);
-        budget.add(window);
+        budget.reserve(window);
         Self {
             window,
             widest,
@@ -43,7 +43,7 @@ impl SendWindow {
         }
         let wider = self.window.saturating_mul(2).min(self.widest);
         let more = wider - self.window;
-        if !self.budget.take(more, true) {
+        if !self.budget.try_reserve(more, true) {
             // Again when as much has been acknowledged.
             self.due = written + self.window / 4;
             return None;
@@ -55,14 +55,14 @@ impl SendWindow {
 
     /// Nothing was sent and nothing will be: give back what backs the window.
     pub(super) fn close(&mut self) {
-        self.budget.give_back(std::mem::take(&mut self.window));
+        self.budget.release(std::mem::take(&mut self.window));
         self.widest = 0;
     }
 }
 
 impl Drop for SendWindow {
     fn drop(&mut self) {
-        self.budget.give_back(self.window);
+        self.budget.release(self.window);
     }
 }
 
@@ -98,9 +98,9 @@ mod tests {
     fn a_budget_that_is_used_up_is_asked_again() {
         let budget = Budget::new(8 * FIRST);
         let mut window = SendWindow::new(budget.clone(), 1 << 40);
-        budget.add(6 * FIRST);
+        budget.reserve(6 * FIRST);
         assert_eq!(window.grow(10 * FIRST), None);
-        budget.give_back(6 * FIRST);
+        budget.release(6 * FIRST);
         assert_eq!(window.grow(10 * FIRST), None, "not yet");
         assert_eq!(window.grow(11 * FIRST), Some(2 * FIRST));
     }
