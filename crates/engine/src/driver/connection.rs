@@ -18,7 +18,7 @@ use crate::{
         admission::InboundSlot,
         closing::Closing,
         dial_report::DialReport,
-        flight::Flight,
+        final_flight::FinalFlight,
         id_supply::IdSupply,
         keep_alive::KeepAlive,
         loss,
@@ -106,7 +106,7 @@ pub(super) struct Driven {
     /// Since the handshake completed, where it is wanted.
     keep_alive: Option<KeepAlive>,
     /// Ours, where we dialed, until the listener has it.
-    flight: Option<Flight>,
+    final_flight: Option<FinalFlight>,
     pub(super) marking: Marking,
     /// Several datagrams a send, to this peer.
     batches: Offload,
@@ -168,7 +168,7 @@ impl Driven {
             receive_window: ReceiveWindow::new(now),
             send_window,
             keep_alive: None,
-            flight: None,
+            final_flight: None,
             marking,
             batches: Offload::new("segmentation"),
             is_drained: false,
@@ -206,14 +206,14 @@ impl Driven {
             Phase::Connected => self.receive_window.deadline(),
             Phase::Over => self.closing.deadline(),
         };
-        let flight = self.flight.as_ref().map(Flight::deadline);
+        let final_flight = self.final_flight.as_ref().map(FinalFlight::deadline);
         let keep_alive = self.keep_alive.as_ref();
         let deadlines = [
             self.conn.poll_timeout(),
             self.streams.deadline(),
             self.id_supply.deadline(),
             self.allowance.deadline(),
-            flight,
+            final_flight,
             keep_alive.map(|it| it.deadline(self.conn.rtt())),
             self.marking.deadline(),
             own,
@@ -229,8 +229,8 @@ impl Driven {
         self.streams.expire(&mut self.conn, now);
         self.receive_window.expire(now);
         self.allowance.expire(now, &mut self.conn);
-        if let Some(flight) = &mut self.flight {
-            flight.expire(now);
+        if let Some(final_flight) = &mut self.final_flight {
+            final_flight.expire(now);
         }
         if let Some(keep_alive) = &mut self.keep_alive
             && keep_alive.expire(now, self.conn.rtt())
@@ -272,7 +272,7 @@ impl Driven {
         }
         self.grow_receive_window(now);
         let is_over = matches!(self.phase, Phase::Over);
-        self.flight
+        self.final_flight
             .take_if(|it| is_over || it.is_done(&mut self.conn, self.socket, network));
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
@@ -294,13 +294,13 @@ impl Driven {
             let segments = segments.clamp(1, MAX_SEGMENTS.min(MAX_SEND / mtu).max(1));
             buf.clear();
             let Some(mut transmit) = self.conn.poll_transmit(now, segments, buf) else {
-                if let Some(flight) = &mut self.flight {
-                    flight.left();
+                if let Some(final_flight) = &mut self.final_flight {
+                    final_flight.left();
                 }
                 return Turn::Idle;
             };
-            if let Some(flight) = &mut self.flight {
-                flight.sent(&buf[..transmit.size], &transmit);
+            if let Some(final_flight) = &mut self.final_flight {
+                final_flight.sent(&buf[..transmit.size], &transmit);
             }
             sent += transmit
                 .segment_size
@@ -394,7 +394,7 @@ impl Driven {
             state.connected.wake();
         }
         if self.listener.is_none() {
-            self.flight = Some(Flight::new(now, self.conn.rtt()));
+            self.final_flight = Some(FinalFlight::new(now, self.conn.rtt()));
         }
         let session = self.conn.crypto_session();
         self.keep_alive = config

@@ -14,7 +14,7 @@ use quinn_proto::{
     transport_parameters::TransportParameters,
 };
 
-use crate::driver::flight::ACK_DELAY;
+use crate::driver::final_flight::ACK_DELAY;
 
 /// The interval is at most this part of the agreed idle timeout. A PING that is lost at a third of
 /// it leaves another third until the next PING, if no probe comes before, and one for its way.

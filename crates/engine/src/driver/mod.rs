@@ -15,7 +15,7 @@ mod core;
 mod dial_report;
 mod ecn;
 pub(crate) mod fill;
-mod flight;
+mod final_flight;
 pub(crate) mod handover;
 mod id_supply;
 mod keep_alive;

@@ -11,7 +11,7 @@ use quinn_proto::{Connection, Dir, VarInt};
 
 use crate::{
     config::{Config, INITIAL_STREAM_ALLOWANCE},
-    driver::flight::ACK_DELAY,
+    driver::final_flight::ACK_DELAY,
 };
 
 /// Room that quinn-proto does not announce by itself: this part of the allowance, or less.

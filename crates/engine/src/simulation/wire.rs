@@ -42,7 +42,7 @@ struct Socket {
 
 /// A datagram on its way, ordered by arrival and then by departure.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Flight {
+pub(super) struct FinalFlight {
     pub(super) at: Instant,
     number: u64,
     pub(super) from: SocketAddr,
@@ -70,7 +70,7 @@ pub(super) struct Wire {
     owners: BTreeMap<SocketAddr, Owner>,
     sockets: BTreeMap<(usize, SocketKey), Socket>,
     lanes: BTreeMap<(SocketAddr, SocketAddr), Lane>,
-    flights: BinaryHeap<Reverse<Flight>>,
+    flights: BinaryHeap<Reverse<FinalFlight>>,
     next_flight: u64,
     next_port: u16,
     /// Nothing that would arrive before this arrives.
@@ -108,7 +108,7 @@ impl Wire {
     }
 
     /// The next datagram that is due, with its receiver.
-    pub(super) fn arrive(&mut self, now: Instant) -> Option<(Owner, Flight)> {
+    pub(super) fn arrive(&mut self, now: Instant) -> Option<(Owner, FinalFlight)> {
         while self.flights.peek().is_some_and(|Reverse(f)| f.at <= now) {
             let Some(Reverse(flight)) = self.flights.pop() else {
                 break;
@@ -211,7 +211,7 @@ impl Wire {
         data: Vec<u8>,
     ) {
         self.next_flight += 1;
-        self.flights.push(Reverse(Flight {
+        self.flights.push(Reverse(FinalFlight {
             at,
             number: self.next_flight,
             from,
@@ -372,7 +372,7 @@ impl Network for Port {
     }
 }
 
-impl Flight {
+impl FinalFlight {
     /// The datagram as a core takes it.
     pub(super) fn bytes(&self) -> BytesMut {
         BytesMut::from(&self.data[..])

@@ -20,7 +20,7 @@ pub(super) const ACK_DELAY: Duration = Duration::from_millis(25);
 /// More than any dialer's certificate needs; what is beyond is left to quinn-proto.
 const MAX_DATAGRAMS: usize = 8;
 
-pub(super) struct Flight {
+pub(super) struct FinalFlight {
     /// Each with its ECN mark.
     datagrams: Vec<(Option<EcnCodepoint>, Vec<u8>)>,
     /// It is not all out yet.
@@ -30,7 +30,7 @@ pub(super) struct Flight {
     is_due: bool,
 }
 
-impl Flight {
+impl FinalFlight {
     /// Its handshake is done as far as we know, with this round-trip time.
     pub(super) fn new(now: Instant, rtt: Duration) -> Self {
         // The first probe timeout of RFC 9002 section 6.2.1: the variation is half of the first sample.
