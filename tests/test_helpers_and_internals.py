@@ -28,7 +28,7 @@ from libp2p_quic._callback import call_foreign
 from libp2p_quic._errors import (
     ConnectionLostError,
     EngineError,
-    LossKind,
+    CloseKind,
     StreamClosedError,
     StreamResetError,
     StreamStoppedError,
@@ -162,8 +162,8 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("kind", get_args(LossKind))
-def test_every_loss_has_its_error_of_a_dial(kind: LossKind) -> None:
+@pytest.mark.parametrize("kind", get_args(CloseKind))
+def test_every_loss_has_its_error_of_a_dial(kind: CloseKind) -> None:
     ours, stock = LOST[kind]
     error = dial_error(ConnectionLostError("why", "peer", kind, 7, "reason"), "/ip4/192.0.2.1")
     assert type(error) is ours

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 Party = Literal["local", "peer", "network"]
-LossKind = Literal[
+CloseKind = Literal[
     "closed",  # an application closed the connection; `code` is the application's
     "transport",  # a QUIC transport error; `code` is from RFC 9000 section 20.1
     "refused",  # the handshake was refused by either side; `code` is a QUIC crypto error
@@ -50,7 +50,7 @@ class EndpointClosedError(EngineError):
 class ConnectionLostError(EngineError):
     """The connection is over. Never a clean end of a stream."""
 
-    def __init__(self, message: str, by: Party, kind: LossKind, code: int | None, reason: str) -> None:
+    def __init__(self, message: str, by: Party, kind: CloseKind, code: int | None, reason: str) -> None:
         super().__init__(message, by, kind, code, reason)
         self.by = by
         self.kind = kind

@@ -35,18 +35,18 @@ fn party(by: engine::Party) -> &'static str {
     }
 }
 
-fn kind(kind: engine::LossKind) -> &'static str {
-    use engine::LossKind;
+fn kind(kind: engine::CloseKind) -> &'static str {
+    use engine::CloseKind;
     match kind {
-        LossKind::Closed => "closed",
-        LossKind::HandshakeTimeout => "handshake_timeout",
-        LossKind::IdleTimeout => "idle_timeout",
-        LossKind::PeerIdMismatch => "peer_id_mismatch",
-        LossKind::Refused => "refused",
-        LossKind::StatelessReset => "stateless_reset",
-        LossKind::Transport => "transport",
-        LossKind::Unreachable => "unreachable",
-        LossKind::Version => "version",
+        CloseKind::Closed => "closed",
+        CloseKind::HandshakeTimeout => "handshake_timeout",
+        CloseKind::IdleTimeout => "idle_timeout",
+        CloseKind::PeerIdMismatch => "peer_id_mismatch",
+        CloseKind::Refused => "refused",
+        CloseKind::StatelessReset => "stateless_reset",
+        CloseKind::Transport => "transport",
+        CloseKind::Unreachable => "unreachable",
+        CloseKind::Version => "version",
         // Internal, and whatever a later engine adds.
         _ => "internal",
     }

@@ -182,7 +182,7 @@ impl Endpoint {
     /// would send from; else from one that listens on the wildcard, or on another address of the
     /// same network and interface; else from a socket for dials, bound to the wildcard and any port. A remote
     /// that nobody can answer from, or that there is no route to, ends the connection at once with
-    /// [`LossKind::Unreachable`](crate::LossKind::Unreachable); a link-local IPv6 address needs
+    /// [`CloseKind::Unreachable`](crate::CloseKind::Unreachable); a link-local IPv6 address needs
     /// its zone (`scope_id`).
     pub fn connect(
         &self,

@@ -21,7 +21,7 @@ pub enum Party {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LossKind {
+pub enum CloseKind {
     /// An application closed it; the code is the application's (RFC 9000 section 20.2).
     Closed,
     /// The handshake was not done in time.
@@ -51,7 +51,7 @@ pub struct ConnectionError {
     /// Who ended it.
     pub by: Party,
     /// How it ended.
-    pub kind: LossKind,
+    pub kind: CloseKind,
     /// The error code on the wire, where there was one.
     pub code: Option<u64>,
     /// What the ending side said, or what happened, in words.
@@ -61,7 +61,7 @@ pub struct ConnectionError {
 impl ConnectionError {
     pub(crate) fn new(
         by: Party,
-        kind: LossKind,
+        kind: CloseKind,
         code: Option<u64>,
         reason: impl Into<String>,
     ) -> Self {
@@ -76,7 +76,7 @@ impl ConnectionError {
     pub(crate) fn closed_here(code: u64, reason: &[u8]) -> Self {
         Self::new(
             Party::Local,
-            LossKind::Closed,
+            CloseKind::Closed,
             Some(code),
             String::from_utf8_lossy(reason),
         )
@@ -84,16 +84,16 @@ impl ConnectionError {
 
     /// A dial that ended before its first packet.
     pub(crate) fn not_dialed(why: impl Into<String>) -> Self {
-        Self::new(Party::Local, LossKind::Refused, None, why)
+        Self::new(Party::Local, CloseKind::Refused, None, why)
     }
 
     /// A dial to an address from which no answer can come; `why` names it.
     pub(crate) fn unreachable(why: impl Into<String>) -> Self {
-        Self::new(Party::Local, LossKind::Unreachable, None, why)
+        Self::new(Party::Local, CloseKind::Unreachable, None, why)
     }
 
     pub(crate) fn internal(what: impl Into<String>) -> Self {
-        Self::new(Party::Local, LossKind::Internal, None, what)
+        Self::new(Party::Local, CloseKind::Internal, None, what)
     }
 }
 
@@ -105,16 +105,18 @@ impl fmt::Display for ConnectionError {
             Party::Network => "by the network",
         };
         match self.kind {
-            LossKind::Closed => write!(f, "connection closed {who}"),
-            LossKind::HandshakeTimeout => f.write_str("no handshake in time"),
-            LossKind::IdleTimeout => f.write_str("connection timed out"),
-            LossKind::Internal => f.write_str("connection ended by a defect in the engine"),
-            LossKind::PeerIdMismatch => f.write_str("Peer ID mismatch"),
-            LossKind::Refused => write!(f, "handshake refused {who}"),
-            LossKind::StatelessReset => f.write_str("connection lost: the peer no longer knows it"),
-            LossKind::Transport => write!(f, "connection ended {who} by a QUIC transport error"),
-            LossKind::Unreachable => f.write_str("address not reachable"),
-            LossKind::Version => f.write_str("no QUIC version in common"),
+            CloseKind::Closed => write!(f, "connection closed {who}"),
+            CloseKind::HandshakeTimeout => f.write_str("no handshake in time"),
+            CloseKind::IdleTimeout => f.write_str("connection timed out"),
+            CloseKind::Internal => f.write_str("connection ended by a defect in the engine"),
+            CloseKind::PeerIdMismatch => f.write_str("Peer ID mismatch"),
+            CloseKind::Refused => write!(f, "handshake refused {who}"),
+            CloseKind::StatelessReset => {
+                f.write_str("connection lost: the peer no longer knows it")
+            }
+            CloseKind::Transport => write!(f, "connection ended {who} by a QUIC transport error"),
+            CloseKind::Unreachable => f.write_str("address not reachable"),
+            CloseKind::Version => f.write_str("no QUIC version in common"),
         }?;
         if let Some(code) = self.code {
             write!(f, " (code {code:#x})")?;

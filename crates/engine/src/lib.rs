@@ -79,7 +79,7 @@ pub use connection::Connection;
 pub use driver::{Census, forget_the_thread};
 pub use endpoint::Endpoint;
 pub use error::{
-    Closed, ConfigError, ConnectionError, EndpointError, LossKind, Party, ReadError, WriteError,
+    CloseKind, Closed, ConfigError, ConnectionError, EndpointError, Party, ReadError, WriteError,
 };
 pub use gate::{Prefix, PrefixError};
 pub use host_key::PublicKey;

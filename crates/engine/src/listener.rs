@@ -17,7 +17,7 @@ use crate::{
     connection::{Connection, ConnectionShared},
     driver::{Limit, LimitLog, Multiaddr, SocketInfo, SocketKey},
     endpoint::EndpointShared,
-    error::{Closed, ConnectionError, LossKind, Party},
+    error::{CloseKind, Closed, ConnectionError, Party},
     ready::Waiters,
 };
 
@@ -107,7 +107,7 @@ impl ListenerShared {
         tracing::debug!("inbound handshake failed: {}, {error}", Multiaddr(remote));
         let statistics = &mut self.state.lock().statistics;
         statistics.handshakes_failed += 1;
-        if error.by == Party::Local && error.kind == LossKind::Refused {
+        if error.by == Party::Local && error.kind == CloseKind::Refused {
             statistics.handshakes_refused += 1;
         }
     }

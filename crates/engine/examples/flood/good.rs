@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, LossKind, WriteError};
+use libp2p_quic_engine::{CloseKind, Config, Connection, Endpoint, Identity, WriteError};
 
 use crate::Failure;
 
@@ -41,7 +41,7 @@ impl Good {
                 };
             };
             // The reason is nowhere else. Both sides close when all is measured.
-            if !matches!(&ended, WriteError::Lost(loss) if loss.kind == LossKind::Closed) {
+            if !matches!(&ended, WriteError::Lost(loss) if loss.kind == CloseKind::Closed) {
                 println!("  the good transfer ended: {ended}");
             }
         });

@@ -16,12 +16,12 @@ use crate::{
     connection::{ConnectionShared, STOCK},
     driver::{
         admission::InboundSlot,
+        close_reason,
         closing::Closing,
         dial_report::DialReport,
         final_flight::FinalFlight,
         id_supply::IdSupply,
         keep_alive::KeepAlive,
-        loss,
         marking::Marking,
         migration::MigrationLimit,
         network::{Network, Sending, SocketKey},
@@ -352,7 +352,9 @@ impl Driven {
                     quinn_proto::ConnectionError::TimedOut if !was_connected => {
                         self.handshake_timeout(now)
                     }
-                    reason => loss::explain(reason, was_connected, self.verdict.as_ref()),
+                    reason => {
+                        close_reason::from_quinn(reason, was_connected, self.verdict.as_ref())
+                    }
                 };
                 let is_proven = self
                     .inbound_slot

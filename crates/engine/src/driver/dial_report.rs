@@ -14,10 +14,10 @@ use quinn_udp::Transmit;
 
 use crate::{
     driver::{
-        loss,
+        close_reason,
         network::{Network, Sending, SocketKey, Undelivered},
     },
-    error::{ConnectionError, LossKind, Party},
+    error::{CloseKind, ConnectionError, Party},
 };
 
 /// How long sends must be refused, with none accepted in between, before the dial ends: routes
@@ -144,7 +144,7 @@ impl DialReport {
         if let Some(error) = said.last {
             let _ = write!(known, "; the system said last: {}", in_words(error));
         }
-        loss::handshake_timeout(waited, said.sent, received, &known)
+        close_reason::handshake_timeout(waited, said.sent, received, &known)
     }
 }
 
@@ -236,7 +236,7 @@ impl Network for Watched<'_> {
 
 /// A dial whose datagrams cannot get there.
 fn unreachable(by: Party, error: Errno) -> ConnectionError {
-    ConnectionError::new(by, LossKind::Unreachable, None, in_words(error))
+    ConnectionError::new(by, CloseKind::Unreachable, None, in_words(error))
 }
 
 /// As the system's manual says it, with the name to search for.
@@ -362,7 +362,7 @@ mod tests {
             (error.by, error.kind, error.reason.as_str()),
             (
                 Party::Network,
-                LossKind::Unreachable,
+                CloseKind::Unreachable,
                 "no route to host (EHOSTUNREACH)"
             )
         );

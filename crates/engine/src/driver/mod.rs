@@ -7,6 +7,7 @@
 //! them, and drive it by `handover` while it sleeps.
 
 mod admission;
+mod close_reason;
 mod closing;
 mod command;
 mod connection;
@@ -20,7 +21,6 @@ pub(crate) mod handover;
 mod id_supply;
 mod keep_alive;
 mod limit_log;
-mod loss;
 mod marking;
 mod migration;
 mod network;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use libp2p_quic_engine::{
-    Config, CongestionControl, LossKind,
+    CloseKind, Config, CongestionControl,
     simulation::{World, verbs},
 };
 
@@ -81,14 +81,14 @@ pub(crate) fn run(data: &[u8]) {
                     let _ = verbs::read_to_end(&stream).await;
                 }
                 let error = verbs::closed(&connection).await;
-                assert_ne!(error.kind, LossKind::Internal, "{error}");
+                assert_ne!(error.kind, CloseKind::Internal, "{error}");
             }
         });
         // What waits longer than a fuzzer can was allowed to.
         run_a_while(&mut world, Duration::from_secs(120), |_| exchange.is_done());
         if exchange.is_done() {
             let error = world.block_on(exchange).expect_err("an ending");
-            assert_ne!(error.kind, LossKind::Internal, "{error}");
+            assert_ne!(error.kind, CloseKind::Internal, "{error}");
         }
         drop(sink);
     }

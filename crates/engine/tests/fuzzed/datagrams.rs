@@ -18,7 +18,7 @@ use std::{
 };
 
 use libp2p_quic_engine::{
-    Config, Connection, Listener, LossKind, Stream,
+    CloseKind, Config, Connection, Listener, Stream,
     simulation::{CONNECTION_ID_LENGTH, Conditions, Datagram, Dice, Node, World, verbs},
 };
 
@@ -295,7 +295,7 @@ impl Scene {
 
         for connection in &self.attacked {
             if let Some(error) = connection.error() {
-                assert_ne!(error.kind, LossKind::Internal, "{error}");
+                assert_ne!(error.kind, CloseKind::Internal, "{error}");
             }
         }
         drop((ours, theirs, self.listener));

@@ -2,7 +2,7 @@
 
 use std::{net::UdpSocket, sync::Arc, thread, time::Duration};
 
-use libp2p_quic_engine::{EndpointError, LossKind, Party};
+use libp2p_quic_engine::{CloseKind, EndpointError, Party};
 
 use crate::kit::{ANY4, endpoint, endpoint_with, join, streams};
 
@@ -28,7 +28,7 @@ fn threads_that_wait_hear_of_the_end() {
     server.close(17, b"good bye");
     assert!(in_listener.join().expect("a thread"));
     let error = in_accept.join().expect("a thread");
-    assert_eq!((error.by, error.kind), (Party::Local, LossKind::Closed));
+    assert_eq!((error.by, error.kind), (Party::Local, CloseKind::Closed));
     assert!(in_read.join().is_ok());
     let error = in_closed.join().expect("a thread");
     assert_eq!((error.by, error.code), (Party::Peer, Some(17)));
@@ -80,7 +80,7 @@ fn dropping_the_handles_closes() {
     let error = theirs.wait_closed();
     assert_eq!(
         (error.by, error.kind, error.code),
-        (Party::Peer, LossKind::Closed, Some(0))
+        (Party::Peer, CloseKind::Closed, Some(0))
     );
     let (ours, theirs) = join(&client, &listener);
     drop(client);

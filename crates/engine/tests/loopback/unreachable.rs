@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use libp2p_quic_engine::{LossKind, Party};
+use libp2p_quic_engine::{CloseKind, Party};
 
 use crate::kit::{ANY4, ANY6, echo, endpoint, endpoint_with, join};
 
@@ -28,7 +28,7 @@ fn a_closed_port_is_told_at_the_timeout_and_harms_no_other_connection() {
         let error = lost.wait_connected().expect_err("no answer");
         assert_eq!(
             (error.by, error.kind),
-            (Party::Network, LossKind::HandshakeTimeout)
+            (Party::Network, CloseKind::HandshakeTimeout)
         );
         let reason = &error.reason;
         assert!(
@@ -67,7 +67,7 @@ fn a_closed_port_is_told_of_no_other_dial() {
     let error = lost.wait_connected().expect_err("no answer");
     assert!(error.reason.contains("nothing listens there"), "{error}");
     let error = waiting.wait_connected().expect_err("no answer");
-    assert_eq!(error.kind, LossKind::HandshakeTimeout);
+    assert_eq!(error.kind, CloseKind::HandshakeTimeout);
     assert!(
         error.reason.ends_with(" datagrams sent, 0 received)"),
         "{error}"

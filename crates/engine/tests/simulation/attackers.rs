@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use libp2p_quic_engine::{
-    Config, Connection, LossKind, Party, Stream,
+    CloseKind, Config, Connection, Party, Stream,
     simulation::{Census, Conditions, Dice, World, verbs},
 };
 
@@ -502,7 +502,7 @@ fn a_peer_that_asks_for_much_and_takes_nothing_is_lost_in_time() {
     let error = pair.world.block_on(verbs::closed(&ours));
     assert_eq!(
         (error.by, error.kind),
-        (Party::Network, LossKind::IdleTimeout)
+        (Party::Network, CloseKind::IdleTimeout)
     );
     drop((theirs, ours, sent));
     let Pair {

@@ -2,7 +2,7 @@
 //! nothing is left.
 
 use libp2p_quic_engine::{
-    Config, CongestionControl, ConnectionError, LossKind, Party, ReadError, WriteError,
+    CloseKind, Config, CongestionControl, ConnectionError, Party, ReadError, WriteError,
     simulation::{Conditions, verbs},
 };
 
@@ -24,9 +24,15 @@ fn both_sides_hear_who_closed_and_with_which_code() {
             };
             closer.close(code, b"good night");
             let here = closer.error().expect("at once");
-            assert_eq!(essence(&here), (Party::Local, LossKind::Closed, Some(code)));
+            assert_eq!(
+                essence(&here),
+                (Party::Local, CloseKind::Closed, Some(code))
+            );
             let there = pair.world.block_on(verbs::closed(other));
-            assert_eq!(essence(&there), (Party::Peer, LossKind::Closed, Some(code)));
+            assert_eq!(
+                essence(&there),
+                (Party::Peer, CloseKind::Closed, Some(code))
+            );
             assert_eq!(there.reason, "good night");
             drop((ours, theirs));
             pair.leave_nothing();
@@ -73,7 +79,7 @@ fn a_close_in_the_middle_of_a_transfer_is_heard_at_once() {
             let heard = pair.world.run_until(ms(500), |_| other.error().is_some());
             assert!(heard, "{algorithm:?}");
             let there = other.error().expect("heard");
-            assert_eq!(essence(&there), (Party::Peer, LossKind::Closed, Some(7)));
+            assert_eq!(essence(&there), (Party::Peer, CloseKind::Closed, Some(7)));
             drop((ours, theirs));
             pair.leave_nothing();
         });
@@ -166,9 +172,12 @@ fn what_was_finished_arrives_before_the_close() {
             });
             assert!(got.expect("all bytes") == sent);
             // The last datagram may get lost; then the peer learns by a reset or by silence.
-            if error.kind == LossKind::Closed {
+            if error.kind == CloseKind::Closed {
                 let code = if seed % 3 == 0 { 4 } else { 0 };
-                assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(code)));
+                assert_eq!(
+                    essence(&error),
+                    (Party::Peer, CloseKind::Closed, Some(code))
+                );
             }
             pair.leave_nothing();
         },
@@ -195,7 +204,7 @@ fn lingering_ends_when_the_peer_does_not_read() {
     let began = pair.world.now();
     ours.close(2, b"");
     let error = pair.world.block_on(verbs::closed(&theirs));
-    assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(2)));
+    assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(2)));
     assert_eq!(pair.world.now() - began, secs(1) + ms(5));
     drop((a, ours, theirs));
     pair.leave_nothing();
@@ -274,7 +283,7 @@ fn dropping_handles_resets_stops_and_closes() {
         assert_eq!(verbs::read(&d, 100).await.expect("bytes"), &b"alive"[..]);
         drop(c);
         let error = verbs::closed(&theirs).await;
-        assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(0)));
+        assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(0)));
     });
     drop(theirs);
     pair.leave_nothing();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use libp2p_quic_engine::{
-    Config, LossKind, Party, Prefix,
+    CloseKind, Config, Party, Prefix,
     simulation::{Conditions, Node, World, verbs},
 };
 
@@ -91,7 +91,10 @@ fn one_address_has_its_share_of_connections() {
         .block_on(verbs::connect(&pair.client, to, None))
         .expect_err("a refusal");
     // RFC 9000 section 20.1, CONNECTION_REFUSED: before the handshake QUIC has no other word.
-    assert_eq!(essence(&error), (Party::Peer, LossKind::Refused, Some(0x2)));
+    assert_eq!(
+        essence(&error),
+        (Party::Peer, CloseKind::Refused, Some(0x2))
+    );
     let c = join(&mut pair.world, &other, &pair.server, &pair.listener);
     assert_eq!(
         pair.world.census(&pair.server).expect("running").addresses,
@@ -112,7 +115,10 @@ fn is_welcome(world: &mut World, client: &Node, to: std::net::SocketAddr) -> boo
     match world.block_on(verbs::connect(client, to, None)) {
         Ok(_) => true,
         Err(error) => {
-            assert_eq!(essence(&error), (Party::Peer, LossKind::Refused, Some(0x2)));
+            assert_eq!(
+                essence(&error),
+                (Party::Peer, CloseKind::Refused, Some(0x2))
+            );
             false
         }
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use libp2p_quic_engine::{
-    Config, LossKind,
+    CloseKind, Config,
     simulation::{Conditions, Dice, World, verbs},
 };
 use ring::aead;
@@ -106,7 +106,7 @@ fn a_peer_without_our_version_ends_the_dial() {
     answer.extend_from_slice(&[0x0a, 0x0a, 0x0a, 0x1a]);
     world.inject(peer, from, &answer);
     let error = world.block_on(verbs::closed(&ours));
-    assert_eq!(error.kind, LossKind::Version);
+    assert_eq!(error.kind, CloseKind::Version);
     drop(ours);
     leave_nothing(world, vec![client]);
 }

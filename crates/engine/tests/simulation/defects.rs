@@ -1,6 +1,6 @@
 //! Defects, provoked: a panic ends one connection, and what is stale reaches nobody.
 
-use libp2p_quic_engine::{LossKind, Party, ReadError, WriteError, simulation::verbs};
+use libp2p_quic_engine::{CloseKind, Party, ReadError, WriteError, simulation::verbs};
 
 use crate::kit::{Pair, a_byte_crosses, each_seed, essence, ms, secs};
 
@@ -25,7 +25,7 @@ fn a_panic_ends_its_connection_and_spares_the_others() {
             pair.world.poison(&pair.server, &doomed.1);
             // Everyone who waits, or asks later, hears that it was a defect.
             let error = pair.world.block_on(waiter);
-            assert_eq!(essence(&error), (Party::Local, LossKind::Internal, None));
+            assert_eq!(essence(&error), (Party::Local, CloseKind::Internal, None));
             assert!(
                 error.reason.contains("a defect, provoked by a test"),
                 "{error}"
@@ -45,7 +45,7 @@ fn a_panic_ends_its_connection_and_spares_the_others() {
                 verbs::write_all(&a, &[0; 100]).await.expect("room");
                 verbs::closed(&doomed.0).await
             });
-            assert_eq!(error.kind, LossKind::StatelessReset);
+            assert_eq!(error.kind, CloseKind::StatelessReset);
             // The others work on, and new ones come.
             for (ours, theirs) in [spared, pair.connect()] {
                 pair.world.block_on(a_byte_crosses(&ours, &theirs));

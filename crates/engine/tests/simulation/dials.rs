@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use libp2p_quic_engine::{
-    Config, Connection, LossKind, Party,
+    CloseKind, Config, Connection, Party,
     simulation::{Conditions, verbs},
 };
 
@@ -108,7 +108,7 @@ fn a_dial_that_nobody_answers_sends_four_datagrams_a_second_at_most() {
     let error = ours.error().expect("a timeout");
     assert_eq!(
         essence(&error),
-        (Party::Network, LossKind::HandshakeTimeout, None)
+        (Party::Network, CloseKind::HandshakeTimeout, None)
     );
     // Those of all attempts, less their closes, which leave after the error.
     let sent = pair.world.datagrams() - 2;
@@ -154,7 +154,7 @@ fn a_defect_in_an_attempt_ends_the_dial_and_leaves_nothing() {
         pair.world.poison(&pair.client, &ours);
         settle(&mut pair, &ours);
         let error = ours.error().expect("a defect");
-        assert_eq!((error.by, error.kind), (Party::Local, LossKind::Internal));
+        assert_eq!((error.by, error.kind), (Party::Local, CloseKind::Internal));
         pair.world.run_for(ms(1));
         assert!(is_empty(&pair.world, &pair.client));
         drop(ours);
@@ -184,7 +184,7 @@ fn addresses_that_nobody_answers_from_fail_at_once_and_cost_no_packet() {
             .expect_err("nobody");
         assert_eq!(
             essence(&error),
-            (Party::Local, LossKind::Unreachable, None),
+            (Party::Local, CloseKind::Unreachable, None),
             "{text}"
         );
         assert_eq!(pair.world.now(), began);

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use libp2p_quic_engine::{
-    Closed, EndpointError, LossKind, Party,
+    CloseKind, Closed, EndpointError, Party,
     simulation::{Conditions, verbs},
 };
 
@@ -38,7 +38,7 @@ fn closing_an_endpoint_closes_all_and_delivers() {
                     let got = verbs::read_to_end(&stream).await.expect("all bytes");
                     assert_eq!(got.len(), 50_000);
                     let error = verbs::closed(theirs).await;
-                    assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(21)));
+                    assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(21)));
                 }
                 verbs::endpoint_closed(&pair.client).await;
             });
@@ -84,7 +84,7 @@ fn a_closed_listener_keeps_its_connections_and_can_listen_again() {
     pair.listener.close();
     // Who had not been accepted is closed; who had lives on.
     let error = pair.world.block_on(verbs::closed(&waiting));
-    assert_eq!(essence(&error), (Party::Peer, LossKind::Closed, Some(0)));
+    assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(0)));
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(
         pair.listener.poll_accept(&mut cx).map(|r| r.is_err()),

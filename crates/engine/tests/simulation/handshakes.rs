@@ -1,7 +1,7 @@
 //! Handshakes: who is proven to whom, in how many round trips, and how they fail.
 
 use libp2p_quic_engine::{
-    Config, Connection, Identity, LossKind, Party,
+    CloseKind, Config, Connection, Identity, Party,
     simulation::{Conditions, World, verbs},
 };
 
@@ -97,7 +97,7 @@ fn another_peer_than_the_expected_one_is_refused() {
                 .expect_err("a refusal");
             assert_eq!(
                 (error.by, error.kind),
-                (Party::Local, LossKind::PeerIdMismatch)
+                (Party::Local, CloseKind::PeerIdMismatch)
             );
             assert!(error.to_string().contains("Peer ID mismatch"), "{error}");
             assert!(error.to_string().contains(&wrong.to_string()), "{error}");
@@ -130,7 +130,7 @@ fn a_dial_ends_soon_when_all_sends_are_refused() {
         .expect_err("no route");
     assert_eq!(
         essence(&error),
-        (Party::Network, LossKind::Unreachable, None)
+        (Party::Network, CloseKind::Unreachable, None)
     );
     assert_eq!(error.reason, "network is unreachable (ENETUNREACH)");
     assert_eq!(world.now(), ms(200));
@@ -176,7 +176,7 @@ fn a_silent_address_times_out() {
         .expect_err("a timeout");
     assert_eq!(
         essence(&error),
-        (Party::Network, LossKind::HandshakeTimeout, None)
+        (Party::Network, CloseKind::HandshakeTimeout, None)
     );
     assert_eq!(world.now(), secs(7));
     let received = world.received(silent).len();
@@ -216,7 +216,7 @@ fn a_dialer_that_falls_silent_is_forgotten() {
         world.census(&pair.server) == Some(Default::default())
     });
     assert!(is_forgotten);
-    assert_eq!(ours.error().map(|e| e.kind), Some(LossKind::Internal));
+    assert_eq!(ours.error().map(|e| e.kind), Some(CloseKind::Internal));
     drop(ours);
     pair.leave_nothing();
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use libp2p_quic_engine::{
-    Config, Connection, ConnectionError, Listener, LossKind, Party, Stream,
+    CloseKind, Config, Connection, ConnectionError, Listener, Party, Stream,
     simulation::{Dice, Node, World, verbs},
 };
 
@@ -214,7 +214,7 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// The whole of an error but for its words.
-pub(crate) fn essence(error: &ConnectionError) -> (Party, LossKind, Option<u64>) {
+pub(crate) fn essence(error: &ConnectionError) -> (Party, CloseKind, Option<u64>) {
     (error.by, error.kind, error.code)
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p_quic_engine::{
-    Config, Connection, LossKind, Party, Stream,
+    CloseKind, Config, Connection, Party, Stream,
     simulation::{Conditions, verbs},
 };
 
@@ -32,7 +32,7 @@ fn a_full_backlog_refuses_with_the_code_for_a_limit() {
     let error = pair.world.block_on(verbs::closed(&beyond));
     assert_eq!(
         essence(&error),
-        (Party::Peer, LossKind::Closed, Some(0x1001))
+        (Party::Peer, CloseKind::Closed, Some(0x1001))
     );
     assert_eq!(pair.listener.statistics().connections_refused, 1);
     // Whoever waits is unharmed, and one accepted makes room for another.
@@ -65,7 +65,10 @@ fn connections_beyond_the_limit_are_refused() {
         .block_on(verbs::connect(&pair.client, to, None))
         .expect_err("a refusal");
     // RFC 9000 section 20.1, CONNECTION_REFUSED.
-    assert_eq!(essence(&error), (Party::Peer, LossKind::Refused, Some(0x2)));
+    assert_eq!(
+        essence(&error),
+        (Party::Peer, CloseKind::Refused, Some(0x2))
+    );
     assert!(pair.listener.statistics().connections_refused >= 1);
     let census = pair.world.census(&pair.server).expect("running");
     assert_eq!(
@@ -96,7 +99,7 @@ fn strangers_at_a_socket_that_does_not_listen_are_ignored() {
             verbs::connected(&stranger).await
         })
         .expect_err("no answer");
-    assert_eq!(error.kind, LossKind::HandshakeTimeout);
+    assert_eq!(error.kind, CloseKind::HandshakeTimeout);
     let census = pair.world.census(&pair.client).expect("running");
     assert_eq!(
         (census.quic_connections, census.waiting_datagram_bytes),

@@ -2,7 +2,7 @@
 //! or with the right error, in bounded time, and leaves nothing.
 
 use libp2p_quic_engine::{
-    Connection, LossKind, ReadError, Stream, WriteError,
+    CloseKind, Connection, ReadError, Stream, WriteError,
     simulation::{Conditions, Dice, verbs},
 };
 
@@ -230,8 +230,8 @@ fn mixture(seed: u64, streams: u64, may_end: bool) {
         for connection in [&ours, &theirs] {
             let error = pair.world.block_on(verbs::closed(connection));
             match error.kind {
-                LossKind::Closed => assert_eq!(error.code, Some(CLOSE)),
-                LossKind::IdleTimeout | LossKind::Internal | LossKind::StatelessReset => {}
+                CloseKind::Closed => assert_eq!(error.code, Some(CLOSE)),
+                CloseKind::IdleTimeout | CloseKind::Internal | CloseKind::StatelessReset => {}
                 _ => panic!("seed {seed}: {error}"),
             }
         }

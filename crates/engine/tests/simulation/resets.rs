@@ -2,7 +2,7 @@
 //! peers know, and what a flood can draw.
 
 use libp2p_quic_engine::{
-    Config, Listener, LossKind,
+    CloseKind, Config, Listener,
     simulation::{CONNECTION_ID_LENGTH, Conditions, Node, World, verbs},
 };
 
@@ -55,7 +55,7 @@ fn a_thousand_peers_know_of_a_restart_within_two_seconds() {
         assert!(world.now() - began < secs(2));
         for (ours, _) in &connections {
             let kind = ours.error().map(|error| error.kind);
-            assert_eq!(kind, Some(LossKind::StatelessReset));
+            assert_eq!(kind, Some(CloseKind::StatelessReset));
         }
         assert!(listener.statistics().resets_sent >= 1_000);
         drop((streams, connections, listener));
@@ -106,7 +106,7 @@ fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
         verbs::write_all(&stream, b"x").await.expect("room");
         verbs::closed(&ours).await
     });
-    assert_eq!(error.kind, LossKind::StatelessReset);
+    assert_eq!(error.kind, CloseKind::StatelessReset);
     drop(ours);
     pair.leave_nothing();
 }

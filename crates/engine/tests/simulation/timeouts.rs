@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libp2p_quic_engine::{
-    Config, LossKind, Party, ReadError,
+    CloseKind, Config, Party, ReadError,
     simulation::{Conditions, verbs},
 };
 
@@ -25,7 +25,7 @@ fn silence_ends_a_connection_at_the_idle_timeout() {
     let error = pair.world.block_on(verbs::closed(&ours));
     assert_eq!(
         essence(&error),
-        (Party::Network, LossKind::IdleTimeout, None)
+        (Party::Network, CloseKind::IdleTimeout, None)
     );
     assert!(
         (secs(12)..secs(13)).contains(&pair.world.now()),
@@ -35,7 +35,7 @@ fn silence_ends_a_connection_at_the_idle_timeout() {
     let read = pair.world.block_on(verbs::read(&a, 1));
     assert_eq!(read, Err(ReadError::Lost(error)));
     let error = pair.world.block_on(verbs::closed(&theirs));
-    assert_eq!(error.kind, LossKind::IdleTimeout);
+    assert_eq!(error.kind, CloseKind::IdleTimeout);
     drop((a, ours, theirs));
     pair.leave_nothing();
 }
@@ -206,7 +206,7 @@ fn without_a_keep_alive_interval_silence_is_silence() {
         };
         let (ours, theirs) = pair.connect();
         let error = pair.world.block_on(verbs::closed(&ours));
-        assert_eq!(error.kind, LossKind::IdleTimeout);
+        assert_eq!(error.kind, CloseKind::IdleTimeout);
         assert!(pair.world.now() < secs(4), "{:?}", pair.world.now());
         drop((ours, theirs));
         pair.leave_nothing();
@@ -275,7 +275,7 @@ fn a_longer_blackout_is_a_lost_connection_and_never_a_clean_end() {
             };
             assert_eq!(
                 essence(&error),
-                (Party::Network, LossKind::IdleTimeout, None)
+                (Party::Network, CloseKind::IdleTimeout, None)
             );
             let now = pair.world.now();
             assert!((secs(30)..secs(36)).contains(&now), "{now:?}");
@@ -314,10 +314,10 @@ fn a_restarted_peer_resets_at_once() {
         });
         assert_eq!(
             essence(&error),
-            (Party::Peer, LossKind::StatelessReset, None)
+            (Party::Peer, CloseKind::StatelessReset, None)
         );
         assert_eq!(pair.world.now() - began, ms(10));
-        assert_eq!(theirs.error().map(|e| e.kind), Some(LossKind::Internal));
+        assert_eq!(theirs.error().map(|e| e.kind), Some(CloseKind::Internal));
         let (again, other) = join(&mut pair.world, &pair.client, &reborn, &listener);
         drop((ours, theirs, again, other, listener, reborn));
         pair.world.run_for(secs(5));
@@ -339,7 +339,7 @@ fn a_killed_peer_is_a_lost_connection() {
         .world
         .block_on(verbs::read_to_end(&a))
         .expect_err("no clean end");
-    assert!(matches!(end, ReadError::Lost(e) if e.kind == LossKind::IdleTimeout));
+    assert!(matches!(end, ReadError::Lost(e) if e.kind == CloseKind::IdleTimeout));
     drop((a, b, ours, theirs));
     pair.leave_nothing();
 }
@@ -362,7 +362,7 @@ fn a_blocked_socket_does_not_stop_the_clock() {
         a
     });
     let error = pair.world.block_on(verbs::closed(&ours));
-    assert_eq!(error.kind, LossKind::IdleTimeout);
+    assert_eq!(error.kind, CloseKind::IdleTimeout);
     let took = pair.world.now() - began;
     assert!((secs(9)..secs(12)).contains(&took), "{took:?}");
     pair.world.link(Conditions::default());

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use libp2p_quic_engine::{
-    Connection, ConnectionError, LossKind, Party, ReadError, WriteError,
+    CloseKind, Connection, ConnectionError, Party, ReadError, WriteError,
     simulation::{Conditions, Dice, Task, verbs},
 };
 
@@ -110,8 +110,8 @@ impl Outcome {
     fn blames_the_network(&self) -> bool {
         let mut errors = self.halves.iter().filter_map(|half| half.as_ref().err());
         errors.all(|error| {
-            let timeout = (Party::Network, LossKind::IdleTimeout, None);
-            let reset = (Party::Peer, LossKind::StatelessReset, None);
+            let timeout = (Party::Network, CloseKind::IdleTimeout, None);
+            let reset = (Party::Peer, CloseKind::StatelessReset, None);
             [timeout, reset].contains(&essence(error))
         })
     }

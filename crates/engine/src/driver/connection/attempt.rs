@@ -10,7 +10,7 @@ use quinn_proto::Endpoint;
 use super::{Driven, Phase, Turn};
 use crate::{
     config::Config,
-    driver::{loss, network::Network, streams::varint},
+    driver::{close_reason, network::Network, streams::varint},
     error::ConnectionError,
 };
 
@@ -76,7 +76,7 @@ impl Driven {
         match &self.report {
             Some(report) => report.handshake_timeout(waited, datagrams),
             // quinn-proto does not count the one that began the handshake.
-            None => loss::handshake_timeout(
+            None => close_reason::handshake_timeout(
                 waited,
                 self.conn.stats().udp_tx.datagrams,
                 datagrams + 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quinn_proto::ConnectionError as Quinn;
 
 use crate::{
-    error::{ConnectionError, LossKind, Party},
+    error::{CloseKind, ConnectionError, Party},
     tls::{Refusal, Verdict},
 };
 
@@ -19,7 +19,7 @@ const CONNECTION_REFUSED: u64 = 0x2;
 const AT_A_LIMIT: &str = "it takes no connection from here now: it has too many, in all or from \
      this address, or its operator denies the address";
 
-pub(super) fn explain(
+pub(super) fn from_quinn(
     reason: Quinn,
     was_connected: bool,
     verdict: Option<&Verdict>,
@@ -30,7 +30,7 @@ pub(super) fn explain(
     match reason {
         Quinn::ApplicationClosed(close) => ConnectionError::new(
             Party::Peer,
-            LossKind::Closed,
+            CloseKind::Closed,
             Some(close.error_code.into_inner()),
             String::from_utf8_lossy(&close.reason),
         ),
@@ -38,9 +38,9 @@ pub(super) fn explain(
             let code = u64::from(close.error_code);
             let is_refusal = CRYPTO_ERRORS.contains(&code) || code == CONNECTION_REFUSED;
             let kind = if is_refusal {
-                LossKind::Refused
+                CloseKind::Refused
             } else {
-                LossKind::Transport
+                CloseKind::Transport
             };
             let words = String::from_utf8_lossy(&close.reason);
             let reason = if words.is_empty() && code == CONNECTION_REFUSED {
@@ -55,27 +55,27 @@ pub(super) fn explain(
         Quinn::TransportError(error) => {
             let code = u64::from(error.code);
             let kind = if CRYPTO_ERRORS.contains(&code) && !was_connected {
-                LossKind::Refused
+                CloseKind::Refused
             } else {
-                LossKind::Transport
+                CloseKind::Transport
             };
             ConnectionError::new(Party::Local, kind, Some(code), error.reason)
         }
         Quinn::Reset => ConnectionError::new(
             Party::Peer,
-            LossKind::StatelessReset,
+            CloseKind::StatelessReset,
             None,
             "it has probably restarted",
         ),
         Quinn::TimedOut => ConnectionError::new(
             Party::Network,
-            LossKind::IdleTimeout,
+            CloseKind::IdleTimeout,
             None,
             "nothing heard from the peer",
         ),
         Quinn::VersionMismatch => ConnectionError::new(
             Party::Peer,
-            LossKind::Version,
+            CloseKind::Version,
             None,
             "the peer does not speak QUIC version 1",
         ),
@@ -98,7 +98,7 @@ pub(super) fn handshake_timeout(
     let waited = waited.as_secs_f64();
     let reason =
         format!("{what} within {waited:.1} s ({sent} datagrams sent, {received} received){said}");
-    ConnectionError::new(Party::Network, LossKind::HandshakeTimeout, None, reason)
+    ConnectionError::new(Party::Network, CloseKind::HandshakeTimeout, None, reason)
 }
 
 fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {
@@ -107,8 +107,8 @@ fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {
         _ => None,
     };
     let kind = match refusal {
-        Refusal::PeerIdMismatch { .. } => LossKind::PeerIdMismatch,
-        Refusal::Certificate(_) => LossKind::Refused,
+        Refusal::PeerIdMismatch { .. } => CloseKind::PeerIdMismatch,
+        Refusal::Certificate(_) => CloseKind::Refused,
     };
     let words = match refusal {
         Refusal::PeerIdMismatch { expected, actual } => {
