@@ -37,7 +37,6 @@
 
 mod blocking;
 mod budget;
-mod chunk;
 mod config;
 mod congestion;
 mod connection;
@@ -54,6 +53,7 @@ mod listener;
 mod queue;
 mod ready;
 mod receive_credit;
+mod send_buffers;
 #[cfg(not(models))]
 mod signal;
 #[cfg(models)]

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use crate::{
     blocking,
     budget::Budget,
-    chunk,
     connection::Handle,
     driver::{Command, Commands},
     error::{ReadError, WriteError},
     queue::{Ending, Incoming, Outgoing},
     receive_credit::ReceiveCredit,
+    send_buffers,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -193,7 +193,7 @@ impl Stream {
             .lock()
             .poll_room(cx, data.len(), self.shared.write_buffer);
         let data = &data[..ready!(room)?];
-        let chunks: Vec<Bytes> = chunk::copied(data).collect();
+        let chunks: Vec<Bytes> = send_buffers::copied(data).collect();
         let (result, is_news) = {
             let mut outgoing = self.shared.outgoing.lock();
             // Again: another thread may have written, reset or finished meanwhile.

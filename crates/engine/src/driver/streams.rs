@@ -16,7 +16,6 @@ use quinn_proto::{
 use rustc_hash::FxHashMap;
 
 use crate::{
-    chunk,
     config::Config,
     connection::ConnectionShared,
     driver::fill::fill,
@@ -24,6 +23,7 @@ use crate::{
     queue::{End, Ending},
     ready::Waiters,
     receive_credit::CHUNK_COST,
+    send_buffers,
     stream::StreamShared,
     sync::atomic::Ordering,
 };
@@ -438,7 +438,7 @@ fn take_chunks(
         match chunks.next(room) {
             Ok(Some(chunk)) => {
                 room = room.saturating_sub(chunk.bytes.len() + CHUNK_COST);
-                taken.push(chunk::unpinned(chunk.bytes));
+                taken.push(send_buffers::unpinned(chunk.bytes));
             }
             Ok(None) => break (Some(End::Finished), false),
             Err(QuinnRead::Reset(code)) => {

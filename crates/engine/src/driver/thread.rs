@@ -21,16 +21,16 @@ use rustc_hash::FxHashMap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
-    chunk,
     driver::{
         command::Doorbell,
         core::{Census, Core, TURNS_PER_DRIVE},
         handover::{Driver, Drivers, Post, Shared, Work},
         network::{BoundSocket, Ground, Network, Sending, SocketKey},
-        pieces::Pieces,
+        recv_buffers::RecvBuffers,
         routing,
         socket::{Socket, is_echo},
     },
+    send_buffers,
     signal::Signal,
     sync::Mutex,
 };
@@ -49,7 +49,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 static THREAD: parking_lot::Mutex<Option<Arc<Shared<Driven>>>> = parking_lot::Mutex::new(None);
 
 /// Bytes that the thread keeps for what it may receive next.
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+static RETAINED: AtomicUsize = AtomicUsize::new(0);
 
 /// The thread is another process's and was locked when that process forked.
 static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
@@ -146,7 +146,7 @@ impl Ground for Site {
         let driver = self.post.driver()?;
         let driver = driver.lock();
         driver.work().map(|driven| Census {
-            kept: KEPT.load(Ordering::Relaxed) + chunk::kept(),
+            kept: RETAINED.load(Ordering::Relaxed) + send_buffers::retained(),
             ..driven.core.census()
         })
     }
@@ -220,7 +220,7 @@ impl Network for Open {
 struct Runner {
     shared: Arc<Shared<Driven>>,
     drivers: Drivers<Driven>,
-    pieces: Pieces,
+    recv_buffers: RecvBuffers,
     meta: [RecvMeta; RECEIVE_BATCH],
 }
 
@@ -237,7 +237,7 @@ impl Runner {
         Self {
             drivers: Drivers::new(shared.clone()),
             shared,
-            pieces: Pieces::new(RECEIVE_BATCH),
+            recv_buffers: RecvBuffers::new(RECEIVE_BATCH),
             meta: [RecvMeta::default(); RECEIVE_BATCH],
         }
     }
@@ -248,7 +248,7 @@ impl Runner {
             self.drivers.read_mail();
             let has_more = self.drivers.drive();
             if self.drivers.is_empty() && self.leave() {
-                chunk::forget();
+                send_buffers::forget();
                 return;
             }
             self.wait(has_more, &mut events);
@@ -301,9 +301,9 @@ impl Runner {
                 .map(|(socket, wanted)| PollFd::new(socket, *wanted)),
         );
         let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
-        let kept = self.pieces.kept();
-        KEPT.store(kept, Ordering::Relaxed);
-        if kept + chunk::kept() > 0 {
+        let kept = self.recv_buffers.retained();
+        RETAINED.store(kept, Ordering::Relaxed);
+        if kept + send_buffers::retained() > 0 {
             timeout = Some(timeout.map_or(SILENCE, |rest| rest.min(SILENCE)));
         }
         if pause.is_due {
@@ -318,8 +318,8 @@ impl Runner {
         self.drivers.wake(&pause);
         if found == 0 {
             if !pause.is_due && now.elapsed() >= SILENCE {
-                self.pieces.forget();
-                chunk::forget();
+                self.recv_buffers.forget();
+                send_buffers::forget();
             }
             return;
         }
@@ -340,14 +340,14 @@ impl Runner {
     }
 
     fn serve(&mut self, event: &Event) {
-        let (pieces, meta) = (&mut self.pieces, &mut self.meta);
+        let (recv_buffers, meta) = (&mut self.recv_buffers, &mut self.meta);
         event.driver.lock().with(|driven| {
             let (core, open) = (&mut driven.core, &mut driven.sockets);
             if event.is_writable {
                 core.handle_writable(event.socket, open);
             }
             if event.is_readable {
-                receive(core, open, event.socket, pieces, meta);
+                receive(core, open, event.socket, recv_buffers, meta);
             }
         });
     }
@@ -358,7 +358,7 @@ fn receive(
     core: &mut Core,
     open: &mut Open,
     key: SocketKey,
-    pieces: &mut Pieces,
+    recv_buffers: &mut RecvBuffers,
     meta: &mut [RecvMeta; RECEIVE_BATCH],
 ) {
     let began = Instant::now();
@@ -373,7 +373,7 @@ fn receive(
         let Some(socket) = open.0.get_mut(&key) else {
             return;
         };
-        let filled = match socket.receive(&mut pieces.slices(), meta) {
+        let filled = match socket.receive(&mut recv_buffers.slices(), meta) {
             Ok(filled) => filled,
             Err(error) if is_echo(&error) && began.elapsed() <= RECEIVE_TURN => continue,
             Err(_) => return,
@@ -381,7 +381,7 @@ fn receive(
         let now = Instant::now();
         for (index, meta) in meta[..filled].iter().enumerate() {
             // What the kernel coalesced; datagrams are parts of it.
-            let mut data = pieces.take(index, meta.len);
+            let mut data = recv_buffers.take(index, meta.len);
             core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
             while !data.is_empty() {
                 let datagram = data.split_to(meta.stride.clamp(1, data.len()));

@@ -22,20 +22,20 @@ const TINY: usize = 2 * 1024;
 /// reader who lags gets no fresh memory either.
 const REMEMBERED: usize = 16 * 1024 * 1024;
 
-pub(super) struct Pieces {
+pub(super) struct RecvBuffers {
     /// Whole ones, for the next receive.
     ready: Vec<BytesMut>,
-    whole: Stock,
-    small: Stock,
+    whole: BufferPool,
+    small: BufferPool,
 }
 
-impl Pieces {
-    /// Pieces for so many messages in one receive.
+impl RecvBuffers {
+    /// RecvBuffers for so many messages in one receive.
     pub(super) fn new(batch: usize) -> Self {
         Self {
             ready: (0..batch).map(|_| BytesMut::zeroed(WHOLE)).collect(),
-            whole: Stock::new(WHOLE),
-            small: Stock::new(SMALL),
+            whole: BufferPool::new(WHOLE),
+            small: BufferPool::new(SMALL),
         }
     }
 
@@ -69,33 +69,33 @@ impl Pieces {
     }
 
     /// Bytes that are kept for more of the same traffic, some of which readers may still hold.
-    pub(super) fn kept(&self) -> usize {
-        self.whole.kept() + self.small.kept()
+    pub(super) fn retained(&self) -> usize {
+        self.whole.retained() + self.small.retained()
     }
 
     /// Keep nothing for a traffic that is over.
     pub(super) fn forget(&mut self) {
-        self.whole.lent = VecDeque::new();
-        self.small.lent = VecDeque::new();
+        self.whole.free = VecDeque::new();
+        self.small.free = VecDeque::new();
     }
 }
 
-/// Pieces of one size.
-struct Stock {
+/// RecvBuffers of one size.
+struct BufferPool {
     size: usize,
     /// The empty rests of those that were given out, the oldest first.
-    lent: VecDeque<BytesMut>,
+    free: VecDeque<BytesMut>,
 }
 
-impl Stock {
+impl BufferPool {
     fn new(size: usize) -> Self {
-        let lent = VecDeque::new();
-        Self { size, lent }
+        let free = VecDeque::new();
+        Self { size, free }
     }
 
     /// An empty one: the oldest, if its readers are done with it, or fresh memory.
     fn take(&mut self) -> BytesMut {
-        let mut oldest = self.lent.pop_front();
+        let mut oldest = self.free.pop_front();
         if let Some(piece) = oldest.take_if(|piece| piece.try_reclaim(self.size)) {
             return piece;
         }
@@ -105,14 +105,14 @@ impl Stock {
         BytesMut::with_capacity(self.size)
     }
 
-    fn kept(&self) -> usize {
-        self.lent.len() * self.size
+    fn retained(&self) -> usize {
+        self.free.len() * self.size
     }
 
     /// Where there are too many, it is its readers' alone.
     fn remember(&mut self, rest: BytesMut) {
-        if self.lent.len() < REMEMBERED / self.size {
-            self.lent.push_back(rest);
+        if self.free.len() < REMEMBERED / self.size {
+            self.free.push_back(rest);
         }
     }
 }
@@ -122,14 +122,14 @@ mod tests {
     use super::*;
 
     /// Receive so many bytes of this value as the first message of a batch.
-    fn received(pieces: &mut Pieces, len: usize, value: u8) -> BytesMut {
+    fn received(pieces: &mut RecvBuffers, len: usize, value: u8) -> BytesMut {
         pieces.slices()[0][..len].fill(value);
         pieces.take(0, len)
     }
 
     #[test]
     fn memory_is_used_again_when_its_readers_are_done() {
-        let mut pieces = Pieces::new(1);
+        let mut pieces = RecvBuffers::new(1);
         let first = received(&mut pieces, WHOLE, 1);
         let place = first.as_ptr();
         let second = received(&mut pieces, SMALL, 2);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn so_is_that_of_small_ones() {
-        let mut pieces = Pieces::new(1);
+        let mut pieces = RecvBuffers::new(1);
         let first = received(&mut pieces, TINY + 1, 1);
         let place = first.as_ptr();
         assert_eq!(first, [1; TINY + 1][..]);
@@ -158,22 +158,22 @@ mod tests {
 
     #[test]
     fn slow_readers_are_not_waited_for_and_few_pieces_remembered() {
-        let mut pieces = Pieces::new(1);
+        let mut pieces = RecvBuffers::new(1);
         let most = REMEMBERED / WHOLE;
         let held: Vec<_> = (0..most + 50)
             .map(|i| received(&mut pieces, SMALL, i as u8))
             .collect();
-        assert_eq!(pieces.kept(), most * WHOLE);
+        assert_eq!(pieces.retained(), most * WHOLE);
         for (i, data) in held.iter().enumerate() {
             assert_eq!(data, &[i as u8; SMALL][..]);
         }
         pieces.forget();
-        assert_eq!(pieces.kept(), 0);
+        assert_eq!(pieces.retained(), 0);
     }
 
     #[test]
     fn one_datagram_holds_no_piece() {
-        let mut pieces = Pieces::new(1);
+        let mut pieces = RecvBuffers::new(1);
         let data = received(&mut pieces, TINY, 1);
         assert!(data.capacity() < 2 * TINY);
     }

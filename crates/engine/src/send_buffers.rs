@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 const BUFFER: usize = 64 * 1024;
 
 /// Fewer bytes than this are not worth a buffer of that size.
-const LENT_FROM: usize = BUFFER / 2;
+const POOLED_FROM: usize = BUFFER / 2;
 
 /// Buffers that are kept for more of the same traffic, in the whole process: 4 MiB.
-const KEPT: usize = 64;
+const RETAINED: usize = 64;
 
 /// Received chunks smaller than this are copied, not kept: a chunk pins the whole buffer it
 /// was received into.
@@ -25,7 +25,7 @@ const PINNING: usize = 256;
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
 /// Bytes in buffers that are kept.
-pub(crate) fn kept() -> usize {
+pub(crate) fn retained() -> usize {
     FREE.try_lock().map_or(0, |free| free.len() * BUFFER)
 }
 
@@ -37,22 +37,22 @@ pub(crate) fn forget() {
 }
 
 /// A buffer with `len` bytes in it, on its way through QUIC.
-struct Lent {
+struct Pooled {
     buffer: Box<[u8]>,
     len: usize,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for Pooled {
     fn as_ref(&self) -> &[u8] {
         &self.buffer[..self.len]
     }
 }
 
-impl Drop for Lent {
+impl Drop for Pooled {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         if let Some(mut free) = FREE.try_lock()
-            && free.len() < KEPT
+            && free.len() < RETAINED
         {
             free.push(buffer);
         }
@@ -62,13 +62,13 @@ impl Drop for Lent {
 /// A copy of `data`, in pieces.
 pub(crate) fn copied(data: &[u8]) -> impl Iterator<Item = Bytes> {
     data.chunks(BUFFER).map(|piece| {
-        if piece.len() < LENT_FROM {
+        if piece.len() < POOLED_FROM {
             return Bytes::copy_from_slice(piece);
         }
         let known = FREE.try_lock().and_then(|mut free| free.pop());
         let mut buffer = known.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
         buffer[..piece.len()].copy_from_slice(piece);
-        Bytes::from_owner(Lent {
+        Bytes::from_owner(Pooled {
             buffer,
             len: piece.len(),
         })
@@ -93,8 +93,8 @@ mod tests {
         for size in [
             0,
             1,
-            LENT_FROM - 1,
-            LENT_FROM,
+            POOLED_FROM - 1,
+            POOLED_FROM,
             BUFFER,
             BUFFER + 1,
             3 * BUFFER + 7,
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_buffer_that_comes_back_brings_nothing_along() {
         drop(copied(&[1; BUFFER]).collect::<Vec<_>>());
-        let later: Vec<Bytes> = copied(&[2; LENT_FROM]).collect();
-        assert_eq!(later.concat(), [2; LENT_FROM]);
+        let later: Vec<Bytes> = copied(&[2; POOLED_FROM]).collect();
+        assert_eq!(later.concat(), [2; POOLED_FROM]);
     }
 }
