@@ -21,7 +21,7 @@ from libp2p.crypto.serialization import deserialize_public_key
 from libp2p.peer.id import ID
 
 from libp2p_quic import _engine
-from libp2p_quic._engine import Bell, Config, Endpoint, Identity
+from libp2p_quic._engine import ReadyQueue, Config, Endpoint, Identity
 from libp2p_quic._errors import (
     ConfigError,
     ConnectionLostError,
@@ -112,7 +112,7 @@ def test_every_congestion_control_moves_data(algorithm: str) -> None:
 
 
 def test_listen_tells_the_bound_address() -> None:
-    endpoint = Endpoint(identity(), Config(), Bell())
+    endpoint = Endpoint(identity(), Config(), ReadyQueue())
     first, second = endpoint.listen("127.0.0.1", 0), endpoint.listen("::1", 0)
     assert first.local_address[0] == "127.0.0.1"
     assert second.local_address[0] == "::1"
@@ -121,7 +121,7 @@ def test_listen_tells_the_bound_address() -> None:
 
 
 def test_listen_refuses_what_the_system_refuses() -> None:
-    endpoint = Endpoint(identity(), Config(), Bell())
+    endpoint = Endpoint(identity(), Config(), ReadyQueue())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="in use") as refused:
@@ -133,7 +133,7 @@ def test_listen_refuses_what_the_system_refuses() -> None:
 
 
 def test_closed_endpoint() -> None:
-    bell = Bell()
+    bell = ReadyQueue()
     endpoint = Endpoint(identity(), Config(), bell)
     listener = endpoint.listen("127.0.0.1", 0)
     assert endpoint.closed_nowait() is None

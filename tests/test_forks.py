@@ -22,7 +22,7 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from libp2p_quic._engine import Bell, Config, Endpoint
+from libp2p_quic._engine import ReadyQueue, Config, Endpoint
 from libp2p_quic._errors import ConnectionLostError, EndpointClosedError
 from peers.engine import identity, pair
 from peers.linked import linked
@@ -175,9 +175,9 @@ def test_forks_at_any_moment_of_a_transfer() -> None:
                     def verbs() -> list[str]:
                         ours.stop(1)
                         del two.near, two.far
-                        return [outcome(lambda: ours.write_nowait(b"x")), outcome(Bell)]
+                        return [outcome(lambda: ours.write_nowait(b"x")), outcome(ReadyQueue)]
 
-                    assert in_a_child(verbs) == ["lost local forked", "Bell"]
+                    assert in_a_child(verbs) == ["lost local forked", "ReadyQueue"]
 
 
 async def test_multiprocessing_in_the_middle_of_a_run() -> None:

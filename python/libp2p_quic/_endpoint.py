@@ -25,7 +25,7 @@ class LoopEndpoint:
 
     def __init__(self, identity: Identity, config: Config, linger: float) -> None:
         self.driver: Driver = current_driver()
-        self.engine = Endpoint(identity, config, self.driver.bell)
+        self.engine = Endpoint(identity, config, self.driver.ready_queue)
         self.linger = linger
         self.touch = partial(self.driver.touch, self.engine)
         self.nursery: trio.Nursery | None = None

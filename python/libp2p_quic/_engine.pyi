@@ -1,7 +1,7 @@
 """The Rust engine, in verbs that never block.
 
 A verb that cannot do its work yet returns ``None`` ("not yet") and remembers the
-caller's token: when it is worth trying again, the token turns up in `Bell.drain`.
+caller's token: when it is worth trying again, the token turns up in `ReadyQueue.drain`.
 The token is remembered *before* ``None`` is returned, so no wake-up is lost, and a
 caller that stops waiting leaves nothing behind: no byte, no stream, no Python object.
 
@@ -14,7 +14,7 @@ from typing import final
 from libp2p_quic._errors import ConnectionLostError
 
 __all__ = [
-    "Bell",
+    "ReadyQueue",
     "Config",
     "Connection",
     "Endpoint",
@@ -28,17 +28,17 @@ __all__ = [
 __version__: str
 
 @final
-class Bell:
+class ReadyQueue:
     """Where tokens of things that became ready are collected.
 
-    One bell belongs to one event loop. Its descriptor becomes readable when the set
+    One ready_queue belongs to one event loop. Its descriptor becomes readable when the set
     of ready tokens stops being empty.
     """
 
-    def __new__(cls) -> Bell: ...
+    def __new__(cls) -> ReadyQueue: ...
     def fileno(self) -> int: ...
     def drain(self) -> list[int]:
-        """Take the ready tokens and silence the bell. Duplicates may occur. Cheap when empty."""
+        """Take the ready tokens and silence the ready_queue. Duplicates may occur. Cheap when empty."""
 
 @final
 class LogQueue:
@@ -47,7 +47,7 @@ class LogQueue:
     The engine never waits for it: at most 1024 events are kept, and others are counted.
     """
 
-    def __new__(cls, bell: Bell) -> LogQueue: ...
+    def __new__(cls, ready_queue: ReadyQueue) -> LogQueue: ...
     @staticmethod
     def set_level(level: int) -> None:
         """Queue events of this `logging` level and above; others cost next to nothing."""
@@ -57,7 +57,7 @@ class LogQueue:
         """Events, and how many were lost since the last call: time of each (s since the epoch),
         `logging` level, message, source file and line."""
     def close(self) -> None:
-        """Ring the bell no more. Idempotent."""
+        """Ring the ready_queue no more. Idempotent."""
 
 @final
 class Identity:
@@ -121,7 +121,7 @@ class Config:
 class Endpoint:
     """One identity with its sockets: it listens, dials, and owns its connections."""
 
-    def __new__(cls, identity: Identity, config: Config, bell: Bell) -> Endpoint: ...
+    def __new__(cls, identity: Identity, config: Config, ready_queue: ReadyQueue) -> Endpoint: ...
     def listen(self, host: str, port: int) -> Listener:
         """Bind a UDP socket. ``host`` is a literal IPv4 or IPv6 address. Raises OSError."""
     def connect(self, host: str, port: int, peer_id: bytes | None) -> Connection:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from libp2p.crypto.ed25519 import create_new_key_pair
 
-from libp2p_quic._engine import Bell, Config, Connection, Endpoint, Identity, Listener, Stream
+from libp2p_quic._engine import ReadyQueue, Config, Connection, Endpoint, Identity, Listener, Stream
 from libp2p_quic._host_key import identity_of
 from peers.census import PATIENCE
 
@@ -29,7 +29,7 @@ class Pair:
     """A listening and a dialing endpoint that share a bell."""
 
     def __init__(self, near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> None:
-        self.bell = Bell()
+        self.bell = ReadyQueue()
         self.near_identity, self.far_identity = identity(), identity()
         self.near = Endpoint(self.near_identity, Config(**(near or {})), self.bell)
         self.far = Endpoint(self.far_identity, Config(**(far or {})), self.bell)

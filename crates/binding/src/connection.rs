@@ -9,10 +9,10 @@ use pyo3::{
 };
 
 use crate::{
-    bell::Token,
     endpoint::host_and_port,
     error::Error,
     process::{self, Local},
+    ready_queue::Token,
     stream::Stream,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Connection {
     connection: Local<engine::Connection>,
-    bell: Arc<engine::Bell>,
+    ready_queue: Arc<engine::ReadyQueue>,
     connected: Token,
     openable: Token,
     acceptable: Token,
@@ -28,14 +28,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(connection: engine::Connection, bell: &Arc<engine::Bell>) -> Self {
+    pub(crate) fn new(
+        connection: engine::Connection,
+        ready_queue: &Arc<engine::ReadyQueue>,
+    ) -> Self {
         Self {
             connection: Local::new(connection),
-            bell: bell.clone(),
-            connected: Token::new(bell),
-            openable: Token::new(bell),
-            acceptable: Token::new(bell),
-            closed: Token::new(bell),
+            ready_queue: ready_queue.clone(),
+            connected: Token::new(ready_queue),
+            openable: Token::new(ready_queue),
+            acceptable: Token::new(ready_queue),
+            closed: Token::new(ready_queue),
         }
     }
 }
@@ -106,7 +109,7 @@ impl Connection {
             .linked()?
             .poll_open(&mut self.openable.context())
         {
-            Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.bell))),
+            Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.ready_queue))),
             Poll::Pending => Ok(None),
         }
     }
@@ -117,7 +120,7 @@ impl Connection {
             .linked()?
             .poll_accept(&mut self.acceptable.context())
         {
-            Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.bell))),
+            Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.ready_queue))),
             Poll::Pending => Ok(None),
         }
     }

@@ -14,11 +14,11 @@ use pyo3::{
 };
 
 use crate::{
-    bell::{Bell, Token},
     config::Config,
     connection::Connection,
     error::Error,
     process::Local,
+    ready_queue::{ReadyQueue, Token},
 };
 
 /// A libp2p host key and the TLS certificate made for it.
@@ -47,7 +47,7 @@ impl Identity {
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Endpoint {
     endpoint: Local<engine::Endpoint>,
-    bell: Arc<engine::Bell>,
+    ready_queue: Arc<engine::ReadyQueue>,
     closed: Token,
 }
 
@@ -77,13 +77,13 @@ pub(crate) fn host_and_port(addr: SocketAddr) -> (String, u16) {
 #[pymethods]
 impl Endpoint {
     #[new]
-    fn new(identity: &Identity, config: &Config, bell: &Bell) -> Result<Self, Error> {
-        let bell = bell.0.open()?;
+    fn new(identity: &Identity, config: &Config, ready_queue: &ReadyQueue) -> Result<Self, Error> {
+        let ready_queue = ready_queue.0.open()?;
         let endpoint = engine::Endpoint::new(&identity.0, config.0.clone())?;
         Ok(Self {
             endpoint: Local::new(endpoint),
-            closed: Token::new(bell),
-            bell: bell.clone(),
+            closed: Token::new(ready_queue),
+            ready_queue: ready_queue.clone(),
         })
     }
 
@@ -92,8 +92,8 @@ impl Endpoint {
         Ok(Listener {
             local_address: host_and_port(listener.local_addr()),
             listener: Local::new(listener),
-            acceptable: Token::new(&self.bell),
-            bell: self.bell.clone(),
+            acceptable: Token::new(&self.ready_queue),
+            ready_queue: self.ready_queue.clone(),
         })
     }
 
@@ -106,7 +106,7 @@ impl Endpoint {
             .endpoint
             .open()?
             .connect(socket_addr(host, port)?, peer)?;
-        Ok(Connection::new(connection, &self.bell))
+        Ok(Connection::new(connection, &self.ready_queue))
     }
 
     fn deny(&self, addresses: Vec<String>) -> Result<(), Error> {
@@ -168,7 +168,7 @@ impl Endpoint {
 pub(crate) struct Listener {
     listener: Local<engine::Listener>,
     local_address: (String, u16),
-    bell: Arc<engine::Bell>,
+    ready_queue: Arc<engine::ReadyQueue>,
     acceptable: Token,
 }
 
@@ -195,7 +195,7 @@ impl Listener {
             .open()?
             .poll_accept(&mut self.acceptable.context())
         {
-            Poll::Ready(connection) => Ok(Some(Connection::new(connection?, &self.bell))),
+            Poll::Ready(connection) => Ok(Some(Connection::new(connection?, &self.ready_queue))),
             Poll::Pending => Ok(None),
         }
     }

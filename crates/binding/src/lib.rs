@@ -4,13 +4,13 @@
 //! and nothing is decided. No loops, no waiting, no libp2p words; "not yet" is `None`.
 //! The contract, with its docstrings, is the stub `_engine.pyi`.
 
-mod bell;
 mod config;
 mod connection;
 mod endpoint;
 mod error;
 mod log;
 mod process;
+mod ready_queue;
 mod stream;
 
 use pyo3::prelude::*;
@@ -20,11 +20,11 @@ use pyo3::prelude::*;
 mod _engine {
     #[pymodule_export]
     use super::{
-        bell::Bell,
         config::Config,
         connection::Connection,
         endpoint::{Endpoint, Identity, Listener},
         log::LogQueue,
+        ready_queue::ReadyQueue,
         stream::Stream,
     };
 

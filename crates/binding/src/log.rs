@@ -27,7 +27,7 @@ use tracing::{
     subscriber::Interest,
 };
 
-use crate::bell::{Bell, Token};
+use crate::ready_queue::{ReadyQueue, Token};
 
 /// Events that may wait: several screens of lines, and less than a megabyte.
 const CAPACITY: usize = 1024;
@@ -188,10 +188,10 @@ pub(crate) struct LogQueue {
 #[pymethods]
 impl LogQueue {
     #[new]
-    fn new(bell: &Bell) -> PyResult<Self> {
-        let bell: &Arc<engine::Bell> = bell.0.open()?;
+    fn new(ready_queue: &ReadyQueue) -> PyResult<Self> {
+        let ready_queue: &Arc<engine::ReadyQueue> = ready_queue.0.open()?;
         Ok(Self {
-            arrived: Token::new(bell),
+            arrived: Token::new(ready_queue),
         })
     }
 

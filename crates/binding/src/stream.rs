@@ -6,7 +6,7 @@ use std::{sync::Arc, task::Poll};
 use libp2p_quic_engine as engine;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
-use crate::{bell::Token, error::Error, process::Local};
+use crate::{error::Error, process::Local, ready_queue::Token};
 
 /// One bidirectional stream.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
@@ -20,13 +20,13 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(stream: engine::Stream, bell: &Arc<engine::Bell>) -> Self {
+    pub(crate) fn new(stream: engine::Stream, ready_queue: &Arc<engine::ReadyQueue>) -> Self {
         Self {
             id: stream.id(),
             stream: Local::new(stream),
-            readable: Token::new(bell),
-            writable: Token::new(bell),
-            finished: Token::new(bell),
+            readable: Token::new(ready_queue),
+            writable: Token::new(ready_queue),
+            finished: Token::new(ready_queue),
         }
     }
 }

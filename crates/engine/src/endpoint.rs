@@ -112,8 +112,8 @@ impl Endpoint {
     /// that cannot be used, or a system without room for a thread.
     pub fn new(identity: &Identity, config: Config) -> Result<Self, EndpointError> {
         let settings = Settings::new(identity, config)?;
-        Ok(on_the_io_thread(|doorbell, ground| {
-            let commands = Commands::new(doorbell, settings.config.flush);
+        Ok(on_the_io_thread(|waker, ground| {
+            let commands = Commands::new(waker, settings.config.flush);
             Self::assemble(identity, settings, commands, ground)
         })?)
     }

@@ -85,6 +85,6 @@ pub use gate::{Prefix, PrefixError};
 pub use host_key::PublicKey;
 pub use identity::{Identity, IdentityError, PeerId};
 pub use listener::{Listener, ListenerStatistics};
-pub use ready::Bell;
+pub use ready::ReadyQueue;
 pub use statistics::Statistics;
 pub use stream::Stream;

@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// Collects the tokens of what became ready, for one event loop.
-pub struct Bell {
+pub struct ReadyQueue {
     ready: Mutex<Vec<u64>>,
     pub(crate) signal: Signal,
     next_token: AtomicU64,
 }
 
-impl Bell {
+impl ReadyQueue {
     /// A silent bell. Fails when the system is out of descriptors.
     pub fn new() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
@@ -43,8 +43,8 @@ impl Bell {
 
     /// A waker that leaves `token` here.
     pub fn waker(self: &Arc<Self>, token: u64) -> Waker {
-        Waker::from(Arc::new(Rope {
-            bell: self.clone(),
+        Waker::from(Arc::new(TokenWaker {
+            queue: self.clone(),
             token,
         }))
     }
@@ -61,7 +61,7 @@ impl Bell {
         std::mem::swap(&mut *ready, taken);
     }
 
-    fn ring(&self, token: u64) {
+    fn push(&self, token: u64) {
         let mut ready = self.ready.lock();
         if ready.is_empty() {
             self.signal.raise();
@@ -70,30 +70,30 @@ impl Bell {
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for ReadyQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.signal.as_fd()
     }
 }
 
-impl fmt::Debug for Bell {
+impl fmt::Debug for ReadyQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bell").finish_non_exhaustive()
+        f.debug_struct("ReadyQueue").finish_non_exhaustive()
     }
 }
 
-struct Rope {
-    bell: Arc<Bell>,
+struct TokenWaker {
+    queue: Arc<ReadyQueue>,
     token: u64,
 }
 
-impl Wake for Rope {
+impl Wake for TokenWaker {
     fn wake(self: Arc<Self>) {
-        self.bell.ring(self.token);
+        self.queue.push(self.token);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.bell.ring(self.token);
+        self.queue.push(self.token);
     }
 }
 
@@ -139,44 +139,44 @@ mod tests {
 
     use super::*;
 
-    fn is_ringing(bell: &Bell) -> bool {
-        let mut fds = [PollFd::new(bell, PollFlags::IN)];
+    fn is_ringing(queue: &ReadyQueue) -> bool {
+        let mut fds = [PollFd::new(queue, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n > 0)
     }
 
     #[test]
     fn rings_once_for_many_and_again_after_a_drain() {
-        let bell = Bell::new().expect("a descriptor");
-        let (one, two) = (bell.waker(1), bell.waker(2));
-        assert!(!is_ringing(&bell));
+        let queue = ReadyQueue::new().expect("a descriptor");
+        let (one, two) = (queue.waker(1), queue.waker(2));
+        assert!(!is_ringing(&queue));
         one.wake_by_ref();
         two.wake_by_ref();
-        assert!(is_ringing(&bell));
+        assert!(is_ringing(&queue));
         let mut taken = Vec::new();
-        bell.drain(&mut taken);
+        queue.drain(&mut taken);
         assert_eq!(taken, [1, 2]);
-        assert!(!is_ringing(&bell));
+        assert!(!is_ringing(&queue));
         one.wake();
-        assert!(is_ringing(&bell));
-        bell.drain(&mut taken);
+        assert!(is_ringing(&queue));
+        queue.drain(&mut taken);
         assert_eq!(taken, [1]);
-        bell.drain(&mut taken);
+        queue.drain(&mut taken);
         assert!(taken.is_empty());
     }
 
     #[test]
     fn no_wake_is_lost_between_threads() {
-        let bell = Bell::new().expect("a descriptor");
+        let queue = ReadyQueue::new().expect("a descriptor");
         const ROUNDS: u64 = 20_000;
         let sender = {
-            let waker_of = bell.clone();
+            let waker_of = queue.clone();
             std::thread::spawn(move || (0..ROUNDS).for_each(|i| waker_of.waker(i).wake()))
         };
         let (mut taken, mut seen) = (Vec::new(), 0);
         while seen < ROUNDS {
-            let mut fds = [PollFd::new(&*bell, PollFlags::IN)];
+            let mut fds = [PollFd::new(&*queue, PollFlags::IN)];
             poll(&mut fds, None).expect("poll");
-            bell.drain(&mut taken);
+            queue.drain(&mut taken);
             for token in &taken {
                 assert_eq!(*token, seen);
                 seen += 1;

@@ -296,7 +296,7 @@ impl Drop for Stream {
         }
         self.stop(0);
         // Whoever drops it, in whatever thread, knows of no flush to come.
-        self.shared.commands.ring();
+        self.shared.commands.wake();
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_quic_engine::{Bell, Config, Connection, Endpoint, Identity};
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, ReadyQueue};
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("procfs").count()
@@ -55,7 +55,7 @@ fn endpoints_leave_nothing_in_the_process() {
         // One listening socket, and one for each of those who dial.
         let open = descriptors() - before;
         assert!((4..=6).contains(&open), "{open}");
-        let bell = Bell::new().expect("a descriptor");
+        let bell = ReadyQueue::new().expect("a descriptor");
         drop(bell);
         match round % 3 {
             0 => {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from libp2p_quic._engine import Bell, Endpoint
+from libp2p_quic._engine import ReadyQueue, Endpoint
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Driver(Protocol):
     """One event loop's way of waiting for the engine. Use it only inside that loop."""
 
     @property
-    def bell(self) -> Bell:
+    def ready_queue(self) -> ReadyQueue:
         """What endpoints of this loop ring."""
 
     async def wait(self, token: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from libp2p_quic._engine import Bell, LogQueue
+from libp2p_quic._engine import ReadyQueue, LogQueue
 
 logger = logging.getLogger("libp2p_quic.engine")
 
@@ -16,8 +16,8 @@ logger = logging.getLogger("libp2p_quic.engine")
 class EngineLog:
     """The queue of the engine's events, as one event loop empties it."""
 
-    def __init__(self, bell: Bell) -> None:
-        self._queue = LogQueue(bell)
+    def __init__(self, ready_queue: ReadyQueue) -> None:
+        self._queue = LogQueue(ready_queue)
         self.arrived = self._queue.arrived
         follow_level()
 

@@ -1,8 +1,8 @@
 """The driver of one trio run.
 
-A system task waits for the bell, so that a sleeping run wakes up; an instrument drains it
+A system task waits for the ready_queue, so that a sleeping run wakes up; an instrument drains it
 right after trio looked for I/O, so that waiting tasks run in the very pass that saw the
-bell, and flushes the endpoints right before trio looks again, so that whatever one pass
+ready_queue, and flushes the endpoints right before trio looks again, so that whatever one pass
 wrote costs one wake-up of the engine. When the run ends, its endpoints are closed.
 """
 
@@ -15,7 +15,7 @@ import trio
 from trio.lowlevel import Abort, RunVar, Task
 
 from libp2p_quic._driver._log import EngineLog, follow_level
-from libp2p_quic._engine import Bell, Endpoint
+from libp2p_quic._engine import ReadyQueue, Endpoint
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ class TrioDriver(trio.abc.Instrument):
     current_time = staticmethod(trio.current_time)
 
     def __init__(self) -> None:
-        self.bell = Bell()
-        self._log = EngineLog(self.bell)
+        self.ready_queue = ReadyQueue()
+        self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[Task]] = {}
         # Tasks that wait for any of several tokens.
         self._choosing: dict[Task, Sequence[int]] = {}
@@ -82,7 +82,7 @@ class TrioDriver(trio.abc.Instrument):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            # Nobody listens to the bell any more: better an error than a wait without end.
+            # Nobody listens to the ready_queue any more: better an error than a wait without end.
             raise RuntimeError("the trio run that this endpoint belongs to is ending")
 
     async def ready(self, verb: Callable[[], T | None], token: int) -> T:
@@ -128,17 +128,17 @@ class TrioDriver(trio.abc.Instrument):
     def after_io_wait(self, timeout: float) -> None:
         # A token without a waiting task needs no memory: whoever wants the thing calls the
         # verb first, and finds it.
-        for token in self.bell.drain():
+        for token in self.ready_queue.drain():
             for task in self._waiting.pop(token, ()):
                 if self._choosing:
                     self._leave(task)
                 trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
-        """Wake a sleeping run when the bell rings; clean up when the run ends."""
+        """Wake a sleeping run when the ready_queue rings; clean up when the run ends."""
         try:
             while True:
-                await trio.lowlevel.wait_readable(self.bell.fileno())
+                await trio.lowlevel.wait_readable(self.ready_queue.fileno())
                 # Usually `after_io_wait` was first and there is nothing left.
                 self.after_io_wait(0)
         finally:
@@ -173,7 +173,7 @@ def current() -> TrioDriver:
         return _driver.get()
     except LookupError:
         driver = TrioDriver()
-        trio.lowlevel.spawn_system_task(driver.run, name="libp2p_quic bell")
+        trio.lowlevel.spawn_system_task(driver.run, name="libp2p_quic ready_queue")
         trio.lowlevel.spawn_system_task(driver.log, name="libp2p_quic log")
         trio.lowlevel.add_instrument(driver)
         _driver.set(driver)

@@ -1,4 +1,4 @@
-//! What application threads ask of a core, and the doorbell that wakes its thread.
+//! What application threads ask of a core, and the waker that wakes its thread.
 //!
 //! A push is a short lock and at most one system call. Work on streams may be held back
 //! until a flush, so that one pass of an event loop wakes the thread once.
@@ -70,19 +70,19 @@ impl Command {
 }
 
 /// Wakes the thread that drives cores, if it sleeps.
-pub(crate) trait Doorbell: Send + Sync {
-    fn ring(&self);
+pub(crate) trait IoWaker: Send + Sync {
+    fn wake(&self);
 
     /// See that a little work is done, here if that is possible, else by the thread. The
     /// caller must hold no lock of the engine.
     fn drive(&self) {
-        self.ring();
+        self.wake();
     }
 
     /// See that everything that is asked for is done now, before the process can end. The
     /// caller must hold no lock of the engine, and may have to wait for the core.
     fn drive_all(&self) {
-        self.ring();
+        self.wake();
     }
 }
 
@@ -92,16 +92,16 @@ pub(crate) struct Commands {
     /// streams, and streams hold this.
     queue: Mutex<Option<Vec<Command>>>,
     has_some: AtomicBool,
-    doorbell: Arc<dyn Doorbell>,
+    waker: Arc<dyn IoWaker>,
     flush: Flush,
 }
 
 impl Commands {
-    pub(crate) fn new(doorbell: Arc<dyn Doorbell>, flush: Flush) -> Arc<Self> {
+    pub(crate) fn new(waker: Arc<dyn IoWaker>, flush: Flush) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Some(Vec::new())),
             has_some: AtomicBool::new(false),
-            doorbell,
+            waker,
             flush,
         })
     }
@@ -124,23 +124,23 @@ impl Commands {
         }
         match self.flush {
             Flush::OnRequest if can_wait => {}
-            Flush::Immediate if may_drive => self.doorbell.drive(),
-            _ if is_last => self.doorbell.drive_all(),
-            _ => self.doorbell.ring(),
+            Flush::Immediate if may_drive => self.waker.drive(),
+            _ if is_last => self.waker.drive_all(),
+            _ => self.waker.wake(),
         }
     }
 
     /// See that what there is gets done.
     pub(crate) fn flush(&self) {
         if self.has_some() {
-            self.doorbell.drive();
+            self.waker.drive();
         }
     }
 
     /// Have the I/O thread see to what there is.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         if self.has_some() {
-            self.doorbell.ring();
+            self.waker.wake();
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    driver::{command::Doorbell, core::TURNS_PER_DRIVE},
+    driver::{command::IoWaker, core::TURNS_PER_DRIVE},
     signal::Signal,
     sync::{
         Mutex,
@@ -50,7 +50,7 @@ pub(crate) trait Work: Send {
 pub(crate) struct Shared<W> {
     /// What is new.
     inbox: Mutex<Vec<Arc<Mutex<Driver<W>>>>>,
-    has_mail: AtomicBool,
+    has_new_tasks: AtomicBool,
     is_asleep: AtomicBool,
     pub(crate) signal: Signal,
 }
@@ -59,17 +59,17 @@ impl<W> Shared<W> {
     pub(crate) fn new(signal: Signal) -> Arc<Self> {
         Arc::new(Self {
             inbox: Mutex::default(),
-            has_mail: AtomicBool::new(false),
+            has_new_tasks: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
             signal,
         })
     }
 
-    pub(crate) fn has_mail(&self) -> bool {
-        self.has_mail.load(Ordering::SeqCst)
+    pub(crate) fn has_new_tasks(&self) -> bool {
+        self.has_new_tasks.load(Ordering::SeqCst)
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         if self.is_asleep.swap(false, Ordering::SeqCst) {
             self.signal.raise();
         }
@@ -77,13 +77,13 @@ impl<W> Shared<W> {
 }
 
 /// How an endpoint reaches its core, and who is woken for it.
-pub(crate) struct Post<W> {
+pub(crate) struct IoHandle<W> {
     shared: Arc<Shared<W>>,
     /// Set as soon as there is one, and gone when the core has ended.
     driver: OnceLock<Weak<Mutex<Driver<W>>>>,
 }
 
-impl<W> Post<W> {
+impl<W> IoHandle<W> {
     pub(crate) fn new(shared: Arc<Shared<W>>) -> Self {
         Self {
             shared,
@@ -103,14 +103,14 @@ impl<W> Post<W> {
         }));
         let _ = self.driver.set(Arc::downgrade(&driver));
         self.shared.inbox.lock().push(driver);
-        self.shared.has_mail.store(true, Ordering::SeqCst);
-        self.shared.ring();
+        self.shared.has_new_tasks.store(true, Ordering::SeqCst);
+        self.shared.wake();
     }
 }
 
-impl<W: Work> Doorbell for Post<W> {
-    fn ring(&self) {
-        self.shared.ring();
+impl<W: Work> IoWaker for IoHandle<W> {
+    fn wake(&self) {
+        self.shared.wake();
     }
 
     /// A thread that sleeps costs two switches and their time before the first datagram
@@ -122,11 +122,11 @@ impl<W: Work> Doorbell for Post<W> {
         }
         let driver = self.driver();
         let Some(mut driver) = driver.as_ref().and_then(|driver| driver.try_lock()) else {
-            return self.ring();
+            return self.wake();
         };
         if driver.drive_once() {
             drop(driver);
-            self.ring();
+            self.wake();
         }
     }
 
@@ -136,7 +136,7 @@ impl<W: Work> Doorbell for Post<W> {
         if let Some(driver) = self.driver() {
             driver.lock().drive_all();
         }
-        self.ring();
+        self.wake();
     }
 }
 
@@ -237,8 +237,8 @@ impl<W: Work> Drivers<W> {
         self.all.is_empty()
     }
 
-    pub(crate) fn read_mail(&mut self) {
-        if self.shared.has_mail.swap(false, Ordering::SeqCst) {
+    pub(crate) fn take_new_tasks(&mut self) {
+        if self.shared.has_new_tasks.swap(false, Ordering::SeqCst) {
             self.all.append(&mut self.shared.inbox.lock());
         }
     }
@@ -267,7 +267,7 @@ impl<W: Work> Drivers<W> {
         self.shared.is_asleep.store(is_asleep, Ordering::SeqCst);
         let mut pause = Pause {
             is_asleep,
-            is_due: has_more || self.shared.has_mail(),
+            is_due: has_more || self.shared.has_new_tasks(),
             until: None,
         };
         for driver in &self.all {

@@ -41,7 +41,7 @@ mod token_bucket;
 
 #[cfg(feature = "simulation")]
 pub(crate) use self::{
-    command::Doorbell,
+    command::IoWaker,
     connection_ids::CONNECTION_ID_LENGTH,
     core::ACCEPTED,
     network::{Network, Sending},

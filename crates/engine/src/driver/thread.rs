@@ -1,5 +1,5 @@
 //! The I/O thread: one a process, started by the first endpoint and gone with the last. It
-//! runs every core over real sockets and waits for sockets, the doorbell and deadlines.
+//! runs every core over real sockets and waits for sockets, the waker and deadlines.
 //!
 //! Only this thread receives, watches the time and closes sockets. How it shares the cores with
 //! application threads is the affair of `handover`.
@@ -22,9 +22,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     driver::{
-        command::Doorbell,
+        command::IoWaker,
         core::{Census, Core, TURNS_PER_DRIVE},
-        handover::{Driver, Drivers, Post, Shared, Work},
+        handover::{Driver, Drivers, IoHandle, Shared, Work},
         network::{BoundSocket, Ground, Network, Sending, SocketKey},
         recv_buffers::RecvBuffers,
         routing,
@@ -118,7 +118,7 @@ impl Work for Driven {
 
 /// What an endpoint of this thread stands on.
 struct Site {
-    post: Arc<Post<Driven>>,
+    io_handle: Arc<IoHandle<Driven>>,
     bound: Bound,
 }
 
@@ -143,7 +143,7 @@ impl Ground for Site {
     }
 
     fn census(&self) -> Option<Census> {
-        let driver = self.post.driver()?;
+        let driver = self.io_handle.driver()?;
         let driver = driver.lock();
         driver.work().map(|driven| Census {
             kept: RETAINED.load(Ordering::Relaxed) + send_buffers::retained(),
@@ -154,7 +154,7 @@ impl Ground for Site {
 
 /// Run the core that `make` returns on the I/O thread, starting the thread if need be.
 pub(crate) fn on_the_io_thread<T>(
-    make: impl FnOnce(Arc<dyn Doorbell>, Arc<dyn Ground>) -> (Core, T),
+    make: impl FnOnce(Arc<dyn IoWaker>, Arc<dyn Ground>) -> (Core, T),
 ) -> io::Result<T> {
     if IS_OUT_OF_REACH.load(Ordering::SeqCst) {
         return Err(io::Error::other(
@@ -174,15 +174,15 @@ pub(crate) fn on_the_io_thread<T>(
             shared
         }
     };
-    let post = Arc::new(Post::new(shared));
+    let io_handle = Arc::new(IoHandle::new(shared));
     let bound = Bound::default();
     let site = Arc::new(Site {
-        post: post.clone(),
+        io_handle: io_handle.clone(),
         bound: bound.clone(),
     });
-    let (core, value) = make(post.clone(), site);
+    let (core, value) = make(io_handle.clone(), site);
     // Still under the lock: the thread cannot leave before it has read this.
-    post.send(Driven {
+    io_handle.send(Driven {
         core,
         sockets: Open::default(),
         bound,
@@ -245,7 +245,7 @@ impl Runner {
     fn run(mut self) {
         let mut events = Vec::new();
         loop {
-            self.drivers.read_mail();
+            self.drivers.take_new_tasks();
             let has_more = self.drivers.drive();
             if self.drivers.is_empty() && self.leave() {
                 send_buffers::forget();
@@ -261,7 +261,7 @@ impl Runner {
     /// Leave unless someone has come in the meantime.
     fn leave(&self) -> bool {
         let mut thread = THREAD.lock();
-        if self.shared.has_mail() {
+        if self.shared.has_new_tasks() {
             return false;
         }
         *thread = None;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{Census, Command, Commands, Core, Cover, Doorbell, SocketKey},
+    driver::{Census, Command, Commands, Core, Cover, IoWaker, SocketKey},
     endpoint::Endpoint,
     identity::Identity,
 };
@@ -67,12 +67,12 @@ impl Deref for Node {
     }
 }
 
-/// The doorbell of a thread that does not exist: it is looked at, not heard.
+/// The waker of a thread that does not exist: it is looked at, not heard.
 #[derive(Default)]
-struct Bell(AtomicBool);
+struct ReadyQueue(AtomicBool);
 
-impl Doorbell for Bell {
-    fn ring(&self) {
+impl IoWaker for ReadyQueue {
+    fn wake(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
@@ -81,7 +81,7 @@ pub(super) struct Machine {
     index: usize,
     identity: Identity,
     cover: Option<Cover>,
-    bell: Arc<Bell>,
+    bell: Arc<ReadyQueue>,
     running: Option<Running>,
     /// The commands of every core that ran here; those that live on hold on to something.
     past: Vec<Weak<Commands>>,

@@ -10,7 +10,7 @@ mod world;
 use std::{sync::Arc, task::Poll};
 
 use self::{echo::Network, world::World};
-use crate::{Flush, ready::Bell, receive_credit::CHUNK_COST, stream::Stream, sync::thread};
+use crate::{Flush, ready::ReadyQueue, receive_credit::CHUNK_COST, stream::Stream, sync::thread};
 
 /// What one byte costs that waits for its reader.
 const CHUNK: usize = 1 + CHUNK_COST;
@@ -19,7 +19,7 @@ const CHUNK: usize = 1 + CHUNK_COST;
 pub fn bell() {
     const RINGERS: u64 = 3;
     const RINGS: u64 = 2;
-    let bell = Bell::new().expect("a model's");
+    let bell = ReadyQueue::new().expect("a model's");
     let ringers: Vec<_> = (0..RINGERS)
         .map(|ringer| {
             let bell = bell.clone();
@@ -167,7 +167,7 @@ pub fn starved_once() {
 pub fn event_loop() {
     const TASKS: u64 = 2;
     let world = World::new(Flush::OnRequest, Network::default(), 1 << 20);
-    let bell = Bell::new().expect("a model's");
+    let bell = ReadyQueue::new().expect("a model's");
     let streams: Vec<_> = (0..TASKS).map(|_| world.stream(1 << 10, 1 << 10)).collect();
     let mut left: Vec<u8> = vec![2; streams.len()];
     let mut is_sent = vec![false; streams.len()];

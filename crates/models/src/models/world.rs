@@ -13,7 +13,7 @@ use crate::{
     connection::{ConnectionShared, Handle, Holds},
     driver::{
         Command, Commands,
-        handover::{Drivers, Post, Shared},
+        handover::{Drivers, IoHandle, Shared},
     },
     receive_credit::ReceiveCredit,
     signal::Signal,
@@ -42,9 +42,9 @@ pub(super) struct World {
 fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
     let mut drivers = Drivers::new(shared.clone());
     loop {
-        drivers.read_mail();
+        drivers.take_new_tasks();
         let has_more = drivers.drive();
-        if drivers.is_empty() && !shared.has_mail() {
+        if drivers.is_empty() && !shared.has_new_tasks() {
             return;
         }
         let pause = drivers.announce(has_more, |_, _| ());
@@ -70,9 +70,9 @@ impl Endpoint {
         network: Network,
         allowance: u64,
     ) -> Self {
-        let post = Arc::new(Post::new(shared.clone()));
-        let commands = Commands::new(post.clone(), flush);
-        post.send(Echo::new(commands.clone(), network, clock.clone()));
+        let io_handle = Arc::new(IoHandle::new(shared.clone()));
+        let commands = Commands::new(io_handle.clone(), flush);
+        io_handle.send(Echo::new(commands.clone(), network, clock.clone()));
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let holds = Holds {
             receive_credit: ReceiveCredit::new(Budget::new(1 << 30), allowance),

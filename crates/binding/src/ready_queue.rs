@@ -1,4 +1,4 @@
-//! The bell of an event loop, and the tokens that verbs leave in it.
+//! The ready_queue of an event loop, and the tokens that verbs leave in it.
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -13,13 +13,13 @@ use crate::{error::Error, process::Local};
 
 /// Where tokens of things that became ready are collected.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
-pub(crate) struct Bell(pub(crate) Local<Arc<engine::Bell>>);
+pub(crate) struct ReadyQueue(pub(crate) Local<Arc<engine::ReadyQueue>>);
 
 #[pymethods]
-impl Bell {
+impl ReadyQueue {
     #[new]
     fn new() -> PyResult<Self> {
-        Ok(Self(Local::new(engine::Bell::new()?)))
+        Ok(Self(Local::new(engine::ReadyQueue::new()?)))
     }
 
     fn fileno(&self) -> Result<i32, Error> {
@@ -29,8 +29,8 @@ impl Bell {
     fn drain(&self) -> Vec<u64> {
         let mut taken = Vec::new();
         // In a child it is the parent's, and silencing it would cost the parent a wake-up.
-        if let Some(bell) = self.0.here() {
-            bell.drain(&mut taken);
+        if let Some(ready_queue) = self.0.here() {
+            ready_queue.drain(&mut taken);
         }
         taken
     }
@@ -39,20 +39,23 @@ impl Bell {
 /// What one verb waits for: a token, and its waker once someone waits.
 pub(crate) struct Token {
     pub(crate) number: u64,
-    bell: Arc<engine::Bell>,
+    ready_queue: Arc<engine::ReadyQueue>,
     waker: OnceLock<Waker>,
 }
 
 impl Token {
-    pub(crate) fn new(bell: &Arc<engine::Bell>) -> Self {
+    pub(crate) fn new(ready_queue: &Arc<engine::ReadyQueue>) -> Self {
         Self {
-            number: bell.token(),
-            bell: bell.clone(),
+            number: ready_queue.token(),
+            ready_queue: ready_queue.clone(),
             waker: OnceLock::new(),
         }
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context::from_waker(self.waker.get_or_init(|| self.bell.waker(self.number)))
+        Context::from_waker(
+            self.waker
+                .get_or_init(|| self.ready_queue.waker(self.number)),
+        )
     }
 }
