@@ -3,18 +3,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::driver::{Ground, SocketInfo};
+use crate::driver::{SocketInfo, SocketProvider};
 
 /// The socket that a dial to `remote` leaves from, among those there are; `source` is the
 /// address that the system would send from, where it could be asked.
 pub(crate) fn socket_for(
-    ground: &dyn Ground,
+    socket_provider: &dyn SocketProvider,
     sockets: &mut [SocketInfo],
     remote: SocketAddr,
     source: Option<IpAddr>,
 ) -> Option<SocketInfo> {
     for socket in sockets.iter_mut() {
-        note_lost_address(ground, socket, remote, source);
+        note_lost_address(socket_provider, socket, remote, source);
     }
     let best = |is_neighbor: &dyn Fn(IpAddr) -> bool| {
         let able = sockets.iter().filter_map(|socket| {
@@ -26,7 +26,7 @@ pub(crate) fn socket_for(
     // The interfaces are listed only where it matters.
     let known = best(&|_| false).filter(|(fitness, _)| *fitness < Fitness::Neighbor);
     let found = known.or_else(|| {
-        best(&|local| source.is_some_and(|source| ground.share_network(local, source)))
+        best(&|local| source.is_some_and(|source| socket_provider.share_network(local, source)))
     });
     found.map(|(_, socket)| socket)
 }
@@ -34,7 +34,7 @@ pub(crate) fn socket_for(
 /// Note whether the address that a socket listens on is still this machine's, and say so once
 /// when it is not: DHCP takes addresses away, and nothing that is sent from them comes back.
 fn note_lost_address(
-    ground: &dyn Ground,
+    socket_provider: &dyn SocketProvider,
     socket: &mut SocketInfo,
     remote: SocketAddr,
     source: Option<IpAddr>,
@@ -44,7 +44,7 @@ fn note_lost_address(
     if !is_asked || ip.is_unspecified() || ip.is_loopback() {
         return;
     }
-    let is_gone = source != Some(ip) && !ground.has_address(socket.local);
+    let is_gone = source != Some(ip) && !socket_provider.has_address(socket.local);
     let was_gone = std::mem::replace(&mut socket.is_address_gone, is_gone);
     if is_gone && !was_gone {
         tracing::warn!(
@@ -140,7 +140,7 @@ mod tests {
         has_address: AtomicBool,
     }
 
-    impl Ground for Machine {
+    impl SocketProvider for Machine {
         fn bind(&self, _: SocketKey, local: SocketAddr) -> io::Result<BoundSocket> {
             Ok(BoundSocket {
                 local,

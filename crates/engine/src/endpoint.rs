@@ -23,8 +23,8 @@ use crate::{
     destination::{no_route, objection, unmapped},
     dial_socket::socket_for,
     driver::{
-        BoundSocket, Census, Command, Commands, Core, EndpointState, Ground, Settings, SocketInfo,
-        SocketKey, on_the_io_thread,
+        BoundSocket, Census, Command, Commands, Core, EndpointState, Settings, SocketInfo,
+        SocketKey, SocketProvider, on_the_io_thread,
     },
     error::{Closed, ConnectionError, EndpointError},
     gate::{Gate, Prefix},
@@ -37,7 +37,7 @@ pub(crate) struct EndpointShared {
     peer_id: PeerId,
     settings: Arc<Settings>,
     commands: Arc<Commands>,
-    ground: Arc<dyn Ground>,
+    sockets: Arc<dyn SocketProvider>,
     state: Arc<Mutex<EndpointState>>,
     next_socket: AtomicU64,
     next_connection: AtomicU64,
@@ -54,7 +54,7 @@ impl EndpointShared {
     /// Bind a socket; the caller holds the state's lock and records it there.
     fn bind(&self, addr: SocketAddr, is_kept: bool) -> io::Result<SocketInfo> {
         let key = self.next_socket.fetch_add(1, Ordering::Relaxed);
-        let BoundSocket { local, refusal } = self.ground.bind(key, addr)?;
+        let BoundSocket { local, refusal } = self.sockets.bind(key, addr)?;
         self.commands.push(Command::Socket {
             socket: key,
             local,
@@ -112,9 +112,9 @@ impl Endpoint {
     /// that cannot be used, or a system without room for a thread.
     pub fn new(identity: &Identity, config: Config) -> Result<Self, EndpointError> {
         let settings = Settings::new(identity, config)?;
-        Ok(on_the_io_thread(|waker, ground| {
+        Ok(on_the_io_thread(|waker, sockets| {
             let commands = Commands::new(waker, settings.config.flush);
-            Self::assemble(identity, settings, commands, ground)
+            Self::assemble(identity, settings, commands, sockets)
         })?)
     }
 
@@ -122,7 +122,7 @@ impl Endpoint {
         identity: &Identity,
         settings: Arc<Settings>,
         commands: Arc<Commands>,
-        ground: Arc<dyn Ground>,
+        sockets: Arc<dyn SocketProvider>,
     ) -> (Core, Self) {
         let state = Arc::<Mutex<EndpointState>>::default();
         let core = Core::new(settings.clone(), state.clone(), commands.clone());
@@ -130,7 +130,7 @@ impl Endpoint {
             peer_id: identity.peer_id(),
             settings,
             commands,
-            ground,
+            sockets,
             state,
             next_socket: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
@@ -198,7 +198,7 @@ impl Endpoint {
                 .0
                 .failed_dial(remote, ConnectionError::unreachable(why)));
         }
-        let source = match self.0.ground.source(remote) {
+        let source = match self.0.sockets.source(remote) {
             Ok(source) => Some(source),
             Err(error) => {
                 if let Some(why) = no_route(remote, &error) {
@@ -215,7 +215,7 @@ impl Endpoint {
         if state.is_closing {
             return Err(Closed.into());
         }
-        let info = match socket_for(&*self.0.ground, &mut state.sockets, remote, source) {
+        let info = match socket_for(&*self.0.sockets, &mut state.sockets, remote, source) {
             Some(info) => info,
             None => {
                 let info = self.0.bind(any(remote), true)?;
@@ -287,7 +287,7 @@ impl Endpoint {
     /// What there is of it behind its handles: for those who look for what is left. Waits for
     /// the I/O thread's pass, some milliseconds at most.
     pub fn census(&self) -> Census {
-        self.0.ground.census().unwrap_or_default()
+        self.0.sockets.census().unwrap_or_default()
     }
 
     #[cfg(feature = "simulation")]

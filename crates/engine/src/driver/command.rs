@@ -1,6 +1,6 @@
 //! What application threads ask of a core, and the waker that wakes its thread.
 //!
-//! A push is a short lock and at most one system call. Work on streams may be held back
+//! A push is a short lock and at most one system call. CoreTask on streams may be held back
 //! until a flush, so that one pass of an event loop wakes the thread once.
 
 use std::{mem, sync::Arc};

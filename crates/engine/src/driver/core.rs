@@ -410,7 +410,7 @@ impl Core {
         }
     }
 
-    /// Work on one connection; a panic ends it and spares the others.
+    /// CoreTask on one connection; a panic ends it and spares the others.
     fn with<T>(
         &mut self,
         handle: ConnectionHandle,

@@ -24,7 +24,7 @@ use crate::{
 const MOST_DRIVES: usize = 1000;
 
 /// Something to drive, with what only its I/O thread gives it: a core and its sockets.
-pub(crate) trait Work: Send {
+pub(crate) trait CoreTask: Send {
     /// Take commands, and then what they may name.
     fn take_commands(&mut self);
 
@@ -108,7 +108,7 @@ impl<W> IoHandle<W> {
     }
 }
 
-impl<W: Work> IoWaker for IoHandle<W> {
+impl<W: CoreTask> IoWaker for IoHandle<W> {
     fn wake(&self) {
         self.shared.wake();
     }
@@ -150,7 +150,7 @@ pub(crate) struct Driver<W> {
     announced: Option<Instant>,
 }
 
-impl<W: Work> Driver<W> {
+impl<W: CoreTask> Driver<W> {
     pub(crate) fn work(&self) -> Option<&W> {
         self.work.as_deref()
     }
@@ -225,7 +225,7 @@ pub(crate) struct Pause {
     pub(crate) until: Option<Instant>,
 }
 
-impl<W: Work> Drivers<W> {
+impl<W: CoreTask> Drivers<W> {
     pub(crate) fn new(shared: Arc<Shared<W>>) -> Self {
         Self {
             shared,

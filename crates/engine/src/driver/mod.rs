@@ -51,7 +51,7 @@ pub(crate) use self::{
     command::{Command, Commands},
     core::Core,
     limit_log::{Limit, LimitLog, Multiaddr},
-    network::{BoundSocket, Ground, SocketKey},
+    network::{BoundSocket, SocketKey, SocketProvider},
     send_window::FIRST_SEND_WINDOW,
     settings::Settings,
     sockets::{EndpointState, SocketInfo},

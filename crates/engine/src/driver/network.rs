@@ -79,7 +79,7 @@ pub(crate) trait Network {
 }
 
 /// What an endpoint stands on: where it gets its sockets from, and its core.
-pub(crate) trait Ground: Send + Sync {
+pub(crate) trait SocketProvider: Send + Sync {
     /// Bind a socket under `key`.
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket>;
 

@@ -24,8 +24,8 @@ use crate::{
     driver::{
         command::IoWaker,
         core::{Census, Core, TURNS_PER_DRIVE},
-        handover::{Driver, Drivers, IoHandle, Shared, Work},
-        network::{BoundSocket, Ground, Network, Sending, SocketKey},
+        handover::{CoreTask, Driver, Drivers, IoHandle, Shared},
+        network::{BoundSocket, Network, Sending, SocketKey, SocketProvider},
         recv_buffers::RecvBuffers,
         routing,
         socket::{Socket, is_echo},
@@ -67,16 +67,16 @@ pub fn forget_the_thread() {
 
 /// Sockets that are bound, and that their core has not seen yet. Not in the core's keeping: they
 /// have a lock of their own, which bind must not take, as the core takes the endpoint's under it.
-type Bound = Arc<Mutex<Vec<(SocketKey, Socket)>>>;
+type NewSockets = Arc<Mutex<Vec<(SocketKey, Socket)>>>;
 
 /// A core and its sockets.
 struct Driven {
     core: Core,
-    sockets: Open,
-    bound: Bound,
+    sockets: OpenSockets,
+    bound: NewSockets,
 }
 
-impl Work for Driven {
+impl CoreTask for Driven {
     fn take_commands(&mut self) {
         self.core.take_commands(Instant::now());
         // After them: a command may name a socket that came after a first look, and whose
@@ -117,12 +117,12 @@ impl Work for Driven {
 }
 
 /// What an endpoint of this thread stands on.
-struct Site {
+struct ThreadSockets {
     io_handle: Arc<IoHandle<Driven>>,
-    bound: Bound,
+    bound: NewSockets,
 }
 
-impl Ground for Site {
+impl SocketProvider for ThreadSockets {
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket> {
         let socket = Socket::bind(addr)?;
         let bound = socket.bound();
@@ -154,7 +154,7 @@ impl Ground for Site {
 
 /// Run the core that `make` returns on the I/O thread, starting the thread if need be.
 pub(crate) fn on_the_io_thread<T>(
-    make: impl FnOnce(Arc<dyn IoWaker>, Arc<dyn Ground>) -> (Core, T),
+    make: impl FnOnce(Arc<dyn IoWaker>, Arc<dyn SocketProvider>) -> (Core, T),
 ) -> io::Result<T> {
     if IS_OUT_OF_REACH.load(Ordering::SeqCst) {
         return Err(io::Error::other(
@@ -166,25 +166,25 @@ pub(crate) fn on_the_io_thread<T>(
         Some(shared) => shared.clone(),
         None => {
             let shared = Shared::new(Signal::new()?);
-            let runner = Runner::new(shared.clone());
+            let io_loop = IoLoop::new(shared.clone());
             thread::Builder::new()
                 .name("libp2p-quic-io".to_owned())
-                .spawn(move || runner.run())?;
+                .spawn(move || io_loop.run())?;
             *thread = Some(shared.clone());
             shared
         }
     };
     let io_handle = Arc::new(IoHandle::new(shared));
-    let bound = Bound::default();
-    let site = Arc::new(Site {
+    let bound = NewSockets::default();
+    let provider = Arc::new(ThreadSockets {
         io_handle: io_handle.clone(),
         bound: bound.clone(),
     });
-    let (core, value) = make(io_handle.clone(), site);
+    let (core, value) = make(io_handle.clone(), provider);
     // Still under the lock: the thread cannot leave before it has read this.
     io_handle.send(Driven {
         core,
-        sockets: Open::default(),
+        sockets: OpenSockets::default(),
         bound,
     });
     drop(thread);
@@ -193,9 +193,9 @@ pub(crate) fn on_the_io_thread<T>(
 
 /// The open sockets of one core: its network.
 #[derive(Default)]
-struct Open(FxHashMap<SocketKey, Socket>);
+struct OpenSockets(FxHashMap<SocketKey, Socket>);
 
-impl Network for Open {
+impl Network for OpenSockets {
     fn send(&mut self, socket: SocketKey, transmit: &Transmit<'_>) -> Sending {
         self.0
             .get_mut(&socket)
@@ -217,7 +217,7 @@ impl Network for Open {
     }
 }
 
-struct Runner {
+struct IoLoop {
     shared: Arc<Shared<Driven>>,
     drivers: Drivers<Driven>,
     recv_buffers: RecvBuffers,
@@ -232,7 +232,7 @@ struct Event {
     is_writable: bool,
 }
 
-impl Runner {
+impl IoLoop {
     fn new(shared: Arc<Shared<Driven>>) -> Self {
         Self {
             drivers: Drivers::new(shared.clone()),
@@ -356,7 +356,7 @@ impl Runner {
 /// Receive until nothing is left or the turn is over.
 fn receive(
     core: &mut Core,
-    open: &mut Open,
+    open: &mut OpenSockets,
     key: SocketKey,
     recv_buffers: &mut RecvBuffers,
     meta: &mut [RecvMeta; RECEIVE_BATCH],

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use quinn_udp::{EcnCodepoint, Transmit};
 
 use super::{clock::Clock, conditions::Conditions, dice::Dice, trace::Trace};
-use crate::driver::{BoundSocket, Census, Ground, Network, Sending, SocketKey};
+use crate::driver::{BoundSocket, Census, Network, Sending, SocketKey, SocketProvider};
 
 /// A refused send is possible again after at most this.
 const LONGEST_BLOCK: Duration = Duration::from_millis(5);
@@ -314,7 +314,7 @@ pub(super) struct Port {
     pub(super) wire: Arc<Mutex<Wire>>,
 }
 
-impl Ground for Port {
+impl SocketProvider for Port {
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket> {
         let ip = addr.ip();
         let own = self

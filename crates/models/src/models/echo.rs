@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    driver::{Command, Commands, fill::fill, handover::Work},
+    driver::{Command, Commands, fill::fill, handover::CoreTask},
     error::ReadError,
     queue::{End, Ending},
     ready::Waiters,
@@ -200,7 +200,7 @@ impl Echo {
     }
 }
 
-impl Work for Echo {
+impl CoreTask for Echo {
     fn take_commands(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         self.commands.take(&mut taken);
