@@ -74,7 +74,7 @@ enum Phase {
     Over,
 }
 
-pub(super) struct Driven {
+pub(super) struct ConnectionDriver {
     pub(super) conn: quinn_proto::Connection,
     handle: ConnectionHandle,
     pub(super) shared: Arc<ConnectionShared>,
@@ -132,7 +132,7 @@ pub(super) struct Origin {
     pub(super) report: Option<Arc<DialReport>>,
 }
 
-impl Driven {
+impl ConnectionDriver {
     pub(super) fn new(
         conn: quinn_proto::Connection,
         origin: Origin,

@@ -28,7 +28,7 @@ use crate::{
     driver::{
         admission::Admission,
         command::{Command, Commands},
-        connection::{Driven, Origin, Turn},
+        connection::{ConnectionDriver, Origin, Turn},
         limit_log::LimitLog,
         network::{Network, SocketKey, is_answerable},
         reset_limit::ResetLimit,
@@ -52,7 +52,7 @@ pub(crate) struct Core {
     commands: Arc<Commands>,
     sockets: Sockets,
     /// By quinn-proto's handle.
-    connections: Vec<Option<Box<Driven>>>,
+    connections: Vec<Option<Box<ConnectionDriver>>>,
     /// By our own id, which is never reused.
     handles: FxHashMap<u64, ConnectionHandle>,
     /// Dials that nothing has answered yet, by the id of their connection.
@@ -355,7 +355,7 @@ impl Core {
         if self.connections.len() <= handle.0 {
             self.connections.resize_with(handle.0 + 1, || None);
         }
-        let driven = Driven::new(conn, origin, now, &self.settings.config);
+        let driven = ConnectionDriver::new(conn, origin, now, &self.settings.config);
         self.connections[handle.0] = Some(Box::new(driven));
         self.update_server_config();
         self.mark(handle);
@@ -391,7 +391,7 @@ impl Core {
         ));
     }
 
-    fn slot(&mut self, handle: ConnectionHandle) -> Option<&mut Driven> {
+    fn slot(&mut self, handle: ConnectionHandle) -> Option<&mut ConnectionDriver> {
         self.connections.get_mut(handle.0)?.as_deref_mut()
     }
 
@@ -403,7 +403,7 @@ impl Core {
         }
     }
 
-    fn with_id(&mut self, id: u64, work: impl FnOnce(&mut Driven)) {
+    fn with_id(&mut self, id: u64, work: impl FnOnce(&mut ConnectionDriver)) {
         if let Some(handle) = self.handles.get(&id).copied() {
             self.with(handle, |driven, _| work(driven));
             self.mark(handle);
@@ -414,7 +414,7 @@ impl Core {
     fn with<T>(
         &mut self,
         handle: ConnectionHandle,
-        work: impl FnOnce(&mut Driven, &mut Endpoint) -> T,
+        work: impl FnOnce(&mut ConnectionDriver, &mut Endpoint) -> T,
     ) -> Option<T> {
         let driven = self.connections.get_mut(handle.0)?.as_deref_mut()?;
         let endpoint = &mut self.endpoint;

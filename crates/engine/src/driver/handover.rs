@@ -49,7 +49,7 @@ pub(crate) trait CoreTask: Send {
 /// How others reach the I/O thread.
 pub(crate) struct Shared<W> {
     /// What is new.
-    inbox: Mutex<Vec<Arc<Mutex<Driver<W>>>>>,
+    inbox: Mutex<Vec<Arc<Mutex<TaskSlot<W>>>>>,
     has_new_tasks: AtomicBool,
     is_asleep: AtomicBool,
     pub(crate) signal: Signal,
@@ -80,7 +80,7 @@ impl<W> Shared<W> {
 pub(crate) struct IoHandle<W> {
     shared: Arc<Shared<W>>,
     /// Set as soon as there is one, and gone when the core has ended.
-    driver: OnceLock<Weak<Mutex<Driver<W>>>>,
+    driver: OnceLock<Weak<Mutex<TaskSlot<W>>>>,
 }
 
 impl<W> IoHandle<W> {
@@ -91,13 +91,13 @@ impl<W> IoHandle<W> {
         }
     }
 
-    pub(crate) fn driver(&self) -> Option<Arc<Mutex<Driver<W>>>> {
+    pub(crate) fn driver(&self) -> Option<Arc<Mutex<TaskSlot<W>>>> {
         self.driver.get().and_then(Weak::upgrade)
     }
 
     /// Have the I/O thread drive this from now on.
     pub(crate) fn send(&self, work: W) {
-        let driver = Arc::new(Mutex::new(Driver {
+        let driver = Arc::new(Mutex::new(TaskSlot {
             work: Some(Box::new(work)),
             announced: None,
         }));
@@ -142,7 +142,7 @@ impl<W: CoreTask> IoWaker for IoHandle<W> {
 
 /// What is driven. The I/O thread holds its lock while it drives it, and so does an application
 /// thread that finds it free.
-pub(crate) struct Driver<W> {
+pub(crate) struct TaskSlot<W> {
     /// Gone when it has ended, or panicked outside of any one connection. Dropping it fails
     /// whoever waits for it, and the other endpoints live on.
     work: Option<Box<W>>,
@@ -150,7 +150,7 @@ pub(crate) struct Driver<W> {
     announced: Option<Instant>,
 }
 
-impl<W: CoreTask> Driver<W> {
+impl<W: CoreTask> TaskSlot<W> {
     pub(crate) fn work(&self) -> Option<&W> {
         self.work.as_deref()
     }
@@ -212,9 +212,9 @@ impl<W: CoreTask> Driver<W> {
 }
 
 /// All that the I/O thread drives.
-pub(crate) struct Drivers<W> {
+pub(crate) struct TaskSlots<W> {
     shared: Arc<Shared<W>>,
-    all: Vec<Arc<Mutex<Driver<W>>>>,
+    all: Vec<Arc<Mutex<TaskSlot<W>>>>,
 }
 
 /// How long the I/O thread may wait, as everybody has been told.
@@ -225,7 +225,7 @@ pub(crate) struct Pause {
     pub(crate) until: Option<Instant>,
 }
 
-impl<W: CoreTask> Drivers<W> {
+impl<W: CoreTask> TaskSlots<W> {
     pub(crate) fn new(shared: Arc<Shared<W>>) -> Self {
         Self {
             shared,
@@ -259,7 +259,7 @@ impl<W: CoreTask> Drivers<W> {
     pub(crate) fn announce<'a>(
         &'a self,
         has_more: bool,
-        mut watch: impl FnMut(&'a Arc<Mutex<Driver<W>>>, &W),
+        mut watch: impl FnMut(&'a Arc<Mutex<TaskSlot<W>>>, &W),
     ) -> Pause {
         // First say that we sleep, then look once more: whoever comes later rings, or drives
         // and compares with what is announced here.
@@ -272,7 +272,7 @@ impl<W: CoreTask> Drivers<W> {
         };
         for driver in &self.all {
             let mut locked = driver.lock();
-            let Driver {
+            let TaskSlot {
                 work: Some(work),
                 announced,
             } = &mut *locked

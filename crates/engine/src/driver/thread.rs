@@ -24,7 +24,7 @@ use crate::{
     driver::{
         command::IoWaker,
         core::{Census, Core, TURNS_PER_DRIVE},
-        handover::{CoreTask, Driver, Drivers, IoHandle, Shared},
+        handover::{CoreTask, IoHandle, Shared, TaskSlot, TaskSlots},
         network::{BoundSocket, Network, Sending, SocketKey, SocketProvider},
         recv_buffers::RecvBuffers,
         routing,
@@ -46,7 +46,8 @@ const SILENCE: Duration = Duration::from_millis(100);
 
 /// The thread, while there is one. It leaves under this lock, so that nobody sends to a
 /// thread that is gone.
-static THREAD: parking_lot::Mutex<Option<Arc<Shared<Driven>>>> = parking_lot::Mutex::new(None);
+static THREAD: parking_lot::Mutex<Option<Arc<Shared<EndpointTask>>>> =
+    parking_lot::Mutex::new(None);
 
 /// Bytes that the thread keeps for what it may receive next.
 static RETAINED: AtomicUsize = AtomicUsize::new(0);
@@ -70,13 +71,13 @@ pub fn forget_the_thread() {
 type NewSockets = Arc<Mutex<Vec<(SocketKey, Socket)>>>;
 
 /// A core and its sockets.
-struct Driven {
+struct EndpointTask {
     core: Core,
     sockets: OpenSockets,
     bound: NewSockets,
 }
 
-impl CoreTask for Driven {
+impl CoreTask for EndpointTask {
     fn take_commands(&mut self) {
         self.core.take_commands(Instant::now());
         // After them: a command may name a socket that came after a first look, and whose
@@ -118,7 +119,7 @@ impl CoreTask for Driven {
 
 /// What an endpoint of this thread stands on.
 struct ThreadSockets {
-    io_handle: Arc<IoHandle<Driven>>,
+    io_handle: Arc<IoHandle<EndpointTask>>,
     bound: NewSockets,
 }
 
@@ -182,7 +183,7 @@ pub(crate) fn on_the_io_thread<T>(
     });
     let (core, value) = make(io_handle.clone(), provider);
     // Still under the lock: the thread cannot leave before it has read this.
-    io_handle.send(Driven {
+    io_handle.send(EndpointTask {
         core,
         sockets: OpenSockets::default(),
         bound,
@@ -218,24 +219,24 @@ impl Network for OpenSockets {
 }
 
 struct IoLoop {
-    shared: Arc<Shared<Driven>>,
-    drivers: Drivers<Driven>,
+    shared: Arc<Shared<EndpointTask>>,
+    drivers: TaskSlots<EndpointTask>,
     recv_buffers: RecvBuffers,
     meta: [RecvMeta; RECEIVE_BATCH],
 }
 
 /// What poll said of one socket.
 struct Event {
-    driver: Arc<Mutex<Driver<Driven>>>,
+    driver: Arc<Mutex<TaskSlot<EndpointTask>>>,
     socket: SocketKey,
     is_readable: bool,
     is_writable: bool,
 }
 
 impl IoLoop {
-    fn new(shared: Arc<Shared<Driven>>) -> Self {
+    fn new(shared: Arc<Shared<EndpointTask>>) -> Self {
         Self {
-            drivers: Drivers::new(shared.clone()),
+            drivers: TaskSlots::new(shared.clone()),
             shared,
             recv_buffers: RecvBuffers::new(RECEIVE_BATCH),
             meta: [RecvMeta::default(); RECEIVE_BATCH],

@@ -13,7 +13,7 @@ use crate::{
     connection::{ConnectionShared, Handle, Holds},
     driver::{
         Command, Commands,
-        handover::{Drivers, IoHandle, Shared},
+        handover::{IoHandle, Shared, TaskSlots},
     },
     receive_credit::ReceiveCredit,
     signal::Signal,
@@ -40,7 +40,7 @@ pub(super) struct World {
 }
 
 fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
-    let mut drivers = Drivers::new(shared.clone());
+    let mut drivers = TaskSlots::new(shared.clone());
     loop {
         drivers.take_new_tasks();
         let has_more = drivers.drive();

@@ -7,14 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::Endpoint;
 
-use super::{Driven, Phase, Turn};
+use super::{ConnectionDriver, Phase, Turn};
 use crate::{
     config::Config,
     driver::{close_reason, network::Network, streams::varint},
     error::ConnectionError,
 };
 
-impl Driven {
+impl ConnectionDriver {
     /// When the dial began that this is an attempt of.
     pub(in crate::driver) fn began(&self) -> Instant {
         self.began

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::Driven;
+use super::ConnectionDriver;
 use crate::statistics::Statistics;
 
 /// How old published statistics may be while a connection is active.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(10);
 
-impl Driven {
+impl ConnectionDriver {
     pub(super) fn publish(&mut self, now: Instant, is_urgent: bool) {
         if self.is_detached {
             return;
