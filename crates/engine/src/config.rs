@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::{
-    congestion::{Congestion, LastWords},
+    congestion::{Congestion, CongestionSignals},
     driver::FIRST_SEND_WINDOW,
     error::ConfigError,
     receive_credit::FIRST_WINDOW,
@@ -283,7 +283,7 @@ impl Config {
     }
 
     /// What QUIC needs to know of it for one connection. It must have been checked.
-    pub(crate) fn transport(&self, last_words: LastWords) -> Arc<TransportConfig> {
+    pub(crate) fn transport(&self, congestion_signals: CongestionSignals) -> Arc<TransportConfig> {
         // `check` has bounded what these conversions could refuse.
         let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
         let mut transport = TransportConfig::default();
@@ -309,7 +309,7 @@ impl Config {
         );
         transport.congestion_controller_factory(Arc::new(Congestion {
             algorithm: self.congestion_control,
-            last_words,
+            congestion_signals,
         }));
         Arc::new(transport)
     }

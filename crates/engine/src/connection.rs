@@ -15,7 +15,7 @@ use std::{
 use crate::{
     blocking,
     budget::Budget,
-    congestion::LastWords,
+    congestion::CongestionSignals,
     driver::{Command, Commands},
     error::ConnectionError,
     host_key::PublicKey,
@@ -37,7 +37,7 @@ pub(crate) struct ConnectionShared {
     pub(crate) receive_credit: Arc<ReceiveCredit>,
     /// What waits to be acknowledged, of the whole endpoint.
     pub(crate) unacked: Arc<Budget>,
-    pub(crate) last_words: LastWords,
+    pub(crate) congestion_signals: CongestionSignals,
     pub(crate) state: Mutex<State>,
 }
 
@@ -86,7 +86,7 @@ impl ConnectionShared {
         local: SocketAddr,
         commands: Arc<Commands>,
         holds: Holds,
-        last_words: LastWords,
+        congestion_signals: CongestionSignals,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -94,7 +94,7 @@ impl ConnectionShared {
             commands,
             receive_credit: holds.receive_credit,
             unacked: holds.unacked,
-            last_words,
+            congestion_signals,
             state: Mutex::new(State {
                 remote,
                 local,

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::{
     blocking,
     config::Config,
-    congestion::LastWords,
+    congestion::CongestionSignals,
     connection::{Connection, ConnectionShared},
     destination::{no_route, objection, unmapped},
     dial_socket::socket_for,
@@ -72,7 +72,7 @@ impl EndpointShared {
 
     /// A dial that is over before it began, and says why.
     fn failed_dial(&self, remote: SocketAddr, error: ConnectionError) -> Connection {
-        let shared = self.new_connection(remote, any(remote), LastWords::default());
+        let shared = self.new_connection(remote, any(remote), CongestionSignals::default());
         shared.end(error);
         Connection::new(shared)
     }
@@ -81,7 +81,7 @@ impl EndpointShared {
         &self,
         remote: SocketAddr,
         local: SocketAddr,
-        last_words: LastWords,
+        congestion_signals: CongestionSignals,
     ) -> Arc<ConnectionShared> {
         ConnectionShared::new(
             self.next_connection.fetch_add(1, Ordering::Relaxed),
@@ -90,7 +90,7 @@ impl EndpointShared {
             local,
             self.commands.clone(),
             self.settings.holds(),
-            last_words,
+            congestion_signals,
         )
     }
 }
@@ -224,9 +224,11 @@ impl Endpoint {
             }
         };
         drop(state);
-        let last_words = LastWords::default();
-        let (config, verdict) = self.0.settings.client(peer, last_words.clone());
-        let shared = self.0.new_connection(remote, info.local, last_words);
+        let congestion_signals = CongestionSignals::default();
+        let (config, verdict) = self.0.settings.client(peer, congestion_signals.clone());
+        let shared = self
+            .0
+            .new_connection(remote, info.local, congestion_signals);
         self.0.commands.push(Command::Connect {
             socket: info.key,
             shared: shared.clone(),

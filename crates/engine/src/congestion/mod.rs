@@ -29,22 +29,22 @@ use crate::config::CongestionControl;
 /// The controllers count the ACK frames that acknowledged a packet for the first time. quinn-proto's
 /// statistics count every ACK frame, and a peer that hears nothing of us goes on repeating its last one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastWords(Arc<Signals>);
+pub(crate) struct CongestionSignals(Arc<Signals>);
 
 #[derive(Debug, Default)]
 struct Signals {
-    are_due: AtomicBool,
+    is_close_allowed: AtomicBool,
     acknowledgements: AtomicU64,
     is_any_in_flight: AtomicBool,
 }
 
-impl LastWords {
-    pub(crate) fn allow(&self) {
-        self.0.are_due.store(true, Ordering::Relaxed);
+impl CongestionSignals {
+    pub(crate) fn allow_close(&self) {
+        self.0.is_close_allowed.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn are_due(&self) -> bool {
-        self.0.are_due.load(Ordering::Relaxed)
+    pub(crate) fn is_close_allowed(&self) -> bool {
+        self.0.is_close_allowed.load(Ordering::Relaxed)
     }
 
     /// How many ACK frames acknowledged a packet for the first time, on any path.
@@ -69,7 +69,7 @@ impl LastWords {
 #[derive(Debug)]
 pub(crate) struct Congestion {
     pub(crate) algorithm: CongestionControl,
-    pub(crate) last_words: LastWords,
+    pub(crate) congestion_signals: CongestionSignals,
 }
 
 impl ControllerFactory for Congestion {
@@ -81,10 +81,10 @@ impl ControllerFactory for Congestion {
                 Arc::new(NewRenoConfig::default()).build(now, current_mtu)
             }
         };
-        let last_words = self.last_words.clone();
-        Box::new(Valve {
+        let congestion_signals = self.congestion_signals.clone();
+        Box::new(WithCloseBypass {
             algorithm,
-            last_words,
+            congestion_signals,
         })
     }
 }
@@ -93,12 +93,12 @@ impl ControllerFactory for Congestion {
 const OPEN: u64 = u64::MAX / 2;
 
 /// What the algorithm says, until the last words are due.
-struct Valve {
+struct WithCloseBypass {
     algorithm: Box<dyn Controller>,
-    last_words: LastWords,
+    congestion_signals: CongestionSignals,
 }
 
-impl Controller for Valve {
+impl Controller for WithCloseBypass {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.algorithm.on_sent(now, bytes, last_packet_number);
     }
@@ -121,7 +121,7 @@ impl Controller for Valve {
         app_limited: bool,
         largest_packet_num_acked: Option<u64>,
     ) {
-        self.last_words.acknowledged(in_flight);
+        self.congestion_signals.acknowledged(in_flight);
         self.algorithm
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
@@ -142,7 +142,7 @@ impl Controller for Valve {
     }
 
     fn window(&self) -> u64 {
-        if self.last_words.are_due() {
+        if self.congestion_signals.is_close_allowed() {
             OPEN
         } else {
             self.algorithm.window()
@@ -156,7 +156,7 @@ impl Controller for Valve {
     fn clone_box(&self) -> Box<dyn Controller> {
         Box::new(Self {
             algorithm: self.algorithm.clone_box(),
-            last_words: self.last_words.clone(),
+            congestion_signals: self.congestion_signals.clone(),
         })
     }
 

@@ -141,8 +141,8 @@ impl ConnectionDriver {
     ) -> Self {
         let send_window = SendWindow::new(origin.shared.unacked.clone(), config.send_window);
         let is_accepted = origin.listener.is_some();
-        let last_words = origin.shared.last_words.clone();
-        let marking = Marking::new(&conn, origin.listener.is_none(), last_words);
+        let congestion_signals = origin.shared.congestion_signals.clone();
+        let marking = Marking::new(&conn, origin.listener.is_none(), congestion_signals);
         Self {
             conn,
             handle: origin.handle,
@@ -541,7 +541,7 @@ impl ConnectionDriver {
             self.streams
                 .abandon(&ConnectionError::closed_here(code, &reason));
             self.publish(now, true);
-            self.shared.last_words.allow();
+            self.shared.congestion_signals.allow_close();
             self.conn.close(now, varint(code), reason.into());
         }
     }
@@ -568,7 +568,7 @@ impl ConnectionDriver {
             self.send_window.close();
         }
         self.publish(now, true);
-        self.shared.last_words.allow();
+        self.shared.congestion_signals.allow_close();
         self.shared.end(error);
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quinn_proto::{Connection, Transmit};
 
 use crate::{
-    congestion::LastWords,
+    congestion::CongestionSignals,
     driver::{
         ecn::{Departure, EcnValidation, Path, Sent, ack_eliciting},
         network::{Network, Sending, SocketKey, borrow},
@@ -28,7 +28,7 @@ const MAX_DATAGRAMS: usize = 8;
 
 pub(super) struct Marking {
     validation: EcnValidation,
-    last_words: LastWords,
+    congestion_signals: CongestionSignals,
     is_dialer: bool,
     is_connected: bool,
     is_over: bool,
@@ -47,10 +47,14 @@ struct Answer {
 }
 
 impl Marking {
-    pub(super) fn new(conn: &Connection, is_dialer: bool, last_words: LastWords) -> Self {
+    pub(super) fn new(
+        conn: &Connection,
+        is_dialer: bool,
+        congestion_signals: CongestionSignals,
+    ) -> Self {
         Self {
             validation: EcnValidation::new(conn.remote_address()),
-            last_words,
+            congestion_signals,
             is_dialer,
             is_connected: false,
             is_over: false,
@@ -94,8 +98,8 @@ impl Marking {
         let path = Path {
             remote: conn.remote_address(),
             rtt: conn.rtt(),
-            acknowledgements: self.last_words.acknowledgements(),
-            is_any_in_flight: self.last_words.is_any_in_flight(),
+            acknowledgements: self.congestion_signals.acknowledgements(),
+            is_any_in_flight: self.congestion_signals.is_any_in_flight(),
         };
         self.validation.update(now, path);
         if is_connected && !is_over && self.validation.wants_ping(now) {

@@ -11,7 +11,7 @@ use ring::{hkdf, hmac, rand};
 use crate::{
     budget::Budget,
     config::Config,
-    congestion::LastWords,
+    congestion::CongestionSignals,
     connection::Holds,
     driver::connection_ids::ConnectionIds,
     error::EndpointError,
@@ -152,9 +152,9 @@ impl Settings {
     }
 
     /// The configuration of one connection that is accepted.
-    pub(super) fn accepting(&self, last_words: LastWords) -> Arc<ServerConfig> {
+    pub(super) fn accepting(&self, congestion_signals: CongestionSignals) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
-        Arc::make_mut(&mut server).transport_config(self.config.transport(last_words));
+        Arc::make_mut(&mut server).transport_config(self.config.transport(congestion_signals));
         server
     }
 
@@ -162,7 +162,7 @@ impl Settings {
     pub(crate) fn client(
         &self,
         expected: Option<PeerId>,
-        last_words: LastWords,
+        congestion_signals: CongestionSignals,
     ) -> (quinn_proto::ClientConfig, Verdict) {
         let (tls, verdict) = self.tls.client(expected);
         #[cfg(feature = "simulation")]
@@ -171,7 +171,7 @@ impl Settings {
             None => tls,
         };
         let mut client = quinn_proto::ClientConfig::new(tls);
-        client.transport_config(self.config.transport(last_words));
+        client.transport_config(self.config.transport(congestion_signals));
         client.version(QUIC_V1);
         #[cfg(feature = "simulation")]
         if let Some(first_ids) = &self.first_ids {

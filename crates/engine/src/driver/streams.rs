@@ -31,7 +31,7 @@ use crate::{
 /// How long the peer may go on sending on a stream that we finished and read no more. Whoever
 /// closes a stream while the peer writes its last words means no failure of the peer's, and
 /// some peers take STOP_SENDING for one. What comes is dropped.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const STOP_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) struct Streams {
     slots: FxHashMap<StreamId, Slot>,
@@ -317,8 +317,8 @@ impl Streams {
         };
         if is_finished {
             let stop_at = *slot.stop_at.get_or_insert_with(|| {
-                self.stops.push_back((now + LAST_WORDS, id));
-                now + LAST_WORDS
+                self.stops.push_back((now + STOP_DELAY, id));
+                now + STOP_DELAY
             });
             // Nor before it has acknowledged our finish: see `Stream::stop`.
             if now < stop_at || is_owed {

@@ -9,7 +9,7 @@ use super::echo::{Clock, Echo, Network};
 use crate::{
     Flush,
     budget::Budget,
-    congestion::LastWords,
+    congestion::CongestionSignals,
     connection::{ConnectionShared, Handle, Holds},
     driver::{
         Command, Commands,
@@ -85,7 +85,7 @@ impl Endpoint {
             nowhere,
             commands.clone(),
             holds,
-            LastWords::default(),
+            CongestionSignals::default(),
         );
         Self {
             commands,

@@ -22,7 +22,7 @@ impl ConnectionDriver {
         state.remote = self.conn.remote_address();
         state.statistics = Statistics {
             rtt: stats.path.rtt,
-            congestion_window: if self.shared.last_words.are_due() {
+            congestion_window: if self.shared.congestion_signals.is_close_allowed() {
                 // Now it is without bound, so that the close is not held back.
                 state.statistics.congestion_window
             } else {

@@ -7,7 +7,7 @@ use quinn_proto::{ConnectionHandle, Incoming};
 
 use super::Core;
 use crate::{
-    congestion::LastWords,
+    congestion::CongestionSignals,
     connection::ConnectionShared,
     driver::{
         admission::Decision,
@@ -135,8 +135,8 @@ impl Core {
     ) -> Option<ConnectionHandle> {
         let remote = incoming.remote_address();
         let is_validated = incoming.remote_address_validated();
-        let last_words = LastWords::default();
-        let server = self.settings.accepting(last_words.clone());
+        let congestion_signals = CongestionSignals::default();
+        let server = self.settings.accepting(congestion_signals.clone());
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
@@ -149,7 +149,7 @@ impl Core {
                     local,
                     self.commands.clone(),
                     self.settings.holds(),
-                    last_words,
+                    congestion_signals,
                 );
                 let inbound_slot =
                     self.admission
