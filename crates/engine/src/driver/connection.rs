@@ -579,7 +579,7 @@ impl ConnectionDriver {
     }
 
     /// A defect ended it: nothing of QUIC's state is to be trusted.
-    pub(super) fn bury(&mut self, error: ConnectionError) {
+    pub(super) fn discard(&mut self, error: ConnectionError) {
         self.phase = Phase::Over;
         if self.is_detached {
             return;

@@ -386,7 +386,7 @@ impl Core {
             self.update_server_config();
         }
         // Whoever still waits hears of it: nobody else will tell them.
-        driven.bury(ConnectionError::internal(
+        driven.discard(ConnectionError::internal(
             "the endpoint forgot the connection",
         ));
     }
@@ -439,7 +439,7 @@ impl Core {
                 if !driven.is_drained() {
                     self.endpoint.handle_event(handle, EndpointEvent::drained());
                 }
-                driven.bury(ConnectionError::internal(words));
+                driven.discard(ConnectionError::internal(words));
                 self.remove(handle);
                 None
             }
@@ -453,7 +453,7 @@ impl Drop for Core {
         self.commands.close().into_iter().for_each(Command::refuse);
         self.sockets.close_all();
         for driven in self.connections.iter_mut().flatten() {
-            driven.bury(ConnectionError::internal("the endpoint stopped"));
+            driven.discard(ConnectionError::internal("the endpoint stopped"));
         }
         let mut state = self.state.lock();
         state.sockets.clear();
