@@ -1,6 +1,6 @@
 //! Where an application thread and the I/O thread meet: two bounded byte queues per stream.
 //!
-//! Outgoing bytes are copied in once, on write; incoming ones are the packets' own buffers.
+//! SendQueue bytes are copied in once, on write; incoming ones are the packets' own buffers.
 //! Each queue has its own short lock, held for list operations and never across a wait.
 //! The I/O thread's half of each rule lives in `driver::streams`.
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// How this program ended its sending side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum LocalEnd {
     /// All bytes, then the end (FIN).
     Finish,
     /// Abandoned, with a code.
@@ -29,14 +29,14 @@ pub(crate) enum Ending {
 }
 
 /// Bytes on their way out, which are charged to a budget.
-pub(crate) struct Outgoing {
+pub(crate) struct SendQueue {
     chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
     len: usize,
     /// Bytes that were in them and that QUIC has taken.
     moved: usize,
     budget: Arc<Budget>,
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<LocalEnd>,
     /// The peer acknowledged everything up to our finish.
     pub(crate) is_acknowledged: bool,
     /// Why nothing more can be sent.
@@ -51,7 +51,7 @@ pub(crate) struct Outgoing {
     pub(crate) finished: Waiters,
 }
 
-impl Outgoing {
+impl SendQueue {
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
         Self {
             chunks: VecDeque::new(),
@@ -128,7 +128,7 @@ impl Outgoing {
         if let Some(error) = &self.error {
             return Poll::Ready(Err(error.clone()));
         }
-        if let Some(Ending::Reset(_)) = self.ending {
+        if let Some(LocalEnd::Reset(_)) = self.ending {
             return Poll::Ready(Err(WriteError::Closed));
         }
         self.finished.add(cx.waker());
@@ -137,17 +137,17 @@ impl Outgoing {
 
     /// Say how this side ends. The first word counts, but a reset overtakes a finish that
     /// the peer has not acknowledged. True when something changed.
-    pub(crate) fn end(&mut self, ending: Ending) -> bool {
+    pub(crate) fn end(&mut self, ending: LocalEnd) -> bool {
         let is_news = match (self.ending, ending) {
             (None, _) => true,
-            (Some(Ending::Finish), Ending::Reset(_)) => !self.is_acknowledged,
+            (Some(LocalEnd::Finish), LocalEnd::Reset(_)) => !self.is_acknowledged,
             _ => false,
         };
         if !is_news || self.error.is_some() {
             return false;
         }
         self.ending = Some(ending);
-        if let Ending::Reset(_) = ending {
+        if let LocalEnd::Reset(_) = ending {
             self.drop_chunks();
             self.wake_all();
         } else {
@@ -178,8 +178,8 @@ impl Outgoing {
     }
 
     /// Finished by us, not yet known to have arrived.
-    pub(crate) fn is_owed(&self) -> bool {
-        self.ending == Some(Ending::Finish) && !self.is_acknowledged && self.error.is_none()
+    pub(crate) fn is_undelivered(&self) -> bool {
+        self.ending == Some(LocalEnd::Finish) && !self.is_acknowledged && self.error.is_none()
     }
 
     pub(crate) fn drop_chunks(&mut self) {
@@ -194,7 +194,7 @@ impl Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for SendQueue {
     fn drop(&mut self) {
         self.drop_chunks();
     }
@@ -202,7 +202,7 @@ impl Drop for Outgoing {
 
 /// How the peer's bytes ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum PeerEnd {
     /// All of them arrived.
     Finished,
     /// They will not all arrive, and why.
@@ -211,13 +211,13 @@ pub(crate) enum End {
 
 /// Bytes that arrived.
 #[derive(Default)]
-pub(crate) struct Incoming {
+pub(crate) struct RecvQueue {
     chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
     pub(crate) len: usize,
     /// What they cost: their bytes, and something for each chunk.
     pub(crate) cost: usize,
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<PeerEnd>,
     /// This program stopped reading, with this code.
     pub(crate) stopped: Option<u64>,
     /// The bound is reached and QUIC may hold more: a read must tell the I/O thread.
@@ -225,7 +225,7 @@ pub(crate) struct Incoming {
     pub(crate) readable: Waiters,
 }
 
-impl Incoming {
+impl RecvQueue {
     /// Move up to `max` bytes, as the chunks they came in, to `into`. `Ok(0)`: the end.
     pub(crate) fn poll_read_chunks(
         &mut self,
@@ -238,8 +238,8 @@ impl Incoming {
         }
         if self.len == 0 {
             return match &self.end {
-                Some(End::Finished) => Poll::Ready(Ok(0)),
-                Some(End::Failed(error)) => Poll::Ready(Err(error.clone())),
+                Some(PeerEnd::Finished) => Poll::Ready(Ok(0)),
+                Some(PeerEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
                 None => {
                     self.readable.add(cx.waker());
                     Poll::Pending
@@ -284,7 +284,7 @@ impl Incoming {
     }
 
     /// Nothing more will come, and why. Bytes that are here stay readable.
-    pub(crate) fn finish(&mut self, end: End) {
+    pub(crate) fn finish(&mut self, end: PeerEnd) {
         self.end.get_or_insert(end);
         self.readable.wake();
     }
@@ -316,16 +316,16 @@ mod tests {
     #[test]
     fn what_is_queued_is_charged_until_it_is_taken_or_dropped() {
         let budget = Budget::new(1000);
-        let mut out = Outgoing::new(budget.clone());
+        let mut out = SendQueue::new(budget.clone());
         let bytes = Bytes::from_static(&[0; 300]);
         out.push([bytes.clone(), bytes.clone()].into_iter());
         assert_eq!(budget.charged(), 600);
         assert_eq!(out.poll_room(&cx(), 1000, 1000), Poll::Ready(Ok(400)));
         out.took(1, 400);
         assert_eq!((out.len(), budget.charged()), (200, 200));
-        assert!(out.end(Ending::Reset(1)));
+        assert!(out.end(LocalEnd::Reset(1)));
         assert_eq!(budget.charged(), 0);
-        let mut out = Outgoing::new(budget.clone());
+        let mut out = SendQueue::new(budget.clone());
         out.push([bytes].into_iter());
         drop(out);
         assert_eq!(budget.charged(), 0);
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn no_byte_is_accepted_beyond_the_bound() {
-        let mut out = Outgoing::new(Budget::new(1 << 20));
+        let mut out = SendQueue::new(Budget::new(1 << 20));
         assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Ready(Ok(7)));
         out.push([Bytes::from_static(&[0; 7])].into_iter());
         assert_eq!(out.poll_room(&cx(), 7, 10), Poll::Ready(Ok(3)));
@@ -345,12 +345,12 @@ mod tests {
 
     #[test]
     fn a_reset_overtakes_a_finish_and_a_finish_no_reset() {
-        let mut out = Outgoing::new(Budget::new(1 << 20));
-        assert!(out.end(Ending::Finish));
-        assert!(!out.end(Ending::Finish));
-        assert!(out.end(Ending::Reset(3)));
-        assert!(!out.end(Ending::Finish));
-        assert_eq!(out.ending, Some(Ending::Reset(3)));
+        let mut out = SendQueue::new(Budget::new(1 << 20));
+        assert!(out.end(LocalEnd::Finish));
+        assert!(!out.end(LocalEnd::Finish));
+        assert!(out.end(LocalEnd::Reset(3)));
+        assert!(!out.end(LocalEnd::Finish));
+        assert_eq!(out.ending, Some(LocalEnd::Reset(3)));
         assert_eq!(
             out.poll_room(&cx(), 1, 10),
             Poll::Ready(Err(WriteError::Closed))
@@ -359,10 +359,10 @@ mod tests {
 
     #[test]
     fn reads_cut_chunks_where_asked_and_deliver_before_the_end() {
-        let mut inc = Incoming::default();
+        let mut inc = RecvQueue::default();
         let came = [Bytes::from_static(&[1; 300]), Bytes::from_static(&[2; 5])];
         assert_eq!(inc.push(came.into_iter()), 305 + 2 * CHUNK_COST);
-        inc.finish(End::Failed(ReadError::Reset(9)));
+        inc.finish(PeerEnd::Failed(ReadError::Reset(9)));
         let mut chunks = Vec::new();
         assert_eq!(
             inc.poll_read_chunks(&cx(), 301, &mut chunks),

@@ -15,7 +15,7 @@ use crate::{
     connection::Handle,
     driver::{Command, Commands},
     error::{ReadError, WriteError},
-    queue::{Ending, Incoming, Outgoing},
+    queue::{LocalEnd, RecvQueue, SendQueue},
     receive_credit::ReceiveCredit,
     send_buffers,
     sync::{
@@ -28,8 +28,8 @@ use crate::{
 pub(crate) struct StreamShared {
     pub(crate) id: u64,
     connection: u64,
-    pub(crate) incoming: Mutex<Incoming>,
-    pub(crate) outgoing: Mutex<Outgoing>,
+    pub(crate) recv_queue: Mutex<RecvQueue>,
+    pub(crate) send_queue: Mutex<SendQueue>,
     /// The I/O thread has been told to look and has not looked yet.
     pub(crate) is_queued: AtomicBool,
     commands: Arc<Commands>,
@@ -52,8 +52,8 @@ impl StreamShared {
         Arc::new(Self {
             id,
             connection,
-            incoming: Mutex::default(),
-            outgoing: Mutex::new(Outgoing::new(unacked)),
+            recv_queue: Mutex::default(),
+            send_queue: Mutex::new(SendQueue::new(unacked)),
             is_queued: AtomicBool::new(false),
             commands,
             receive_credit,
@@ -73,7 +73,7 @@ impl StreamShared {
     /// Read no more. True when the peer has to be told.
     pub(crate) fn stop(&self, code: u64) -> bool {
         let (is_news, cost) = {
-            let mut incoming = self.incoming.lock();
+            let mut incoming = self.recv_queue.lock();
             let cost = incoming.cost;
             (incoming.stop(code), cost)
         };
@@ -90,7 +90,7 @@ impl StreamShared {
 
     /// The application has this stream of the peer's now.
     pub(crate) fn accept(self: &Arc<Self>) {
-        let is_news = self.outgoing.lock().accept();
+        let is_news = self.send_queue.lock().accept();
         if is_news {
             self.touch();
         }
@@ -107,7 +107,7 @@ impl StreamShared {
 
 impl Drop for StreamShared {
     fn drop(&mut self) {
-        let cost = self.incoming.get_mut().cost;
+        let cost = self.recv_queue.get_mut().cost;
         self.release(cost);
     }
 }
@@ -148,7 +148,7 @@ impl Stream {
         into: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, ReadError>> {
         let (result, wants_more, cost) = {
-            let mut incoming = self.shared.incoming.lock();
+            let mut incoming = self.shared.recv_queue.lock();
             let before = incoming.cost;
             let result = incoming.poll_read_chunks(cx, max, into);
             let wants_more = incoming.wants_more(self.shared.read_buffer);
@@ -187,15 +187,15 @@ impl Stream {
     /// Bytes are taken only when this returns `Ready`.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
         // Copied without the lock, which the I/O thread would have to wait for.
-        let room = self
-            .shared
-            .outgoing
-            .lock()
-            .poll_room(cx, data.len(), self.shared.write_buffer);
+        let room =
+            self.shared
+                .send_queue
+                .lock()
+                .poll_room(cx, data.len(), self.shared.write_buffer);
         let data = &data[..ready!(room)?];
         let chunks: Vec<Bytes> = send_buffers::copied(data).collect();
         let (result, is_news) = {
-            let mut outgoing = self.shared.outgoing.lock();
+            let mut outgoing = self.shared.send_queue.lock();
             // Again: another thread may have written, reset or finished meanwhile.
             let result = outgoing.poll_room(cx, data.len(), self.shared.write_buffer);
             if let Poll::Ready(Ok(mut room)) = result {
@@ -218,18 +218,18 @@ impl Stream {
     /// No more bytes from this side (RFC 9000 section 2.4). What was written is delivered.
     /// Does nothing on a stream that is over.
     pub fn finish(&self) {
-        self.end(Ending::Finish);
+        self.end(LocalEnd::Finish);
     }
 
     /// Abandon this side with an application code below 2^62: unsent bytes are dropped and
     /// the peer reads an error (RFC 9000 section 19.4). Overtakes a finish that the peer has
     /// not acknowledged; does nothing on a stream that is over.
     pub fn reset(&self, code: u64) {
-        self.end(Ending::Reset(code));
+        self.end(LocalEnd::Reset(code));
     }
 
-    fn end(&self, ending: Ending) {
-        let is_news = self.shared.outgoing.lock().end(ending);
+    fn end(&self, ending: LocalEnd) {
+        let is_news = self.shared.send_queue.lock().end(ending);
         if is_news {
             self.shared.touch();
         }
@@ -249,7 +249,7 @@ impl Stream {
 
     /// Ready when the peer has acknowledged everything up to our finish.
     pub fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        self.shared.outgoing.lock().poll_finished(cx)
+        self.shared.send_queue.lock().poll_finished(cx)
     }
 
     /// Block until at least one byte or the end is here, and read it into `buf`.
@@ -291,7 +291,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.shared.outgoing.lock().ending.is_none() {
+        if self.shared.send_queue.lock().ending.is_none() {
             self.reset(0);
         }
         self.stop(0);

@@ -429,7 +429,7 @@ impl ConnectionDriver {
             }
             StreamEvent::Available { .. } => self.refill(config),
         }
-        self.close_if_paid(now);
+        self.close_if_delivered(now);
     }
 
     fn accept_streams(&mut self, now: Instant, config: &Config) {
@@ -521,11 +521,11 @@ impl ConnectionDriver {
             code,
             reason,
         };
-        self.close_if_paid(now);
+        self.close_if_delivered(now);
     }
 
-    fn close_if_paid(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Lingering { .. }) && !self.streams.is_any_owed() {
+    fn close_if_delivered(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Lingering { .. }) && !self.streams.is_any_undelivered() {
             self.close_now(now);
         }
     }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::{queue::End, ready::Waiters, stream::StreamShared};
+use crate::{queue::PeerEnd, ready::Waiters, stream::StreamShared};
 
 /// What came of moving bytes to a queue.
 #[derive(Default)]
@@ -33,10 +33,10 @@ pub(crate) fn fill(
     shared: &StreamShared,
     bound: usize,
     taken: &mut Vec<Bytes>,
-    mut take: impl FnMut(usize, &mut Vec<Bytes>) -> Option<(Option<End>, bool)>,
+    mut take: impl FnMut(usize, &mut Vec<Bytes>) -> Option<(Option<PeerEnd>, bool)>,
 ) -> Filled {
     let mut filled = Filled::default();
-    let cost = shared.incoming.lock().cost;
+    let cost = shared.recv_queue.lock().cost;
     let mut left = room(shared, bound, cost);
     loop {
         // Without the queue's lock, which a reader would have to wait for; what it reads
@@ -46,7 +46,7 @@ pub(crate) fn fill(
         };
         filled.is_done = end.is_some();
         let receive_credit = &shared.receive_credit;
-        let mut incoming = shared.incoming.lock();
+        let mut incoming = shared.recv_queue.lock();
         let came = incoming.push(taken.drain(..));
         // Before a reader can release it.
         receive_credit.add(came);

@@ -20,7 +20,7 @@ use crate::{
     connection::ConnectionShared,
     driver::fill::fill,
     error::{ConnectionError, ReadError, WriteError},
-    queue::{End, Ending},
+    queue::{LocalEnd, PeerEnd},
     ready::Waiters,
     receive_credit::CHUNK_COST,
     send_buffers,
@@ -105,7 +105,7 @@ impl Streams {
     /// Find out whether a reader lags now.
     pub(super) fn look_who_lags(&mut self) {
         let mut slots = self.slots.values();
-        self.is_lagging = slots.any(|slot| slot.shared.incoming.lock().is_paused);
+        self.is_lagging = slots.any(|slot| slot.shared.recv_queue.lock().is_paused);
     }
 
     /// Whether streams wait until the connection holds less for readers, or may hold more.
@@ -168,7 +168,7 @@ impl Streams {
     ) -> Option<Arc<StreamShared>> {
         let id = conn.streams().accept(Dir::Bi)?;
         let shared = self.insert(id, share(id.into()));
-        shared.outgoing.lock().is_unaccepted = true;
+        shared.send_queue.lock().is_unaccepted = true;
         self.receive(conn, now, id);
         Some(shared)
     }
@@ -200,7 +200,7 @@ impl Streams {
     /// QUIC can take more of this stream.
     pub(super) fn writable(&mut self, conn: &mut Connection, id: StreamId) {
         if let Some(slot) = self.slots.get(&id) {
-            slot.shared.outgoing.lock().is_blocked = false;
+            slot.shared.send_queue.lock().is_blocked = false;
         }
         self.send(conn, id);
     }
@@ -212,8 +212,8 @@ impl Streams {
         if slot.is_send_done {
             return;
         }
-        let mut out = slot.shared.outgoing.lock();
-        if let Some(Ending::Reset(code)) = out.ending {
+        let mut out = slot.shared.send_queue.lock();
+        if let Some(LocalEnd::Reset(code)) = out.ending {
             // Fails only on a stream that QUIC has already forgotten.
             let _ = conn.send_stream(id).reset(varint(code));
             slot.is_send_done = true;
@@ -245,7 +245,7 @@ impl Streams {
                 }
             }
         }
-        if out.ending == Some(Ending::Finish)
+        if out.ending == Some(LocalEnd::Finish)
             && out.is_empty()
             && !slot.is_finish_sent
             && !slot.is_send_done
@@ -279,7 +279,7 @@ impl Streams {
             return;
         }
         let stopped = {
-            let incoming = slot.shared.incoming.lock();
+            let incoming = slot.shared.recv_queue.lock();
             (incoming.stopped.is_some() || incoming.end.is_some()).then_some(incoming.stopped)
         };
         match stopped {
@@ -311,9 +311,9 @@ impl Streams {
         let Some(code) = code.filter(|_| !slot.is_receive_done) else {
             return;
         };
-        let (is_finished, is_owed) = {
-            let out = slot.shared.outgoing.lock();
-            (out.ending == Some(Ending::Finish), out.is_owed())
+        let (is_finished, is_undelivered) = {
+            let out = slot.shared.send_queue.lock();
+            (out.ending == Some(LocalEnd::Finish), out.is_undelivered())
         };
         if is_finished {
             let stop_at = *slot.stop_at.get_or_insert_with(|| {
@@ -321,7 +321,7 @@ impl Streams {
                 now + STOP_DELAY
             });
             // Nor before it has acknowledged our finish: see `Stream::stop`.
-            if now < stop_at || is_owed {
+            if now < stop_at || is_undelivered {
                 return;
             }
         }
@@ -336,7 +336,7 @@ impl Streams {
         };
         slot.is_send_done = true;
         {
-            let mut out = slot.shared.outgoing.lock();
+            let mut out = slot.shared.send_queue.lock();
             out.is_acknowledged = true;
             out.wake_all();
         }
@@ -358,17 +358,17 @@ impl Streams {
         };
         if !slot.is_send_done {
             let error = WriteError::Stopped(code.into_inner());
-            slot.shared.outgoing.lock().fail(error);
+            slot.shared.send_queue.lock().fail(error);
         }
         self.send(conn, id);
         self.receive(conn, now, id);
     }
 
     /// Whether any finished stream still owes the peer bytes.
-    pub(super) fn is_any_owed(&self) -> bool {
+    pub(super) fn is_any_undelivered(&self) -> bool {
         self.slots
             .values()
-            .any(|slot| !slot.is_send_done && slot.shared.outgoing.lock().is_owed())
+            .any(|slot| !slot.is_send_done && slot.shared.send_queue.lock().is_undelivered())
     }
 
     /// The connection is over for the application. What arrived stays readable and a stream
@@ -384,11 +384,11 @@ impl Streams {
     /// Like `fail`, where QUIC's own state is not to be touched any more.
     pub(super) fn abandon(&mut self, error: &ConnectionError) {
         for (_, slot) in self.slots.drain() {
-            let end = End::Failed(ReadError::Lost(error.clone()));
-            slot.shared.incoming.lock().finish(end);
+            let end = PeerEnd::Failed(ReadError::Lost(error.clone()));
+            slot.shared.recv_queue.lock().finish(end);
             if !slot.is_send_done {
                 let error = WriteError::Lost(error.clone());
-                slot.shared.outgoing.lock().fail(error);
+                slot.shared.send_queue.lock().fail(error);
             }
         }
     }
@@ -401,10 +401,10 @@ impl Streams {
             self.receive_up_to(conn, now, id, usize::MAX);
         }
         for slot in self.slots.values() {
-            let end = End::Failed(ReadError::Lost(error.clone()));
-            slot.shared.incoming.lock().finish(end);
-            let mut out = slot.shared.outgoing.lock();
-            if !out.is_owed() {
+            let end = PeerEnd::Failed(ReadError::Lost(error.clone()));
+            slot.shared.recv_queue.lock().finish(end);
+            let mut out = slot.shared.send_queue.lock();
+            if !out.is_undelivered() {
                 out.fail(WriteError::Lost(error.clone()));
             }
         }
@@ -428,7 +428,7 @@ fn take_chunks(
     id: StreamId,
     mut room: usize,
     taken: &mut Vec<Bytes>,
-) -> Option<(Option<End>, bool)> {
+) -> Option<(Option<PeerEnd>, bool)> {
     let mut stream = conn.recv_stream(id);
     let mut chunks = stream.read(true).ok()?;
     let outcome = loop {
@@ -440,10 +440,10 @@ fn take_chunks(
                 room = room.saturating_sub(chunk.bytes.len() + CHUNK_COST);
                 taken.push(send_buffers::unpinned(chunk.bytes));
             }
-            Ok(None) => break (Some(End::Finished), false),
+            Ok(None) => break (Some(PeerEnd::Finished), false),
             Err(QuinnRead::Reset(code)) => {
                 let error = ReadError::Reset(code.into_inner());
-                break (Some(End::Failed(error)), false);
+                break (Some(PeerEnd::Failed(error)), false);
             }
             Err(QuinnRead::Blocked) => break (None, false),
         }

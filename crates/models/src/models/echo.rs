@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::{
     driver::{Command, Commands, fill::fill, handover::CoreTask},
     error::ReadError,
-    queue::{End, Ending},
+    queue::{LocalEnd, PeerEnd},
     ready::Waiters,
     receive_credit::CHUNK_COST,
     stream::StreamShared,
@@ -68,17 +68,17 @@ struct Line {
     sent: VecDeque<Bytes>,
     /// Where QUIC holds what has arrived.
     arrived: VecDeque<Bytes>,
-    end_sent: Option<End>,
-    end_arrived: Option<End>,
+    end_sent: Option<PeerEnd>,
+    end_arrived: Option<PeerEnd>,
     is_waiting_for_credit: bool,
 }
 
 impl Line {
     /// As `driver::streams` does it.
     fn send(&mut self, window: usize) {
-        let mut out = self.shared.outgoing.lock();
-        if let Some(Ending::Reset(code)) = out.ending {
-            let reset = End::Failed(ReadError::Reset(code));
+        let mut out = self.shared.send_queue.lock();
+        if let Some(LocalEnd::Reset(code)) = out.ending {
+            let reset = PeerEnd::Failed(ReadError::Reset(code));
             self.end_sent.get_or_insert(reset);
         }
         while let Some(front) = out.chunks().first() {
@@ -91,8 +91,8 @@ impl Line {
             out.took(1, chunk.len());
             self.sent.push_back(chunk);
         }
-        if out.ending == Some(Ending::Finish) && out.is_empty() {
-            self.end_sent.get_or_insert(End::Finished);
+        if out.ending == Some(LocalEnd::Finish) && out.is_empty() {
+            self.end_sent.get_or_insert(PeerEnd::Finished);
         }
         let mut waiters = Waiters::default();
         if out.len() <= self.shared.write_buffer() / 2 {
@@ -104,7 +104,7 @@ impl Line {
 
     fn receive(&mut self) {
         let is_over = {
-            let incoming = self.shared.incoming.lock();
+            let incoming = self.shared.recv_queue.lock();
             incoming.stopped.is_some() || incoming.end.is_some()
         };
         if is_over {
@@ -187,7 +187,7 @@ impl Echo {
             // takes more.
             if let Some(chunk) = line.sent.pop_front() {
                 line.arrived.push_back(chunk);
-                line.shared.outgoing.lock().is_blocked = false;
+                line.shared.send_queue.lock().is_blocked = false;
                 line.send(self.network.window);
                 line.receive();
             }
