@@ -70,7 +70,7 @@ impl State {
 }
 
 /// What a connection may hold: for readers, and for its peer.
-pub(crate) struct Holds {
+pub(crate) struct ConnectionMemory {
     pub(crate) receive_credit: Arc<ReceiveCredit>,
     pub(crate) unacked: Arc<Budget>,
 }
@@ -85,15 +85,15 @@ impl ConnectionShared {
         remote: SocketAddr,
         local: SocketAddr,
         commands: Arc<Commands>,
-        holds: Holds,
+        memory: ConnectionMemory,
         congestion_signals: CongestionSignals,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             is_initiator,
             commands,
-            receive_credit: holds.receive_credit,
-            unacked: holds.unacked,
+            receive_credit: memory.receive_credit,
+            unacked: memory.unacked,
             congestion_signals,
             state: Mutex::new(State {
                 remote,

@@ -89,7 +89,7 @@ impl EndpointShared {
             remote,
             local,
             self.commands.clone(),
-            self.settings.holds(),
+            self.settings.memory(),
             congestion_signals,
         )
     }

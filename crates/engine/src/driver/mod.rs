@@ -45,7 +45,7 @@ pub(crate) use self::{
     connection_ids::CONNECTION_ID_LENGTH,
     core::ACCEPTED,
     network::{Network, Sending},
-    settings::{Cover, endpoint_config},
+    settings::{CryptoOverride, endpoint_config},
 };
 pub(crate) use self::{
     command::{Command, Commands},

@@ -12,7 +12,7 @@ use crate::{
     budget::Budget,
     config::Config,
     congestion::CongestionSignals,
-    connection::Holds,
+    connection::ConnectionMemory,
     driver::connection_ids::ConnectionIds,
     error::EndpointError,
     identity::{Identity, IdentityError, PeerId},
@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     #[cfg(feature = "simulation")]
     first_ids: Option<FirstIds>,
     #[cfg(feature = "simulation")]
-    cover: Option<Cover>,
+    crypto_override: Option<CryptoOverride>,
 }
 
 /// Invents the id that a dial's first packets are sent to.
@@ -40,7 +40,7 @@ pub(crate) type FirstIds = Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sy
 /// Put over the cryptography of both roles.
 #[cfg(feature = "simulation")]
 #[derive(Clone, Copy)]
-pub(crate) struct Cover {
+pub(crate) struct CryptoOverride {
     pub(crate) client: fn(
         Arc<dyn quinn_proto::crypto::ClientConfig>,
     ) -> Arc<dyn quinn_proto::crypto::ClientConfig>,
@@ -75,16 +75,16 @@ impl Settings {
         endpoint: EndpointConfig,
         time: Arc<dyn quinn_proto::TimeSource>,
         first_ids: FirstIds,
-        cover: Option<Cover>,
+        crypto_override: Option<CryptoOverride>,
     ) -> Result<Arc<Self>, EndpointError> {
         let mut settings = Self::with_endpoint(identity, config, endpoint)?;
         let server = Arc::make_mut(&mut settings.server);
         server.time_source(time);
-        if let Some(cover) = &cover {
-            server.crypto = (cover.server)(server.crypto.clone());
+        if let Some(crypto_override) = &crypto_override {
+            server.crypto = (crypto_override.server)(server.crypto.clone());
         }
         settings.first_ids = Some(first_ids);
-        settings.cover = cover;
+        settings.crypto_override = crypto_override;
         Ok(Arc::new(settings))
     }
 
@@ -122,13 +122,13 @@ impl Settings {
             #[cfg(feature = "simulation")]
             first_ids: None,
             #[cfg(feature = "simulation")]
-            cover: None,
+            crypto_override: None,
         })
     }
 
     /// A new connection's share of what the endpoint may hold for readers, and for peers.
-    pub(crate) fn holds(&self) -> Holds {
-        Holds {
+    pub(crate) fn memory(&self) -> ConnectionMemory {
+        ConnectionMemory {
             receive_credit: ReceiveCredit::new(
                 self.receive_credit.clone(),
                 self.config.connection_receive_window,
@@ -152,7 +152,10 @@ impl Settings {
     }
 
     /// The configuration of one connection that is accepted.
-    pub(super) fn accepting(&self, congestion_signals: CongestionSignals) -> Arc<ServerConfig> {
+    pub(super) fn server_for_connection(
+        &self,
+        congestion_signals: CongestionSignals,
+    ) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
         Arc::make_mut(&mut server).transport_config(self.config.transport(congestion_signals));
         server
@@ -166,8 +169,8 @@ impl Settings {
     ) -> (quinn_proto::ClientConfig, Verdict) {
         let (tls, verdict) = self.tls.client(expected);
         #[cfg(feature = "simulation")]
-        let tls = match &self.cover {
-            Some(cover) => (cover.client)(tls),
+        let tls = match &self.crypto_override {
+            Some(crypto_override) => (crypto_override.client)(tls),
             None => tls,
         };
         let mut client = quinn_proto::ClientConfig::new(tls);

@@ -9,7 +9,7 @@ use quinn_proto::{ConnectionId, TimeSource};
 use super::{clock::Clock, dice::Dice};
 use crate::{
     config::Config,
-    driver::{Cover, Settings, endpoint_config},
+    driver::{CryptoOverride, Settings, endpoint_config},
     error::EndpointError,
     identity::Identity,
 };
@@ -23,7 +23,7 @@ pub(super) fn settings(
     config: Config,
     clock: &Clock,
     dice: &mut Dice,
-    cover: Option<Cover>,
+    crypto_override: Option<CryptoOverride>,
 ) -> Result<Arc<Settings>, EndpointError> {
     let mut endpoint = endpoint_config(identity, &dice.bytes());
     endpoint.rng_seed(Some(dice.bytes()));
@@ -34,7 +34,7 @@ pub(super) fn settings(
         endpoint,
         Arc::new(Calendar(clock.clone())),
         Arc::new(move || ConnectionId::new(&first_ids.lock().bytes::<FIRST_ID_LENGTH>())),
-        cover,
+        crypto_override,
     )
 }
 

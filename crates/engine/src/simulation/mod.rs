@@ -56,7 +56,7 @@ use self::{
 /// Bytes of the connection ids that nodes choose: those of short headers towards them.
 pub const CONNECTION_ID_LENGTH: usize = crate::driver::CONNECTION_ID_LENGTH;
 pub use crate::driver::Census;
-use crate::{Config, Connection, driver::Cover};
+use crate::{Config, Connection, driver::CryptoOverride};
 
 /// Passes without progress of time after which a world is said to spin.
 const SPINNING: u32 = 200_000;
@@ -74,7 +74,7 @@ pub struct World {
     tasks: Tasks,
     /// Steps since time last moved.
     passes: u32,
-    cover: Option<Cover>,
+    crypto_override: Option<CryptoOverride>,
 }
 
 impl World {
@@ -91,14 +91,14 @@ impl World {
             machines: Vec::new(),
             tasks: Tasks::default(),
             passes: 0,
-            cover: None,
+            crypto_override: None,
         }
     }
 
     /// Nodes made from now on send packets that are not encrypted: what is injected can then
     /// be what a peer with all keys would send. The handshake stays the real one.
     pub fn leave_packets_open(&mut self) {
-        self.cover = Some(open_packets::OPEN);
+        self.crypto_override = Some(open_packets::OPEN);
     }
 
     /// What the world was made from.
@@ -125,7 +125,7 @@ impl World {
     /// makes no sense.
     pub fn node(&mut self, config: Config) -> Node {
         let index = self.machines.len();
-        let mut machine = Machine::new(index, self.seed, self.cover);
+        let mut machine = Machine::new(index, self.seed, self.crypto_override);
         let node = machine.start(config, &self.clock, &mut self.dice, &self.wire);
         self.machines.push(machine);
         node

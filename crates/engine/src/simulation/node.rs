@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{Census, Command, Commands, Core, Cover, IoWaker, SocketKey},
+    driver::{Census, Command, Commands, Core, CryptoOverride, IoWaker, SocketKey},
     endpoint::Endpoint,
     identity::Identity,
 };
@@ -80,7 +80,7 @@ impl IoWaker for ReadyQueue {
 pub(super) struct Machine {
     index: usize,
     identity: Identity,
-    cover: Option<Cover>,
+    crypto_override: Option<CryptoOverride>,
     bell: Arc<ReadyQueue>,
     running: Option<Running>,
     /// The commands of every core that ran here; those that live on hold on to something.
@@ -97,12 +97,12 @@ struct Running {
 }
 
 impl Machine {
-    pub(super) fn new(index: usize, seed: u64, cover: Option<Cover>) -> Self {
+    pub(super) fn new(index: usize, seed: u64, crypto_override: Option<CryptoOverride>) -> Self {
         let who = Dice::new(seed).roll() ^ index as u64;
         Self {
             index,
             identity: Identity::deterministic(who),
-            cover,
+            crypto_override,
             bell: Arc::default(),
             running: None,
             past: Vec::new(),
@@ -140,7 +140,7 @@ impl Machine {
             wire: wire.clone(),
         };
         let flush = config.flush;
-        let settings = chance::settings(&self.identity, config, clock, dice, self.cover)
+        let settings = chance::settings(&self.identity, config, clock, dice, self.crypto_override)
             .unwrap_or_else(|error| panic!("a node cannot start: {error}"));
         self.bell = Arc::default();
         let commands = Commands::new(self.bell.clone(), flush);

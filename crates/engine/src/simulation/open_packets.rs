@@ -16,12 +16,12 @@ use quinn_proto::{
     transport_parameters::TransportParameters,
 };
 
-use crate::driver::Cover;
+use crate::driver::CryptoOverride;
 
 /// Bytes of the tag that says nothing, so that packets are as long as real ones.
 const TAG: usize = 16;
 
-pub(super) const OPEN: Cover = Cover {
+pub(super) const OPEN: CryptoOverride = CryptoOverride {
     client: |inner| Arc::new(OpenClient(inner)),
     server: |inner| Arc::new(OpenServer(inner)),
 };

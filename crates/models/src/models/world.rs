@@ -10,7 +10,7 @@ use crate::{
     Flush,
     budget::Budget,
     congestion::CongestionSignals,
-    connection::{ConnectionShared, Handle, Holds},
+    connection::{ConnectionMemory, ConnectionShared, Handle},
     driver::{
         Command, Commands,
         handover::{IoHandle, Shared, TaskSlots},
@@ -74,7 +74,7 @@ impl Endpoint {
         let commands = Commands::new(io_handle.clone(), flush);
         io_handle.send(Echo::new(commands.clone(), network, clock.clone()));
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let holds = Holds {
+        let memory = ConnectionMemory {
             receive_credit: ReceiveCredit::new(Budget::new(1 << 30), allowance),
             unacked: Budget::new(1 << 30),
         };
@@ -84,7 +84,7 @@ impl Endpoint {
             nowhere,
             nowhere,
             commands.clone(),
-            holds,
+            memory,
             CongestionSignals::default(),
         );
         Self {

@@ -136,7 +136,9 @@ impl Core {
         let remote = incoming.remote_address();
         let is_validated = incoming.remote_address_validated();
         let congestion_signals = CongestionSignals::default();
-        let server = self.settings.accepting(congestion_signals.clone());
+        let server = self
+            .settings
+            .server_for_connection(congestion_signals.clone());
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
@@ -148,7 +150,7 @@ impl Core {
                     remote,
                     local,
                     self.commands.clone(),
-                    self.settings.holds(),
+                    self.settings.memory(),
                     congestion_signals,
                 );
                 let inbound_slot =
