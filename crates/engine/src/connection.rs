@@ -48,7 +48,7 @@ pub(crate) struct State {
     /// Why it is over.
     pub(crate) error: Option<ConnectionError>,
     /// Opened ahead of need, lowest id first.
-    pub(crate) stock: VecDeque<Arc<StreamShared>>,
+    pub(crate) opened_ahead: VecDeque<Arc<StreamShared>>,
     /// The stock has been asked to be filled.
     pub(crate) is_refilling: bool,
     /// Opened by the peer and not yet accepted.
@@ -76,7 +76,7 @@ pub(crate) struct ConnectionMemory {
 }
 
 /// Streams that the I/O thread keeps opened ahead of need.
-pub(crate) const STOCK: usize = 8;
+pub(crate) const STREAMS_OPENED_AHEAD: usize = 8;
 
 impl ConnectionShared {
     pub(crate) fn new(
@@ -100,7 +100,7 @@ impl ConnectionShared {
                 local,
                 peer: None,
                 error: None,
-                stock: VecDeque::new(),
+                opened_ahead: VecDeque::new(),
                 is_refilling: false,
                 arrived: VecDeque::new(),
                 statistics: Statistics::default(),
@@ -128,7 +128,7 @@ impl ConnectionShared {
         let mut state = self.state.lock();
         let is_first = state.error.is_none();
         state.error.get_or_insert(error);
-        state.stock.clear();
+        state.opened_ahead.clear();
         state.wake_all();
         is_first
     }
@@ -187,14 +187,15 @@ impl Connection {
             if let Some(error) = &state.error {
                 return Poll::Ready(Err(error.clone()));
             }
-            let result = match state.stock.pop_front() {
+            let result = match state.opened_ahead.pop_front() {
                 Some(stream) => Poll::Ready(Ok(Stream::new(stream, self.0.clone()))),
                 None => {
                     state.openable.add(cx.waker());
                     Poll::Pending
                 }
             };
-            let refill = state.peer.is_some() && state.stock.len() <= STOCK / 2;
+            let refill =
+                state.peer.is_some() && state.opened_ahead.len() <= STREAMS_OPENED_AHEAD / 2;
             (
                 result,
                 refill && !std::mem::replace(&mut state.is_refilling, true),

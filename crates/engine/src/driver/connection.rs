@@ -13,7 +13,7 @@ use quinn_proto::{ConnectionHandle, Endpoint, Event, StreamEvent};
 
 use crate::{
     config::Config,
-    connection::{ConnectionShared, STOCK},
+    connection::{ConnectionShared, STREAMS_OPENED_AHEAD},
     driver::{
         admission::InboundSlot,
         close_reason,
@@ -479,12 +479,12 @@ impl ConnectionDriver {
         let mut state = shared.state.lock();
         state.is_refilling = false;
         let mut has_news = false;
-        while state.stock.len() < STOCK {
+        while state.opened_ahead.len() < STREAMS_OPENED_AHEAD {
             let share = |id| stream_of(&shared, id, config);
             let Some(stream) = self.streams.open(&mut self.conn, share) else {
                 break;
             };
-            state.stock.push_back(stream);
+            state.opened_ahead.push_back(stream);
             has_news = true;
         }
         if has_news {

@@ -36,7 +36,7 @@ impl ConnectionDriver {
             datagrams_received: stats.udp_rx.datagrams,
             packets_lost: stats.path.lost_packets,
             congestion_events: stats.path.congestion_events,
-            streams_open: self.streams.len().saturating_sub(state.stock.len()),
+            streams_open: self.streams.len().saturating_sub(state.opened_ahead.len()),
             handshake: state.statistics.handshake,
         };
     }
