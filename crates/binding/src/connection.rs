@@ -11,7 +11,7 @@ use pyo3::{
 use crate::{
     endpoint::host_and_port,
     error::Error,
-    process::{self, Local},
+    fork::{self, ForkGuard},
     ready_queue::Token,
     stream::Stream,
 };
@@ -19,7 +19,7 @@ use crate::{
 /// A connection to a proven peer.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Connection {
-    connection: Local<engine::Connection>,
+    connection: ForkGuard<engine::Connection>,
     ready_queue: Arc<engine::ReadyQueue>,
     connected: Token,
     openable: Token,
@@ -33,7 +33,7 @@ impl Connection {
         ready_queue: &Arc<engine::ReadyQueue>,
     ) -> Self {
         Self {
-            connection: Local::new(connection),
+            connection: ForkGuard::new(connection),
             ready_queue: ready_queue.clone(),
             connected: Token::new(ready_queue),
             openable: Token::new(ready_queue),
@@ -67,35 +67,35 @@ impl Connection {
 
     #[getter]
     fn peer_id<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyBytes>>, Error> {
-        let id = self.connection.linked()?.peer_id();
+        let id = self.connection.connection()?.peer_id();
         Ok(id.map(|id| PyBytes::new(py, &id.to_bytes())))
     }
 
     #[getter]
     fn public_key<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyBytes>>, Error> {
-        let key = self.connection.linked()?.public_key();
+        let key = self.connection.connection()?.public_key();
         Ok(key.map(|key| PyBytes::new(py, &key.encode_protobuf())))
     }
 
     #[getter]
     fn is_initiator(&self) -> Result<bool, Error> {
-        Ok(self.connection.linked()?.is_initiator())
+        Ok(self.connection.connection()?.is_initiator())
     }
 
     #[getter]
     fn remote_address(&self) -> Result<(String, u16), Error> {
-        Ok(host_and_port(self.connection.linked()?.remote_addr()))
+        Ok(host_and_port(self.connection.connection()?.remote_addr()))
     }
 
     #[getter]
     fn local_address(&self) -> Result<(String, u16), Error> {
-        Ok(host_and_port(self.connection.linked()?.local_addr()))
+        Ok(host_and_port(self.connection.connection()?.local_addr()))
     }
 
     fn connected_nowait(&self) -> Result<Option<bool>, Error> {
         match self
             .connection
-            .linked()?
+            .connection()?
             .poll_connected(&mut self.connected.context())
         {
             Poll::Ready(outcome) => Ok(Some(outcome.map(|()| true)?)),
@@ -106,7 +106,7 @@ impl Connection {
     fn open_stream_nowait(&self) -> Result<Option<Stream>, Error> {
         match self
             .connection
-            .linked()?
+            .connection()?
             .poll_open(&mut self.openable.context())
         {
             Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.ready_queue))),
@@ -117,7 +117,7 @@ impl Connection {
     fn accept_stream_nowait(&self) -> Result<Option<Stream>, Error> {
         match self
             .connection
-            .linked()?
+            .connection()?
             .poll_accept(&mut self.acceptable.context())
         {
             Poll::Ready(stream) => Ok(Some(Stream::new(stream?, &self.ready_queue))),
@@ -126,8 +126,8 @@ impl Connection {
     }
 
     fn closed_nowait(&self) -> Option<PyErr> {
-        let Some(connection) = self.connection.here() else {
-            return Some(process::lost().into());
+        let Some(connection) = self.connection.get() else {
+            return Some(fork::lost().into());
         };
         match connection.poll_closed(&mut self.closed.context()) {
             Poll::Ready(error) => Some(Error::from(error).into()),
@@ -136,13 +136,13 @@ impl Connection {
     }
 
     fn close(&self, code: u64, reason: &[u8]) {
-        if let Some(connection) = self.connection.here() {
+        if let Some(connection) = self.connection.get() {
             connection.close(code, reason);
         }
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
-        let statistics = self.connection.linked()?.statistics();
+        let statistics = self.connection.connection()?.statistics();
         let dict = PyDict::new(py);
         dict.set_item("rtt", statistics.rtt.as_secs_f64())?;
         dict.set_item("handshake", statistics.handshake.as_secs_f64())?;

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     connection::Connection,
     error::Error,
-    process::Local,
+    fork::ForkGuard,
     ready_queue::{ReadyQueue, Token},
 };
 
@@ -46,7 +46,7 @@ impl Identity {
 /// One identity with its sockets.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Endpoint {
-    endpoint: Local<engine::Endpoint>,
+    endpoint: ForkGuard<engine::Endpoint>,
     ready_queue: Arc<engine::ReadyQueue>,
     closed: Token,
 }
@@ -78,20 +78,20 @@ pub(crate) fn host_and_port(addr: SocketAddr) -> (String, u16) {
 impl Endpoint {
     #[new]
     fn new(identity: &Identity, config: &Config, ready_queue: &ReadyQueue) -> Result<Self, Error> {
-        let ready_queue = ready_queue.0.open()?;
+        let ready_queue = ready_queue.0.endpoint()?;
         let endpoint = engine::Endpoint::new(&identity.0, config.0.clone())?;
         Ok(Self {
-            endpoint: Local::new(endpoint),
+            endpoint: ForkGuard::new(endpoint),
             closed: Token::new(ready_queue),
             ready_queue: ready_queue.clone(),
         })
     }
 
     fn listen(&self, host: &str, port: u16) -> Result<Listener, Error> {
-        let listener = self.endpoint.open()?.listen(socket_addr(host, port)?)?;
+        let listener = self.endpoint.endpoint()?.listen(socket_addr(host, port)?)?;
         Ok(Listener {
             local_address: host_and_port(listener.local_addr()),
-            listener: Local::new(listener),
+            listener: ForkGuard::new(listener),
             acceptable: Token::new(&self.ready_queue),
             ready_queue: self.ready_queue.clone(),
         })
@@ -104,7 +104,7 @@ impl Endpoint {
             .map_err(|e| PyValueError::new_err(format!("not a peer id: {e}")))?;
         let connection = self
             .endpoint
-            .open()?
+            .endpoint()?
             .connect(socket_addr(host, port)?, peer)?;
         Ok(Connection::new(connection, &self.ready_queue))
     }
@@ -113,24 +113,24 @@ impl Endpoint {
         let prefixes: Result<Vec<engine::Prefix>, _> =
             addresses.iter().map(|text| text.parse()).collect();
         let prefixes = prefixes.map_err(|e| PyValueError::new_err(e.to_string()))?;
-        self.endpoint.open()?.deny(prefixes);
+        self.endpoint.endpoint()?.deny(prefixes);
         Ok(())
     }
 
     fn flush(&self, py: Python<'_>) {
-        if let Some(endpoint) = self.endpoint.here() {
+        if let Some(endpoint) = self.endpoint.get() {
             py.detach(|| endpoint.flush());
         }
     }
 
     fn close(&self, py: Python<'_>, code: u64, reason: &[u8]) {
-        if let Some(endpoint) = self.endpoint.here() {
+        if let Some(endpoint) = self.endpoint.get() {
             py.detach(|| endpoint.close(code, reason));
         }
     }
 
     fn census<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
-        let endpoint = self.endpoint.open()?;
+        let endpoint = self.endpoint.endpoint()?;
         let census = py.detach(|| endpoint.census());
         let dict = PyDict::new(py);
         for (name, value) in [
@@ -153,7 +153,7 @@ impl Endpoint {
 
     fn closed_nowait(&self) -> Option<bool> {
         // In a child nothing of it is open.
-        let Some(endpoint) = self.endpoint.here() else {
+        let Some(endpoint) = self.endpoint.get() else {
             return Some(true);
         };
         match endpoint.poll_closed(&mut self.closed.context()) {
@@ -166,7 +166,7 @@ impl Endpoint {
 /// A socket that accepts connections.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Listener {
-    listener: Local<engine::Listener>,
+    listener: ForkGuard<engine::Listener>,
     local_address: (String, u16),
     ready_queue: Arc<engine::ReadyQueue>,
     acceptable: Token,
@@ -186,13 +186,13 @@ impl Listener {
 
     #[getter]
     fn limitation(&self) -> Result<Option<String>, Error> {
-        Ok(self.listener.open()?.limitation())
+        Ok(self.listener.endpoint()?.limitation())
     }
 
     fn accept_nowait(&self) -> Result<Option<Connection>, Error> {
         match self
             .listener
-            .open()?
+            .endpoint()?
             .poll_accept(&mut self.acceptable.context())
         {
             Poll::Ready(connection) => Ok(Some(Connection::new(connection?, &self.ready_queue))),
@@ -201,13 +201,13 @@ impl Listener {
     }
 
     fn close(&self) {
-        if let Some(listener) = self.listener.here() {
+        if let Some(listener) = self.listener.get() {
             listener.close();
         }
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
-        let statistics = self.listener.open()?.statistics();
+        let statistics = self.listener.endpoint()?.statistics();
         let dict = PyDict::new(py);
         for (name, value) in [
             ("handshakes_started", statistics.handshakes_started),

@@ -8,8 +8,8 @@ mod config;
 mod connection;
 mod endpoint;
 mod error;
+mod fork;
 mod log;
-mod process;
 mod ready_queue;
 mod stream;
 
@@ -32,7 +32,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::process::watch_forks(module)?;
+        super::fork::watch_forks(module)?;
         super::log::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -189,7 +189,7 @@ pub(crate) struct LogQueue {
 impl LogQueue {
     #[new]
     fn new(ready_queue: &ReadyQueue) -> PyResult<Self> {
-        let ready_queue: &Arc<engine::ReadyQueue> = ready_queue.0.open()?;
+        let ready_queue: &Arc<engine::ReadyQueue> = ready_queue.0.endpoint()?;
         Ok(Self {
             arrived: Token::new(ready_queue),
         })

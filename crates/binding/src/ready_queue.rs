@@ -9,27 +9,27 @@ use std::{
 use libp2p_quic_engine as engine;
 use pyo3::prelude::*;
 
-use crate::{error::Error, process::Local};
+use crate::{error::Error, fork::ForkGuard};
 
 /// Where tokens of things that became ready are collected.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
-pub(crate) struct ReadyQueue(pub(crate) Local<Arc<engine::ReadyQueue>>);
+pub(crate) struct ReadyQueue(pub(crate) ForkGuard<Arc<engine::ReadyQueue>>);
 
 #[pymethods]
 impl ReadyQueue {
     #[new]
     fn new() -> PyResult<Self> {
-        Ok(Self(Local::new(engine::ReadyQueue::new()?)))
+        Ok(Self(ForkGuard::new(engine::ReadyQueue::new()?)))
     }
 
     fn fileno(&self) -> Result<i32, Error> {
-        Ok(self.0.open()?.as_fd().as_raw_fd())
+        Ok(self.0.endpoint()?.as_fd().as_raw_fd())
     }
 
     fn drain(&self) -> Vec<u64> {
         let mut taken = Vec::new();
         // In a child it is the parent's, and silencing it would cost the parent a wake-up.
-        if let Some(ready_queue) = self.0.here() {
+        if let Some(ready_queue) = self.0.get() {
             ready_queue.drain(&mut taken);
         }
         taken

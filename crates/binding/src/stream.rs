@@ -6,12 +6,12 @@ use std::{sync::Arc, task::Poll};
 use libp2p_quic_engine as engine;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
-use crate::{error::Error, process::Local, ready_queue::Token};
+use crate::{error::Error, fork::ForkGuard, ready_queue::Token};
 
 /// One bidirectional stream.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Stream {
-    stream: Local<engine::Stream>,
+    stream: ForkGuard<engine::Stream>,
     /// Known in a child too.
     id: u64,
     readable: Token,
@@ -23,7 +23,7 @@ impl Stream {
     pub(crate) fn new(stream: engine::Stream, ready_queue: &Arc<engine::ReadyQueue>) -> Self {
         Self {
             id: stream.id(),
-            stream: Local::new(stream),
+            stream: ForkGuard::new(stream),
             readable: Token::new(ready_queue),
             writable: Token::new(ready_queue),
             finished: Token::new(ready_queue),
@@ -63,7 +63,7 @@ impl Stream {
             return Err(PyValueError::new_err("max_bytes must be at least 1").into());
         }
         let mut chunks = Vec::new();
-        let read = self.stream.linked()?.poll_read_chunks(
+        let read = self.stream.connection()?.poll_read_chunks(
             &mut self.readable.context(),
             max_bytes,
             &mut chunks,
@@ -88,7 +88,7 @@ impl Stream {
         let data = data.get(start..).unwrap_or_default();
         match self
             .stream
-            .linked()?
+            .connection()?
             .poll_write(&mut self.writable.context(), data)
         {
             Poll::Ready(written) => Ok(Some(written?)),
@@ -97,19 +97,19 @@ impl Stream {
     }
 
     fn finish(&self) {
-        if let Some(stream) = self.stream.here() {
+        if let Some(stream) = self.stream.get() {
             stream.finish();
         }
     }
 
     fn reset(&self, code: u64) {
-        if let Some(stream) = self.stream.here() {
+        if let Some(stream) = self.stream.get() {
             stream.reset(code);
         }
     }
 
     fn stop(&self, code: u64) {
-        if let Some(stream) = self.stream.here() {
+        if let Some(stream) = self.stream.get() {
             stream.stop(code);
         }
     }
@@ -117,7 +117,7 @@ impl Stream {
     fn finished_nowait(&self) -> Result<Option<bool>, Error> {
         match self
             .stream
-            .linked()?
+            .connection()?
             .poll_finished(&mut self.finished.context())
         {
             Poll::Ready(outcome) => Ok(Some(outcome.map(|()| true)?)),

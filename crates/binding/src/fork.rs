@@ -21,13 +21,13 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 const WHY: &str = "it belongs to the process that this one was forked from";
 
 /// A handle of the engine, and which process made it.
-pub(crate) struct Local<T> {
+pub(crate) struct ForkGuard<T> {
     /// Absent only while it is dropped.
     value: Option<T>,
     forks: u64,
 }
 
-impl<T> Local<T> {
+impl<T> ForkGuard<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             value: Some(value),
@@ -36,26 +36,26 @@ impl<T> Local<T> {
     }
 
     /// `None` in a child of the process that made it.
-    pub(crate) fn here(&self) -> Option<&T> {
+    pub(crate) fn get(&self) -> Option<&T> {
         let is_here = self.forks == FORKS.load(Ordering::Relaxed);
         self.value.as_ref().filter(|_| is_here)
     }
 
     /// A connection or a stream, for a verb that fails where it is not.
-    pub(crate) fn linked(&self) -> Result<&T, Error> {
-        self.here().ok_or_else(lost)
+    pub(crate) fn connection(&self) -> Result<&T, Error> {
+        self.get().ok_or_else(lost)
     }
 
     /// An endpoint or a listener, for a verb that fails where it is not.
-    pub(crate) fn open(&self) -> Result<&T, Error> {
-        self.here()
+    pub(crate) fn endpoint(&self) -> Result<&T, Error> {
+        self.get()
             .ok_or_else(|| EndpointClosedError::new_err(WHY).into())
     }
 }
 
-impl<T> Drop for Local<T> {
+impl<T> Drop for ForkGuard<T> {
     fn drop(&mut self) {
-        if self.here().is_none() {
+        if self.get().is_none() {
             // Its memory goes with the process.
             mem::forget(self.value.take());
         }
