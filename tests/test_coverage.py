@@ -33,7 +33,7 @@ def test_every_source_file_is_in_a_room() -> None:
     [
         ("python/libp2p_quic/_transport.py", "adapter"),
         ("python/libp2p_quic/_driver/_trio.py", "driver"),
-        ("crates/binding/src/bell.rs", "binding"),
+        ("crates/binding/src/ready_queue.rs", "binding"),
         ("crates/engine/src/driver/core.rs", "engine"),
         ("crates/engine/src/tls/a_new_file.rs", "engine"),
         ("crates/engine/src/simulation/wire.rs", "simulation"),

@@ -34,8 +34,8 @@ class Loop:
         assert isinstance(driver, TrioDriver)
         self.driver = driver
         self.far_identity = identity()
-        self.near = Endpoint(identity(), Config(), driver.bell)
-        self.far = Endpoint(self.far_identity, Config(), driver.bell)
+        self.near = Endpoint(identity(), Config(), driver.ready_queue)
+        self.far = Endpoint(self.far_identity, Config(), driver.ready_queue)
         for endpoint in (self.near, self.far):
             driver.adopt(endpoint)
         self.listener: Listener = self.far.listen("127.0.0.1", 0)
@@ -228,12 +228,12 @@ async def test_waiting_task_runs_in_the_pass_that_saw_the_bell() -> None:
             await trio.testing.wait_all_tasks_blocked()
             with watched() as passes:
                 loop.write(theirs, b"x")
-                # Nothing else is to run, so that trio sleeps until the bell wakes it.
+                # Nothing else is to run, so that trio sleeps until the ready_queue wakes it.
                 while not any("reader" in name for _, name in passes.steps):
                     await trio.testing.wait_all_tasks_blocked(0.01)
         ran = next(number for number, name in passes.steps if "reader" in name)
-        # Woken by the descriptor, the bell's own task runs in the pass that saw it ring.
-        saw = next((number for number, name in passes.steps if "bell" in name), ran)
+        # Woken by the descriptor, the ready_queue's own task runs in the pass that saw it ring.
+        saw = next((number for number, name in passes.steps if "ready_queue" in name), ran)
         assert ran <= saw
 
 
@@ -289,11 +289,11 @@ def test_end_of_the_run_closes_endpoints_and_refuses_to_wait() -> None:
     ((loop, (near, far)),) = loops
     with pytest.raises(EndpointClosedError):
         loop.near.listen("127.0.0.1", 0)
-    # The I/O thread brings that about, and rings the bell, though nobody drains it any more.
+    # The I/O thread brings that about, and rings the ready_queue, though nobody drains it any more.
     for connection in (near, far):
         while connection.closed_nowait() is None:
-            assert select.select([loop.driver.bell.fileno()], [], [], 5)[0], "never closed"
-            loop.driver.bell.drain()
+            assert select.select([loop.driver.ready_queue.fileno()], [], [], 5)[0], "never closed"
+            loop.driver.ready_queue.drain()
     assert loop.driver._endpoints == set()
     assert loop.driver._waiting == {}
 

@@ -133,8 +133,8 @@ def test_listen_refuses_what_the_system_refuses() -> None:
 
 
 def test_closed_endpoint() -> None:
-    bell = ReadyQueue()
-    endpoint = Endpoint(identity(), Config(), bell)
+    ready_queue = ReadyQueue()
+    endpoint = Endpoint(identity(), Config(), ready_queue)
     listener = endpoint.listen("127.0.0.1", 0)
     assert endpoint.closed_nowait() is None
     endpoint.close(0, b"done")
@@ -145,8 +145,8 @@ def test_closed_endpoint() -> None:
         endpoint.connect("127.0.0.1", 1, None)
     endpoint.flush()
     while endpoint.closed_nowait() is None:
-        assert select.select([bell.fileno()], [], [], 5)[0], "never closed"
-        bell.drain()
+        assert select.select([ready_queue.fileno()], [], [], 5)[0], "never closed"
+        ready_queue.drain()
     with pytest.raises(EndpointClosedError):
         listener.accept_nowait()
 
@@ -305,7 +305,7 @@ def test_idle_timeout_is_the_networks_doing() -> None:
             assert (lost.by, lost.kind, lost.code) == ("network", "idle_timeout", None)
 
 
-# Tokens and the bell
+# Tokens and the ready_queue
 
 
 def test_tokens_are_all_different(two: Pair) -> None:
@@ -322,13 +322,13 @@ def test_tokens_are_all_different(two: Pair) -> None:
 def test_bell_is_silent_until_something_happens(two: Pair) -> None:
     ours, theirs = two.streams(*two.connected())
     assert ours.read_nowait(1) is None
-    two.bell.drain()
-    assert two.bell.drain() == []
-    assert not select.select([two.bell.fileno()], [], [], 0)[0]
+    two.ready_queue.drain()
+    assert two.ready_queue.drain() == []
+    assert not select.select([two.ready_queue.fileno()], [], [], 0)[0]
     two.write(theirs, b"x")
-    assert select.select([two.bell.fileno()], [], [], 5)[0]
-    assert ours.readable in two.bell.drain()
-    assert not select.select([two.bell.fileno()], [], [], 0)[0]
+    assert select.select([two.ready_queue.fileno()], [], [], 5)[0]
+    assert ours.readable in two.ready_queue.drain()
+    assert not select.select([two.ready_queue.fileno()], [], [], 0)[0]
     assert ours.read_nowait(1) == b"x"
 
 

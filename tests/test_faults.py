@@ -124,7 +124,7 @@ ENDINGS = {
     "sys.exit": ("sys.exit(3)", 3, ""),
     "an exception": ("raise ValueError('the program failed')", 1, "the program failed"),
     "a thread that still waits": (
-        "threading.Thread(target=select.select, args=([two.bell], [], [], 60), daemon=True).start()",
+        "threading.Thread(target=select.select, args=([two.ready_queue], [], [], 60), daemon=True).start()",
         0,
         "",
     ),
@@ -203,7 +203,7 @@ def test_garbage_in_any_order_leaves_nothing() -> None:
         two = Pair()
         near, far = two.connected()
         ours, theirs = two.streams(near, far)
-        kept: list[Any] = [two.bell, two.near, two.far, two.listener, near, far, ours, theirs]
+        kept: list[Any] = [two.ready_queue, two.near, two.far, two.listener, near, far, ours, theirs]
         # Some hold each other in a cycle, which only the collector ends.
         ring: list[Any] = [two]
         ring.append(ring)

@@ -95,8 +95,8 @@ def test_every_verb_in_the_child_says_so_at_once_and_the_parent_goes_on() -> Non
             "write": lambda: ours.write_nowait(b"x"),
             "finished": ours.finished_nowait,
             "ended": near.closed_nowait,
-            "bell": two.bell.fileno,
-            "another endpoint at this bell": lambda: Endpoint(identity(), Config(), two.bell),
+            "ready_queue": two.ready_queue.fileno,
+            "another endpoint at this ready_queue": lambda: Endpoint(identity(), Config(), two.ready_queue),
         }
         silent: dict[str, Callable[[], object]] = {
             "finish": ours.finish,
@@ -110,7 +110,7 @@ def test_every_verb_in_the_child_says_so_at_once_and_the_parent_goes_on() -> Non
 
         def all_of_them() -> dict[str, str]:
             told = {name: outcome(verb) for name, verb in (verbs | silent).items()}
-            assert two.bell.drain() == []
+            assert two.ready_queue.drain() == []
             # Nobody waits in vain for an endpoint that is not here to close.
             assert two.near.closed_nowait() is True
             return told
@@ -122,9 +122,9 @@ def test_every_verb_in_the_child_says_so_at_once_and_the_parent_goes_on() -> Non
             assert told[name] == lost, (name, told[name])
         for name in ("remote address", "local address", "peer id"):
             assert told[name] == lost, (name, told[name])
-        for name in ("listen", "connect", "accept", "statistics of a listener", "bell"):
+        for name in ("listen", "connect", "accept", "statistics of a listener", "ready_queue"):
             assert told[name] == CLOSED, (name, told[name])
-        assert told["another endpoint at this bell"] == CLOSED
+        assert told["another endpoint at this ready_queue"] == CLOSED
         # Returned, not raised.
         assert told["ended"] == "ConnectionLostError"
         assert {told[name] for name in silent} == {"None"}

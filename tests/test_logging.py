@@ -158,7 +158,7 @@ def refuse(pair: Pair, times: int) -> None:
 
 def test_events_that_nobody_takes_are_bounded_and_counted() -> None:
     pair = Pair()
-    queue = LogQueue(pair.bell)
+    queue = LogQueue(pair.ready_queue)
     LogQueue.set_level(logging.DEBUG)
     while queue.drain_nowait():
         pass
@@ -175,7 +175,7 @@ def test_events_that_nobody_takes_are_bounded_and_counted() -> None:
 
 def test_events_below_the_level_are_not_queued() -> None:
     pair = Pair()
-    queue = LogQueue(pair.bell)
+    queue = LogQueue(pair.ready_queue)
     LogQueue.set_level(logging.CRITICAL)
     while queue.drain_nowait():
         pass

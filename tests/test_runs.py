@@ -164,7 +164,7 @@ def test_run_that_ends_in_the_middle_of_a_dial_leaves_nothing(before: Census) ->
         there = census()
         trio.run(dial_in_a_system_task, near_transport(), Multiaddr(f"/ip4/{host}/udp/{port}/quic-v1"))
         assert left_since(there) == {}
-    # It holds the bell.
+    # It holds the ready_queue.
     del outside
     assert left_since(before) == {}
 
@@ -188,6 +188,6 @@ def test_hosts_whose_run_fails_leave_nothing(before: Census, error: type[BaseExc
             (found,) = found.exceptions
         return type(found)
 
-    # In a function of its own: the traceback holds hosts, transports and their bell.
+    # In a function of its own: the traceback holds hosts, transports and their ready_queue.
     assert ran_into() is error
     assert left_since(before) == {}

@@ -1,6 +1,6 @@
 """Two bare endpoints of the engine on loopback, and waiting for them without an event loop.
 
-For tests of the binding and of the driver. Waits on the bell, as an event loop would.
+For tests of the binding and of the driver. Waits on the ready_queue, as an event loop would.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def identity() -> Identity:
 
 
 class Pair:
-    """A listening and a dialing endpoint that share a bell."""
+    """A listening and a dialing endpoint that share a ready_queue."""
 
     def __init__(self, near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> None:
-        self.bell = ReadyQueue()
+        self.ready_queue = ReadyQueue()
         self.near_identity, self.far_identity = identity(), identity()
-        self.near = Endpoint(self.near_identity, Config(**(near or {})), self.bell)
-        self.far = Endpoint(self.far_identity, Config(**(far or {})), self.bell)
+        self.near = Endpoint(self.near_identity, Config(**(near or {})), self.ready_queue)
+        self.far = Endpoint(self.far_identity, Config(**(far or {})), self.ready_queue)
         self.listener: Listener = self.far.listen("127.0.0.1", 0)
         self.rung: set[int] = set()
 
@@ -52,8 +52,8 @@ class Pair:
             while token not in self.rung:
                 left = deadline - time.monotonic()
                 assert left > 0, f"{verb} said 'not yet' for {within} s"
-                select.select([self.bell.fileno()], [], [], left)
-                self.rung.update(self.bell.drain())
+                select.select([self.ready_queue.fileno()], [], [], left)
+                self.rung.update(self.ready_queue.drain())
 
     def connected(self) -> tuple[Connection, Connection]:
         """A fresh connection: the dialer's end and the listener's."""
