@@ -21,7 +21,7 @@ from libp2p.crypto.serialization import deserialize_public_key
 from libp2p.peer.id import ID
 
 from libp2p_quic import _engine
-from libp2p_quic._engine import ReadyQueue, Config, Endpoint, Identity
+from libp2p_quic._engine import Config, Endpoint, Identity, ReadyQueue
 from libp2p_quic._errors import (
     ConfigError,
     ConnectionLostError,

@@ -22,7 +22,7 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from libp2p_quic._engine import ReadyQueue, Config, Endpoint
+from libp2p_quic._engine import Config, Endpoint, ReadyQueue
 from libp2p_quic._errors import ConnectionLostError, EndpointClosedError
 from peers.engine import identity, pair
 from peers.linked import linked

@@ -26,9 +26,9 @@ from libp2p_quic import _exceptions
 from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._callback import call_foreign
 from libp2p_quic._errors import (
+    CloseKind,
     ConnectionLostError,
     EngineError,
-    CloseKind,
     StreamClosedError,
     StreamResetError,
     StreamStoppedError,

@@ -14,13 +14,13 @@ from typing import final
 from libp2p_quic._errors import ConnectionLostError
 
 __all__ = [
-    "ReadyQueue",
     "Config",
     "Connection",
     "Endpoint",
     "Identity",
     "Listener",
     "LogQueue",
+    "ReadyQueue",
     "Stream",
     "__version__",
 ]

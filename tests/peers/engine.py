@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from libp2p.crypto.ed25519 import create_new_key_pair
 
-from libp2p_quic._engine import ReadyQueue, Config, Connection, Endpoint, Identity, Listener, Stream
+from libp2p_quic._engine import Config, Connection, Endpoint, Identity, Listener, ReadyQueue, Stream
 from libp2p_quic._host_key import identity_of
 from peers.census import PATIENCE
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from libp2p_quic._engine import ReadyQueue, Endpoint
+from libp2p_quic._engine import Endpoint, ReadyQueue
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from libp2p_quic._engine import ReadyQueue, LogQueue
+from libp2p_quic._engine import LogQueue, ReadyQueue
 
 logger = logging.getLogger("libp2p_quic.engine")
 

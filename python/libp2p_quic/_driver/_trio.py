@@ -15,7 +15,7 @@ import trio
 from trio.lowlevel import Abort, RunVar, Task
 
 from libp2p_quic._driver._log import EngineLog, follow_level
-from libp2p_quic._engine import ReadyQueue, Endpoint
+from libp2p_quic._engine import Endpoint, ReadyQueue
 
 T = TypeVar("T")
 
