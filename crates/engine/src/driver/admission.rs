@@ -1,8 +1,8 @@
-//! How many handshakes and peers each remote address has here, and what that means for the
-//! next one who knocks.
+//! Admission control: counts inbound handshakes and connections, in all and for each remote
+//! address, and decides whether the next handshake is accepted.
 //!
-//! Whoever has not proven its address may be anyone, so what is counted of such handshakes
-//! never costs the true owner of the address its place: it only has to answer a Retry.
+//! A source address that was not validated may be forged. Handshakes from such addresses never
+//! use up what the true owner of the address may have: it only has to answer a Retry.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -12,32 +12,32 @@ use std::{
 use super::limit_log::Limit;
 use crate::{config::Config, gate::Prefix};
 
-/// What becomes of a first packet.
+/// What to do with the Initial packet of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// A handshake begins.
+    /// Begin the handshake.
     Accept,
-    /// Its address must be proven first (RFC 9000 section 8.1.2).
+    /// Validate the address first (RFC 9000 section 8.1.2).
     Retry,
-    /// Not now. It is dropped without a word: an honest client sends it again, after longer
-    /// and longer pauses, and then there may be room.
+    /// Drop the packet and send nothing: a client repeats it after growing pauses, and there may
+    /// be room by then.
     Ignore(Limit),
-    /// Not at all, as long as others stay; the peer is told.
+    /// Send CONNECTION_REFUSED: there is no room until another connection ends.
     Refuse(Limit),
 }
 
-/// One inbound connection, from its first packet until it is forgotten.
+/// One inbound connection, from its first packet until its state is discarded.
 #[derive(Debug)]
 pub(super) struct InboundSlot {
-    /// The first address of its prefix.
+    /// The first address of the remote address's prefix.
     address: IpAddr,
     is_address_validated: bool,
-    /// Its peer is not proven, be it that it is over before it was.
+    /// The handshake has not completed, or failed.
     is_handshaking: bool,
 }
 
 impl InboundSlot {
-    /// A Retry proved that its peer receives at its address.
+    /// A Retry has validated the peer's address.
     pub(super) fn is_address_validated(&self) -> bool {
         self.is_address_validated
     }
@@ -47,16 +47,16 @@ impl InboundSlot {
 struct Count {
     slots: usize,
     handshakes: usize,
-    /// Strangers whose address was proven by a Retry.
-    proven: usize,
+    /// Handshakes whose address a Retry has validated.
+    validated: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// The standard map: handshakes choose its keys, and its hash cannot be foreseen.
+    /// The standard map with its random hash: remote peers choose the keys.
     counts: HashMap<IpAddr, Count>,
-    /// Inbound handshakes in flight. Those that failed count until they are forgotten: they
-    /// hold as much memory, and failing fast must not be a way around the limits.
+    /// Inbound handshakes in flight. A failed one counts until its state is discarded: it holds
+    /// as much memory, and failing fast must not be a way around the limits.
     handshakes: usize,
 }
 
@@ -66,12 +66,12 @@ impl Admission {
         self.handshakes
     }
 
-    /// Whether the next handshake could only wait.
+    /// Whether `max_handshakes` are in flight.
     pub(super) fn is_full(&self, config: &Config) -> bool {
         self.handshakes >= config.max_handshakes
     }
 
-    /// What becomes of a first packet from `remote`, while there are `connections` in all.
+    /// Decide on an Initial packet from `remote`, with `connections` in all at this endpoint.
     pub(super) fn decide(
         &self,
         config: &Config,
@@ -80,32 +80,33 @@ impl Admission {
         connections: usize,
     ) -> Decision {
         let key = key(config, remote);
-        let here = self.counts.get(&key).copied().unwrap_or_default();
-        let exceeds = |limit: Option<usize>, count| limit.is_some_and(|most| count >= most);
-        if exceeds(config.max_connections, connections) {
+        let count = self.counts.get(&key).copied().unwrap_or_default();
+        let reaches = |limit: Option<usize>, count| limit.is_some_and(|most| count >= most);
+        if reaches(config.max_connections, connections) {
             return Decision::Refuse(Limit::Connections);
         }
-        // Programs on this machine share its loopback address: as in go-libp2p, the limits of one
-        // address are not for the loopback.
+        // All programs on this machine share the loopback address, so the limits per address do
+        // not apply to it; go-libp2p does the same.
         let is_limited = !remote.ip().to_canonical().is_loopback();
-        if is_limited && exceeds(config.max_connections_per_address, here.slots) {
+        if is_limited && reaches(config.max_connections_per_address, count.slots) {
             return Decision::Refuse(Limit::ConnectionsPerAddress);
         }
         if self.is_full(config) {
             return Decision::Ignore(Limit::Handshakes);
         }
         if is_address_validated {
-            if is_limited && here.proven >= config.max_handshakes_per_address {
+            if is_limited && count.validated >= config.max_handshakes_per_address {
                 return Decision::Ignore(Limit::HandshakesPerAddress);
             }
-        } else if exceeds(config.retry_above, self.handshakes)
-            || (is_limited && here.handshakes >= config.max_handshakes_per_address)
+        } else if reaches(config.retry_above, self.handshakes)
+            || (is_limited && count.handshakes >= config.max_handshakes_per_address)
         {
             return Decision::Retry;
         }
         Decision::Accept
     }
 
+    /// Count a connection whose handshake begins.
     pub(super) fn admit(
         &mut self,
         config: &Config,
@@ -116,7 +117,7 @@ impl Admission {
         let count = self.counts.entry(address).or_default();
         count.slots += 1;
         count.handshakes += 1;
-        count.proven += usize::from(is_address_validated);
+        count.validated += usize::from(is_address_validated);
         self.handshakes += 1;
         InboundSlot {
             address,
@@ -125,7 +126,7 @@ impl Admission {
         }
     }
 
-    /// Its peer is proven. True the first time.
+    /// The handshake of `slot` completed. True the first time.
     pub(super) fn complete_handshake(&mut self, slot: &mut InboundSlot) -> bool {
         if !std::mem::replace(&mut slot.is_handshaking, false) {
             return false;
@@ -133,12 +134,12 @@ impl Admission {
         self.handshakes -= 1;
         if let Some(count) = self.counts.get_mut(&slot.address) {
             count.handshakes -= 1;
-            count.proven -= usize::from(slot.is_address_validated);
+            count.validated -= usize::from(slot.is_address_validated);
         }
         true
     }
 
-    /// It is forgotten.
+    /// The connection's state is discarded.
     pub(super) fn release(&mut self, mut slot: InboundSlot) {
         self.complete_handshake(&mut slot);
         if let Entry::Occupied(mut entry) = self.counts.entry(slot.address) {
@@ -149,13 +150,13 @@ impl Admission {
         }
     }
 
-    /// Addresses that have any slot.
+    /// How many addresses have a slot.
     pub(super) fn addresses(&self) -> usize {
         self.counts.len()
     }
 }
 
-/// What counts as one address.
+/// The first address of the prefix that counts as one address.
 fn key(config: &Config, remote: SocketAddr) -> IpAddr {
     let ip = remote.ip().to_canonical();
     let length = match ip {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_proof_takes_nothing_from_its_owner() {
+    fn handshakes_from_a_forged_address_take_nothing_from_its_owner() {
         let config = config(|_| ());
         let mut admission = Admission::default();
         let here = at("192.0.2.1:1");
@@ -202,14 +203,14 @@ mod tests {
             admission.decide(&config, elsewhere, false, 2),
             Decision::Accept
         );
-        let proven: Vec<_> = (0..2)
+        let validated: Vec<_> = (0..2)
             .map(|_| admission.admit(&config, here, true))
             .collect();
         assert_eq!(
             admission.decide(&config, here, true, 4),
             Decision::Ignore(Limit::HandshakesPerAddress)
         );
-        for slot in forged.into_iter().chain(proven) {
+        for slot in forged.into_iter().chain(validated) {
             admission.release(slot);
         }
         assert_eq!((admission.handshakes(), admission.counts.len()), (0, 0));
@@ -220,33 +221,34 @@ mod tests {
         let config = config(|c| c.max_handshakes_per_address = 8);
         let mut admission = Admission::default();
         let here = at("192.0.2.1:1");
-        let judge =
-            |admission: &Admission, text, proven| admission.decide(&config, at(text), proven, 0);
+        let decide = |admission: &Admission, text, is_validated| {
+            admission.decide(&config, at(text), is_validated, 0)
+        };
         for n in 0..4 {
-            assert_eq!(judge(&admission, "192.0.2.1:9", false), Decision::Accept);
+            assert_eq!(decide(&admission, "192.0.2.1:9", false), Decision::Accept);
             admission.admit(&config, here, n % 2 == 0);
         }
-        assert_eq!(judge(&admission, "192.0.2.7:9", false), Decision::Retry);
-        assert_eq!(judge(&admission, "192.0.2.7:9", true), Decision::Accept);
+        assert_eq!(decide(&admission, "192.0.2.7:9", false), Decision::Retry);
+        assert_eq!(decide(&admission, "192.0.2.7:9", true), Decision::Accept);
         admission.admit(&config, here, true);
-        // Five of that address, and it may have five.
+        // That address has the five connections that it may have.
         assert_eq!(
-            judge(&admission, "192.0.2.1:9", true),
+            decide(&admission, "192.0.2.1:9", true),
             Decision::Refuse(Limit::ConnectionsPerAddress)
         );
         for _ in 0..3 {
             admission.admit(&config, at("192.0.2.8:1"), true);
         }
         assert_eq!(
-            judge(&admission, "192.0.2.7:9", true),
+            decide(&admission, "192.0.2.7:9", true),
             Decision::Ignore(Limit::Handshakes)
         );
-        let crowded = admission.decide(&config, at("192.0.2.7:9"), true, 10);
-        assert_eq!(crowded, Decision::Refuse(Limit::Connections));
+        let decision = admission.decide(&config, at("192.0.2.7:9"), true, 10);
+        assert_eq!(decision, Decision::Refuse(Limit::Connections));
     }
 
     #[test]
-    fn who_is_known_is_a_stranger_no_more_and_still_a_guest() {
+    fn a_completed_handshake_still_counts_as_a_connection() {
         let config = config(|_| ());
         let mut admission = Admission::default();
         let here = at("192.0.2.1:1");
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_one_address_are_not_for_the_loopback() {
+    fn limits_per_address_do_not_apply_to_the_loopback() {
         let config = config(|c| {
             c.max_handshakes = 100;
             c.retry_above = None;
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_what_its_prefix_says() {
+    fn one_address_is_one_prefix() {
         let config = config(|c| c.ipv4_prefix = 24);
         let one = |a, b| key(&config, at(a)) == key(&config, at(b));
         assert!(one("192.0.2.1:1", "192.0.2.250:2"));

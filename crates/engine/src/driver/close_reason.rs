@@ -1,4 +1,5 @@
-//! quinn-proto's reasons for the end of a connection, in our words: who, how, which code.
+//! Translates quinn-proto's connection errors into [`ConnectionError`]: who ended the connection,
+//! how, and with which code.
 
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use crate::{
     tls::{Refusal, Verdict},
 };
 
-/// TLS alerts travel as these QUIC transport codes (RFC 9001 section 4.8).
+/// The transport error codes that carry TLS alerts (RFC 9001 section 4.8).
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
 
 /// RFC 9000 section 20.1.
 const CONNECTION_REFUSED: u64 = 0x2;
 
-/// What CONNECTION_REFUSED says when its sender gives no reason; quinn-proto never does.
+/// The reason shown for CONNECTION_REFUSED without one; quinn-proto never sends one.
 const AT_A_LIMIT: &str = "it takes no connection from here now: it has too many, in all or from \
      this address, or its operator denies the address";
 
@@ -42,13 +43,13 @@ pub(super) fn from_quinn(
             } else {
                 CloseKind::Transport
             };
-            let words = String::from_utf8_lossy(&close.reason);
-            let reason = if words.is_empty() && code == CONNECTION_REFUSED {
+            let sent = String::from_utf8_lossy(&close.reason);
+            let reason = if sent.is_empty() && code == CONNECTION_REFUSED {
                 AT_A_LIMIT.to_owned()
-            } else if words.is_empty() {
+            } else if sent.is_empty() {
                 close.error_code.to_string()
             } else {
-                words.into_owned()
+                sent.into_owned()
             };
             ConnectionError::new(Party::Peer, kind, Some(code), reason)
         }
@@ -84,20 +85,22 @@ pub(super) fn from_quinn(
     }
 }
 
-/// After `waited`; `sent` and `received` count datagrams, and `said` is what else is known.
+/// The handshake timed out after `waited`. `sent` and `received` count datagrams; `details` is
+/// appended to the reason.
 pub(super) fn handshake_timeout(
     waited: Duration,
     sent: u64,
     received: u64,
-    said: &str,
+    details: &str,
 ) -> ConnectionError {
     let what = match received {
         0 => "the peer did not answer",
         _ => "the peer did not complete the handshake",
     };
     let waited = waited.as_secs_f64();
-    let reason =
-        format!("{what} within {waited:.1} s ({sent} datagrams sent, {received} received){said}");
+    let reason = format!(
+        "{what} within {waited:.1} s ({sent} datagrams sent, {received} received){details}"
+    );
     ConnectionError::new(Party::Network, CloseKind::HandshakeTimeout, None, reason)
 }
 
@@ -110,11 +113,11 @@ fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {
         Refusal::PeerIdMismatch { .. } => CloseKind::PeerIdMismatch,
         Refusal::Certificate(_) => CloseKind::Refused,
     };
-    let words = match refusal {
+    let message = match refusal {
         Refusal::PeerIdMismatch { expected, actual } => {
             format!("expected {expected}, got {actual}")
         }
         Refusal::Certificate(error) => error.to_string(),
     };
-    ConnectionError::new(Party::Local, kind, code, words)
+    ConnectionError::new(Party::Local, kind, code, message)
 }

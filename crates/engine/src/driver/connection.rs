@@ -1,7 +1,7 @@
-//! One connection being driven: quinn-proto's state machine, its streams, its deadlines.
+//! Drives one connection: quinn-proto's state machine, its streams, its deadlines.
 //!
-//! The order of polling is quinn-proto's: transmit, timeout, endpoint events, events; and
-//! events again after transmitting, which can itself end a connection.
+//! Polling follows quinn-proto's order (transmit, timeout, endpoint events, events). Events are
+//! polled again after transmitting, which can itself end a connection.
 
 mod attempt;
 mod statistics;
@@ -37,7 +37,7 @@ use crate::{
     tls::{self, Verdict},
 };
 
-/// Datagrams one connection may send before others have their turn. Twice what one send
+/// Datagrams one connection may send before others have their turn. Twice as many as one send
 /// holds: measured better than quinn's 20.
 const DATAGRAMS_PER_TURN: usize = 88;
 
@@ -48,29 +48,29 @@ const MAX_SEGMENTS: usize = 44;
 /// Largest UDP payload (65 535 less the IPv4 and UDP headers).
 const MAX_SEND: usize = 65_507;
 
-/// What a turn left behind.
+/// What remains after a turn.
 pub(super) enum Turn {
     /// Nothing to do before the next event.
     Idle,
     /// More to send.
     More,
-    /// The socket took no more; what it refused is in the buffer.
+    /// The socket refused this transmit, whose bytes are in the buffer.
     Blocked(quinn_proto::Transmit),
 }
 
-/// Which part of its life a connection is in.
+/// The phases of a connection.
 enum Phase {
     Handshake {
         deadline: Instant,
     },
     Connected,
-    /// Closed by us; finished streams still owe the peer.
+    /// Closed by the application; finished streams still have bytes to deliver.
     Lingering {
         deadline: Instant,
         code: u64,
         reason: Vec<u8>,
     },
-    /// Over. QUIC still answers late packets until it is drained.
+    /// Over. quinn-proto still answers late packets until it is drained.
     Over,
 }
 
@@ -79,22 +79,22 @@ pub(super) struct ConnectionDriver {
     handle: ConnectionHandle,
     pub(super) shared: Arc<ConnectionShared>,
     pub(super) socket: SocketKey,
-    /// When a fresh attempt of the same dial is to be begun beside this one.
+    /// When to begin another attempt of the same dial.
     pub(super) redial_at: Option<Instant>,
-    /// Another attempt of the same dial has the application's connection.
+    /// Another attempt of the same dial became the application's connection.
     is_detached: bool,
-    /// Of its dial, until it is connected or over.
+    /// The report of its dial, until it is connected or over.
     report: Option<Arc<DialReport>>,
-    /// Our address that the last datagram was sent to, where the system tells.
+    /// The destination of the last received datagram, if the system tells it.
     pub(super) local_ip: Option<IpAddr>,
-    /// Where it was accepted; absent when we dialed.
+    /// The listener that accepted it; `None` for a dialed connection.
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
-    /// Its place among those who came to us.
+    /// Its slot in the admission control; `None` for a dialed connection.
     pub(super) inbound_slot: Option<InboundSlot>,
     pub(super) migration: MigrationLimit,
     id_supply: IdSupply,
-    /// Its peer was proven.
+    /// The handshake completed, which authenticates the peer.
     pub(super) was_connected: bool,
     streams: Streams,
     phase: Phase,
@@ -103,20 +103,20 @@ pub(super) struct ConnectionDriver {
     allowance: StreamAllowance,
     receive_window: ReceiveWindow,
     send_window: SendWindow,
-    /// Since the handshake completed, where it is wanted.
+    /// Set once the handshake completed, if keep-alives are configured.
     keep_alive: Option<KeepAlive>,
-    /// Ours, where we dialed, until the listener has it.
+    /// For a dialed connection, until the listener has confirmed the handshake.
     final_flight: Option<FinalFlight>,
     pub(super) marking: Marking,
-    /// Several datagrams a send, to this peer.
-    batches: Offload,
+    /// Segmentation offload to this peer.
+    segmentation: Offload,
     is_drained: bool,
     pub(super) closing: Closing,
-    /// It is in the core's queue of those to be driven.
+    /// It is in the core's queue of connections to drive.
     pub(super) is_dirty: bool,
-    /// It waits for its socket to become writable.
+    /// It waits until its socket is writable.
     pub(super) is_waiting: bool,
-    /// The earliest entry it has in the core's timers.
+    /// Its earliest entry in the core's timers.
     pub(super) armed: Option<Instant>,
     #[cfg(feature = "simulation")]
     pub(super) is_poisoned: bool,
@@ -170,7 +170,7 @@ impl ConnectionDriver {
             keep_alive: None,
             final_flight: None,
             marking,
-            batches: Offload::new("segmentation"),
+            segmentation: Offload::new("segmentation"),
             is_drained: false,
             closing: Closing::new(is_accepted),
             is_dirty: false,
@@ -193,13 +193,13 @@ impl ConnectionDriver {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Over, and not worth keeping until it is drained: see [`Closing`].
+    /// Over, and need not be kept until it is drained: see [`Closing`].
     pub(super) fn can_discard(&self, is_endpoint_closing: bool) -> bool {
         self.closing
             .can_discard(is_endpoint_closing, self.was_connected)
     }
 
-    /// When it next wants to be driven.
+    /// When it must be driven next.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
@@ -223,7 +223,7 @@ impl ConnectionDriver {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Time has passed.
+    /// Handle the deadlines that have passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.conn.handle_timeout(now);
         self.streams.expire(&mut self.conn, now);
@@ -251,7 +251,7 @@ impl ConnectionDriver {
         }
     }
 
-    /// Settle events, send what there is to send, settle what sending caused.
+    /// Handle events, send, and handle the events that sending caused.
     fn take_turn(
         &mut self,
         now: Instant,
@@ -261,7 +261,7 @@ impl ConnectionDriver {
         buf: &mut Vec<u8>,
     ) -> Turn {
         #[cfg(feature = "simulation")]
-        assert!(!self.is_poisoned, "a defect, provoked by a test");
+        assert!(!self.is_poisoned, "a panic provoked by a test");
         self.settle(now, config, endpoint);
         if let Some(wider) = self.send_window.grow(self.streams.written()) {
             self.conn.set_send_window(wider);
@@ -273,7 +273,10 @@ impl ConnectionDriver {
         self.grow_receive_window(now);
         let is_over = matches!(self.phase, Phase::Over);
         self.final_flight
-            .take_if(|it| is_over || it.is_done(&mut self.conn, self.socket, network));
+            .take_if(|_| is_over || FinalFlight::is_confirmed(&self.conn));
+        if let Some(final_flight) = &mut self.final_flight {
+            final_flight.repeat_if_due(&mut self.conn, self.socket, network);
+        }
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
         self.publish(now, false);
@@ -287,7 +290,7 @@ impl ConnectionDriver {
         let mut sent = 0;
         while sent < DATAGRAMS_PER_TURN {
             let mtu = usize::from(self.conn.current_mtu()).max(1);
-            let segments = match self.batches.is_usable(|| now) {
+            let segments = match self.segmentation.is_usable(|| now) {
                 true => network.max_segments(self.socket),
                 false => 1,
             };
@@ -295,7 +298,7 @@ impl ConnectionDriver {
             buf.clear();
             let Some(mut transmit) = self.conn.poll_transmit(now, segments, buf) else {
                 if let Some(final_flight) = &mut self.final_flight {
-                    final_flight.left();
+                    final_flight.stop_recording();
                 }
                 return Turn::Idle;
             };
@@ -311,15 +314,15 @@ impl ConnectionDriver {
             let (conn, marking) = (&self.conn, &mut self.marking);
             match marking.send(now, conn, &mut transmit, buf, self.socket, network) {
                 Sending::Blocked => return Turn::Blocked(transmit),
-                Sending::SentSingly => self.batches.refused(now),
-                Sending::Sent if transmit.segment_size.is_some() => self.batches.worked(),
+                Sending::SentSingly => self.segmentation.refused(now),
+                Sending::Sent if transmit.segment_size.is_some() => self.segmentation.worked(),
                 Sending::Sent | Sending::Failed(_) => {}
             }
         }
         Turn::More
     }
 
-    /// Hand on what happened, to quinn-proto's endpoint and to the application.
+    /// Pass events on to quinn-proto's endpoint and to the application.
     pub(super) fn settle(&mut self, now: Instant, config: &Config, endpoint: &mut Endpoint) {
         loop {
             let mut is_quiet = true;
@@ -356,18 +359,18 @@ impl ConnectionDriver {
                         close_reason::from_quinn(reason, was_connected, self.verdict.as_ref())
                     }
                 };
-                let is_proven = self
+                let is_address_validated = self
                     .inbound_slot
                     .as_ref()
                     .is_some_and(InboundSlot::is_address_validated);
-                let is_canceled = !was_connected && is_proven && error.by == Party::Peer;
+                let is_canceled = !was_connected && is_address_validated && error.by == Party::Peer;
                 self.end(now, error);
                 if is_canceled {
                     self.closing.cancel(now);
                 }
             }
             Event::Stream(event) => self.handle_stream_event(now, config, event),
-            // Datagrams are not negotiated, and what the handshake offers is judged in TLS.
+            // DATAGRAM frames are not negotiated, and TLS verifies the handshake data.
             Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
         }
     }
@@ -377,8 +380,8 @@ impl ConnectionDriver {
             return;
         }
         let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {
-            // The handshake demands a certificate that proves a key; without one TLS is wrong.
-            let why = "the handshake proved no peer";
+            // TLS requires a certificate with the peer's key: its absence is a defect.
+            let why = "the handshake completed without a peer's key";
             self.fail(now, ConnectionError::internal(why));
             return;
         };
@@ -388,7 +391,7 @@ impl ConnectionDriver {
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((key.to_peer_id(), key));
-            // QUIC itself knows it only of connections that were accepted.
+            // quinn-proto knows the local address only of accepted connections.
             if let Some(ip) = self.conn.local_ip().or(self.local_ip) {
                 state.local.set_ip(ip);
             }
@@ -407,7 +410,7 @@ impl ConnectionDriver {
         if let Some(listener) = &self.listener
             && !listener.offer(&self.shared, now, self.conn.remote_address())
         {
-            // Closed meanwhile, or the application accepts too slowly.
+            // The listener was closed meanwhile, or the application accepts too slowly.
             let error = ConnectionError::closed_here(RESOURCE_LIMIT, b"accept backlog is full");
             self.end(now, error);
             self.conn.close(
@@ -440,7 +443,7 @@ impl ConnectionDriver {
         let share = |id| stream_of(&shared, id, config);
         let mut opened = 0;
         while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
-            // No more than `max_incoming_streams` wait: QUIC counts each until it is accepted.
+            // At most `max_incoming_streams` wait: quinn-proto counts each until it is accepted.
             let mut state = shared.state.lock();
             state.arrived.push_back(stream);
             state.acceptable.wake();
@@ -449,10 +452,10 @@ impl ConnectionDriver {
         self.allowance.opened(opened, &mut self.conn, config);
     }
 
-    /// The receive window doubles, as far as the endpoint's budget allows.
+    /// Double the receive window if there is a reason and the endpoint's budget allows it.
     fn grow_receive_window(&mut self, now: Instant) {
         let receive_credit = &self.shared.receive_credit;
-        let reason = self.receive_window.growth_reason(
+        let reason = self.receive_window.poll_growth(
             now,
             self.conn.rtt(),
             receive_credit,
@@ -478,26 +481,26 @@ impl ConnectionDriver {
         let shared = self.shared.clone();
         let mut state = shared.state.lock();
         state.is_refilling = false;
-        let mut has_news = false;
+        let mut has_opened = false;
         while state.opened_ahead.len() < STREAMS_OPENED_AHEAD {
             let share = |id| stream_of(&shared, id, config);
             let Some(stream) = self.streams.open(&mut self.conn, share) else {
                 break;
             };
             state.opened_ahead.push_back(stream);
-            has_news = true;
+            has_opened = true;
         }
-        if has_news {
+        if has_opened {
             state.openable.wake();
         }
     }
 
-    /// The application did something to a stream.
+    /// Process what the application did to a stream.
     pub(super) fn touch(&mut self, now: Instant, stream: &StreamShared) {
         self.streams.touch(&mut self.conn, now, stream);
     }
 
-    /// Readers made room for streams that waited.
+    /// Readers released credit: streams that waited for it continue.
     pub(super) fn resume(&mut self, now: Instant) {
         self.streams.resume(&mut self.conn, now);
     }
@@ -530,7 +533,7 @@ impl ConnectionDriver {
         }
     }
 
-    /// End the lingering.
+    /// End the lingering phase.
     fn close_now(&mut self, now: Instant) {
         if let Phase::Lingering { code, reason, .. } =
             std::mem::replace(&mut self.phase, Phase::Over)
@@ -546,7 +549,7 @@ impl ConnectionDriver {
         }
     }
 
-    /// It is over, whoever ended it.
+    /// The connection is over, by either side or the network.
     fn end(&mut self, now: Instant, error: ConnectionError) {
         if matches!(self.phase, Phase::Over) {
             return;
@@ -563,7 +566,7 @@ impl ConnectionDriver {
         self.id_supply.clear();
         self.streams.fail(&mut self.conn, now, &error);
         if !self.was_connected {
-            // No stream ever moved a byte, and dials that are canceled may be thousands.
+            // No stream moved a byte, and thousands of dials may be canceled at once.
             self.shared.receive_credit.return_unused();
             self.send_window.close();
         }
@@ -572,13 +575,13 @@ impl ConnectionDriver {
         self.shared.end(error);
     }
 
-    /// It ends by something other than a close, and the peer is told.
+    /// End it for a reason other than the application's close, and tell the peer.
     pub(super) fn fail(&mut self, now: Instant, error: ConnectionError) {
         self.end(now, error);
         self.conn.close(now, varint(0), Bytes::new());
     }
 
-    /// A defect ended it: nothing of QUIC's state is to be trusted.
+    /// End it without quinn-proto, whose state a panic may have left inconsistent.
     pub(super) fn discard(&mut self, error: ConnectionError) {
         self.phase = Phase::Over;
         if self.is_detached {
@@ -586,10 +589,10 @@ impl ConnectionDriver {
         }
         self.streams.abandon(&error);
         self.shared.end(error);
-        // Nothing more comes, and what is not held was promised in vain.
+        // The connection is over: return the credit that backs no held bytes.
         self.shared.receive_credit.return_unused();
     }
 }
 
-/// libp2p's connection error code for a limit that was reached.
+/// libp2p's connection error code for a reached resource limit.
 const RESOURCE_LIMIT: u64 = 0x1001;

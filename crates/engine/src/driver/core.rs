@@ -1,7 +1,7 @@
 //! Drives one endpoint: datagrams, commands and time go in; datagrams, deadlines and wake-ups
-//! come out. Knows time and the network only as parameters.
+//! come out. Time and the network are parameters only.
 //!
-//! A panic while one connection is driven ends that connection, not this.
+//! A panic while one connection is driven ends that connection, not the endpoint.
 
 mod census;
 mod dialing;
@@ -42,7 +42,7 @@ use crate::{
 pub use self::census::Census;
 use self::{dialing::Dial, reporting::Reporting};
 
-/// Turns per drive before the caller may look at its sockets again.
+/// Connection turns in one drive, before the caller may check its sockets again.
 pub(crate) const TURNS_PER_DRIVE: usize = 32;
 
 pub(crate) struct Core {
@@ -55,17 +55,17 @@ pub(crate) struct Core {
     connections: Vec<Option<Box<ConnectionDriver>>>,
     /// By our own id, which is never reused.
     handles: FxHashMap<u64, ConnectionHandle>,
-    /// Dials that nothing has answered yet, by the id of their connection.
+    /// Dials that the peer has not answered yet, by connection id.
     dials: FxHashMap<u64, Dial>,
     reporting: Reporting,
     dirty: VecDeque<ConnectionHandle>,
     timers: Timers,
     admission: Admission,
     reset_limit: ResetLimit,
-    /// First packets are dropped unseen, as there are too many handshakes.
+    /// quinn-proto drops Initial packets of new connections: there are too many handshakes.
     is_full: bool,
     limit_log: LimitLog,
-    /// The last dials that were refused, by their address and first connection id.
+    /// The last refused dials, by address and original destination connection id.
     refused: VecDeque<(SocketAddr, ConnectionId)>,
     next_connection: u64,
     closing: Option<Instant>,
@@ -73,10 +73,11 @@ pub(crate) struct Core {
     buf: Vec<u8>,
 }
 
-/// Whoever is so late has slept, and what has waited for it at its sockets is as old.
+/// If a deadline passed this long ago, the process was suspended; datagrams queued meanwhile are
+/// as old.
 const OVERSLEPT: Duration = Duration::from_secs(1);
 
-/// Ids of connections that were accepted; those of dialed ones count up from zero.
+/// The first id of accepted connections; those of dialed ones count up from zero.
 pub(crate) const ACCEPTED: u64 = 1 << 63;
 
 impl Core {
@@ -119,12 +120,12 @@ impl Core {
         &self.commands
     }
 
-    /// Everything has ended; the core may be dropped.
+    /// Whether every connection has ended after a close; the core may then be dropped.
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.is_some() && self.handles.is_empty()
     }
 
-    /// When it next wants to be driven, if nothing else happens.
+    /// When it must be driven next, unless something happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match (self.timers.deadline(), self.closing) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -132,7 +133,7 @@ impl Core {
         }
     }
 
-    /// So many datagrams arrived at `socket`, and are handled next.
+    /// Count datagrams that arrived at `socket`; the caller handles them next.
     pub(crate) fn note_received(&self, socket: SocketKey, datagrams: usize, bytes: usize) {
         if let Some(listener) = self.sockets.listener(socket) {
             let statistics = &mut listener.state.lock().statistics;
@@ -141,7 +142,7 @@ impl Core {
         }
     }
 
-    /// A datagram arrived at `socket`.
+    /// Handle a datagram that arrived at `socket`.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn handle_datagram(
         &mut self,
@@ -159,8 +160,8 @@ impl Core {
             }
             return;
         }
-        // What is over by the clock ends before old datagrams bring it back to life, with a
-        // round-trip time as long as the sleep and probes as rare (RFC 9000 section 10.1).
+        // Connections whose idle timeout has passed end before old datagrams revive them with a
+        // round-trip time as long as the suspension (RFC 9000 section 10.1).
         if self.deadline().is_some_and(|at| now > at + OVERSLEPT) {
             self.expire(now);
         }
@@ -181,11 +182,11 @@ impl Core {
                     let conn = &mut driven.conn;
                     (driven.migration.deliver(now, remote, event, conn), is_first)
                 });
-                let (is_given, is_first) = delivered.unwrap_or_default();
+                let (is_delivered, is_first) = delivered.unwrap_or_default();
                 if is_first {
                     self.attempt_answered(now, handle);
                 }
-                if is_given {
+                if is_delivered {
                     self.mark(handle);
                 }
             }
@@ -204,7 +205,7 @@ impl Core {
         self.buf = buf;
     }
 
-    /// The system takes datagrams on `socket` again.
+    /// `socket` is writable again.
     pub(crate) fn handle_writable(&mut self, socket: SocketKey, network: &mut dyn Network) {
         for handle in self.sockets.resume(socket, network) {
             if let Some(driven) = self.slot(handle) {
@@ -214,15 +215,14 @@ impl Core {
         }
     }
 
-    /// Whether `socket` has refused a datagram and is worth watching for writability.
+    /// Whether `socket` has refused a datagram and must be watched for writability.
     pub(crate) fn is_blocked(&self, socket: SocketKey) -> bool {
         self.sockets.is_blocked(socket)
     }
 
-    /// Do what commands, deadlines and datagrams made due, in so many turns of connections at
-    /// most; commands are to be taken before.
-    /// True when more is left to do at once, because it has done as much as is fair to sockets
-    /// that wait.
+    /// Do what commands, deadlines and datagrams made due, in at most `turns` connection turns.
+    /// The caller takes commands first. True if more is left to do at once: the rest waits so
+    /// that the sockets are read in time.
     pub(crate) fn advance(
         &mut self,
         now: Instant,
@@ -242,7 +242,7 @@ impl Core {
         !self.dirty.is_empty() || self.commands.has_some()
     }
 
-    /// Close the sockets that nobody needs any more.
+    /// Close the sockets that are no longer used.
     pub(crate) fn release(&mut self, network: &mut dyn Network) {
         self.sockets.release(&self.state, network);
     }
@@ -271,7 +271,7 @@ impl Core {
         let settings = self.settings.clone();
         let turn = self.with(handle, |driven, endpoint| {
             if is_blocked {
-                // Nothing leaves, but time passes, and what arrived is the application's.
+                // Nothing can be sent, but events that arrived still go to the application.
                 driven.settle(now, &settings.config, endpoint);
                 return Turn::Idle;
             }
@@ -298,7 +298,7 @@ impl Core {
         }
     }
 
-    /// After a turn: forget it when drained, else note its next deadline.
+    /// After a turn: remove the connection if it is drained, else set its timer.
     fn rearm(&mut self, now: Instant, handle: ConnectionHandle) {
         if let Some(driven) = self.slot(handle)
             && driven.is_over()
@@ -333,7 +333,7 @@ impl Core {
             let Some(driven) = self.slot(handle) else {
                 continue;
             };
-            // Another entry of this slot, or of its predecessor.
+            // A stale entry of this connection, or of the slot's previous one.
             if driven.armed != Some(at) {
                 continue;
             }
@@ -361,7 +361,8 @@ impl Core {
         self.mark(handle);
     }
 
-    /// Have QUIC drop first packets unseen while there are too many handshakes.
+    /// Have quinn-proto drop Initial packets of new connections while there are too many
+    /// handshakes.
     fn update_server_config(&mut self) {
         let is_full = self.admission.is_full(&self.settings.config);
         if std::mem::replace(&mut self.is_full, is_full) != is_full {
@@ -370,7 +371,7 @@ impl Core {
         }
     }
 
-    /// Forget a connection. quinn-proto must have been told that it is drained.
+    /// Remove a connection. quinn-proto must have been told that it is drained.
     fn remove(&mut self, handle: ConnectionHandle) {
         let Some(mut driven) = self.connections.get_mut(handle.0).and_then(Option::take) else {
             return;
@@ -385,7 +386,7 @@ impl Core {
             self.admission.release(inbound_slot);
             self.update_server_config();
         }
-        // Whoever still waits hears of it: nobody else will tell them.
+        // Waiters left over would otherwise wait forever.
         driven.discard(ConnectionError::internal(
             "the endpoint forgot the connection",
         ));
@@ -403,23 +404,23 @@ impl Core {
         }
     }
 
-    fn with_id(&mut self, id: u64, work: impl FnOnce(&mut ConnectionDriver)) {
+    fn with_id(&mut self, id: u64, call: impl FnOnce(&mut ConnectionDriver)) {
         if let Some(handle) = self.handles.get(&id).copied() {
-            self.with(handle, |driven, _| work(driven));
+            self.with(handle, |driven, _| call(driven));
             self.mark(handle);
         }
     }
 
-    /// CoreTask on one connection; a panic ends it and spares the others.
+    /// Call a function on one connection; a panic ends only that connection.
     fn with<T>(
         &mut self,
         handle: ConnectionHandle,
-        work: impl FnOnce(&mut ConnectionDriver, &mut Endpoint) -> T,
+        call: impl FnOnce(&mut ConnectionDriver, &mut Endpoint) -> T,
     ) -> Option<T> {
         let driven = self.connections.get_mut(handle.0)?.as_deref_mut()?;
         let endpoint = &mut self.endpoint;
-        // Whatever the panic left half done belongs to the connection, which is dropped.
-        match catch_unwind(AssertUnwindSafe(|| work(driven, endpoint))) {
+        // State that the panic left inconsistent belongs to the connection, which is dropped.
+        match catch_unwind(AssertUnwindSafe(|| call(driven, endpoint))) {
             Ok(value) => {
                 if driven.was_connected
                     && let Some(inbound_slot) = &mut driven.inbound_slot
@@ -430,16 +431,16 @@ impl Core {
                 Some(value)
             }
             Err(panic) => {
-                let words = panic
+                let cause = panic
                     .downcast_ref::<&str>()
                     .map(|s| (*s).to_owned())
                     .or_else(|| panic.downcast_ref::<String>().cloned())
                     .unwrap_or_default();
-                tracing::error!(%words, "a panic ended a connection");
+                tracing::error!(%cause, "a panic ended a connection");
                 if !driven.is_drained() {
                     self.endpoint.handle_event(handle, EndpointEvent::drained());
                 }
-                driven.discard(ConnectionError::internal(words));
+                driven.discard(ConnectionError::internal(cause));
                 self.remove(handle);
                 None
             }
@@ -448,7 +449,7 @@ impl Core {
 }
 
 impl Drop for Core {
-    /// Nobody waits for a core that is gone.
+    /// Fail everything that waits for this core.
     fn drop(&mut self) {
         self.commands.close().into_iter().for_each(Command::refuse);
         self.sockets.close_all();
@@ -463,5 +464,5 @@ impl Drop for Core {
     }
 }
 
-/// Room for the largest send.
+/// Bytes of the largest send.
 const MAX_BUFFER: usize = 64 * 1024;

@@ -1,8 +1,8 @@
-//! How often a peer may change its address: as often as any NAT makes it, and no more. Each move
-//! resets what is known of the path and is answered by padded challenges, to both addresses.
+//! Limits how often a peer may migrate (RFC 9000 section 9): as often as a NAT rebinds, and no
+//! more. Each migration resets the path's estimates and costs padded PATH_CHALLENGE datagrams to
+//! both addresses.
 //!
-//! Counted are moves that quinn-proto has made, so packets that only pretend to be the peer's take
-//! nothing from it.
+//! Only migrations that quinn-proto has made count, so forged packets do not use up the peer's.
 
 use std::{
     net::SocketAddr,
@@ -13,11 +13,11 @@ use quinn_proto::{Connection, ConnectionEvent};
 
 use crate::driver::{limit_log::Multiaddr, token_bucket::TokenBucket};
 
-/// So many moves may come at once.
+/// Migrations that may come at once.
 const BURST: u32 = 64;
 
-/// After them there is one in this time. A NAT rebinds when it has forgotten a mapping, which takes
-/// it seconds; a path that alternates packet by packet is of no use to congestion control.
+/// After the burst, one migration is allowed in this time. A NAT rebinds after it dropped an idle
+/// mapping, which takes seconds; congestion control cannot use a path that alternates by packet.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) struct MigrationLimit(TokenBucket);
@@ -27,8 +27,8 @@ impl MigrationLimit {
         Self(TokenBucket::new(BURST, INTERVAL))
     }
 
-    /// Give the connection a datagram from `remote`, unless that would move it (RFC 9000 section
-    /// 9.3) and it has moved enough: then it is as if the network had lost it. Whether it was given.
+    /// Deliver a datagram from `remote` to the connection. A datagram that might cause a migration
+    /// beyond the limit is dropped, as the network may lose any. True if it was delivered.
     pub(super) fn deliver(
         &mut self,
         now: Instant,

@@ -1,63 +1,63 @@
-//! When a connection's receive window grows: as far as it holds the peer back, and no further.
+//! Decides when a connection's receive window grows: only if the window is what limits the peer.
 //!
-//! For a reader who is slow all the time a wider window would only hold more, and quinn-proto
-//! copies what it holds when that is many chunks.
+//! With a reader that is always slow, a wider window only buffers more, and quinn-proto copies
+//! its buffer when that has many chunks.
 
 use std::time::{Duration, Instant};
 
 use crate::{driver::streams::Streams, receive_credit::ReceiveCredit};
 
-/// A window half of which is read within so many round trips may be what the peer waits for: the
-/// other half was on its way meanwhile, and credit takes one to arrive.
+/// If half of the window is read within this many round trips, the window may limit the peer: the
+/// other half was in flight meanwhile, and the credit takes one round trip to arrive.
 const FEW_ROUND_TRIPS: u32 = 4;
 
-/// Readers who have left bytes lying for so long are stuck; others on the connection wait.
+/// Readers that left bytes unread for this long are stuck, and block the connection's others.
 const STUCK: Duration = Duration::from_millis(50);
 
-/// When the budget is asked again that could not be had.
-const REFUSED: Duration = Duration::from_secs(1);
+/// How long to wait before retrying a refused reservation.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why to grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GrowthReason {
-    /// What comes is read as fast as the window lets it come.
+    /// The readers read as fast as the window lets the peer send.
     ReaderKeepsUp,
-    /// Somebody does not read, and others must not have to wait for that.
+    /// A stuck reader holds credit that the other streams need.
     PeerBlocked,
 }
 
 pub(super) struct ReceiveWindow {
-    /// When half of a window had last been read, and how much had been read by then.
+    /// When half of a window had last been read, and the bytes read until then.
     half_read: (Instant, u64),
-    /// Readers lag: when that is looked at again, and what had been read before.
-    stuck: Option<(Instant, u64)>,
-    /// It is to be looked at now: what had been read before.
-    looked: Option<u64>,
+    /// Readers lag: when to check again, and the bytes read before.
+    lagging: Option<(Instant, u64)>,
+    /// The check is due: the bytes read before.
+    due: Option<u64>,
 }
 
 impl ReceiveWindow {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             half_read: (now, 0),
-            stuck: None,
-            looked: None,
+            lagging: None,
+            due: None,
         }
     }
 
-    /// When to ask again, whatever happens.
+    /// When to check lagging readers again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.stuck.map(|(at, _)| at)
+        self.lagging.map(|(at, _)| at)
     }
 
-    /// Time has passed. What it means is asked in the next turn, which may have to wait.
+    /// Note whether the check is due; the connection's next turn makes it.
     pub(super) fn expire(&mut self, now: Instant) {
-        if let Some((_, before)) = self.stuck.take_if(|(at, _)| *at <= now) {
-            self.looked = Some(before);
+        if let Some((_, before)) = self.lagging.take_if(|(at, _)| *at <= now) {
+            self.due = Some(before);
         }
     }
 
-    /// Whether to grow now.
-    pub(super) fn growth_reason(
+    /// Why to grow now, if there is a reason.
+    pub(super) fn poll_growth(
         &mut self,
         now: Instant,
         rtt: Duration,
@@ -75,32 +75,32 @@ impl ReceiveWindow {
                 return Some(GrowthReason::ReaderKeepsUp);
             }
         }
-        let is_stuck = self.is_stuck(now, read, receive_credit, streams);
+        let is_stuck = self.poll_stuck(now, read, receive_credit, streams);
         (is_stuck || streams.is_any_waiting_for_credit()).then_some(GrowthReason::PeerBlocked)
     }
 
-    /// The budget has nothing to grow with.
+    /// The budget refused the growth.
     pub(super) fn refused(&mut self, now: Instant) {
-        if let Some((until, _)) = &mut self.stuck {
-            *until = now + REFUSED;
+        if let Some((at, _)) = &mut self.lagging {
+            *at = now + RETRY_AFTER;
         }
     }
 
-    /// Whether nobody has read anything for a while, though there is something to read.
-    fn is_stuck(
+    /// Whether nothing was read for [`STUCK`] though there are bytes to read.
+    fn poll_stuck(
         &mut self,
         now: Instant,
         read: u64,
         receive_credit: &ReceiveCredit,
         streams: &mut Streams,
     ) -> bool {
-        let looked = self.looked.take();
-        if looked.is_some() {
+        let due = self.due.take();
+        if due.is_some() {
             streams.look_who_lags();
         }
-        if self.stuck.is_none() && streams.is_lagging() && !receive_credit.is_widest() {
-            self.stuck = Some((now + STUCK, read));
+        if self.lagging.is_none() && streams.is_lagging() && !receive_credit.is_widest() {
+            self.lagging = Some((now + STUCK, read));
         }
-        looked == Some(read) && streams.is_lagging()
+        due == Some(read) && streams.is_lagging()
     }
 }

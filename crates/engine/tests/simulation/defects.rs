@@ -27,7 +27,7 @@ fn a_panic_ends_its_connection_and_spares_the_others() {
             let error = pair.world.block_on(waiter);
             assert_eq!(essence(&error), (Party::Local, CloseKind::Internal, None));
             assert!(
-                error.reason.contains("a defect, provoked by a test"),
+                error.reason.contains("a panic provoked by a test"),
                 "{error}"
             );
             assert_eq!(doomed.1.error(), Some(error.clone()));

@@ -1,6 +1,5 @@
-//! A connection as one of the attempts of a dial, of which only one is answered for, and what the
-//! report of that dial means for it. Which one is answered for, and when another begins, is the
-//! core's affair (`core/dialing`).
+//! A connection as one attempt of a dial, and what the dial's report means for it. Which attempt
+//! becomes the application's connection, and when another begins, `core/dialing` decides.
 
 use std::time::Instant;
 
@@ -15,34 +14,34 @@ use crate::{
 };
 
 impl ConnectionDriver {
-    /// When the dial began that this is an attempt of.
+    /// When its dial began.
     pub(in crate::driver) fn began(&self) -> Instant {
         self.began
     }
 
-    /// It is an attempt of a dial that began then, and whose time runs since.
-    pub(in crate::driver) fn belong_to_dial(&mut self, began: Instant, config: &Config) {
+    /// Make it an attempt of a dial that began then; the handshake timeout runs from there.
+    pub(in crate::driver) fn join_dial(&mut self, began: Instant, config: &Config) {
         self.began = began;
         self.phase = Phase::Handshake {
             deadline: began + config.handshake_timeout,
         };
     }
 
-    /// What becomes of it is no longer the application's affair.
+    /// Stop reporting its state to the application.
     pub(in crate::driver) fn detach(&mut self) {
         self.is_detached = true;
         self.report = None;
     }
 
-    /// Another attempt of the same dial was answered first. The peer is told to forget this one.
-    pub(in crate::driver) fn give_up(&mut self, now: Instant) {
+    /// Another attempt of the same dial was answered first: tell the peer to drop this one.
+    pub(in crate::driver) fn cancel_attempt(&mut self, now: Instant) {
         self.detach();
         self.phase = Phase::Over;
         self.closing.begin(now);
         self.conn.close(now, varint(0), Bytes::new());
     }
 
-    /// Take a turn. What the system says of its sends may end a dial.
+    /// Take a turn. A socket error that the dial's report collects may end the dial.
     pub(in crate::driver) fn drive(
         &mut self,
         now: Instant,
@@ -61,7 +60,7 @@ impl ConnectionDriver {
             && self.report.is_some()
         {
             self.fail(now, error);
-            // The socket keeps what it did not take; the next turn sends the close.
+            // The refused transmit is kept for the socket; the next turn sends the close.
             if !matches!(turn, Turn::Blocked(_)) {
                 return Turn::More;
             }
@@ -69,13 +68,13 @@ impl ConnectionDriver {
         turn
     }
 
-    /// The error of a handshake that was not done in time.
+    /// The error of a handshake that did not complete in time.
     pub(super) fn handshake_timeout(&self, now: Instant) -> ConnectionError {
         let datagrams = self.conn.stats().udp_rx.datagrams;
         let waited = now.saturating_duration_since(self.began);
         match &self.report {
             Some(report) => report.handshake_timeout(waited, datagrams),
-            // quinn-proto does not count the one that began the handshake.
+            // quinn-proto does not count the datagram that began the handshake.
             None => close_reason::handshake_timeout(
                 waited,
                 self.conn.stats().udp_tx.datagrams,

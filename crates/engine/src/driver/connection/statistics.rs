@@ -1,4 +1,4 @@
-//! Copies a connection's counters to where the application reads them.
+//! Publishes a connection's statistics to its shared state, where the application reads them.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ impl ConnectionDriver {
         state.statistics = Statistics {
             rtt: stats.path.rtt,
             congestion_window: if self.shared.congestion_signals.is_close_allowed() {
-                // Now it is without bound, so that the close is not held back.
+                // It is unbounded now, so that the window does not delay CONNECTION_CLOSE.
                 state.statistics.congestion_window
             } else {
                 stats.path.cwnd

@@ -1,5 +1,4 @@
-//! What a core holds, for those who look for what is left; and the one pass of work that
-//! simulations ask of it.
+//! Counts what a core holds, so that tests find leaks; and drives a core once for simulations.
 
 #[cfg(feature = "simulation")]
 use std::time::Instant;
@@ -8,7 +7,7 @@ use super::Core;
 #[cfg(feature = "simulation")]
 use crate::driver::{core::TURNS_PER_DRIVE, network::Network};
 
-/// What an endpoint holds, whoever has handles to it.
+/// What an endpoint holds, whether or not the application has handles to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Census {
@@ -18,25 +17,24 @@ pub struct Census {
     pub names: usize,
     /// Connections that quinn-proto knows.
     pub quic_connections: usize,
-    /// Inbound ones among them whose peer is not proven, or never was.
+    /// Inbound connections whose handshake has not completed, or failed.
     pub inbound_handshakes: usize,
     /// Remote addresses that have any inbound connection.
     pub addresses: usize,
-    /// Streams of all connections, those opened ahead of need among them.
+    /// Streams of all connections, including those opened ahead of need.
     pub streams: usize,
-    /// Bytes that all connections may hold for readers, as far as they were promised.
+    /// Bytes of receive credit that all connections have reserved.
     pub promised: u64,
-    /// Bytes that they may hold for peers: what waits in queues, and their send windows.
+    /// Bytes that they may hold for peers: their send queues and send windows.
     pub unacked: u64,
-    /// Bytes of memory that the process keeps for more traffic, of all its endpoints, until nothing
-    /// has come for a moment.
+    /// Bytes of pooled buffers, for all endpoints of the process; freed after a short silence.
     pub kept: usize,
-    /// Bytes of datagrams that quinn-proto keeps for handshakes not yet looked at.
+    /// Bytes of datagrams that quinn-proto buffers for handshakes not yet accepted.
     pub waiting_datagram_bytes: u64,
 }
 
 impl Core {
-    /// Take commands and advance: one pass of a thread that has but this core.
+    /// Take commands and advance: one pass of a thread with this core only.
     #[cfg(feature = "simulation")]
     pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
         self.take_commands(now);
@@ -57,7 +55,7 @@ impl Core {
             streams: driven().map(|driven| driven.streams()).sum(),
             promised,
             unacked,
-            // Not of a core: its thread knows.
+            // The core's thread fills this in.
             kept: 0,
             waiting_datagram_bytes: self.endpoint.incoming_buffer_bytes(),
         }

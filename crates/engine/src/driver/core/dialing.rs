@@ -1,6 +1,6 @@
-//! Dials that nothing has answered yet. A probe of QUIC comes 1, 3 and 7 s after the first packet
-//! (RFC 9002 section 6.2.1), so a peer that starts again after 3.1 s would be met at 7; meanwhile
-//! a fresh attempt is begun every 0.8 s beside the first, and the one that is answered stays.
+//! Repeats dials that the peer has not answered yet. QUIC sends probes 1, 3 and 7 s after the first
+//! packet (RFC 9002 section 6.2.1), so a peer that restarts after 3.1 s would be reached only at 7.
+//! Therefore a fresh attempt begins every 0.8 s beside the first; the answered one is kept.
 
 use std::{
     sync::Arc,
@@ -17,16 +17,16 @@ use crate::{
     tls::Verdict,
 };
 
-/// Pause between attempts. Below a second by what a handshake takes, so that an outage that ends
-/// is noticed within a second.
+/// Pause between attempts: less than a second by the time of a handshake, so that a dial connects
+/// within a second after an outage.
 const INTERVAL: Duration = Duration::from_millis(800);
 
-/// One dial, and its attempts: two at most, each a QUIC connection of its own.
+/// One dial and its attempts: at most two, each with its own QUIC connection.
 ///
-/// The first lives as long as the dial, for paths so slow that a fresh one is given up before its
-/// answer comes. A fresh one gives way to the next before it would send a probe: a dial to an
-/// address where nobody is sends two datagrams each 0.8 s, beside the probes of the first. On a path
-/// slower than that, each costs the listener a handshake: it is told to drop the last one.
+/// The first attempt lasts as long as the dial, for paths so slow that a fresh attempt is dropped
+/// before its answer arrives. A fresh attempt is replaced before it would send a probe: a dial to
+/// an unused address sends two datagrams every 0.8 s, beside the probes of the first attempt. On a
+/// slower path each attempt costs the listener a handshake; only the last is told to drop it.
 pub(super) struct Dial {
     pub(super) first: ConnectionHandle,
     fresh: Option<ConnectionHandle>,
@@ -45,7 +45,7 @@ impl Core {
         config: quinn_proto::ClientConfig,
         verdict: Verdict,
     ) {
-        // Closed again before it began.
+        // The application closed it before it began.
         if shared.state.lock().error.is_some() {
             return;
         }
@@ -54,7 +54,7 @@ impl Core {
             return;
         }
         if !self.sockets.contains(socket) {
-            // Its listener was closed after the dial had chosen it.
+            // The listener was closed after the dial had chosen its socket.
             let why = "the listening socket was closed meanwhile";
             shared.end(ConnectionError::not_dialed(why));
             return;
@@ -95,7 +95,7 @@ impl Core {
         report: &Arc<DialReport>,
     ) -> Result<ConnectionHandle, quinn_proto::ConnectError> {
         let remote = shared.state.lock().remote;
-        // The name is for certificates of another world and is not sent (libp2p tls spec, "SNI").
+        // quinn-proto requires a server name; it is not sent (libp2p TLS spec, "SNI").
         let (handle, conn) = self
             .endpoint
             .connect(now, config.clone(), remote, "libp2p")?;
@@ -112,12 +112,12 @@ impl Core {
         Ok(handle)
     }
 
-    /// No sooner than a peer is expected to answer.
+    /// The pause between attempts: at least the time in which a peer is expected to answer.
     fn redial_interval(&self) -> Duration {
         INTERVAL.max(self.settings.config.initial_rtt * 2)
     }
 
-    /// Begin a fresh attempt, if one is due for the dial whose first is `first`.
+    /// Begin a fresh attempt if one is due for the dial whose first attempt is `first`.
     pub(super) fn redial_if_due(&mut self, now: Instant, first: ConnectionHandle) {
         let interval = self.redial_interval();
         let Some(driven) = self.slot(first) else {
@@ -138,20 +138,20 @@ impl Core {
             self.forget_attempt(previous);
         }
         let fresh = self.begin_attempt(now, socket, &shared, &config, &verdict, &report);
-        // It fails only for want of connection ids; the first goes on.
+        // It fails only if connection ids run out; the first attempt continues.
         let Ok(fresh) = fresh else {
             return;
         };
         let settings = self.settings.clone();
         if let Some(driven) = self.slot(fresh) {
-            driven.belong_to_dial(began, &settings.config);
+            driven.join_dial(began, &settings.config);
         }
         if let Some(dial) = self.dials.get_mut(&shared.id) {
             dial.fresh = Some(fresh);
         }
     }
 
-    /// Something came for this attempt: its dial is this one's, and the other ends.
+    /// A datagram came for this attempt: it becomes the dial's connection, and the other ends.
     pub(super) fn attempt_answered(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(driven) = self.slot(handle) else {
             return;
@@ -164,7 +164,7 @@ impl Core {
         }
     }
 
-    /// This attempt has decided its dial, be it by failing: the other one leaves nothing.
+    /// This attempt has decided its dial, by an answer or by failing: drop the other attempt.
     pub(super) fn end_dial(&mut self, now: Instant, id: u64, decided: ConnectionHandle) {
         let is_attempt = |dial: &Dial| dial.first == decided || dial.fresh == Some(decided);
         if !self.dials.get(&id).is_some_and(is_attempt) {
@@ -175,17 +175,17 @@ impl Core {
         };
         self.reporting.end(dial.socket);
         if dial.first != decided {
-            // It was sent before the one that is answered, and has come to nobody.
+            // Sent before the answered attempt, it has reached nobody.
             self.forget_attempt(dial.first);
         }
         if let Some(fresh) = dial.fresh.filter(|fresh| *fresh != decided) {
-            // The peer may have begun a handshake for it, and is told to drop that.
-            self.with(fresh, |driven, _| driven.give_up(now));
+            // The peer may have begun a handshake for it: tell it to drop that.
+            self.with(fresh, |driven, _| driven.cancel_attempt(now));
             self.mark(fresh);
         }
     }
 
-    /// This connection is gone. If it was an attempt of a dial that is not decided, the dial is over.
+    /// This connection was removed. If it was an attempt of an undecided dial, the dial is over.
     pub(super) fn forget_dial_of(&mut self, id: u64, gone: ConnectionHandle) {
         let Some(dial) = self.dials.get(&id) else {
             return;
@@ -200,7 +200,7 @@ impl Core {
         }
     }
 
-    /// Drop an attempt without a packet.
+    /// Drop an attempt without telling the peer.
     fn forget_attempt(&mut self, handle: ConnectionHandle) {
         if let Some(driven) = self.slot(handle) {
             driven.detach();

@@ -1,5 +1,5 @@
-//! First packets: who may begin a handshake, who must validate its address first, who is refused. And
-//! what quinn-proto's endpoint answers by itself. The rules are those of `crowd` and `reset_limit`.
+//! Handles Initial packets of new connections: accepts, retries, ignores or refuses them. Also sends
+//! what quinn-proto's endpoint answers by itself. The rules are in `admission` and `reset_limit`.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,13 +19,13 @@ use crate::{
     listener::ListenerShared,
 };
 
-/// How many refused dials are remembered, so that each counts once: as many as are refused within
-/// the round trip of a far peer by a listener that refuses hundreds a second.
+/// How many refused dials are remembered, so that each counts once: enough for a listener that
+/// refuses hundreds a second, over the round trip to a distant peer.
 const REFUSED_DIALS: usize = 64;
 
 impl Core {
-    /// Send what quinn-proto's endpoint answers with, a stateless reset within its limit. Best
-    /// effort, as whoever asked may be lying about its address.
+    /// Send the answer of quinn-proto's endpoint; stateless resets only within their limit. A
+    /// failed send is ignored, as the source address may be forged.
     pub(super) fn respond(
         &mut self,
         now: Instant,
@@ -53,8 +53,8 @@ impl Core {
         buf: &mut Vec<u8>,
         network: &mut dyn Network,
     ) -> Option<ConnectionHandle> {
-        // Who dials after `listen` has returned is that listener's, even if it was not told here
-        // yet: the peer may be faster than this thread.
+        // A peer may dial after `listen` returned and before this thread took the command: take it
+        // now, so that the listener gets the connection.
         self.take_commands(now);
         let Some(listener) = self.sockets.listener(socket).cloned() else {
             self.endpoint.ignore(incoming);
@@ -87,7 +87,7 @@ impl Core {
                     self.limit_log.note(now, limit, remote);
                 }
             }
-            // It fails only for an address that is already proven.
+            // It fails only for an address that is already validated.
             Decision::Retry => match self.endpoint.retry(incoming, buf) {
                 Ok(transmit) => {
                     listener.state.lock().statistics.retries_sent += 1;
@@ -99,8 +99,8 @@ impl Core {
         None
     }
 
-    /// Tell the peer. False for another packet of a dial that was refused before: a client's first
-    /// flight may take several, and it repeats them if the refusal is lost.
+    /// Refuse the connection. False for another packet of a dial that was refused before: a client's
+    /// first flight may take several packets, and it repeats them if the refusal is lost.
     fn refuse(
         &mut self,
         socket: SocketKey,
@@ -123,7 +123,7 @@ impl Core {
         true
     }
 
-    /// A handshake begins.
+    /// Begin the handshake.
     fn accept(
         &mut self,
         now: Instant,

@@ -1,5 +1,5 @@
-//! Which sockets report the datagrams that were not delivered: those with dials that nothing has
-//! answered yet, as anybody may send ICMP messages and only these dials learn from them.
+//! Decides which sockets report undelivered datagrams: only those with unanswered dials, which alone
+//! use the reports. Anybody can send ICMP messages.
 
 use std::time::Instant;
 
@@ -10,9 +10,9 @@ use crate::driver::network::{Network, SocketKey, Undelivered};
 
 #[derive(Default)]
 pub(super) struct Reporting {
-    /// How many such dials each socket has.
+    /// How many unanswered dials each socket has.
     dials: FxHashMap<SocketKey, usize>,
-    /// Sockets whose first such dial has begun, or whose last has ended, since the last update.
+    /// Sockets whose first dial began, or whose last ended, since the last update.
     changed: Vec<SocketKey>,
 }
 
@@ -38,7 +38,7 @@ impl Reporting {
         }
     }
 
-    /// Have the sockets report that need to, and no others.
+    /// Turn reports on or off for the sockets that changed.
     pub(super) fn update(&mut self, network: &mut dyn Network) {
         for socket in self.changed.drain(..) {
             network.report_undelivered(socket, self.dials.contains_key(&socket));
@@ -47,7 +47,7 @@ impl Reporting {
 }
 
 impl Core {
-    /// A datagram from `socket` was not delivered.
+    /// Handle a report that a datagram from `socket` was not delivered.
     pub(crate) fn handle_undelivered(
         &mut self,
         now: Instant,
@@ -55,8 +55,8 @@ impl Core {
         message: &Undelivered,
     ) {
         let ended = self.dials.values().find_map(|dial| {
-            let is_from_there = dial.socket == socket && dial.report.undelivered(message);
-            is_from_there.then(|| Some((dial.first, dial.report.end()?)))?
+            let is_of_dial = dial.socket == socket && dial.report.undelivered(message);
+            is_of_dial.then(|| Some((dial.first, dial.report.end()?)))?
         });
         if let Some((first, error)) = ended {
             self.with(first, |driven, _| driven.fail(now, error));

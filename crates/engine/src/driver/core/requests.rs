@@ -1,15 +1,15 @@
-//! What application threads ask of a core, done: one arm a command.
+//! Executes the commands that application threads send to a core.
 
 use std::time::{Duration, Instant};
 
 use super::Core;
 use crate::driver::command::Command;
 
-/// How long closing may take beyond the lingering: three probe timeouts of a slow path.
+/// How long closing may take after the lingering phase: three probe timeouts of a slow path.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Core {
-    /// Note what application threads ask for.
+    /// Take and execute the queued commands.
     pub(crate) fn take_commands(&mut self, now: Instant) {
         let mut taken = std::mem::take(&mut self.taken);
         self.commands.take(&mut taken);
@@ -28,7 +28,7 @@ impl Core {
                 local,
                 is_kept,
             } => self.sockets.insert(socket, local, is_kept),
-            // Asked for while another thread closed the endpoint.
+            // Pushed while another thread closed the endpoint.
             Command::Listen(listener) if self.closing.is_some() => {
                 listener.close();
             }
