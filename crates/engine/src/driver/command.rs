@@ -1,7 +1,7 @@
-//! What application threads ask of a core, and the waker that wakes its thread.
+//! The queue of commands from application threads to a core, and the waker of the core's thread.
 //!
-//! A push is a short lock and at most one system call. CoreTask on streams may be held back
-//! until a flush, so that one pass of an event loop wakes the thread once.
+//! A push takes a short lock and at most one system call. Commands about streams may be held
+//! back until a flush, so that one pass of an event loop wakes the thread once.
 
 use std::{mem, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) enum Command {
-    /// A socket came to be; `is_kept` ones outlive their listeners and connections.
+    /// A socket was bound. If `is_kept`, it outlives its listeners and connections.
     Socket {
         socket: SocketKey,
         local: std::net::SocketAddr,
@@ -34,9 +34,9 @@ pub(crate) enum Command {
         config: Box<quinn_proto::ClientConfig>,
         verdict: Verdict,
     },
-    /// Look at both queues of this stream of this connection.
+    /// Process both queues of this stream of this connection.
     Stream(u64, Arc<StreamShared>),
-    /// Streams of this connection that had to wait for readers of others may go on.
+    /// Streams of this connection that waited for receive credit may continue.
     Resume(u64),
     /// Open streams ahead of need on this connection.
     Refill(u64),
@@ -49,13 +49,13 @@ pub(crate) enum Command {
         code: u64,
         reason: Vec<u8>,
     },
-    /// Panic when this connection is driven next: what a defect would do.
+    /// Panic when this connection is driven next, as a defect would.
     #[cfg(feature = "simulation")]
     Poison(u64),
 }
 
 impl Command {
-    /// The core is gone: tell whoever waits for what this would have begun.
+    /// The core is gone: fail what the command would have begun.
     pub(super) fn refuse(self) {
         match self {
             Self::Connect { shared, .. } => {
@@ -73,14 +73,14 @@ impl Command {
 pub(crate) trait IoWaker: Send + Sync {
     fn wake(&self);
 
-    /// See that a little work is done, here if that is possible, else by the thread. The
+    /// Have one turn done: in this thread if the core is free, else by the I/O thread. The
     /// caller must hold no lock of the engine.
     fn drive(&self) {
         self.wake();
     }
 
-    /// See that everything that is asked for is done now, before the process can end. The
-    /// caller must hold no lock of the engine, and may have to wait for the core.
+    /// Execute all commands now, before the process can end. The caller must hold no lock of the
+    /// engine, and may have to wait for the core.
     fn drive_all(&self) {
         self.wake();
     }
@@ -88,8 +88,8 @@ pub(crate) trait IoWaker: Send + Sync {
 
 /// The commands of one core.
 pub(crate) struct Commands {
-    /// `None` once the core is gone. Kept then, they would never be freed: commands hold
-    /// streams, and streams hold this.
+    /// `None` once the core is gone: queued commands would never be freed then, as they hold
+    /// streams, and streams hold this queue.
     queue: Mutex<Option<Vec<Command>>>,
     has_some: AtomicBool,
     waker: Arc<dyn IoWaker>,
@@ -107,8 +107,8 @@ impl Commands {
     }
 
     pub(crate) fn push(&self, command: Command) {
-        // A stream that goes, under whatever lock, may be what resumes others: that is the
-        // thread's to do.
+        // `Resume` may come from a dropped stream, under any lock, so it must not drive: the I/O
+        // thread executes it.
         let may_drive = matches!(command, Command::Stream(..) | Command::Refill(_));
         let can_wait = may_drive || matches!(command, Command::Resume(_));
         let is_last = matches!(command, Command::CloseAll { .. });
@@ -130,14 +130,14 @@ impl Commands {
         }
     }
 
-    /// See that what there is gets done.
+    /// Have the queued commands executed.
     pub(crate) fn flush(&self) {
         if self.has_some() {
             self.waker.drive();
         }
     }
 
-    /// Have the I/O thread see to what there is.
+    /// Have the I/O thread execute the queued commands.
     pub(crate) fn wake(&self) {
         if self.has_some() {
             self.waker.wake();
@@ -159,7 +159,7 @@ impl Commands {
         }
     }
 
-    /// The core is gone: what it has not done, to be told of it. Later ones are dropped.
+    /// The core is gone: return the commands it has not executed. Later ones are refused.
     pub(crate) fn close(&self) -> Vec<Command> {
         self.queue.lock().take().unwrap_or_default()
     }

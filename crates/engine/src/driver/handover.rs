@@ -1,8 +1,8 @@
-//! How application threads and the I/O thread share the cores. Commands are the thread's to do;
-//! while it sleeps, an application thread with something to send drives the core itself, for one
-//! turn, and wakes the thread for what that leaves. No wake-up is lost: whoever pushes looks
-//! whether the thread sleeps afterwards, and the thread says that it sleeps before it looks once
-//! more. No system calls here; `crates/models` tries the interleavings.
+//! How application threads and the I/O thread share the cores. The I/O thread executes commands;
+//! while it sleeps, an application thread with something to send drives the core itself for one
+//! turn, and wakes the thread if work is left. No wake-up is lost: a push checks afterwards whether
+//! the thread sleeps, and the thread announces its sleep before it checks for commands once more.
+//! No system calls here; `crates/models` explores the interleavings.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,36 +19,36 @@ use crate::{
     },
 };
 
-/// So many times an endpoint that closes is driven at most by who closes it: some thirty
-/// thousand turns, three for each connection of ten thousand.
+/// At most this many drives by the thread that closes an endpoint: some thirty thousand turns,
+/// three for each of ten thousand connections.
 const MOST_DRIVES: usize = 1000;
 
-/// Something to drive, with what only its I/O thread gives it: a core and its sockets.
+/// What the I/O thread drives: a core and its sockets.
 pub(crate) trait CoreTask: Send {
-    /// Take commands, and then what they may name.
+    /// Take commands, and then the sockets that they may refer to.
     fn take_commands(&mut self);
 
-    /// Do what is due; true when there is more to do at once.
+    /// Do what is due; true if there is more to do at once.
     fn advance(&mut self) -> bool;
 
-    /// So many turns of it in the place of the I/O thread: nothing that would close a socket.
+    /// Do at most `turns` turns in an application thread: nothing that would close a socket.
     fn advance_here(&mut self, turns: usize) -> bool;
 
-    /// When there is something to do, if nothing happens before.
+    /// When there is something to do next, unless something happens before.
     fn deadline(&self) -> Option<Instant>;
 
     fn has_commands(&self) -> bool;
 
-    /// The I/O thread has to see to something that it did not know of when it went to sleep.
+    /// Whether the I/O thread must act on something that came after it went to sleep.
     fn needs_the_thread(&self) -> bool;
 
-    /// It may be dropped, and says so to whoever waits for it.
+    /// Whether it may be dropped, which wakes those that wait for its end.
     fn is_closed(&self) -> bool;
 }
 
-/// How others reach the I/O thread.
+/// What application threads share with the I/O thread.
 pub(crate) struct Shared<W> {
-    /// What is new.
+    /// New tasks.
     inbox: Mutex<Vec<Arc<Mutex<TaskSlot<W>>>>>,
     has_new_tasks: AtomicBool,
     is_asleep: AtomicBool,
@@ -76,33 +76,33 @@ impl<W> Shared<W> {
     }
 }
 
-/// How an endpoint reaches its core, and who is woken for it.
+/// An endpoint's handle to its core and to the I/O thread.
 pub(crate) struct IoHandle<W> {
     shared: Arc<Shared<W>>,
-    /// Set as soon as there is one, and gone when the core has ended.
-    driver: OnceLock<Weak<Mutex<TaskSlot<W>>>>,
+    /// Set by `send`; its target is gone once the core has ended.
+    slot: OnceLock<Weak<Mutex<TaskSlot<W>>>>,
 }
 
 impl<W> IoHandle<W> {
     pub(crate) fn new(shared: Arc<Shared<W>>) -> Self {
         Self {
             shared,
-            driver: OnceLock::new(),
+            slot: OnceLock::new(),
         }
     }
 
-    pub(crate) fn driver(&self) -> Option<Arc<Mutex<TaskSlot<W>>>> {
-        self.driver.get().and_then(Weak::upgrade)
+    pub(crate) fn slot(&self) -> Option<Arc<Mutex<TaskSlot<W>>>> {
+        self.slot.get().and_then(Weak::upgrade)
     }
 
-    /// Have the I/O thread drive this from now on.
-    pub(crate) fn send(&self, work: W) {
-        let driver = Arc::new(Mutex::new(TaskSlot {
-            work: Some(Box::new(work)),
+    /// Have the I/O thread drive this task from now on.
+    pub(crate) fn send(&self, task: W) {
+        let slot = Arc::new(Mutex::new(TaskSlot {
+            task: Some(Box::new(task)),
             announced: None,
         }));
-        let _ = self.driver.set(Arc::downgrade(&driver));
-        self.shared.inbox.lock().push(driver);
+        let _ = self.slot.set(Arc::downgrade(&slot));
+        self.shared.inbox.lock().push(slot);
         self.shared.has_new_tasks.store(true, Ordering::SeqCst);
         self.shared.wake();
     }
@@ -113,80 +113,79 @@ impl<W: CoreTask> IoWaker for IoHandle<W> {
         self.shared.wake();
     }
 
-    /// A thread that sleeps costs two switches and their time before the first datagram
-    /// leaves, so whoever has little to send sends it, if the core is free.
+    /// Waking the I/O thread costs two context switches before the first datagram is sent, so the
+    /// calling thread drives the core itself if that is free.
     fn drive(&self) {
         if !self.shared.is_asleep.load(Ordering::SeqCst) {
-            // It looks at the commands before it sleeps.
+            // It takes the commands before it sleeps.
             return;
         }
-        let driver = self.driver();
-        let Some(mut driver) = driver.as_ref().and_then(|driver| driver.try_lock()) else {
+        let slot = self.slot();
+        let Some(mut slot) = slot.as_ref().and_then(|slot| slot.try_lock()) else {
             return self.wake();
         };
-        if driver.drive_once() {
-            drop(driver);
+        if slot.drive_once() {
+            drop(slot);
             self.wake();
         }
     }
 
-    /// The thread dies with the process, whatever it was about to send: peers would learn from
-    /// silence what a datagram could have told them.
+    /// Driven here, because the I/O thread ends with the process: peers would otherwise notice the
+    /// close only by their idle timeout.
     fn drive_all(&self) {
-        if let Some(driver) = self.driver() {
-            driver.lock().drive_all();
+        if let Some(slot) = self.slot() {
+            slot.lock().drive_all();
         }
         self.wake();
     }
 }
 
-/// What is driven. The I/O thread holds its lock while it drives it, and so does an application
-/// thread that finds it free.
+/// Holds a task. The I/O thread or an application thread holds the slot's lock while it drives
+/// the task.
 pub(crate) struct TaskSlot<W> {
-    /// Gone when it has ended, or panicked outside of any one connection. Dropping it fails
-    /// whoever waits for it, and the other endpoints live on.
-    work: Option<Box<W>>,
-    /// When the I/O thread will drive it next by itself.
+    /// `None` once it has ended, or panicked outside of any one connection. Dropping it fails
+    /// those that wait for it; other endpoints are not affected.
+    task: Option<Box<W>>,
+    /// The deadline for which the I/O thread will wake by itself.
     announced: Option<Instant>,
 }
 
 impl<W: CoreTask> TaskSlot<W> {
-    pub(crate) fn work(&self) -> Option<&W> {
-        self.work.as_deref()
+    pub(crate) fn task(&self) -> Option<&W> {
+        self.task.as_deref()
     }
 
-    /// Let `job` have it; `None` when there is none any more.
+    /// Call `job` with the task; `None` if it has ended or panics.
     pub(crate) fn with<T>(&mut self, job: impl FnOnce(&mut W) -> T) -> Option<T> {
-        let work = self.work.as_mut()?;
-        // Nothing of a core that panicked is used again.
-        let outcome = catch_unwind(AssertUnwindSafe(|| job(work)));
+        let task = self.task.as_mut()?;
+        // A core that panicked is dropped, so its state is not used again.
+        let outcome = catch_unwind(AssertUnwindSafe(|| job(task)));
         if outcome.is_err() {
             tracing::error!("a panic ended an endpoint");
-            self.work = None;
+            self.task = None;
         }
         outcome.ok()
     }
 
-    /// Do what is due; true when there is more to do at once.
+    /// Do what is due; true if there is more to do at once.
     fn drive(&mut self) -> bool {
-        let has_more = self.with(|work| {
-            work.take_commands();
-            work.advance()
+        let has_more = self.with(|task| {
+            task.take_commands();
+            task.advance()
         });
-        if self.work.as_ref().is_some_and(|work| work.is_closed()) {
-            // One that is closed and dropped says so to whoever waits for it.
-            self.work = None;
+        if self.task.as_ref().is_some_and(|task| task.is_closed()) {
+            // Dropping it wakes those that wait for its end.
+            self.task = None;
         }
         has_more.unwrap_or(false)
     }
 
-    /// Take commands and a turn of every connection that has something to do, for as long as
-    /// there is more to do at once, within reason.
+    /// Take commands and drive, while there is more to do at once, at most [`MOST_DRIVES`] times.
     fn drive_all(&mut self) {
         for _ in 0..MOST_DRIVES {
-            let has_more = self.with(|work| {
-                work.take_commands();
-                work.advance_here(TURNS_PER_DRIVE)
+            let has_more = self.with(|task| {
+                task.take_commands();
+                task.advance_here(TURNS_PER_DRIVE)
             });
             if has_more != Some(true) {
                 return;
@@ -194,33 +193,33 @@ impl<W: CoreTask> TaskSlot<W> {
         }
     }
 
-    /// Take commands and one turn in the place of the I/O thread, which sleeps; true when it
-    /// has to be woken after all.
+    /// Take commands and do one turn while the I/O thread sleeps; true if the thread must be
+    /// woken after all.
     fn drive_once(&mut self) -> bool {
-        let has_more = self.with(|work| {
-            work.take_commands();
-            work.advance_here(1)
+        let has_more = self.with(|task| {
+            task.take_commands();
+            task.advance_here(1)
         });
-        let (Some(false), Some(work)) = (has_more, &self.work) else {
+        let (Some(false), Some(task)) = (has_more, &self.task) else {
             return true;
         };
-        let is_earlier = work
+        let is_earlier = task
             .deadline()
             .is_some_and(|at| self.announced.is_none_or(|announced| at < announced));
-        is_earlier || work.needs_the_thread()
+        is_earlier || task.needs_the_thread()
     }
 }
 
-/// All that the I/O thread drives.
+/// All tasks that the I/O thread drives.
 pub(crate) struct TaskSlots<W> {
     shared: Arc<Shared<W>>,
     all: Vec<Arc<Mutex<TaskSlot<W>>>>,
 }
 
-/// How long the I/O thread may wait, as everybody has been told.
+/// How long the I/O thread may wait, as announced to application threads.
 pub(crate) struct Pause {
     is_asleep: bool,
-    /// There is something to do already.
+    /// There is something to do already: do not wait.
     pub(crate) is_due: bool,
     pub(crate) until: Option<Instant>,
 }
@@ -243,26 +242,26 @@ impl<W: CoreTask> TaskSlots<W> {
         }
     }
 
-    /// Drive each once; true when one has more to do at once.
+    /// Drive each task once; true if one has more to do at once.
     pub(crate) fn drive(&mut self) -> bool {
         let mut has_more = false;
-        self.all.retain(|driver| {
-            let mut driver = driver.lock();
-            has_more |= driver.drive();
-            driver.work.is_some()
+        self.all.retain(|slot| {
+            let mut slot = slot.lock();
+            has_more |= slot.drive();
+            slot.task.is_some()
         });
         has_more
     }
 
-    /// Say how long the thread is going to sleep; `watch` learns what it is to wait for. It
-    /// must wait no longer, and `wake` it when it has waited.
+    /// Announce how long the thread will sleep; `watch` is called with each task, to collect the
+    /// sockets to wait for. The thread must wait no longer, and call `wake` afterwards.
     pub(crate) fn announce<'a>(
         &'a self,
         has_more: bool,
         mut watch: impl FnMut(&'a Arc<Mutex<TaskSlot<W>>>, &W),
     ) -> Pause {
-        // First say that we sleep, then look once more: whoever comes later rings, or drives
-        // and compares with what is announced here.
+        // Announce the sleep first, then check once more: a thread that pushes later wakes this
+        // one, or drives and compares its deadline with the announced one.
         let is_asleep = !has_more;
         self.shared.is_asleep.store(is_asleep, Ordering::SeqCst);
         let mut pause = Pause {
@@ -270,20 +269,20 @@ impl<W: CoreTask> TaskSlots<W> {
             is_due: has_more || self.shared.has_new_tasks(),
             until: None,
         };
-        for driver in &self.all {
-            let mut locked = driver.lock();
+        for slot in &self.all {
+            let mut locked = slot.lock();
             let TaskSlot {
-                work: Some(work),
+                task: Some(task),
                 announced,
             } = &mut *locked
             else {
                 pause.is_due = true;
                 continue;
             };
-            *announced = work.deadline();
+            *announced = task.deadline();
             pause.until = [pause.until, *announced].into_iter().flatten().min();
-            pause.is_due |= work.has_commands();
-            watch(driver, work);
+            pause.is_due |= task.has_commands();
+            watch(slot, task);
         }
         pause
     }

@@ -1,8 +1,8 @@
-//! The I/O thread: one a process, started by the first endpoint and gone with the last. It
-//! runs every core over real sockets and waits for sockets, the waker and deadlines.
+//! The I/O thread: one for each process, started by the first endpoint and ended with the last. It
+//! runs every core over real sockets and waits for sockets, the signal and deadlines.
 //!
-//! Only this thread receives, watches the time and closes sockets. How it shares the cores with
-//! application threads is the affair of `handover`.
+//! Only this thread receives, waits for deadlines and closes sockets. `handover` shares the cores
+//! with application threads.
 
 use std::{
     io,
@@ -35,24 +35,24 @@ use crate::{
     sync::Mutex,
 };
 
-/// Messages per receive call, each of up to as many datagrams as GRO coalesces.
+/// Messages in one receive call; GRO may coalesce many datagrams into each.
 const RECEIVE_BATCH: usize = 8;
 
-/// How long one socket may receive before connections are driven: their ACKs wait for it.
+/// How long one socket may receive before connections are driven: their ACKs wait meanwhile.
 const RECEIVE_TURN: Duration = Duration::from_micros(100);
 
-/// When nothing has come for so long, the memory that is kept for more of it is given back.
+/// After this long without an event, pooled buffers are freed.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// The thread, while there is one. It leaves under this lock, so that nobody sends to a
-/// thread that is gone.
+/// The thread, while there is one. It ends under this lock, so that no task is sent to a thread
+/// that has ended.
 static THREAD: parking_lot::Mutex<Option<Arc<Shared<EndpointTask>>>> =
     parking_lot::Mutex::new(None);
 
-/// Bytes that the thread keeps for what it may receive next.
+/// Bytes of the thread's pooled receive buffers.
 static RETAINED: AtomicUsize = AtomicUsize::new(0);
 
-/// The thread is another process's and was locked when that process forked.
+/// In the child of a fork: [`THREAD`] was locked when the parent forked.
 static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
 
 /// Call this in the child of a fork, which has no copy of the I/O thread, before anything
@@ -60,14 +60,15 @@ static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
 /// parent made must not be used in the child, not even dropped.
 pub fn forget_the_thread() {
     match THREAD.try_lock() {
-        // Not dropped: it is shared with what is not to be touched.
+        // Not dropped: it shares state with the parent's endpoints.
         Some(mut thread) => std::mem::forget(thread.take()),
         None => IS_OUT_OF_REACH.store(true, Ordering::SeqCst),
     }
 }
 
-/// Sockets that are bound, and that their core has not seen yet. Not in the core's keeping: they
-/// have a lock of their own, which bind must not take, as the core takes the endpoint's under it.
+/// Sockets that are bound but not yet taken by the core. Kept outside it: `bind` holds the
+/// endpoint's lock, and the core takes that lock while holding its own, so locking the core here
+/// would deadlock.
 type NewSockets = Arc<Mutex<Vec<(SocketKey, Socket)>>>;
 
 /// A core and its sockets.
@@ -80,8 +81,8 @@ struct EndpointTask {
 impl CoreTask for EndpointTask {
     fn take_commands(&mut self) {
         self.core.take_commands(Instant::now());
-        // After them: a command may name a socket that came after a first look, and whose
-        // first datagrams would go nowhere.
+        // After the commands: each socket that a command refers to was bound before the command
+        // was pushed, so it is among these.
         self.sockets.0.extend(self.bound.lock().drain(..));
     }
 
@@ -92,8 +93,8 @@ impl CoreTask for EndpointTask {
         has_more
     }
 
-    /// Sockets are left to the I/O thread: as long as it waits for one, closing that would not
-    /// free its port.
+    /// Does not close sockets: while the I/O thread waits for one, closing it would not free its
+    /// port.
     fn advance_here(&mut self, turns: usize) -> bool {
         self.core.advance(Instant::now(), turns, &mut self.sockets)
     }
@@ -107,7 +108,7 @@ impl CoreTask for EndpointTask {
     }
 
     fn needs_the_thread(&self) -> bool {
-        // It watches for room in a socket only if it knew of the want when it went to sleep.
+        // The thread waits for writability only of sockets that blocked before it went to sleep.
         let is_blocked = self.sockets.0.keys().any(|key| self.core.is_blocked(*key));
         is_blocked || self.core.is_closed() || self.core.has_idle_sockets()
     }
@@ -117,7 +118,7 @@ impl CoreTask for EndpointTask {
     }
 }
 
-/// What an endpoint of this thread stands on.
+/// Binds real sockets for an endpoint's core on this thread.
 struct ThreadSockets {
     io_handle: Arc<IoHandle<EndpointTask>>,
     bound: NewSockets,
@@ -144,16 +145,16 @@ impl SocketProvider for ThreadSockets {
     }
 
     fn census(&self) -> Option<Census> {
-        let driver = self.io_handle.driver()?;
-        let driver = driver.lock();
-        driver.work().map(|driven| Census {
+        let slot = self.io_handle.slot()?;
+        let slot = slot.lock();
+        slot.task().map(|task| Census {
             kept: RETAINED.load(Ordering::Relaxed) + send_buffers::retained(),
-            ..driven.core.census()
+            ..task.core.census()
         })
     }
 }
 
-/// Run the core that `make` returns on the I/O thread, starting the thread if need be.
+/// Run the core that `make` returns on the I/O thread; start the thread if there is none.
 pub(crate) fn on_the_io_thread<T>(
     make: impl FnOnce(Arc<dyn IoWaker>, Arc<dyn SocketProvider>) -> (Core, T),
 ) -> io::Result<T> {
@@ -182,7 +183,7 @@ pub(crate) fn on_the_io_thread<T>(
         bound: bound.clone(),
     });
     let (core, value) = make(io_handle.clone(), provider);
-    // Still under the lock: the thread cannot leave before it has read this.
+    // Still under the lock: the thread cannot end before it has taken this task.
     io_handle.send(EndpointTask {
         core,
         sockets: OpenSockets::default(),
@@ -192,7 +193,7 @@ pub(crate) fn on_the_io_thread<T>(
     Ok(value)
 }
 
-/// The open sockets of one core: its network.
+/// The open sockets of one core, which are its network.
 #[derive(Default)]
 struct OpenSockets(FxHashMap<SocketKey, Socket>);
 
@@ -220,14 +221,14 @@ impl Network for OpenSockets {
 
 struct IoLoop {
     shared: Arc<Shared<EndpointTask>>,
-    drivers: TaskSlots<EndpointTask>,
+    tasks: TaskSlots<EndpointTask>,
     recv_buffers: RecvBuffers,
     meta: [RecvMeta; RECEIVE_BATCH],
 }
 
-/// What poll said of one socket.
+/// What `poll` returned for one socket.
 struct Event {
-    driver: Arc<Mutex<TaskSlot<EndpointTask>>>,
+    slot: Arc<Mutex<TaskSlot<EndpointTask>>>,
     socket: SocketKey,
     is_readable: bool,
     is_writable: bool,
@@ -236,7 +237,7 @@ struct Event {
 impl IoLoop {
     fn new(shared: Arc<Shared<EndpointTask>>) -> Self {
         Self {
-            drivers: TaskSlots::new(shared.clone()),
+            tasks: TaskSlots::new(shared.clone()),
             shared,
             recv_buffers: RecvBuffers::new(RECEIVE_BATCH),
             meta: [RecvMeta::default(); RECEIVE_BATCH],
@@ -246,9 +247,9 @@ impl IoLoop {
     fn run(mut self) {
         let mut events = Vec::new();
         loop {
-            self.drivers.take_new_tasks();
-            let has_more = self.drivers.drive();
-            if self.drivers.is_empty() && self.leave() {
+            self.tasks.take_new_tasks();
+            let has_more = self.tasks.drive();
+            if self.tasks.is_empty() && self.try_end() {
                 send_buffers::forget();
                 return;
             }
@@ -259,8 +260,8 @@ impl IoLoop {
         }
     }
 
-    /// Leave unless someone has come in the meantime.
-    fn leave(&self) -> bool {
+    /// Whether the thread may end: true unless a new task came meanwhile.
+    fn try_end(&self) -> bool {
         let mut thread = THREAD.lock();
         if self.shared.has_new_tasks() {
             return false;
@@ -271,13 +272,13 @@ impl IoLoop {
 
     fn wait(&mut self, has_more: bool, events: &mut Vec<Event>) {
         let now = Instant::now();
-        // Shared, not borrowed, as an application thread may have the core meanwhile.
+        // Sockets are shared, not borrowed: an application thread may drive the core meanwhile.
         let mut fds = vec![PollFd::new(&self.shared.signal, PollFlags::IN)];
-        let mut names = Vec::new();
+        let mut keys = Vec::new();
         let mut watched = Vec::new();
         let mut readable_at: Option<Instant> = None;
-        let pause = self.drivers.announce(has_more, |driver, driven| {
-            for (key, socket) in &driven.sockets.0 {
+        let pause = self.tasks.announce(has_more, |slot, task| {
+            for (key, socket) in &task.sockets.0 {
                 let mut wanted = PollFlags::empty();
                 match socket.paused_until(now) {
                     Some(until) => {
@@ -285,13 +286,13 @@ impl IoLoop {
                     }
                     None => wanted |= PollFlags::IN,
                 }
-                if driven.core.is_blocked(*key) {
+                if task.core.is_blocked(*key) {
                     wanted |= PollFlags::OUT;
                 }
-                // An error would be reported even to a wish for nothing, again and again.
+                // `poll` reports errors even for no events: a paused socket would make it spin.
                 if !wanted.is_empty() {
                     watched.push((socket.descriptor(), wanted));
-                    names.push((driver, *key));
+                    keys.push((slot, *key));
                 }
             }
         });
@@ -302,9 +303,9 @@ impl IoLoop {
                 .map(|(socket, wanted)| PollFd::new(socket, *wanted)),
         );
         let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
-        let kept = self.recv_buffers.retained();
-        RETAINED.store(kept, Ordering::Relaxed);
-        if kept + send_buffers::retained() > 0 {
+        let retained = self.recv_buffers.retained();
+        RETAINED.store(retained, Ordering::Relaxed);
+        if retained + send_buffers::retained() > 0 {
             timeout = Some(timeout.map_or(SILENCE, |rest| rest.min(SILENCE)));
         }
         if pause.is_due {
@@ -314,9 +315,9 @@ impl IoLoop {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
-        // Interrupted or out of memory: the next pass tries again.
+        // After EINTR or ENOMEM the next pass tries again.
         let found = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
-        self.drivers.wake(&pause);
+        self.tasks.wake(&pause);
         if found == 0 {
             if !pause.is_due && now.elapsed() >= SILENCE {
                 self.recv_buffers.forget();
@@ -327,11 +328,11 @@ impl IoLoop {
         if fds[0].revents().contains(PollFlags::IN) {
             self.shared.signal.clear();
         }
-        for (fd, (driver, socket)) in fds[1..].iter().zip(names) {
+        for (fd, (slot, socket)) in fds[1..].iter().zip(keys) {
             let found = fd.revents();
             if !found.is_empty() {
                 events.push(Event {
-                    driver: driver.clone(),
+                    slot: slot.clone(),
                     socket,
                     is_readable: !found.difference(PollFlags::OUT).is_empty(),
                     is_writable: found.contains(PollFlags::OUT),
@@ -342,8 +343,8 @@ impl IoLoop {
 
     fn serve(&mut self, event: &Event) {
         let (recv_buffers, meta) = (&mut self.recv_buffers, &mut self.meta);
-        event.driver.lock().with(|driven| {
-            let (core, open) = (&mut driven.core, &mut driven.sockets);
+        event.slot.lock().with(|task| {
+            let (core, open) = (&mut task.core, &mut task.sockets);
             if event.is_writable {
                 core.handle_writable(event.socket, open);
             }
@@ -354,7 +355,7 @@ impl IoLoop {
     }
 }
 
-/// Receive until nothing is left or the turn is over.
+/// Receive until the socket is empty or the turn is over.
 fn receive(
     core: &mut Core,
     open: &mut OpenSockets,
@@ -365,7 +366,7 @@ fn receive(
     let began = Instant::now();
     while let Some(message) = open.0.get_mut(&key).and_then(Socket::take_undelivered) {
         core.handle_undelivered(began, key, &message);
-        // Whoever can cause many of them does not keep the thread.
+        // A flood of ICMP messages must not hold the thread.
         if began.elapsed() > RECEIVE_TURN {
             break;
         }
@@ -381,7 +382,7 @@ fn receive(
         };
         let now = Instant::now();
         for (index, meta) in meta[..filled].iter().enumerate() {
-            // What the kernel coalesced; datagrams are parts of it.
+            // The kernel may have coalesced several datagrams of `stride` bytes.
             let mut data = recv_buffers.take(index, meta.len);
             core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
             while !data.is_empty() {
@@ -397,7 +398,7 @@ fn receive(
                 );
             }
         }
-        // Fewer than asked for: the socket is empty, or will be found readable again.
+        // Fewer than asked for: the socket is empty, or `poll` reports it again.
         if filled < RECEIVE_BATCH || now.saturating_duration_since(began) > RECEIVE_TURN {
             return;
         }

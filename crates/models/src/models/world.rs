@@ -40,14 +40,14 @@ pub(super) struct World {
 }
 
 fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
-    let mut drivers = TaskSlots::new(shared.clone());
+    let mut tasks = TaskSlots::new(shared.clone());
     loop {
-        drivers.take_new_tasks();
-        let has_more = drivers.drive();
-        if drivers.is_empty() && !shared.has_new_tasks() {
+        tasks.take_new_tasks();
+        let has_more = tasks.drive();
+        if tasks.is_empty() && !shared.has_new_tasks() {
             return;
         }
-        let pause = drivers.announce(has_more, |_, _| ());
+        let pause = tasks.announce(has_more, |_, _| ());
         if !pause.is_due {
             match pause.until {
                 // However long that is, for those who wait it is no time.
@@ -55,7 +55,7 @@ fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
                 None => shared.signal.wait(),
             }
         }
-        drivers.wake(&pause);
+        tasks.wake(&pause);
         if shared.signal.is_raised() {
             shared.signal.clear();
         }
