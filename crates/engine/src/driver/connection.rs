@@ -290,7 +290,7 @@ impl ConnectionDriver {
         let mut sent = 0;
         while sent < DATAGRAMS_PER_TURN {
             let mtu = usize::from(self.conn.current_mtu()).max(1);
-            let segments = match self.segmentation.is_usable(|| now) {
+            let segments = match self.segmentation.check_usable(|| now) {
                 true => network.max_segments(self.socket),
                 false => 1,
             };

@@ -1,24 +1,25 @@
-//! From QUIC to a reader's queue: as much as there is room for, and no room that comes meanwhile
-//! is missed. QUIC is a parameter; `crates/models` tries this with another.
+//! Moves stream data from quinn-proto to a reader's queue, as far as there is room; room that a
+//! reader makes meanwhile is not missed. The source of the data is a parameter, which
+//! `crates/models` replaces.
 
 use bytes::Bytes;
 
 use crate::{queue::PeerEnd, ready::Waiters, stream::StreamShared};
 
-/// What came of moving bytes to a queue.
+/// The result of moving bytes to a queue.
 #[derive(Default)]
 pub(crate) struct Filled {
-    /// What they cost, as `ReceiveCredit` counts it.
+    /// The cost of the bytes, as `ReceiveCredit` counts it.
     pub(crate) cost: u64,
-    /// QUIC may hold more.
+    /// quinn-proto may hold more of the stream.
     pub(crate) is_paused: bool,
-    /// The connection holds too much for other readers.
+    /// The connection's receive credit is used up by other readers.
     pub(crate) is_waiting_for_credit: bool,
-    /// The end has come.
+    /// The stream's end has arrived.
     pub(crate) is_done: bool,
 }
 
-/// How much more may be held: in this queue, up to `bound`, and by the connection.
+/// How much more may be held, both by this queue, up to `bound`, and by the connection.
 fn room(shared: &StreamShared, bound: usize, cost: usize) -> usize {
     if bound == usize::MAX {
         return bound;
@@ -26,9 +27,9 @@ fn room(shared: &StreamShared, bound: usize, cost: usize) -> usize {
     bound.saturating_sub(cost).min(shared.receive_credit.room())
 }
 
-/// Move what QUIC has of the stream to its queue, up to `bound` bytes there. `taken` is empty
-/// before and after. `take` puts up to so many bytes there, and says whether that was the end
-/// and whether there may be more; `None` from it when there is no such stream.
+/// Move received bytes of the stream to its queue, up to `bound` bytes there. `taken` is empty
+/// before and after. `take` puts up to the given number of bytes into it, and returns the stream's
+/// end, if it came, and whether there may be more; or `None` if there is no such stream.
 pub(crate) fn fill(
     shared: &StreamShared,
     bound: usize,
@@ -39,8 +40,8 @@ pub(crate) fn fill(
     let cost = shared.recv_queue.lock().cost;
     let mut left = room(shared, bound, cost);
     loop {
-        // Without the queue's lock, which a reader would have to wait for; what it reads
-        // meanwhile only makes more room.
+        // Not under the queue's lock, so that a reader need not wait. It may read meanwhile, which
+        // only makes more room.
         let Some((end, is_paused)) = take(left, taken) else {
             return filled;
         };
@@ -48,7 +49,7 @@ pub(crate) fn fill(
         let receive_credit = &shared.receive_credit;
         let mut incoming = shared.recv_queue.lock();
         let came = incoming.push(taken.drain(..));
-        // Before a reader can release it.
+        // Still under the lock: before a reader can release it.
         receive_credit.add(came);
         incoming.is_paused = is_paused;
         let has_news = incoming.len > 0 || end.is_some();
@@ -60,8 +61,8 @@ pub(crate) fn fill(
             waiters = incoming.readable.take();
         }
         let cost = incoming.cost;
-        // The reader was faster, and will not say again that it wants more.
-        let is_late = incoming.wants_more(bound);
+        // If the reader has made room already, it will not notify again.
+        let wants_more = incoming.wants_more(bound);
         drop(incoming);
         waiters.wake();
         filled.cost += came as u64;
@@ -69,11 +70,11 @@ pub(crate) fn fill(
         filled.is_waiting_for_credit = false;
         if is_paused && bound != usize::MAX && receive_credit.room() == 0 {
             receive_credit.note_waiting();
-            // It may have come while nobody was known to wait for it.
+            // Credit may have been released before the note: check again.
             filled.is_waiting_for_credit = receive_credit.room() == 0;
         }
         left = room(shared, bound, cost);
-        if !is_late || left == 0 {
+        if !wants_more || left == 0 {
             return filled;
         }
     }

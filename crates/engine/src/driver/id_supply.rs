@@ -1,7 +1,7 @@
-//! How fast a peer gets new connection ids: one for each that it retires (RFC 9000 section 5.1.1),
-//! as fast as any peer needs them, and no faster. quinn-proto would give 13 000 a second.
+//! Limits how fast a peer gets new connection ids for those that it retires (RFC 9000 section
+//! 5.1.1): as fast as a peer may need them. quinn-proto would issue 13 000 a second.
 //!
-//! Which ids they are is `connection_ids`'s.
+//! `connection_ids` generates the ids.
 
 use std::{
     collections::VecDeque,
@@ -12,18 +12,19 @@ use quinn_proto::ConnectionEvent;
 
 use crate::driver::token_bucket::TokenBucket;
 
-/// The ids that follow the handshake, all in one event, and one for each of those that a peer may
-/// hold, should it retire them all at once.
+/// One event with all ids that follow the handshake, and one event for each id that a peer may
+/// hold, in case it retires them all at once.
 const BURST: u32 = 9;
 
-/// A peer takes a new id when it changes its address, or, as go-libp2p does, after some ten thousand
-/// packets, and stays with the old one while there is no other.
+/// A peer uses a new id when it migrates or, like go-libp2p, after some ten thousand packets. It
+/// continues with the old id while it has no other.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct IdSupply {
     bucket: TokenBucket,
-    /// Never more than a peer may hold, and one: each is for one that the peer had, and quinn-proto
-    /// refuses the retirement of any that was not sent but the next (RFC 9000 section 19.16).
+    /// At most one more than a peer may hold: each replaces an id that the peer had, and
+    /// quinn-proto rejects the retirement of ids that were not sent, except the next (RFC 9000
+    /// section 19.16).
     waiting: VecDeque<ConnectionEvent>,
 }
 
@@ -35,12 +36,12 @@ impl IdSupply {
         }
     }
 
-    /// The endpoint has new ids for the peer.
+    /// Queue new ids for the peer.
     pub(super) fn push(&mut self, ids: ConnectionEvent) {
         self.waiting.push_back(ids);
     }
 
-    /// Those that the peer gets now; ask again until there are none.
+    /// Ids that the peer gets now; call again until there are none.
     pub(super) fn pop(&mut self, now: Instant) -> Option<ConnectionEvent> {
         if self.waiting.is_empty() || !self.bucket.try_take(now) {
             return None;
@@ -48,12 +49,12 @@ impl IdSupply {
         self.waiting.pop_front()
     }
 
-    /// When to ask again.
+    /// When `pop` next returns ids.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.front().and_then(|_| self.bucket.next())
     }
 
-    /// The connection is over and the peer needs none.
+    /// The connection is over: drop the queued ids.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
     }

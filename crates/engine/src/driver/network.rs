@@ -1,4 +1,4 @@
-//! The network as a core sees it: sockets by key, sends that may be refused for now.
+//! The interface between a core and its network: sockets by key, and sends that may block.
 
 use std::{
     io,
@@ -12,40 +12,40 @@ use crate::driver::core::Census;
 /// Names a socket of an endpoint; never reused.
 pub(crate) type SocketKey = u64;
 
-/// A socket as it came to be.
+/// The result of binding a socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BoundSocket {
-    /// Its address, with the port that it got.
+    /// Its address, with the port that was assigned.
     pub(crate) local: SocketAddr,
-    /// The system refused options with this error: it works, one datagram a call, and does not
-    /// know which of several addresses a datagram came to.
+    /// The system refused options with this error: the socket works with one datagram a call, and
+    /// does not report which local address a datagram came to.
     pub(crate) refusal: Option<Errno>,
 }
 
-/// What became of one send.
+/// The result of one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// Out of our hands; like any datagram it may never arrive.
+    /// The system took it; it may still be lost on the way.
     Sent,
-    /// Likewise, but one by one: as a batch the system had refused them.
+    /// The system took the datagrams one by one, after it had refused them as a batch.
     SentSingly,
-    /// The socket takes nothing now: keep it and try again when it is writable.
+    /// The socket's buffer is full: try again when it is writable.
     Blocked,
-    /// The system refused it for this reason, and it is lost.
+    /// The system refused it with this error, and it is lost.
     Failed(Errno),
 }
 
-/// Whether a datagram from `source` to `local` may be answered. One from UDP port 0, or one that
-/// names a group as an end of it, can only have been made to provoke an answer that the system
-/// refuses, or that goes to many. IPv4 at an IPv6 socket comes where the system does not keep
-/// the families apart.
+/// Whether a datagram from `source` to `local` may be answered. A datagram from UDP port 0, or with
+/// a multicast or broadcast address at either end, is forged to provoke an answer that the system
+/// refuses, or that goes to many hosts. IPv4 arrives at an IPv6 socket if the system does not
+/// separate the families.
 pub(crate) fn is_answerable(source: SocketAddr, local: Option<IpAddr>) -> bool {
     source.port() != 0 && is_unicast(source.ip()) && local.is_none_or(is_unicast)
 }
 
 fn is_unicast(ip: IpAddr) -> bool {
     match ip {
-        // 0.0.0.0/8 names no host that can be sent to (RFC 1122 section 3.2.1.3).
+        // 0.0.0.0/8 is not a valid destination (RFC 1122 section 3.2.1.3).
         IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_multicast() && !ip.is_broadcast(),
         IpAddr::V6(ip) => {
             !ip.is_unspecified() && !ip.is_multicast() && ip.to_ipv4_mapped().is_none()
@@ -53,51 +53,51 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
-/// An ICMP message about a datagram that left a socket.
+/// An ICMP message about a datagram that was sent from a socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Undelivered {
-    /// Where the datagram should have gone.
+    /// The datagram's destination.
     pub(crate) to: SocketAddr,
     pub(crate) error: Errno,
-    /// Its beginning; not all routers quote any of it.
+    /// The beginning of the datagram; empty if the router quotes none of it.
     pub(crate) quoted: Vec<u8>,
 }
 
-/// Where a core's datagrams go.
+/// The sockets that a core sends through.
 pub(crate) trait Network {
     /// Send one datagram, or several of `segment_size` at once.
     fn send(&mut self, socket: SocketKey, transmit: &quinn_udp::Transmit<'_>) -> Sending;
 
-    /// How many datagrams one send may hold now; it can fall when the system refuses.
+    /// How many datagrams one send may hold now; it can fall after a refusal by the system.
     fn max_segments(&self, socket: SocketKey) -> usize;
 
-    /// Have the system report what becomes of this socket's datagrams, or no longer.
+    /// Turn the system's reports of this socket's undelivered datagrams on or off.
     fn report_undelivered(&mut self, socket: SocketKey, is_on: bool);
 
-    /// No one uses this socket any more.
+    /// Close a socket that is no longer used.
     fn close(&mut self, socket: SocketKey);
 }
 
-/// What an endpoint stands on: where it gets its sockets from, and its core.
+/// Binds an endpoint's sockets, and answers questions about addresses and about its core.
 pub(crate) trait SocketProvider: Send + Sync {
     /// Bind a socket under `key`.
     fn bind(&self, key: SocketKey, addr: SocketAddr) -> io::Result<BoundSocket>;
 
-    /// The address that datagrams to `remote` leave from when their socket is bound to none: what
-    /// the system's routing says. No packet leaves.
+    /// The source address that the system's routing chooses for datagrams to `remote` from a socket
+    /// bound to the wildcard address. Sends no packet.
     fn source(&self, remote: SocketAddr) -> io::Result<IpAddr>;
 
-    /// Whether an interface of this machine has the address of a socket (still).
+    /// Whether an interface of this machine (still) has this address.
     fn has_address(&self, local: SocketAddr) -> bool;
 
     /// Whether two addresses of this machine belong to one network of one interface.
     fn share_network(&self, local: IpAddr, source: IpAddr) -> bool;
 
-    /// What the core holds, once whoever drives it lets go; `None` when there is none.
+    /// What the core holds, after waiting for its lock; `None` if the core has ended.
     fn census(&self) -> Option<Census>;
 }
 
-/// quinn-proto's transmit as the socket wants it, over the bytes in `buf`.
+/// Converts quinn-proto's transmit to quinn-udp's, over the bytes in `buf`.
 pub(super) fn borrow<'a>(
     transmit: &quinn_proto::Transmit,
     buf: &'a [u8],
@@ -111,16 +111,17 @@ pub(super) fn borrow<'a>(
     }
 }
 
-/// quinn-proto's mark as the socket wants it.
+/// Converts quinn-proto's ECN mark to quinn-udp's.
 pub(super) fn ecn(transmit: &quinn_proto::Transmit) -> Option<quinn_udp::EcnCodepoint> {
     quinn_udp::EcnCodepoint::from_bits(transmit.ecn? as u8)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_one_host_sent_to_one_host_is_answered() {
+    fn only_unicast_datagrams_are_answered() {
         let is_answered = |source: &str, local: Option<&str>| {
             let local = local.map(|ip| ip.parse().expect("an IP address"));
             is_answerable(source.parse().expect("a socket address"), local)

@@ -1,25 +1,25 @@
-//! Whether an offload works, judged by evidence: segmentation for one connection, ECN marks for
-//! one socket. Knows no system calls; who uses it says what happened.
+//! Decides by the results of sends whether an offload works: segmentation for one connection, ECN
+//! marks for one socket. Makes no system calls; its user reports the results.
 
 use std::time::{Duration, Instant};
 
-/// Refusals in a row after which an offload is given up. One send may fail for a reason of its
-/// own, and each refusal costs two system calls more.
+/// Consecutive refusals after which an offload is disabled. A single send may fail for another
+/// reason, and each refusal costs two more system calls.
 const MAX_REFUSALS: u32 = 8;
 
-/// How long an offload that was given up is not tried: routes and interfaces change.
+/// How long an offload stays disabled; routes and interfaces change.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// A feature of sends that the system may not have.
+/// A feature of sends that the system may not support.
 pub(super) struct Offload {
     name: &'static str,
-    /// In a row, with nothing that went out with it in between.
+    /// Consecutive refusals, with no successful use in between.
     refusals: u32,
     off_until: Option<Instant>,
 }
 
 impl Offload {
-    /// One that is used until evidence speaks against it.
+    /// An offload that is used until it is refused.
     pub(super) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -28,8 +28,9 @@ impl Offload {
         }
     }
 
-    /// Whether the next send may ask for it. `now` is called only while it is given up.
-    pub(super) fn is_usable(&mut self, now: impl FnOnce() -> Instant) -> bool {
+    /// Whether the next send may use it. Enables it again once its time is over. `now` is called
+    /// only while it is disabled.
+    pub(super) fn check_usable(&mut self, now: impl FnOnce() -> Instant) -> bool {
         if let Some(until) = self.off_until {
             if now() < until {
                 return false;
@@ -39,14 +40,14 @@ impl Offload {
         true
     }
 
-    /// Datagrams went out with it.
+    /// The system took datagrams with it.
     pub(super) fn worked(&mut self) {
         self.refusals = 0;
     }
 
-    /// Datagrams went out without it just after they had not with it.
+    /// The system took datagrams without it that it had just refused with it.
     pub(super) fn refused(&mut self, now: Instant) {
-        // Not counted from zero when it is tried again: one refusal is enough then.
+        // Not reset when it is tried again: one more refusal is enough then.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= MAX_REFUSALS {
             tracing::info!(offload = self.name, "given up for a minute");
@@ -61,20 +62,20 @@ mod tests {
 
     fn refuse(offload: &mut Offload, times: u32, now: Instant) {
         for _ in 0..times {
-            assert!(offload.is_usable(|| now));
+            assert!(offload.check_usable(|| now));
             offload.refused(now);
         }
     }
 
     #[test]
-    fn it_is_given_up_only_when_nothing_works_in_between() {
+    fn only_consecutive_refusals_disable_it() {
         let (mut offload, now) = (Offload::new("test"), Instant::now());
         for _ in 0..3 {
             refuse(&mut offload, MAX_REFUSALS - 1, now);
             offload.worked();
         }
         refuse(&mut offload, MAX_REFUSALS, now);
-        assert!(!offload.is_usable(|| now));
+        assert!(!offload.check_usable(|| now));
     }
 
     #[test]
@@ -83,11 +84,11 @@ mod tests {
         refuse(&mut offload, MAX_REFUSALS, now);
         now += RETRY_AFTER;
         refuse(&mut offload, 1, now);
-        assert!(!offload.is_usable(|| now));
+        assert!(!offload.check_usable(|| now));
         now += RETRY_AFTER;
-        assert!(offload.is_usable(|| now));
+        assert!(offload.check_usable(|| now));
         offload.worked();
         refuse(&mut offload, MAX_REFUSALS - 1, now);
-        assert!(offload.is_usable(|| now));
+        assert!(offload.check_usable(|| now));
     }
 }

@@ -1,30 +1,29 @@
-//! How many stateless resets an endpoint sends in a second (RFC 9000 section 10.3.3): enough for all
-//! peers of a node that restarted, and no more than a flood of packets with ids of connections that
-//! are over may cost.
+//! Limits the stateless resets of an endpoint (RFC 9000 section 10.3.3): enough for all peers of a
+//! restarted node, yet bounding the cost of a flood of packets with ids of closed connections.
 //!
-//! That each is smaller than the datagram that asked for it is quinn-proto's, which would send one in
-//! 20 ms for the whole endpoint: of forty peers, the last knew after 14 s.
+//! quinn-proto keeps each reset smaller than the datagram that caused it. Its own limit, one reset
+//! in 20 ms for the whole endpoint, was too low: of forty peers, the last got its reset after 14 s.
 
 use std::time::{Duration, Instant};
 
 use crate::driver::token_bucket::TokenBucket;
 
-/// After a restart peers send at once, each what it has to send.
+/// After a restart all peers may send at once.
 const BURST: u32 = 1_000;
 
-/// A thousand a second, so that a second thousand has waited for one. Each costs some 5 µs, most of
-/// it the system call: half of a percent of a core.
+/// A thousand a second, so that the second thousand peers wait for at most a second. Each reset
+/// costs some 5 µs, mostly the system call: half a percent of a CPU core.
 const INTERVAL: Duration = Duration::from_millis(1);
 
 pub(super) struct ResetLimit(TokenBucket);
 
-/// What becomes of a datagram that quinn-proto's endpoint itself answers with.
+/// The kind of a datagram that quinn-proto's endpoint answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// No stateless reset: it has a long header.
+    /// Not a stateless reset: it has a long header.
     Other,
     Reset,
-    /// A stateless reset that must not be sent.
+    /// A stateless reset beyond the limit, which must not be sent.
     Suppressed,
 }
 
@@ -54,13 +53,13 @@ mod tests {
     fn resets_are_limited_and_nothing_else_is() {
         let now = Instant::now();
         let mut limit = ResetLimit::new();
-        let mut judge = |at, first| limit.decide(at, &[first, 1, 2, 3]);
+        let mut decide = |at, first| limit.decide(at, &[first, 1, 2, 3]);
         for _ in 0..BURST {
-            assert_eq!(judge(now, 0x40), Answer::Reset);
+            assert_eq!(decide(now, 0x40), Answer::Reset);
         }
-        assert_eq!(judge(now, 0x7f), Answer::Suppressed);
-        assert_eq!(judge(now, 0x80), Answer::Other);
-        assert_eq!(judge(now + INTERVAL, 0x40), Answer::Reset);
-        assert_eq!(judge(now + INTERVAL, 0x40), Answer::Suppressed);
+        assert_eq!(decide(now, 0x7f), Answer::Suppressed);
+        assert_eq!(decide(now, 0x80), Answer::Other);
+        assert_eq!(decide(now + INTERVAL, 0x40), Answer::Reset);
+        assert_eq!(decide(now + INTERVAL, 0x40), Answer::Suppressed);
     }
 }

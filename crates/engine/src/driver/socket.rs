@@ -109,7 +109,9 @@ impl Socket {
     /// lost, which loss recovery mends or a timeout reports. Too large is what MTU discovery asks
     /// about (RFC 9000 section 14).
     pub(super) fn send(&mut self, transmit: &Transmit<'_>) -> Sending {
-        let ecn = transmit.ecn.filter(|_| self.marks.is_usable(Instant::now));
+        let ecn = transmit
+            .ecn
+            .filter(|_| self.marks.check_usable(Instant::now));
         let mut put = self.put(transmit, transmit.contents, ecn);
         if self.has_reported && put.is_err_and(|error| error != Errno::EAGAIN) {
             // The error of another datagram, whoever it was for, is told once and not again.
