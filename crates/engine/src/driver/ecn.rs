@@ -1,12 +1,12 @@
-//! Whether a path carries ECN marks: the states of RFC 9000 appendix A.4, for paths that drop marked
-//! datagrams. The counts in ACK frames are quinn-proto's to compare (section 13.4.2.1).
+//! ECN validation (RFC 9000 appendix A.4) for paths that drop marked datagrams. quinn-proto compares
+//! the counts in ACK frames (section 13.4.2.1).
 //!
-//! quinn-proto marks every datagram of a path until a comparison fails. Where marked datagrams are
-//! dropped nothing is acknowledged and nothing is ever compared. So when an acknowledgement is overdue,
-//! each datagram leaves twice: marked, and unmarked after it. The receiver takes the first that arrives
-//! and discards the other as a duplicate (section 12.3). Where marks pass, the counts show it and marks
-//! go on, however long the outage was; where they do not, the unmarked one is acknowledged without a
-//! count, and quinn-proto stops marking. It has no way back but a new path.
+//! quinn-proto marks every datagram of a path until a comparison fails. On a path that drops marked
+//! datagrams nothing is acknowledged, so nothing is ever compared. Therefore, while an acknowledgement
+//! is overdue, each datagram is sent twice: marked, and then unmarked. The receiver discards the second
+//! one as a duplicate (section 12.3). If the path carries marks, the counts confirm it and marking
+//! continues, however long the outage was. If it does not, the unmarked datagram is acknowledged
+//! without a count, and quinn-proto stops marking until the path changes.
 
 use std::{
     net::SocketAddr,
@@ -15,61 +15,61 @@ use std::{
 
 use quinn_proto::FrameStats;
 
-/// How late an acknowledgement may come (RFC 9000 section 18.2, max_ack_delay).
+/// The default max_ack_delay (RFC 9000 section 18.2).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// Copies within one round trip and acknowledgement delay: the ten packets of RFC 9000 section
-/// 13.4.2. A probe timeout sends two; more is new data, which need not arrive in time.
+/// 13.4.2. A probe timeout sends two datagrams; the others carry new data, which is less urgent.
 const MAX_COPIES: u32 = 10;
 
-/// Marked datagrams that elicit no acknowledgement and have none, after which a PING goes along (RFC
-/// 9000 section 13.2.4). A peer that misses our ACKs repeats itself, so the third comes soon; one that
-/// sends now and then gets one PING for three ACKs.
+/// After this many marked datagrams that are not ack-eliciting, without an acknowledgement, a PING is
+/// added (RFC 9000 section 13.2.4). A peer that misses our ACKs retransmits, so the third datagram
+/// follows soon; a peer that seldom sends gets one PING for three ACKs.
 const MAX_SILENT: u32 = 2;
 
 /// The states of RFC 9000 appendix A.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Marked, and nothing has been acknowledged on this path.
+    /// Marked; nothing has been acknowledged on this path yet.
     Testing,
-    /// Marked, and an acknowledgement is overdue.
+    /// Marked; an acknowledgement is overdue.
     Unknown,
-    /// Marked; what is sent is acknowledged.
+    /// Marked; packets are acknowledged.
     Capable,
     /// Not marked.
     Failed,
 }
 
-/// How a datagram leaves.
+/// How to send a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// With the mark that it has, or without one.
+    /// Marked or not, as quinn-proto made it.
     AsIs,
-    /// Marked, and unmarked after it.
+    /// Marked, and then unmarked.
     Twice,
     /// Without its mark.
     Unmarked,
 }
 
-/// What is known of the path as a connection takes its turn.
+/// The state of the path at the beginning of a connection's turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Path {
     pub(super) remote: SocketAddr,
     pub(super) rtt: Duration,
-    /// How many ACK frames acknowledged a packet for the first time.
+    /// How many ACK frames newly acknowledged a packet.
     pub(super) acknowledgements: u64,
-    /// Whether packets were still in flight after the last of them.
+    /// Whether packets were still in flight after the last such frame.
     pub(super) is_any_in_flight: bool,
 }
 
-/// Datagrams that leave together.
+/// Datagrams of one send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) is_marked: bool,
     pub(super) datagrams: u32,
-    /// How many ack-eliciting frames were sent on the connection, with theirs.
+    /// How many ack-eliciting frames were sent on the connection, including these datagrams'.
     pub(super) ack_eliciting: u64,
-    /// Whether as many bytes more may go to the peer's address.
+    /// Whether a copy may be sent to the peer's address.
     pub(super) may_copy: bool,
 }
 
@@ -77,19 +77,20 @@ pub(super) struct EcnValidation {
     state: State,
     remote: SocketAddr,
     /// How long an acknowledgement may take.
-    patience: Duration,
+    ack_timeout: Duration,
     acknowledgements: u64,
     ack_eliciting: u64,
-    /// Since when an acknowledgement is awaited.
+    /// When the wait for the next acknowledgement began.
     awaited_since: Option<Instant>,
-    /// Marked datagrams that elicit none, since the last acknowledgement, and when the first left.
+    /// Marked datagrams since the last acknowledgement that are not ack-eliciting: when the first was
+    /// sent, and how many.
     silent: Option<(Instant, u32)>,
-    /// When the peer moved to this path; not for the first one.
+    /// When the peer migrated to this path; `None` for the first path.
     changed: Option<Instant>,
     is_acknowledged: bool,
     copies: u32,
     copies_since: Option<Instant>,
-    /// The path before this one, if nothing sent to it was acknowledged.
+    /// The previous path, if nothing sent on it was acknowledged.
     unanswered: Option<SocketAddr>,
 }
 
@@ -98,7 +99,7 @@ impl EcnValidation {
         Self {
             state: State::Testing,
             remote,
-            patience: ACK_DELAY,
+            ack_timeout: ACK_DELAY,
             acknowledgements: 0,
             ack_eliciting: 0,
             awaited_since: None,
@@ -111,35 +112,35 @@ impl EcnValidation {
         }
     }
 
-    /// A turn begins: note acknowledgements, and that they are overdue.
+    /// At the beginning of a turn, note acknowledgements and whether one is overdue.
     pub(super) fn update(&mut self, now: Instant, path: Path) {
         if path.remote != self.remote {
             self.change_path(now, path);
         }
-        self.patience = path.rtt + ACK_DELAY;
+        self.ack_timeout = path.rtt + ACK_DELAY;
         if path.acknowledgements != self.acknowledgements {
             self.acknowledgements = path.acknowledgements;
             self.awaited_since = path.is_any_in_flight.then_some(now);
             self.silent = None;
-            // What comes earlier acknowledges what was sent on the path before.
+            // An earlier acknowledgement may be for packets sent on the previous path.
             self.is_acknowledged |= self
                 .changed
-                .is_none_or(|at| now.saturating_duration_since(at) >= self.patience);
+                .is_none_or(|at| now.saturating_duration_since(at) >= self.ack_timeout);
             if self.state != State::Failed {
                 self.state = State::Capable;
             }
         }
         let is_overdue = self
             .awaited_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= self.patience);
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.ack_timeout);
         if is_overdue && self.state != State::Failed {
             self.state = State::Unknown;
         }
     }
 
-    /// Each path is validated by itself. quinn-proto returns to the old path when the new one does
-    /// not answer its one challenge, and begins anew when the peer goes on from there: the second
-    /// challenge must not be marked as the lost one was.
+    /// Each path is validated by itself. quinn-proto returns to the old path if its one PATH_CHALLENGE
+    /// on the new path is not answered, and starts again if the peer keeps using the new path: the
+    /// second challenge must not be marked, as the first was and got lost.
     fn change_path(&mut self, now: Instant, path: Path) {
         let is_known = self.unanswered == Some(path.remote);
         if !is_known {
@@ -159,20 +160,20 @@ impl EcnValidation {
         };
     }
 
-    /// Whether anything that was sent on this path has been acknowledged.
+    /// Whether a packet sent on this path has been acknowledged.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.is_acknowledged
     }
 
-    /// Whether marked datagrams may be lost unseen because none of them elicits an acknowledgement.
+    /// Whether the loss of marked datagrams could go unnoticed because none is ack-eliciting.
     pub(super) fn wants_ping(&self, now: Instant) -> bool {
         let is_long = |(since, count)| {
-            count >= MAX_SILENT && now.saturating_duration_since(since) >= self.patience
+            count >= MAX_SILENT && now.saturating_duration_since(since) >= self.ack_timeout
         };
         self.awaited_since.is_none() && self.silent.is_some_and(is_long)
     }
 
-    /// Datagrams leave together on this path.
+    /// Decide how to send datagrams on this path, and note that they are sent.
     pub(super) fn depart(&mut self, now: Instant, sent: Sent) -> Departure {
         let is_ack_eliciting = self.ack_eliciting != sent.ack_eliciting;
         self.ack_eliciting = sent.ack_eliciting;
@@ -197,7 +198,7 @@ impl EcnValidation {
         if !sent.may_copy {
             return Departure::Unmarked;
         }
-        let is_over = |since| now.saturating_duration_since(since) >= self.patience;
+        let is_over = |since| now.saturating_duration_since(since) >= self.ack_timeout;
         if self.copies_since.is_none_or(is_over) {
             self.copies_since = Some(now);
             self.copies = 0;
@@ -210,8 +211,8 @@ impl EcnValidation {
     }
 }
 
-/// How many frames were sent that elicit an acknowledgement: all but ACK, PADDING and
-/// CONNECTION_CLOSE (RFC 9002 section 2).
+/// The number of ack-eliciting frames sent: all but ACK, PADDING and CONNECTION_CLOSE (RFC 9002
+/// section 2).
 pub(super) fn ack_eliciting(sent: &FrameStats) -> u64 {
     u64::from(sent.handshake_done)
         + sent.crypto
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
 
     const RTT: Duration = Duration::from_millis(50);
-    const PATIENCE: Duration = Duration::from_millis(75);
+    const ACK_TIMEOUT: Duration = Duration::from_millis(75);
 
     /// A path, the clock, and what the connection counts.
     struct Sender {
@@ -300,27 +301,27 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_leave_twice_from_when_an_acknowledgement_is_overdue_until_one_comes() {
+    fn datagrams_are_sent_twice_while_an_acknowledgement_is_overdue() {
         let mut sender = Sender::new();
         assert_eq!(sender.send(), Departure::AsIs);
-        sender.wait(PATIENCE - Duration::from_nanos(1));
+        sender.wait(ACK_TIMEOUT - Duration::from_nanos(1));
         assert_eq!(sender.send(), Departure::AsIs);
         sender.wait(Duration::from_nanos(1));
         assert_eq!(sender.send(), Departure::Twice);
-        // However long that lasts.
-        sender.wait(PATIENCE * 100);
+        // For any length of time.
+        sender.wait(ACK_TIMEOUT * 100);
         assert_eq!(sender.send(), Departure::Twice);
         sender.acknowledge(false);
         assert_eq!(sender.send(), Departure::AsIs);
     }
 
     #[test]
-    fn what_is_in_flight_after_an_acknowledgement_awaits_the_next() {
+    fn packets_in_flight_after_an_acknowledgement_await_the_next() {
         for is_any_in_flight in [false, true] {
             let mut sender = Sender::new();
             sender.send();
             sender.acknowledge(is_any_in_flight);
-            sender.wait(PATIENCE);
+            sender.wait(ACK_TIMEOUT);
             let expected = if is_any_in_flight {
                 Departure::Twice
             } else {
@@ -331,27 +332,27 @@ mod tests {
     }
 
     #[test]
-    fn ten_copies_leave_in_a_round_trip_and_the_rest_once() {
+    fn ten_copies_are_sent_in_a_round_trip_and_the_rest_once() {
         let mut sender = Sender::new();
         sender.send();
-        sender.wait(PATIENCE);
+        sender.wait(ACK_TIMEOUT);
         for _ in 0..2 {
             let departures: Vec<_> = (0..20).map(|_| sender.send()).collect();
             assert_eq!(departures[..10], [Departure::Twice; 10]);
             assert_eq!(departures[10..], [Departure::AsIs; 10]);
-            sender.wait(PATIENCE);
+            sender.wait(ACK_TIMEOUT);
         }
-        // A batch has one mark, and counts as many.
+        // A batch shares one mark; each of its datagrams counts.
         assert_eq!(sender.leave(true, 10), Departure::Twice);
         assert_eq!(sender.leave(true, 10), Departure::AsIs);
     }
 
     #[test]
-    fn where_no_copy_may_go_the_mark_does_not_either() {
+    fn without_permission_for_a_copy_the_datagram_is_unmarked() {
         let mut sender = Sender::new();
         sender.may_copy = false;
         assert_eq!(sender.send(), Departure::AsIs);
-        sender.wait(PATIENCE);
+        sender.wait(ACK_TIMEOUT);
         let departures: Vec<_> = (0..20).map(|_| sender.send()).collect();
         assert_eq!(departures, [Departure::Unmarked; 20]);
     }
@@ -361,7 +362,7 @@ mod tests {
         let mut sender = Sender::new();
         sender.send();
         assert_eq!(sender.leave(false, 1), Departure::AsIs);
-        // quinn-proto forgets it when it tries a new path and returns.
+        // quinn-proto loses this state when it tries a new path and returns.
         assert_eq!(sender.send(), Departure::Unmarked);
         sender.path.remote = remote(2);
         assert_eq!(sender.send(), Departure::AsIs);
@@ -371,7 +372,7 @@ mod tests {
     fn unacknowledged_acks_ask_for_a_ping() {
         let mut sender = Sender::new();
         sender.leave(true, 1);
-        sender.wait(PATIENCE);
+        sender.wait(ACK_TIMEOUT);
         assert!(!sender.validation.wants_ping(sender.now), "one may be lost");
         sender.leave(true, 1);
         assert!(sender.validation.wants_ping(sender.now));
@@ -379,9 +380,9 @@ mod tests {
         assert!(!sender.validation.wants_ping(sender.now));
         sender.leave(true, 2);
         assert!(!sender.validation.wants_ping(sender.now), "it is early");
-        sender.wait(PATIENCE);
+        sender.wait(ACK_TIMEOUT);
         assert!(sender.validation.wants_ping(sender.now));
-        // The ping is that question.
+        // The PING is ack-eliciting.
         sender.send();
         assert!(!sender.validation.wants_ping(sender.now));
         sender.leave(false, 1);
@@ -389,18 +390,18 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_did_not_answer_is_not_marked_when_the_peer_insists() {
+    fn a_path_that_did_not_answer_is_not_marked_when_the_peer_uses_it_again() {
         for (answers, expected) in [(false, Departure::Unmarked), (true, Departure::AsIs)] {
             let mut sender = Sender::new();
             sender.send();
             sender.acknowledge(false);
             sender.path.remote = remote(2);
-            // This comes with the move, and is of what was sent before.
+            // It arrives with the migration, for a packet sent before.
             sender.acknowledge(false);
             assert_eq!(sender.send(), Departure::AsIs);
             assert!(!sender.validation.is_acknowledged());
             if answers {
-                sender.wait(PATIENCE);
+                sender.wait(ACK_TIMEOUT);
                 sender.acknowledge(false);
                 assert!(sender.validation.is_acknowledged());
             }

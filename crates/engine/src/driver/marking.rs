@@ -1,5 +1,5 @@
-//! How the datagrams of a connection leave: marked, unmarked or both, as `ecn` says, within what may be
-//! sent to an address that is not validated (RFC 9000 section 8.1).
+//! Sends the datagrams of a connection with ECN marks, without, or both ways, as `ecn` decides, within
+//! the anti-amplification limit (RFC 9000 section 8.1).
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,17 @@ use crate::{
     },
 };
 
-/// The datagram that begins a handshake has at least as many bytes (RFC 9000 section 14.1), and
-/// quinn-proto's statistics do not count it.
+/// The smallest size of the datagram that begins a handshake (RFC 9000 section 14.1), which
+/// quinn-proto's statistics do not count.
 const FIRST_DATAGRAM: u64 = 1200;
 
-/// How long a dialer whose first datagram came unmarked may take to answer before our flight is sent
-/// again, unmarked. It may not mark at all, as go-libp2p's do not in the handshake, or the path may
-/// have dropped its marked one, and then ours too: a probe timeout on either side would be two seconds.
-/// RFC 9002 section 6.2.3 allows to be early, once.
+/// If the dialer's first datagram came unmarked, its answer is awaited this long before our flight is
+/// sent again, unmarked. Either the dialer does not mark, like go-libp2p in the handshake, or the path
+/// dropped its marked datagram and will drop ours, which would cost probe timeouts of two seconds. RFC
+/// 9002 section 6.2.3 permits one early retransmission.
 const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
-/// More than our certificate needs; what is beyond is left to quinn-proto.
+/// More than our certificate needs; further datagrams are left to quinn-proto.
 const MAX_DATAGRAMS: usize = 8;
 
 pub(super) struct Marking {
@@ -37,10 +37,10 @@ pub(super) struct Marking {
     answer: Option<Answer>,
 }
 
-/// Our part of the handshake, for a dialer that does not mark.
+/// Our flight of the handshake, kept for a dialer whose first datagram came unmarked.
 struct Answer {
     datagrams: Vec<Vec<u8>>,
-    /// How many datagrams had come from the dialer when the last of them left.
+    /// How many datagrams had come from the dialer when the last one was sent.
     received: u64,
     repeat_at: Instant,
     is_due: bool,
@@ -78,14 +78,14 @@ impl Marking {
         waiting.map(|answer| answer.repeat_at)
     }
 
-    /// Time has passed.
+    /// Note whether the repetition is due.
     pub(super) fn expire(&mut self, now: Instant) {
         if let Some(answer) = &mut self.answer {
             answer.is_due |= answer.repeat_at <= now;
         }
     }
 
-    /// The connection takes its turn to send.
+    /// Update the validation before the connection sends, and repeat our flight if that is due.
     pub(super) fn begin_turn(
         &mut self,
         now: Instant,
@@ -132,13 +132,13 @@ impl Marking {
                 segment_size: None,
                 src_ip: conn.local_ip(),
             };
-            // One that the socket does not take now is lost, like any other.
+            // If the socket refuses it, loss recovery repairs that.
             let _ = network.send(socket, &transmit);
         }
     }
 
-    /// Send what quinn-proto made. `transmit` loses its mark where it must leave without, also when the
-    /// socket does not take it now and it is sent later.
+    /// Send a transmit of quinn-proto. Clears its mark if it must be sent unmarked, so that this holds
+    /// too if the socket blocks and it is sent later.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -148,7 +148,7 @@ impl Marking {
         socket: SocketKey,
         network: &mut dyn Network,
     ) -> Sending {
-        // quinn-proto keeps to the limit, but does not know of the copies.
+        // quinn-proto keeps the anti-amplification limit, but does not count the copies.
         if self.copied > 0 && !self.is_connected && !self.has_credit(conn, 0) {
             return Sending::Sent;
         }
@@ -156,7 +156,7 @@ impl Marking {
         if departure == Departure::Unmarked {
             transmit.ecn = None;
         }
-        self.keep(now, conn, transmit, contents);
+        self.record(now, conn, transmit, contents);
         let mut borrowed = borrow(transmit, contents);
         let sending = network.send(socket, &borrowed);
         if departure == Departure::Twice && matches!(sending, Sending::Sent | Sending::SentSingly) {
@@ -164,7 +164,7 @@ impl Marking {
                 self.copied += transmit.size as u64;
             }
             borrowed.ecn = None;
-            // One that the socket does not take now is lost, like any other.
+            // If the socket refuses the copy, the marked one may still arrive.
             let _ = network.send(socket, &borrowed);
         }
         sending
@@ -172,11 +172,11 @@ impl Marking {
 
     fn departure(&mut self, now: Instant, conn: &Connection, transmit: &Transmit) -> Departure {
         if transmit.destination != conn.remote_address() {
-            // To another path, which quinn-proto does not mark.
+            // On another path, where quinn-proto does not mark.
             return Departure::AsIs;
         }
         if self.is_over {
-            // Nothing is acknowledged any more: that a marked close is lost would not be noticed.
+            // CONNECTION_CLOSE is not acknowledged: the loss of a marked one would not be noticed.
             return Departure::Unmarked;
         }
         let size = transmit.segment_size.unwrap_or(transmit.size).max(1);
@@ -190,8 +190,8 @@ impl Marking {
         self.validation.depart(now, sent)
     }
 
-    /// Whether copies may go to the peer's address: what is sent to one that is not validated is
-    /// limited. One that the peer moved to is not before something is acknowledged there.
+    /// Whether copies may be sent to the peer's address, as far as it is validated. After a migration
+    /// the new address is validated once a packet sent to it is acknowledged.
     fn may_copy(&self, conn: &Connection, size: usize) -> bool {
         if self.is_dialer || !self.is_connected {
             self.has_credit(conn, size)
@@ -200,17 +200,16 @@ impl Marking {
         }
     }
 
-    /// Whether a handshake's dialer may be sent `more` bytes that quinn-proto does not count: three
-    /// times what it sent, in all.
+    /// Whether `more` bytes, which quinn-proto does not count, may be sent in the handshake: at most
+    /// three times what the dialer sent, in all.
     fn has_credit(&self, conn: &Connection, more: usize) -> bool {
         let stats = conn.stats();
         let sent = stats.udp_tx.bytes + self.copied + more as u64;
         self.is_dialer || sent <= (FIRST_DATAGRAM + stats.udp_rx.bytes) * 3
     }
 
-    /// Keep a copy of what answers the dialer. Handshake packets have a long header (RFC 9000 section
-    /// 17.2).
-    fn keep(&mut self, now: Instant, conn: &Connection, transmit: &Transmit, contents: &[u8]) {
+    /// Record our flight to the dialer. Handshake packets have a long header (RFC 9000 section 17.2).
+    fn record(&mut self, now: Instant, conn: &Connection, transmit: &Transmit, contents: &[u8]) {
         let Some(answer) = &mut self.answer else {
             return;
         };
