@@ -268,7 +268,7 @@ impl ConnectionDriver {
             self.settle(now, config, endpoint);
         }
         if matches!(self.phase, Phase::Connected) {
-            self.allowance.look(now, &mut self.conn, config);
+            self.allowance.check(now, &mut self.conn, config);
         }
         self.grow_receive_window(now);
         let is_over = matches!(self.phase, Phase::Over);

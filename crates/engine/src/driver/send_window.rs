@@ -1,26 +1,25 @@
-//! When a connection's send window grows: as the peer acknowledges, and as far as the endpoint's
-//! budget allows. What QUIC has sent it keeps until it is acknowledged, and a peer may choose never
-//! to do that.
+//! Grows a connection's send window as the peer acknowledges, as far as the endpoint's budget allows.
+//! Sent data is kept until it is acknowledged, and a peer may never do that.
 
 use std::sync::Arc;
 
 use crate::budget::Budget;
 
-/// The window that every connection begins with, where the configured one is not smaller. A slow
-/// start begins with some 14 KiB (RFC 9002 section 7.2), and a window that grows by acknowledgements
-/// stays ahead of it.
+/// The initial window of every connection, unless a smaller one is configured. Slow start begins with
+/// some 14 KiB (RFC 9002 section 7.2), and this window stays ahead of it as both grow.
 pub(crate) const FIRST_SEND_WINDOW: u64 = 64 * 1024;
 
 pub(super) struct SendWindow {
     window: u64,
     widest: u64,
-    /// It grows when so many bytes have been written in all.
+    /// It grows once this many bytes have been written in all.
     due: u64,
     budget: Arc<Budget>,
 }
 
 impl SendWindow {
-    /// Every connection gets its first window: how many there are is limited, not this.
+    /// Every connection gets its first window, even beyond the budget: the number of connections is
+    /// limited instead.
     pub(super) fn new(budget: Arc<Budget>, widest: u64) -> Self {
         let window = FIRST_SEND_WINDOW.min(widest);
         budget.reserve(window);
@@ -32,11 +31,11 @@ impl SendWindow {
         }
     }
 
-    /// The wider window, if a quarter of this one was acknowledged since it is so wide, the budget
-    /// allows it, and the configuration. `written`: all bytes that QUIC has taken so far.
+    /// Double the window and return it, if a quarter of it was acknowledged since it last grew, and
+    /// the budget and the configuration allow it. `written`: all bytes that quinn-proto took so far.
     ///
-    /// They tell what was acknowledged, as what was not is no more than a window. That a window
-    /// was not full when it grew may count as one acknowledgement too many, but not as two.
+    /// At most one window of `written` is unacknowledged; the rest is acknowledged. A window that was
+    /// not full when it grew may thus count one acknowledgement too many, but not two.
     pub(super) fn grow(&mut self, written: u64) -> Option<u64> {
         if written < self.due || self.window >= self.widest {
             return None;
@@ -44,7 +43,7 @@ impl SendWindow {
         let wider = self.window.saturating_mul(2).min(self.widest);
         let more = wider - self.window;
         if !self.budget.try_reserve(more, true) {
-            // Again when as much has been acknowledged.
+            // Retry after another quarter of the window.
             self.due = written + self.window / 4;
             return None;
         }
@@ -53,7 +52,7 @@ impl SendWindow {
         Some(wider)
     }
 
-    /// Nothing was sent and nothing will be: give back what backs the window.
+    /// Nothing was sent and nothing will be: release the window's reservation.
     pub(super) fn close(&mut self) {
         self.budget.release(std::mem::take(&mut self.window));
         self.widest = 0;
@@ -73,13 +72,13 @@ mod tests {
     const FIRST: u64 = FIRST_SEND_WINDOW;
 
     #[test]
-    fn it_grows_with_acknowledgements_and_gives_back_what_it_took() {
+    fn it_grows_with_acknowledgements_and_releases_its_reservation() {
         let budget = Budget::new(1 << 30);
         let mut window = SendWindow::new(budget.clone(), 5 * FIRST);
         assert_eq!(window.grow(FIRST), None, "nothing is acknowledged");
         assert_eq!(window.grow(FIRST + FIRST / 4), Some(2 * FIRST));
         let full = 2 * FIRST + FIRST / 4;
-        assert_eq!(window.grow(full), None, "nothing more is");
+        assert_eq!(window.grow(full), None, "nothing more is acknowledged");
         assert_eq!(window.grow(full + FIRST / 2), Some(4 * FIRST));
         assert_eq!(window.grow(1 << 40), Some(5 * FIRST));
         assert_eq!(window.grow(1 << 50), None, "as wide as configured");
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_that_is_used_up_is_asked_again() {
+    fn a_refused_reservation_is_retried() {
         let budget = Budget::new(8 * FIRST);
         let mut window = SendWindow::new(budget.clone(), 1 << 40);
         budget.reserve(6 * FIRST);
@@ -106,10 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_acknowledges_nothing_gets_no_wider_window_whatever_is_written() {
+    fn without_acknowledgements_the_window_does_not_grow() {
         let budget = Budget::new(1 << 40);
         let mut window = SendWindow::new(budget, 1 << 40);
-        // Everything that may be written is.
+        // Write everything that may be written.
         let mut written = FIRST;
         while let Some(wider) = window.grow(written) {
             written = wider;

@@ -1,8 +1,8 @@
-//! A real UDP socket: large buffers, offloads, and errors that stay with the send that they are
-//! about. Without the options that offloads need it sends and receives one datagram a call.
+//! A real UDP socket with large buffers and offloads, whose send errors concern only the send that
+//! caused them. Without the options that offloads need it sends and receives one datagram a call.
 //!
-//! Datagrams leave by a sendmsg of its own. quinn-udp's gives up segmentation and ECN marks for
-//! the whole socket and for good after one EINVAL, which a single destination can cause.
+//! It has its own sendmsg: quinn-udp's disables segmentation and ECN marks for the whole socket,
+//! permanently, after one EINVAL, which a single destination can cause.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -29,32 +29,31 @@ use crate::driver::{
     offload::Offload,
 };
 
-/// Bytes of kernel buffer asked for, each way. The default loses thousands of packets at
-/// speed; the system gives what it allows.
+/// Bytes of kernel buffer requested in each direction. The default loses thousands of packets at
+/// high rates; the system may grant less.
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 
-/// How long a socket is not read after an error that is neither "nothing there" nor about one
-/// datagram.
+/// How long a socket is not read after an error that is neither EWOULDBLOCK nor about one datagram.
 const BROKEN_PAUSE: Duration = Duration::from_millis(10);
 
-/// Bytes of a reported datagram that are read: a long header with the longest ids.
+/// Bytes read of a reported datagram: a long header with the longest ids.
 const QUOTED: usize = 64;
 
 pub(super) struct Socket {
     socket: Arc<UdpSocket>,
     bound: BoundSocket,
-    /// Receives many datagrams a call, and says how many one send may hold. `None` where the
-    /// system refuses what that needs.
+    /// Receives many datagrams a call, and knows how many one send may hold. `None` if the system
+    /// refuses the options that this needs.
     offloads: Option<UdpSocketState>,
-    /// ECN marks on what is sent.
+    /// ECN marks on sent datagrams.
     marks: Offload,
-    /// The system reports what becomes of datagrams (IP_RECVERR).
+    /// The system reports undelivered datagrams (IP_RECVERR).
     is_reporting: bool,
-    /// It has been on: a send may fail with the error of an earlier one.
+    /// Reporting was on once: a send may fail with the error of an earlier one.
     has_reported: bool,
     /// The last receive failed.
     is_broken: bool,
-    /// It is broken and not to be read before this.
+    /// After a failed receive: when to read again.
     paused_until: Option<Instant>,
 }
 
@@ -64,13 +63,12 @@ impl Socket {
         let offloads = offloads(&socket);
         let refusal = offloads.as_ref().err().map(errno);
         if refusal.is_some() {
-            // Another one: GRO may be on by now, and what the kernel coalesces could not be
-            // taken apart.
+            // Open another socket: GRO may be on by now, and coalesced datagrams could not be split.
             socket = open(addr)?;
             socket.set_nonblocking(true)?;
         }
         socket.bind(&SockAddr::from(addr))?;
-        // Larger is better and none is required.
+        // A failure is ignored: the socket works with smaller buffers.
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
         let socket = UdpSocket::from(socket);
@@ -93,7 +91,7 @@ impl Socket {
         self.bound
     }
 
-    /// What to wait for. Shared: an application thread may have the socket meanwhile.
+    /// The descriptor to poll. Shared: an application thread may use the socket meanwhile.
     pub(super) fn descriptor(&self) -> Arc<UdpSocket> {
         self.socket.clone()
     }
@@ -104,20 +102,20 @@ impl Socket {
             .map_or(1, UdpSocketState::max_gso_segments)
     }
 
-    /// Send one datagram, or several at once. What the system refuses is sent again without the
-    /// offloads that may be to blame; the addresses stay as they are. What is refused still is
-    /// lost, which loss recovery mends or a timeout reports. Too large is what MTU discovery asks
-    /// about (RFC 9000 section 14).
+    /// Send one datagram, or several at once. If the system refuses them, they are sent again
+    /// without the offloads that may be the cause, to and from the same addresses. Datagrams that
+    /// are refused again are lost, for loss recovery or a timeout to handle. EMSGSIZE answers a
+    /// probe of path MTU discovery (RFC 9000 section 14).
     pub(super) fn send(&mut self, transmit: &Transmit<'_>) -> Sending {
         let ecn = transmit
             .ecn
             .filter(|_| self.marks.check_usable(Instant::now));
-        let mut put = self.put(transmit, transmit.contents, ecn);
-        if self.has_reported && put.is_err_and(|error| error != Errno::EAGAIN) {
-            // The error of another datagram, whoever it was for, is told once and not again.
-            put = self.put(transmit, transmit.contents, ecn);
+        let mut result = self.send_once(transmit, transmit.contents, ecn);
+        if self.has_reported && result.is_err_and(|error| error != Errno::EAGAIN) {
+            // It may be the pending error of another datagram, which the system returns once.
+            result = self.send_once(transmit, transmit.contents, ecn);
         }
-        let error = match put {
+        let error = match result {
             Ok(()) => {
                 if ecn.is_some() {
                     self.marks.worked();
@@ -129,13 +127,13 @@ impl Socket {
         };
         tracing::trace!(%error, to = %transmit.destination, "a send was refused");
         if error == Errno::ENOBUFS {
-            // The interface's queue is full; more calls would not empty it.
+            // The interface's queue is full; sending singly would not help.
             return Sending::Failed(error);
         }
         self.send_singly(transmit, ecn, error)
     }
 
-    /// Send what was refused with `error`, one datagram a call.
+    /// Send a transmit that was refused with `error`, one datagram a call.
     fn send_singly(
         &mut self,
         transmit: &Transmit<'_>,
@@ -147,8 +145,8 @@ impl Socket {
         let first = datagrams.next().unwrap_or_default();
         let mut sending = Sending::Failed(error);
         if first.len() < transmit.contents.len() {
-            // The first one tells whether the batch was refused or the destination.
-            match self.put(transmit, first, ecn) {
+            // The first datagram shows whether the batch was refused or the destination.
+            match self.send_once(transmit, first, ecn) {
                 Ok(()) => sending = Sending::SentSingly,
                 Err(again) => (error, sending) = (again, Sending::Failed(again)),
             }
@@ -156,7 +154,7 @@ impl Socket {
         if sending == Sending::Failed(error)
             && ecn.take().is_some()
             && matches!(error, Errno::EINVAL | Errno::EOPNOTSUPP)
-            && self.put(transmit, first, ecn).is_ok()
+            && self.send_once(transmit, first, ecn).is_ok()
         {
             sending = Sending::Sent;
             self.marks.refused(Instant::now());
@@ -165,8 +163,8 @@ impl Socket {
             return sending;
         }
         for datagram in datagrams {
-            // Full: the rest is lost, as the caller would send all of it again.
-            if self.put(transmit, datagram, ecn) == Err(Errno::EAGAIN) {
+            // The buffer is full: the rest is lost, as the caller would send all of it again.
+            if self.send_once(transmit, datagram, ecn) == Err(Errno::EAGAIN) {
                 break;
             }
         }
@@ -174,7 +172,7 @@ impl Socket {
     }
 
     /// One sendmsg of `contents`: all of the transmit's datagrams, or one of them.
-    fn put(
+    fn send_once(
         &self,
         transmit: &Transmit<'_>,
         contents: &[u8],
@@ -226,8 +224,8 @@ impl Socket {
         }
     }
 
-    /// Have the system report what becomes of datagrams, or no longer, which drops reports that
-    /// were not taken. Where it refuses, dials to closed ports end by their timeout.
+    /// Turn the system's reports of undelivered datagrams on or off; off drops pending reports. If
+    /// the system refuses, dials to closed ports end by their timeout.
     pub(super) fn report_undelivered(&mut self, is_on: bool) {
         let set = match self.bound.local {
             SocketAddr::V4(_) => setsockopt(&self.socket, sockopt::Ipv4RecvErr, &is_on),
@@ -242,15 +240,15 @@ impl Socket {
         }
     }
 
-    /// The next report of an ICMP message. Errors of the host itself, such as a datagram too
-    /// large for its interface, are passed over: the send has failed with them.
+    /// The next report of an ICMP message. Errors of this host, such as a datagram too large for
+    /// its interface, are skipped: the send itself failed with them.
     pub(super) fn take_undelivered(&mut self) -> Option<Undelivered> {
         if !self.is_reporting {
             return None;
         }
         loop {
             let mut quoted = vec![0; QUOTED];
-            // The error, and the options that other datagrams come with.
+            // Room for the error and for the options that received datagrams have.
             let mut options = cmsg_space!([u64; 32]);
             let mut bufs = [IoSliceMut::new(&mut quoted)];
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
@@ -280,8 +278,8 @@ impl Socket {
         }
     }
 
-    /// Receive into `bufs`, and how many were filled. After an error of the socket itself it is
-    /// not to be read for a while.
+    /// Receive into `bufs`; returns how many were filled. After an error of the socket itself, it is
+    /// paused for [`BROKEN_PAUSE`].
     pub(super) fn receive(
         &mut self,
         bufs: &mut [IoSliceMut<'_>],
@@ -329,15 +327,15 @@ impl Socket {
         Ok(filled)
     }
 
-    /// When it may be read again, if not at once.
+    /// When it may be read again; `None` if it may be read now.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| now < *until)
     }
 }
 
-/// A socket that is not bound yet. One family a socket, so that a wildcard of each can share a
-/// port; where the system refuses that, IPv4 that arrives at an IPv6 socket is dropped all the
-/// same, and the second wildcard finds the port in use.
+/// A socket that is not bound yet. Each socket has one family, so that both wildcard addresses can
+/// share a port. If the system refuses that, IPv4 datagrams at an IPv6 socket are still dropped, and
+/// binding the second wildcard address fails because the port is in use.
 fn open(addr: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6()
@@ -348,11 +346,11 @@ fn open(addr: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// What it takes to receive many datagrams a call, with the address that they came to and their
-/// ECN marks; an error where the system refuses any of it.
+/// Set the options to receive many datagrams a call, with their destination address and ECN marks;
+/// an error if the system refuses any of them.
 fn offloads(socket: &socket2::Socket) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(socket.into())?;
-    // Nothing can have come to a socket that is not bound: this only asks for recvmmsg.
+    // A socket that is not bound has received nothing: this only tests for recvmmsg.
     let mut byte = [0];
     match state.recv(
         socket.into(),
@@ -373,7 +371,7 @@ fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }
 
-/// An error about a datagram that was sent, not about this socket.
+/// Whether an error is about a sent datagram, not about this socket.
 pub(super) fn is_echo(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,9 +1,9 @@
-//! How many streams the peer may have open at once, and when it is told that others have made room.
+//! Decides how many streams the peer may have open at once, and when to send MAX_STREAMS.
 //!
-//! quinn-proto reserves memory for each stream allowed, so the allowance starts small and grows with
-//! use, up to `max_incoming_streams`. And it announces room only when that is more than an eighth of
-//! the allowance: a peer at a limit of 1024 got no new stream before 129 had ended, and none ever if
-//! it waits for one before it ends the next.
+//! quinn-proto reserves memory for each allowed stream, so the allowance starts small and grows with
+//! use, up to `max_incoming_streams`. quinn-proto sends MAX_STREAMS only for more than an eighth of
+//! the allowance: at a limit of 1024 a peer got no new stream before 129 had ended, and never got one
+//! if it waited for a new stream before it ended another.
 
 use std::time::Instant;
 
@@ -14,17 +14,17 @@ use crate::{
     driver::final_flight::ACK_DELAY,
 };
 
-/// Room that quinn-proto does not announce by itself: this part of the allowance, or less.
+/// quinn-proto does not announce room of up to this fraction (1/8) of the allowance.
 const UNANNOUNCED: u64 = 8;
 
 #[derive(Default)]
 pub(super) struct StreamAllowance {
-    /// STREAMS_BLOCKED frames that were acted on.
+    /// STREAMS_BLOCKED frames that were handled.
     blocked: u64,
-    /// Streams that the peer has opened, and those of them that are over, as far as was looked.
+    /// Streams that the peer has opened, and how many of them had ended at the last check.
     opened: u64,
     ended: u64,
-    /// When to announce room that the peer may need though it seems to have some left.
+    /// When to announce room that the peer may need although it seems to have some left.
     announce_at: Option<Instant>,
 }
 
@@ -38,12 +38,12 @@ impl StreamAllowance {
         }
     }
 
-    /// Look what became of the streams that the peer has, and what it says, once in each turn.
-    pub(super) fn look(&mut self, now: Instant, conn: &mut Connection, config: &Config) {
+    /// Check, once in each turn, for ended streams and for STREAMS_BLOCKED frames.
+    pub(super) fn check(&mut self, now: Instant, conn: &mut Connection, config: &Config) {
         let blocked = conn.stats().frame_rx.streams_blocked_bidi;
         if blocked > self.blocked {
-            // RFC 9000 section 19.14. Streams that it opened and wrote nothing on, as go-libp2p does,
-            // count for it and are unknown here.
+            // RFC 9000 section 19.14. The peer counts streams that it opened without sending
+            // anything, as go-libp2p does; they are unknown here.
             self.blocked = blocked;
             widen(conn, config);
             announce(conn);
@@ -59,8 +59,8 @@ impl StreamAllowance {
         if open + just_ended + allowed / UNANNOUNCED >= allowed {
             announce(conn);
         } else if self.announce_at.is_none() {
-            // It has room left, unless it has filled that with streams that it wrote nothing on; few
-            // peers say so. Streams that end meanwhile share the packet, which mostly leaves anyhow.
+            // The peer has room left, unless it used that for streams without data, which few peers
+            // report. Streams that end meanwhile share the packet, which is mostly sent anyway.
             self.announce_at = Some(now + conn.rtt().max(ACK_DELAY));
         }
     }
@@ -70,7 +70,7 @@ impl StreamAllowance {
         self.announce_at
     }
 
-    /// Time has passed.
+    /// Announce room if that is due.
     pub(super) fn expire(&mut self, now: Instant, conn: &mut Connection) {
         if self.announce_at.take_if(|at| *at <= now).is_some() {
             announce(conn);
@@ -90,8 +90,8 @@ fn widen(conn: &mut Connection, config: &Config) {
     }
 }
 
-/// Have MAX_STREAMS sent, if there is room that the peer does not know of: quinn-proto compares it
-/// with the allowance when that is set. Streams that exist do not notice.
+/// Have quinn-proto send MAX_STREAMS if there is unannounced room: it checks that when the allowance
+/// is set. Existing streams are not affected.
 fn announce(conn: &mut Connection) {
     let allowed = conn.max_concurrent_streams(Dir::Bi);
     set(conn, 0);

@@ -1,16 +1,16 @@
-//! A limit on how often something may happen: so many times at once, and then once in an interval.
+//! A token bucket: limits an event to a burst, and then to once in an interval.
 
 use std::time::{Duration, Instant};
 
 pub(super) struct TokenBucket {
     burst: u32,
     interval: Duration,
-    /// When the whole burst may happen again; absent while it never has.
+    /// When the bucket is full again; `None` before the first event.
     full_at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// A full one. `burst` must not be zero.
+    /// A full bucket. `burst` must not be zero.
     pub(super) fn new(burst: u32, interval: Duration) -> Self {
         Self {
             burst,
@@ -23,19 +23,19 @@ impl TokenBucket {
         self.next().is_some_and(|at| now < at)
     }
 
-    /// When it was or will be not empty any more.
+    /// When the next token is or was available; `None` if one always was.
     pub(super) fn next(&self) -> Option<Instant> {
-        // An instant before the clock began is as good as none.
+        // `None` also for an instant that the clock cannot represent, which is in the past.
         self.full_at?.checked_sub(self.interval * (self.burst - 1))
     }
 
-    /// It happens now, allowed or not.
+    /// Take a token, even from an empty bucket.
     pub(super) fn take(&mut self, now: Instant) {
         let full_at = self.full_at.map_or(now, |at| at.max(now));
         self.full_at = Some(full_at + self.interval);
     }
 
-    /// Whether it may happen now; if so, it does.
+    /// Take a token if the bucket is not empty. True if one was taken.
     pub(super) fn try_take(&mut self, now: Instant) -> bool {
         let is_allowed = !self.is_empty(now);
         if is_allowed {
@@ -62,7 +62,7 @@ mod tests {
             let now = began + interval * n;
             assert_eq!((0..3).filter(|_| bucket.try_take(now)).count(), 1);
         }
-        // It fills up, and no further.
+        // It holds at most the burst.
         let later = began + Duration::from_secs(60);
         assert_eq!((0..20).filter(|_| bucket.try_take(later)).count(), 5);
     }
