@@ -496,8 +496,8 @@ impl ConnectionDriver {
     }
 
     /// Process what the application did to a stream.
-    pub(super) fn touch(&mut self, now: Instant, stream: &StreamShared) {
-        self.streams.touch(&mut self.conn, now, stream);
+    pub(super) fn process_stream(&mut self, now: Instant, stream: &StreamShared) {
+        self.streams.process(&mut self.conn, now, stream);
     }
 
     /// Readers released credit: streams that waited for it continue.

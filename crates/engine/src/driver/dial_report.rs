@@ -1,6 +1,5 @@
-//! What the system and the network say about a dial that nothing has answered: sends that are
-//! refused, and ICMP messages about its datagrams. Decides when that ends the dial; an
-//! established connection is none of its concern.
+//! Collects errors about an unanswered dial: refused sends, and ICMP messages about its datagrams.
+//! Decides when they end the dial. Established connections are not affected.
 
 use std::{
     fmt::Write as _,
@@ -20,43 +19,43 @@ use crate::{
     error::{CloseKind, ConnectionError, Party},
 };
 
-/// How long sends must be refused, with none accepted in between, before the dial ends: routes
-/// may be missing for a moment while an interface comes up. Well below the second after which
-/// the first probe would tell (RFC 9002 section 6.2.2).
+/// How long all sends must be refused before the dial ends: routes may be missing for a moment
+/// while an interface comes up. Well below the second after which the first probe is sent (RFC
+/// 9002 section 6.2.2).
 const PERSISTENCE: Duration = Duration::from_millis(200);
 
-/// How many ICMP messages end a dial, unless they are about the port. Routers send some for a
-/// moment while routes change (RFC 1122 section 3.2.2.1).
-const ROUTERS_ERRORS: u32 = 2;
+/// How many ICMP messages from routers end a dial. Routers send some for a moment while routes
+/// change (RFC 1122 section 3.2.2.1).
+const MAX_ROUTER_ERRORS: u32 = 2;
 
-/// More than any first flight needs; what is beyond is left to quinn-proto.
+/// More than any first flight needs; further datagrams are left to quinn-proto.
 const MAX_REFUSED: usize = 8;
 
-/// Of one dial, and shared by its attempts. The lock is a leaf.
+/// The report of one dial, shared by its attempts. Its lock is a leaf.
 pub(super) struct DialReport {
     remote: SocketAddr,
-    said: Mutex<Said>,
+    observed: Mutex<Observed>,
 }
 
 #[derive(Default)]
-struct Said {
-    /// The destination connection ids of the first packet of each attempt: random (RFC 9000
-    /// section 7.2), so who quotes one has seen a datagram of this dial.
+struct Observed {
+    /// The destination connection ids of the first packet of each attempt. They are random (RFC
+    /// 9000 section 7.2), so a message that quotes one is from a host that saw the datagram.
     ids: Vec<Vec<u8>>,
     /// Datagrams that the system took.
     sent: u64,
-    /// Nothing has gone out since then: a send was refused.
+    /// When sends began to be refused; `None` after one succeeded.
     refused_since: Option<Instant>,
     refused: Option<Refused>,
-    /// ICMP messages that nothing listens on the port.
+    /// ICMP port unreachable messages: nothing listens on the port.
     ports_unreachable: u64,
-    routers_errors: u32,
-    /// The last error other than that.
+    router_errors: u32,
+    /// The last other error.
     last: Option<Errno>,
     end: Option<ConnectionError>,
 }
 
-/// What was refused, to be sent again.
+/// Datagrams that the system refused, to be sent again.
 struct Refused {
     again_at: Instant,
     is_due: bool,
@@ -67,25 +66,25 @@ impl DialReport {
     pub(super) fn new(remote: SocketAddr) -> Self {
         Self {
             remote,
-            said: Mutex::default(),
+            observed: Mutex::default(),
         }
     }
 
-    /// When what was refused is to be sent again.
+    /// When to send refused datagrams again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let said = self.said.lock();
-        let refused = said.refused.as_ref().filter(|refused| !refused.is_due);
+        let observed = self.observed.lock();
+        let refused = observed.refused.as_ref().filter(|refused| !refused.is_due);
         refused.map(|refused| refused.again_at)
     }
 
-    /// Time has passed.
+    /// Note whether refused datagrams are due.
     pub(super) fn expire(&self, now: Instant) {
-        if let Some(refused) = &mut self.said.lock().refused {
+        if let Some(refused) = &mut self.observed.lock().refused {
             refused.is_due = refused.again_at <= now;
         }
     }
 
-    /// A network whose sends are noted here.
+    /// A network that notes the results of its sends in this report.
     pub(super) fn watch<'a>(&'a self, now: Instant, network: &'a mut dyn Network) -> Watched<'a> {
         Watched {
             report: self,
@@ -94,62 +93,62 @@ impl DialReport {
         }
     }
 
-    /// Why the dial must end, once there is a reason.
+    /// The error that must end the dial, if there is one.
     pub(super) fn end(&self) -> Option<ConnectionError> {
-        self.said.lock().end.clone()
+        self.observed.lock().end.clone()
     }
 
-    /// Note an ICMP message, if it is about a datagram of this dial. ICMP can be forged: only who
-    /// saw a datagram can quote its id.
+    /// Note an ICMP message; true if it is about a datagram of this dial. ICMP can be forged, but
+    /// only a host that saw a datagram can quote its id.
     pub(super) fn undelivered(&self, message: &Undelivered) -> bool {
         let (to, remote) = (message.to, self.remote);
-        let mut said = self.said.lock();
+        let mut observed = self.observed.lock();
         let id = destination_id(&message.quoted);
-        let is_own = id.is_some_and(|id| said.ids.iter().any(|own| own == id));
+        let is_own = id.is_some_and(|id| observed.ids.iter().any(|own| own == id));
         if !is_own || (to.ip(), to.port()) != (remote.ip(), remote.port()) {
             return false;
         }
         match message.error {
-            // No end: a host whose process is about to start, or starts again, says the same.
-            Errno::ECONNREFUSED => said.ports_unreachable += 1,
+            // This does not end the dial: a host whose process is just starting sends it too.
+            Errno::ECONNREFUSED => observed.ports_unreachable += 1,
             error @ (Errno::EHOSTUNREACH
             | Errno::ENETUNREACH
             | Errno::EACCES
             | Errno::ENOPROTOOPT) => {
-                said.last = Some(error);
-                said.routers_errors += 1;
-                if said.routers_errors >= ROUTERS_ERRORS {
-                    said.end = Some(unreachable(Party::Network, error));
+                observed.last = Some(error);
+                observed.router_errors += 1;
+                if observed.router_errors >= MAX_ROUTER_ERRORS {
+                    observed.end = Some(unreachable(Party::Network, error));
                 }
             }
-            // Too large, for instance: path MTU discovery finds that out by itself.
-            error => said.last = Some(error),
+            // For instance EMSGSIZE, which path MTU discovery handles.
+            error => observed.last = Some(error),
         }
         true
     }
 
-    /// The error of a dial that was not done in time, after so many datagrams had come.
+    /// The error of a dial that timed out after `waited`, with `received` datagrams from the peer.
     pub(super) fn handshake_timeout(&self, waited: Duration, received: u64) -> ConnectionError {
-        let said = self.said.lock();
-        let mut known = String::new();
-        if said.ports_unreachable > 0 {
-            let times = match said.ports_unreachable {
+        let observed = self.observed.lock();
+        let mut details = String::new();
+        if observed.ports_unreachable > 0 {
+            let times = match observed.ports_unreachable {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
             let error = Errno::ECONNREFUSED;
             let what = "port unreachable: nothing listens there";
-            let _ = write!(known, "; {what} ({error:?}), {times}");
+            let _ = write!(details, "; {what} ({error:?}), {times}");
         }
-        if let Some(error) = said.last {
-            let _ = write!(known, "; the system said last: {}", in_words(error));
+        if let Some(error) = observed.last {
+            let _ = write!(details, "; the system said last: {}", describe(error));
         }
-        close_reason::handshake_timeout(waited, said.sent, received, &known)
+        close_reason::handshake_timeout(waited, observed.sent, received, &details)
     }
 }
 
-impl Said {
-    /// What became of a send.
+impl Observed {
+    /// Note the result of a send.
     fn note(&mut self, now: Instant, transmit: &Transmit<'_>, sending: Sending) {
         if let Some(id) = destination_id(transmit.contents)
             && !self.ids.iter().any(|known| known == id)
@@ -163,11 +162,11 @@ impl Said {
                 self.sent += datagrams.len() as u64;
                 (self.refused_since, self.refused) = (None, None);
             }
-            // It is kept, and sent when there is room.
+            // It is stored, and sent when the socket is writable.
             Sending::Blocked => self.sent += datagrams.len() as u64,
             Sending::Failed(error) => {
                 self.last = Some(error);
-                let Some(by) = blamed(error) else {
+                let Some(by) = cause(error) else {
                     return;
                 };
                 let since = *self.refused_since.get_or_insert(now);
@@ -196,10 +195,10 @@ pub(super) struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    /// Send again what was refused, when it is time. A network may duplicate any datagram, so the
-    /// peer takes it even if QUIC repeats it too.
+    /// Send refused datagrams again if that is due. A network may duplicate any datagram, so it is
+    /// harmless if quinn-proto sends them again too.
     pub(super) fn repeat_refused(&mut self, socket: SocketKey) {
-        let refused = self.report.said.lock().refused.take_if(|it| it.is_due);
+        let refused = self.report.observed.lock().refused.take_if(|it| it.is_due);
         for datagram in refused.into_iter().flat_map(|it| it.datagrams) {
             let transmit = Transmit {
                 destination: self.report.remote,
@@ -208,7 +207,7 @@ impl Watched<'_> {
                 segment_size: None,
                 src_ip: None,
             };
-            // Noted. One that the socket does not take now is lost, like any other.
+            // `send` notes the result. A datagram that blocks now is lost, like any other.
             let _ = self.send(socket, &transmit);
         }
     }
@@ -217,7 +216,10 @@ impl Watched<'_> {
 impl Network for Watched<'_> {
     fn send(&mut self, socket: SocketKey, transmit: &Transmit<'_>) -> Sending {
         let sending = self.network.send(socket, transmit);
-        self.report.said.lock().note(self.now, transmit, sending);
+        self.report
+            .observed
+            .lock()
+            .note(self.now, transmit, sending);
         sending
     }
 
@@ -234,18 +236,18 @@ impl Network for Watched<'_> {
     }
 }
 
-/// A dial whose datagrams cannot get there.
+/// The error of a dial whose datagrams cannot reach the peer.
 fn unreachable(by: Party, error: Errno) -> ConnectionError {
-    ConnectionError::new(by, CloseKind::Unreachable, None, in_words(error))
+    ConnectionError::new(by, CloseKind::Unreachable, None, describe(error))
 }
 
-/// As the system's manual says it, with the name to search for.
-fn in_words(error: Errno) -> String {
+/// The system's description of an error, with its symbol.
+fn describe(error: Errno) -> String {
     format!("{} ({error:?})", error.desc().to_lowercase())
 }
 
-/// Who is to blame for a refused send, when the error is about where it should go.
-fn blamed(error: Errno) -> Option<Party> {
+/// Who caused a refused send, if the error concerns its destination.
+fn cause(error: Errno) -> Option<Party> {
     match error {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN => Some(Party::Network),
         Errno::EACCES | Errno::EADDRNOTAVAIL | Errno::EINVAL | Errno::EPERM => Some(Party::Local),
@@ -267,7 +269,7 @@ mod tests {
 
     const TO: ([u8; 4], u16) = ([192, 0, 2, 1], 4001);
 
-    /// The beginning of a first packet.
+    /// The first packet of an attempt, with this destination connection id.
     fn packet(id: &[u8]) -> Vec<u8> {
         let mut packet = vec![0xc3, 0, 0, 0, 1, id.len() as u8];
         packet.extend_from_slice(id);
@@ -283,11 +285,11 @@ mod tests {
             segment_size: None,
             src_ip: None,
         };
-        report.said.lock().note(now, &transmit, sending);
+        report.observed.lock().note(now, &transmit, sending);
     }
 
-    /// Whether the message is taken for one about this dial.
-    fn told(report: &DialReport, error: Errno, quoted: &[u8]) -> bool {
+    /// Whether the report accepts an ICMP message that quotes these bytes.
+    fn accepts(report: &DialReport, error: Errno, quoted: &[u8]) -> bool {
         report.undelivered(&Undelivered {
             to: TO.into(),
             error,
@@ -303,7 +305,7 @@ mod tests {
     fn only_messages_that_quote_a_datagram_of_the_dial_count() {
         let report = DialReport::new(TO.into());
         let own = packet(b"original");
-        assert!(!told(&report, Errno::ECONNREFUSED, &own));
+        assert!(!accepts(&report, Errno::ECONNREFUSED, &own));
         sent(&report, Instant::now(), b"original", Sending::Sent);
         let elsewhere = Undelivered {
             to: ([192, 0, 2, 2], 4001).into(),
@@ -319,13 +321,13 @@ mod tests {
             &own[..13],
             &[0x43; 64],
         ] {
-            assert!(!told(&report, Errno::EHOSTUNREACH, forged));
-            assert!(!told(&report, Errno::ECONNREFUSED, forged));
+            assert!(!accepts(&report, Errno::EHOSTUNREACH, forged));
+            assert!(!accepts(&report, Errno::ECONNREFUSED, forged));
         }
         assert_eq!(report.end(), None);
         let silent = "the peer did not answer within 2.0 s (1 datagrams sent, 0 received)";
         assert_eq!(timeout(&report), silent);
-        assert!(told(&report, Errno::ECONNREFUSED, &own[..14]));
+        assert!(accepts(&report, Errno::ECONNREFUSED, &own[..14]));
         assert!(timeout(&report).starts_with(silent));
         assert!(timeout(&report).ends_with("nothing listens there (ECONNREFUSED), once"));
     }
@@ -335,9 +337,9 @@ mod tests {
         let report = DialReport::new(TO.into());
         for id in [b"attempt1", b"attempt2", b"attempt3"] {
             sent(&report, Instant::now(), id, Sending::Sent);
-            assert!(told(&report, Errno::ECONNREFUSED, &packet(id)));
+            assert!(accepts(&report, Errno::ECONNREFUSED, &packet(id)));
         }
-        assert!(told(&report, Errno::ECONNREFUSED, &packet(b"attempt1")));
+        assert!(accepts(&report, Errno::ECONNREFUSED, &packet(b"attempt1")));
         assert_eq!(report.end(), None);
         assert_eq!(
             timeout(&report),
@@ -347,16 +349,16 @@ mod tests {
     }
 
     #[test]
-    fn a_routers_message_must_come_twice_and_one_about_sizes_does_not_count() {
+    fn two_messages_of_routers_end_a_dial_and_those_about_sizes_do_not_count() {
         let report = DialReport::new(TO.into());
         sent(&report, Instant::now(), b"attempt1", Sending::Sent);
         sent(&report, Instant::now(), b"attempt2", Sending::Sent);
         for _ in 0..9 {
-            assert!(told(&report, Errno::EMSGSIZE, &packet(b"attempt1")));
+            assert!(accepts(&report, Errno::EMSGSIZE, &packet(b"attempt1")));
         }
-        assert!(told(&report, Errno::EHOSTUNREACH, &packet(b"attempt1")));
+        assert!(accepts(&report, Errno::EHOSTUNREACH, &packet(b"attempt1")));
         assert_eq!(report.end(), None);
-        assert!(told(&report, Errno::EHOSTUNREACH, &packet(b"attempt2")));
+        assert!(accepts(&report, Errno::EHOSTUNREACH, &packet(b"attempt2")));
         let error = report.end().expect("an end");
         assert_eq!(
             (error.by, error.kind, error.reason.as_str()),
@@ -369,14 +371,14 @@ mod tests {
     }
 
     #[test]
-    fn refusals_end_a_dial_only_when_they_last_and_are_about_the_address() {
+    fn refusals_end_a_dial_only_if_they_last_and_concern_the_address() {
         let (report, began) = (DialReport::new(TO.into()), Instant::now());
         let sent = |now, sending| {
             sent(&report, now, b"original", sending);
             report.end()
         };
         let refused = Sending::Failed(Errno::EPERM);
-        // As often as it may be, at one moment.
+        // Any number of refusals at one moment.
         for _ in 0..9 {
             assert_eq!(sent(began, refused), None);
         }

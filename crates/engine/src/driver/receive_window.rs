@@ -96,7 +96,7 @@ impl ReceiveWindow {
     ) -> bool {
         let due = self.due.take();
         if due.is_some() {
-            streams.look_who_lags();
+            streams.check_lagging();
         }
         if self.lagging.is_none() && streams.is_lagging() && !receive_credit.is_widest() {
             self.lagging = Some((now + STUCK, read));

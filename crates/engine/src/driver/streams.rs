@@ -1,7 +1,7 @@
-//! The streams of one driven connection: between quinn-proto and the two queues of each.
+//! Moves the data of one connection's streams between quinn-proto and the two queues of each stream.
 //!
-//! Bytes leave a queue only when QUIC took them and leave QUIC only when the queue has room,
-//! so flow control reaches from one application to the other.
+//! Bytes leave a send queue only when quinn-proto takes them, and leave quinn-proto only when the
+//! receive queue has room, so flow control reaches from one application to the other.
 
 use std::{
     collections::VecDeque,
@@ -28,22 +28,22 @@ use crate::{
     sync::atomic::Ordering,
 };
 
-/// How long the peer may go on sending on a stream that we finished and read no more. Whoever
-/// closes a stream while the peer writes its last words means no failure of the peer's, and
-/// some peers take STOP_SENDING for one. What comes is dropped.
+/// How long the peer may continue to send on a stream that we finished and no longer read, before
+/// STOP_SENDING. Some peers treat STOP_SENDING as a failure, and closing a stream while the peer
+/// writes its last bytes should not cause one. The bytes are dropped.
 const STOP_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) struct Streams {
     slots: FxHashMap<StreamId, Slot>,
-    /// When the peer's last words on a stream are over, in order of time.
+    /// When to send STOP_SENDING on a stream, in order of time.
     stops: VecDeque<(Instant, StreamId)>,
-    /// On its way from QUIC to a queue; empty between calls.
+    /// Chunks moving from quinn-proto to a queue; empty between calls.
     taken: Vec<Bytes>,
-    /// Streams that wait until the connection holds less for readers, each once.
+    /// Streams that wait for receive credit, each once.
     waiting_for_credit: Vec<StreamId>,
-    /// What was handed to readers, as `ReceiveCredit` counts it.
+    /// The cost of all bytes moved to receive queues, as `ReceiveCredit` counts it.
     handed: u64,
-    /// Bytes that QUIC took of all streams.
+    /// Bytes that quinn-proto took of all streams.
     written: u64,
     /// A reader has not kept up since `resume`.
     is_lagging: bool,
@@ -51,25 +51,25 @@ pub(super) struct Streams {
 
 struct Slot {
     shared: Arc<StreamShared>,
-    /// Nothing more to send and nothing to wait for.
+    /// Nothing more to send, and no acknowledgement to wait for.
     is_send_done: bool,
     /// Nothing more will be received.
     is_receive_done: bool,
-    /// QUIC has our finish.
+    /// quinn-proto was told to finish the stream.
     is_finish_sent: bool,
-    /// When the peer is to be asked to stop.
+    /// When to send STOP_SENDING.
     stop_at: Option<Instant>,
-    /// It is in the list of those who wait.
+    /// It is in the list `waiting_for_credit`.
     is_waiting_for_credit: bool,
 }
 
-/// A 62-bit code as QUIC wants it; the public verbs promise no more than that range, and
-/// what is beyond is cut to the largest code.
+/// Converts an error code to a varint. The public methods document the 62-bit range; larger codes
+/// become the largest one.
 pub(super) fn varint(code: u64) -> VarInt {
     VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }
 
-/// QUIC's own name of a stream, from the number on the wire (RFC 9000 section 2.1).
+/// quinn-proto's id of a stream, from the number on the wire (RFC 9000 section 2.1).
 fn quinn_id(id: u64) -> StreamId {
     StreamId::from(varint(id))
 }
@@ -87,33 +87,33 @@ impl Streams {
         }
     }
 
-    /// What was handed to readers so far, as `ReceiveCredit` counts it.
+    /// The cost of all bytes moved to receive queues so far, as `ReceiveCredit` counts it.
     pub(super) fn handed(&self) -> u64 {
         self.handed
     }
 
-    /// What was handed to QUIC to be sent so far.
+    /// Bytes that quinn-proto took to send so far.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Whether a reader has not kept up since `resume` or `look_who_lags`.
+    /// Whether a reader has not kept up since `resume` or `check_lagging`.
     pub(super) fn is_lagging(&self) -> bool {
         self.is_lagging
     }
 
-    /// Find out whether a reader lags now.
-    pub(super) fn look_who_lags(&mut self) {
+    /// Update whether a reader lags now.
+    pub(super) fn check_lagging(&mut self) {
         let mut slots = self.slots.values();
         self.is_lagging = slots.any(|slot| slot.shared.recv_queue.lock().is_paused);
     }
 
-    /// Whether streams wait until the connection holds less for readers, or may hold more.
+    /// Whether streams wait for receive credit.
     pub(super) fn is_any_waiting_for_credit(&self) -> bool {
         !self.waiting_for_credit.is_empty()
     }
 
-    /// There is room: those who waited for it go on, in the order in which they came.
+    /// There is receive credit: continue the streams that waited for it, in order.
     pub(super) fn resume(&mut self, conn: &mut Connection, now: Instant) {
         self.is_lagging = false;
         for id in std::mem::take(&mut self.waiting_for_credit) {
@@ -135,7 +135,7 @@ impl Streams {
         None
     }
 
-    /// Time has passed: ask peers to stop whose last words take too long.
+    /// Send STOP_SENDING where the peer has continued to send for too long.
     pub(super) fn expire(&mut self, conn: &mut Connection, now: Instant) {
         while self.stops.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, id)) = self.stops.pop_front() {
@@ -148,7 +148,7 @@ impl Streams {
         self.slots.len()
     }
 
-    /// Open one ahead of need, if the peer allows another.
+    /// Open a stream ahead of need, if the peer allows another.
     pub(super) fn open(
         &mut self,
         conn: &mut Connection,
@@ -158,8 +158,8 @@ impl Streams {
         Some(self.insert(id, share(id.into())))
     }
 
-    /// The next one that the peer opened. What came with its first packet is read at once,
-    /// as QUIC reports only what comes later.
+    /// The next stream that the peer opened. Data that came with it is read at once, as quinn-proto
+    /// reports only later data as readable.
     pub(super) fn accept(
         &mut self,
         conn: &mut Connection,
@@ -188,16 +188,16 @@ impl Streams {
         shared
     }
 
-    /// The application did something to this stream.
-    pub(super) fn touch(&mut self, conn: &mut Connection, now: Instant, shared: &StreamShared) {
-        // Before the queues are read, so that what comes after is told again.
+    /// Process both queues of a stream that the application has used.
+    pub(super) fn process(&mut self, conn: &mut Connection, now: Instant, shared: &StreamShared) {
+        // Before the queues are read, so that a later change queues the stream again.
         shared.is_queued.store(false, Ordering::Release);
         let id = quinn_id(shared.id);
         self.send(conn, id);
         self.receive(conn, now, id);
     }
 
-    /// QUIC can take more of this stream.
+    /// quinn-proto can take more of this stream.
     pub(super) fn writable(&mut self, conn: &mut Connection, id: StreamId) {
         if let Some(slot) = self.slots.get(&id) {
             slot.shared.send_queue.lock().is_blocked = false;
@@ -214,7 +214,7 @@ impl Streams {
         }
         let mut out = slot.shared.send_queue.lock();
         if let Some(LocalEnd::Reset(code)) = out.ending {
-            // Fails only on a stream that QUIC has already forgotten.
+            // Fails only on a stream that quinn-proto has already discarded.
             let _ = conn.send_stream(id).reset(varint(code));
             slot.is_send_done = true;
         }
@@ -234,7 +234,7 @@ impl Streams {
                     break;
                 }
                 Err(QuinnWrite::Stopped(code)) => {
-                    // Only what the application has written comes here: it has the stream.
+                    // The application has accepted the stream, as it wrote this data.
                     out.fail(WriteError::Stopped(code.into_inner()));
                     let _ = conn.send_stream(id).reset(code);
                     slot.is_send_done = true;
@@ -251,7 +251,7 @@ impl Streams {
             && !slot.is_send_done
         {
             slot.is_finish_sent = true;
-            // Fails only where the peer stopped the stream, which has its own event.
+            // Fails only if the peer stopped the stream, which has its own event.
             let _ = conn.send_stream(id).finish();
         }
         let mut waiters = Waiters::default();
@@ -260,10 +260,10 @@ impl Streams {
         }
         drop(out);
         waiters.wake();
-        self.forget_if_done(id);
+        self.remove_if_done(id);
     }
 
-    /// Move what QUIC has of this stream to its queue, as far as there is room.
+    /// Move received data of this stream to its queue, as far as there is room.
     pub(super) fn receive(&mut self, conn: &mut Connection, now: Instant, id: StreamId) {
         if let Some(slot) = self.slots.get(&id) {
             let bound = slot.shared.read_buffer();
@@ -296,17 +296,24 @@ impl Streams {
                     self.waiting_for_credit.push(id);
                 }
             }
-            Some(code) => self.drop_rest(conn, now, id, code),
+            Some(code) => self.discard_rest(conn, now, id, code),
         }
-        self.forget_if_done(id);
+        self.remove_if_done(id);
     }
 
-    /// Nobody reads what comes on this stream: drop it, and ask the peer to stop with `code`.
-    fn drop_rest(&mut self, conn: &mut Connection, now: Instant, id: StreamId, code: Option<u64>) {
+    /// The application no longer reads this stream: drop its data, and send STOP_SENDING with `code`.
+    fn discard_rest(
+        &mut self,
+        conn: &mut Connection,
+        now: Instant,
+        id: StreamId,
+        code: Option<u64>,
+    ) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
-        // Dropped, not left to QUIC: the peer may have to write it before it reads ours.
+        // Data is dropped, not left in quinn-proto: the peer may have to send it all before it
+        // reads ours.
         slot.is_receive_done = discard(conn, id);
         let Some(code) = code.filter(|_| !slot.is_receive_done) else {
             return;
@@ -320,7 +327,7 @@ impl Streams {
                 self.stops.push_back((now + STOP_DELAY, id));
                 now + STOP_DELAY
             });
-            // Nor before it has acknowledged our finish: see `Stream::stop`.
+            // The peer must also have acknowledged our finish: see `Stream::stop`.
             if now < stop_at || is_undelivered {
                 return;
             }
@@ -340,12 +347,12 @@ impl Streams {
             out.is_acknowledged = true;
             out.wake_all();
         }
-        // A stop may have waited for this.
+        // STOP_SENDING may have waited for this.
         self.receive(conn, now, id);
-        self.forget_if_done(id);
+        self.remove_if_done(id);
     }
 
-    /// The peer reads no more of this stream.
+    /// The peer sent STOP_SENDING on this stream.
     pub(super) fn stopped(
         &mut self,
         conn: &mut Connection,
@@ -364,15 +371,15 @@ impl Streams {
         self.receive(conn, now, id);
     }
 
-    /// Whether any finished stream still owes the peer bytes.
+    /// Whether a finished stream still has bytes that the peer has not acknowledged.
     pub(super) fn is_any_undelivered(&self) -> bool {
         self.slots
             .values()
             .any(|slot| !slot.is_send_done && slot.shared.send_queue.lock().is_undelivered())
     }
 
-    /// The connection is over for the application. What arrived stays readable and a stream
-    /// that arrived whole ends cleanly; everything else fails with `error`.
+    /// The connection is over for the application. Received data stays readable, and completely
+    /// received streams end cleanly; all other operations fail with `error`.
     pub(super) fn fail(&mut self, conn: &mut Connection, now: Instant, error: &ConnectionError) {
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
@@ -381,7 +388,7 @@ impl Streams {
         self.abandon(error);
     }
 
-    /// Like `fail`, where QUIC's own state is not to be touched any more.
+    /// Like `fail`, without using quinn-proto's state.
     pub(super) fn abandon(&mut self, error: &ConnectionError) {
         for (_, slot) in self.slots.drain() {
             let end = PeerEnd::Failed(ReadError::Lost(error.clone()));
@@ -393,8 +400,8 @@ impl Streams {
         }
     }
 
-    /// We closed the connection: streams that were not finished end here; finished ones go
-    /// on owing, and reading is over.
+    /// The application closed the connection: fail unfinished streams and reads, and continue to
+    /// deliver finished streams.
     pub(super) fn linger(&mut self, conn: &mut Connection, now: Instant, error: &ConnectionError) {
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
@@ -410,7 +417,7 @@ impl Streams {
         }
     }
 
-    fn forget_if_done(&mut self, id: StreamId) {
+    fn remove_if_done(&mut self, id: StreamId) {
         let is_done = self
             .slots
             .get(&id)
@@ -421,8 +428,9 @@ impl Streams {
     }
 }
 
-/// Take what `room` allows, as `ReceiveCredit` counts it, of this stream out of QUIC. `None`: QUIC does not know it any
-/// more; else its end, if that came, and whether there may be more than there is room for.
+/// Take data of this stream from quinn-proto, up to `room` as `ReceiveCredit` counts it. Returns
+/// the stream's end, if it came, and whether there may be more; or `None` if quinn-proto has
+/// discarded the stream.
 fn take_chunks(
     conn: &mut Connection,
     id: StreamId,
@@ -448,12 +456,12 @@ fn take_chunks(
             Err(QuinnRead::Blocked) => break (None, false),
         }
     };
-    // The connection is driven after every change, so credit goes out by itself.
+    // The connection is driven after every change, so MAX_STREAM_DATA needs no extra transmit.
     let _ = chunks.finalize();
     Some(outcome)
 }
 
-/// Drop what QUIC has of this stream, which makes room for more. True at its end.
+/// Drop received data of this stream, which releases flow control credit. True at its end.
 fn discard(conn: &mut Connection, id: StreamId) -> bool {
     let mut stream = conn.recv_stream(id);
     let Ok(mut chunks) = stream.read(true) else {
@@ -470,7 +478,7 @@ fn discard(conn: &mut Connection, id: StreamId) -> bool {
     is_over
 }
 
-/// What a stream's handle and the connection share.
+/// The state that a stream's handle and the connection share.
 pub(super) fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamShared> {
     StreamShared::new(
         id,

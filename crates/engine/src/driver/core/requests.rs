@@ -41,7 +41,7 @@ impl Core {
                 verdict,
             } => self.connect(now, socket, shared, *config, verdict),
             Command::Stream(connection, stream) => {
-                self.with_id(connection, |driven| driven.touch(now, &stream));
+                self.with_id(connection, |driven| driven.process_stream(now, &stream));
             }
             Command::Resume(connection) => self.with_id(connection, |driven| driven.resume(now)),
             Command::Refill(connection) => {
