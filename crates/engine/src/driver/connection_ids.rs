@@ -1,8 +1,8 @@
-//! The connection ids that we give out (RFC 9000 section 5.1): random to everybody else, never one
-//! twice, and recognized by an endpoint with the same identity key, so that a restarted node
-//! answers packets of its predecessor's connections with a stateless reset, and no others.
+//! Generates our connection ids (RFC 9000 section 5.1). They look random to others, do not repeat, and
+//! are recognized by an endpoint with the same identity key: a restarted node answers packets of its
+//! predecessor's connections, and no others, with a stateless reset.
 //!
-//! How often a peer gets one is `id_supply`'s.
+//! `id_supply` limits how often a peer gets one.
 
 use std::{
     sync::{
@@ -17,29 +17,28 @@ use ring::hmac;
 
 use crate::identity::Identity;
 
-/// 64 bits that look random: a repetition becomes likely after 2^32 ids, which is thirteen years of
-/// ten a second. quinn-proto's own generator has 24 bits, and repeats one of some 4 000.
+/// 64 bits that look random: a repetition becomes likely after 2^32 ids, which takes thirteen years at
+/// ten a second. quinn-proto's generator has 24 bits, and repeats an id after some 4 000.
 const NONCE_LENGTH: usize = 8;
 
-/// One datagram of 2^32 with an invented id passes for one of ours. Each byte here is one more in
-/// every packet towards us.
+/// One in 2^32 random ids passes as ours. Each byte here is one more in every packet sent to us.
 const TAG_LENGTH: usize = 4;
 
 /// Bytes of a connection id.
 pub(crate) const CONNECTION_ID_LENGTH: usize = NONCE_LENGTH + TAG_LENGTH;
 
-/// Clones draw from the same ids.
+/// Clones share one sequence of ids.
 #[derive(Clone)]
 pub(super) struct ConnectionIds {
-    /// The identity's.
+    /// Derived from the identity.
     tag_key: hmac::Key,
-    /// This endpoint's alone.
+    /// Specific to this endpoint.
     nonce_key: hmac::Key,
     drawn: Arc<AtomicU64>,
 }
 
 impl ConnectionIds {
-    /// `seed` must be new for every endpoint and secret: its ids follow from it.
+    /// `seed` must be secret and fresh for every endpoint: it determines the ids.
     pub(super) fn new(identity: &Identity, seed: &[u8; 32]) -> Self {
         let key = |secret: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, secret);
         Self {
@@ -63,8 +62,8 @@ impl ConnectionIdGenerator for ConnectionIds {
     }
 
     fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
-        // Who guesses a tag gains a stateless reset for an id without a connection: comparing in
-        // constant time would protect nothing.
+        // Guessing a tag only gains a stateless reset for an id without a connection, so the
+        // comparison need not be constant-time.
         let (nonce, tag) = id.split_at_checked(NONCE_LENGTH).ok_or(InvalidCid)?;
         let expected = hmac::sign(&self.tag_key, nonce);
         if tag == &expected.as_ref()[..TAG_LENGTH] {
@@ -101,13 +100,13 @@ mod tests {
         all.extend(drawn(&mut clone, 100_000));
         let distinct: HashSet<_> = all.iter().map(|id| id.to_vec()).collect();
         assert_eq!(distinct.len(), 200_000);
-        // The tag adds nothing to that.
+        // The nonces alone are distinct.
         let nonces: HashSet<_> = all.iter().map(|id| id[..NONCE_LENGTH].to_vec()).collect();
         assert_eq!(nonces.len(), 200_000);
     }
 
     #[test]
-    fn a_successor_knows_them_and_draws_others() {
+    fn a_restarted_endpoint_recognizes_them_and_generates_others() {
         let identity = Identity::generate();
         let mut before = ConnectionIds::new(&identity, &[1; 32]);
         let mut after = ConnectionIds::new(&identity, &[2; 32]);
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_others_and_inventions_are_refused() {
+    fn ids_of_others_and_forged_ids_are_refused() {
         let ids = ConnectionIds::new(&Identity::generate(), &[1; 32]);
         let mut other = ConnectionIds::new(&Identity::generate(), &[1; 32]);
         for id in drawn(&mut other, 1_000) {

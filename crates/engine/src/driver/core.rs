@@ -282,7 +282,7 @@ impl Core {
             Some(Turn::Idle) => {}
             Some(Turn::More) => self.mark(handle),
             Some(Turn::Blocked(transmit)) => {
-                self.sockets.keep_refused(socket, transmit, buf);
+                self.sockets.store_blocked(socket, transmit, buf);
                 self.wait_for_socket(handle, socket);
             }
         }

@@ -1,8 +1,8 @@
-//! When a silent connection sends a PING, so that no idle timeout ends it (RFC 9000 section 10.1).
-//! The PING and its retransmission are quinn-proto's.
+//! Decides when a silent connection sends a PING, so that no idle timeout ends it (RFC 9000 section
+//! 10.1). quinn-proto sends the PING and retransmits it.
 //!
-//! quinn-proto has a keep-alive of its own, whose interval is fixed before the peer has said what
-//! its idle timeout is.
+//! quinn-proto's own keep-alive has an interval that is fixed before the peer's idle timeout is
+//! known.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use quinn_proto::{
 
 use crate::driver::final_flight::ACK_DELAY;
 
-/// The interval is at most this part of the agreed idle timeout. A PING that is lost at a third of
-/// it leaves another third until the next PING, if no probe comes before, and one for its way.
-const PART: u32 = 3;
+/// The interval is at most the agreed idle timeout divided by this. If the PING at one third is
+/// lost, the next one at two thirds, or an earlier probe, still has a third of the time to arrive.
+const DIVISOR: u32 = 3;
 
 /// The transport parameter max_idle_timeout (RFC 9000 section 18.2).
 const MAX_IDLE_TIMEOUT: u64 = 0x01;
@@ -41,14 +41,14 @@ impl KeepAlive {
     ) -> Self {
         let agreed = agreed(idle_timeout, peer_idle_timeout(session));
         Self {
-            interval: agreed.map_or(longest, |agreed| longest.min(agreed / PART)),
+            interval: agreed.map_or(longest, |agreed| longest.min(agreed / DIVISOR)),
             longest,
             last_sent: now,
         }
     }
 
-    /// A datagram was sent. What arrives does not count: it restarts our idle timer and not the
-    /// peer's, and whatever deserves an answer gets one.
+    /// A datagram was sent. Received datagrams do not count: they restart our idle timer, not the
+    /// peer's, and ack-eliciting ones are answered anyway.
     pub(super) fn sent(&mut self, now: Instant) {
         self.last_sent = now;
     }
@@ -57,7 +57,7 @@ impl KeepAlive {
         self.last_sent + self.interval(rtt)
     }
 
-    /// Whether to send a PING now; the next one is due an interval later.
+    /// True if a PING is due now; the next one is due an interval later.
     pub(super) fn expire(&mut self, now: Instant, rtt: Duration) -> bool {
         let is_due = self.deadline(rtt) <= now;
         if is_due {
@@ -66,17 +66,17 @@ impl KeepAlive {
         is_due
     }
 
-    /// A timeout that is short beside the round-trip time must not draw several PINGs in the time
-    /// that the answer to one takes. Both sides wait for at least three probe timeouts (RFC 9000
-    /// section 10.1), each of them longer than that.
+    /// At least the time of one answer: with an idle timeout that is short compared to the round-trip
+    /// time, several PINGs would otherwise be sent before the first answer. This is safe, as both
+    /// sides wait for at least three probe timeouts (RFC 9000 section 10.1), which are longer.
     fn interval(&self, rtt: Duration) -> Duration {
         self.interval.max((rtt + ACK_DELAY).min(self.longest))
     }
 }
 
-/// The smaller idle timeout of both sides; zero and absent are none (RFC 9000 section 10.1).
+/// The smaller idle timeout of both sides; zero and absent mean none (RFC 9000 section 10.1).
 fn agreed(ours: Duration, theirs: Option<Duration>) -> Option<Duration> {
-    // On the wire it is in whole milliseconds.
+    // The transport parameter has whole milliseconds.
     let ours = Duration::from_millis(u64::try_from(ours.as_millis()).unwrap_or(u64::MAX));
     let timeouts = [Some(ours), theirs].into_iter().flatten();
     timeouts.filter(|timeout| !timeout.is_zero()).min()
@@ -88,7 +88,7 @@ fn peer_idle_timeout(session: &dyn Session) -> Option<Duration> {
     read_idle_timeout(&parameters).ok().flatten()
 }
 
-/// quinn-proto keeps the fields of transport parameters to itself, and encodes them for everybody.
+/// Decodes the encoded parameters, as quinn-proto's fields are private.
 fn read_idle_timeout(parameters: &TransportParameters) -> Result<Option<Duration>, UnexpectedEnd> {
     let mut encoded = Vec::new();
     parameters.write(&mut encoded);
@@ -130,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_from_whatever_stands_before_it() {
+    fn the_idle_timeout_is_found_among_other_parameters() {
         let read = |encoded: &[u8]| {
             let read = TransportParameters::read(Side::Client, &mut &encoded[..]);
             read_idle_timeout(&read.expect("transport parameters")).expect("well encoded")
         };
-        // initial_max_data, one that nobody knows, and max_idle_timeout of 2 and of 4 bytes.
+        // initial_max_data, an unknown parameter, and max_idle_timeout of 2 and of 4 bytes.
         assert_eq!(
             read(&[0x04, 1, 9, 0x1b, 2, 7, 7, 0x01, 2, 0x47, 0xd0]),
             Some(ms(2_000))
@@ -148,10 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_a_third_and_no_shorter_than_an_answer_takes() {
+    fn the_interval_is_a_third_and_at_least_the_time_of_an_answer() {
         let interval = |longest, agreed, rtt| {
             let keep_alive = KeepAlive {
-                interval: Duration::min(longest, agreed / PART),
+                interval: Duration::min(longest, agreed / DIVISOR),
                 longest,
                 last_sent: Instant::now(),
             };
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(interval(ms(5_000), ms(30_000), ms(50)), ms(5_000));
         assert_eq!(interval(ms(5_000), ms(3_000), ms(50)), ms(1_000));
         assert_eq!(interval(ms(5_000), ms(30), ms(100)), ms(125));
-        // Who asks for more gets it.
+        // A shorter configured interval is kept.
         assert_eq!(interval(ms(20), ms(30_000), ms(100)), ms(20));
     }
 }

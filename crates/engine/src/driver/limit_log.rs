@@ -1,5 +1,5 @@
-//! Tells the log that a limit was reached: one WARN line for each limit in ten seconds, with the
-//! number of events that it stands for. Who was turned away each time is told at DEBUG.
+//! Logs that a limit was reached: at most one WARN line for each limit in ten seconds, with the number
+//! of events since the last one. Each event is logged at DEBUG, with the remote address.
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Six lines a minute can be read, and an operator hears of a flood while it lasts.
+/// Six lines a minute are readable, and an operator sees a flood while it lasts.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A limit of [`Config`](crate::Config) that handshakes can make us reach.
+/// A limit of [`Config`](crate::Config) that inbound handshakes can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Connections,
@@ -33,7 +33,7 @@ impl Limit {
         }
     }
 
-    /// What happens to the one that exceeds it.
+    /// What happens to a connection beyond the limit.
     fn consequence(self) -> &'static str {
         match self {
             Self::Connections | Self::ConnectionsPerAddress => "connection refused",
@@ -54,7 +54,7 @@ struct Line {
 pub(crate) struct LimitLog([Line; Limit::COUNT]);
 
 impl LimitLog {
-    /// There are as many handshakes as there may be: quinn-proto drops first packets unseen now.
+    /// `max_handshakes` are in flight, so quinn-proto drops Initial packets of new connections now.
     pub(crate) fn note_full(&mut self, now: Instant) {
         let line = &mut self.0[Limit::Handshakes as usize];
         if line.due.is_none_or(|due| now >= due) {
@@ -65,7 +65,7 @@ impl LimitLog {
         }
     }
 
-    /// `limit` was exceeded by `remote`.
+    /// A connection from `remote` exceeded `limit`.
     pub(crate) fn note(&mut self, now: Instant, limit: Limit, remote: SocketAddr) {
         let (field, consequence, remote) = (limit.field(), limit.consequence(), Multiaddr(remote));
         tracing::debug!("{consequence}: {remote}, {field} is reached");
@@ -82,7 +82,7 @@ impl LimitLog {
     }
 }
 
-/// A socket address in the form that libp2p's logs have.
+/// Displays a socket address as a multiaddr, as libp2p logs do.
 pub(crate) struct Multiaddr(pub(crate) SocketAddr);
 
 impl fmt::Display for Multiaddr {

@@ -1,10 +1,10 @@
-//! The driver: what turns quinn-proto's state machines, and the only room that names quinn.
+//! Drives quinn-proto's state machines.
 //!
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
-//! the same over sockets and in the simulation. `connection` and `streams` are its parts, and each
-//! other file is one rule that a connection or an endpoint follows. `thread` runs cores over real
-//! `socket`s. Application threads reach a core only through the `command` queue, which never blocks
-//! them, and drive it by `handover` while it sleeps.
+//! the same over sockets and in the simulation. `connection` and `streams` are its parts, and most
+//! other files are one rule each that a connection or an endpoint follows. `thread` runs cores over
+//! real `socket`s. Application threads push to a core's `command` queue, and drive the core by
+//! `handover` while the I/O thread sleeps.
 
 mod admission;
 mod close_reason;

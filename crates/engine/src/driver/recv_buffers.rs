@@ -1,36 +1,36 @@
-//! Memory to receive into, which becomes the datagrams' own and is used again when nobody
-//! holds it any more.
+//! Pooled buffers to receive into. Received datagrams share them, and a buffer is reused once no
+//! reader holds it.
 //!
-//! Readers free it in their threads, and an allocator gives pieces of these sizes back to the
-//! kernel: their pages would be faulted in anew for each. See `chunk` for the other direction.
+//! Without the pool, readers would free these large buffers to the allocator, which returns them
+//! to the kernel: each receive would fault the pages in again. `send_buffers` is the other direction.
 
 use std::{collections::VecDeque, io::IoSliceMut, mem};
 
 use bytes::BytesMut;
 
-/// Bytes of a whole piece: what the kernel coalesces at most.
+/// Bytes of a whole buffer: the most that the kernel coalesces.
 const WHOLE: usize = 64 * 1024;
 
-/// Fewer bytes than this are copied into a small piece, since whoever keeps one datagram keeps
-/// the whole piece.
+/// Fewer bytes than this are copied into a small buffer: a reader that keeps one datagram keeps its
+/// buffer.
 const SMALL: usize = WHOLE / 4;
 
-/// Up to this, one datagram, they get memory of just their size.
+/// Up to this size, of one datagram, the bytes get an allocation of exactly their size.
 const TINY: usize = 2 * 1024;
 
-/// Bytes in pieces of one size that are remembered: more than the largest window, so that a
-/// reader who lags gets no fresh memory either.
-const REMEMBERED: usize = 16 * 1024 * 1024;
+/// Bytes in pooled buffers of one size: more than the largest window, so that buffers are reused
+/// even if a reader lags.
+const MAX_POOLED: usize = 16 * 1024 * 1024;
 
 pub(super) struct RecvBuffers {
-    /// Whole ones, for the next receive.
+    /// Whole buffers for the next receive.
     ready: Vec<BytesMut>,
     whole: BufferPool,
     small: BufferPool,
 }
 
 impl RecvBuffers {
-    /// RecvBuffers for so many messages in one receive.
+    /// Buffers for `batch` messages in one receive.
     pub(super) fn new(batch: usize) -> Self {
         Self {
             ready: (0..batch).map(|_| BytesMut::zeroed(WHOLE)).collect(),
@@ -42,48 +42,48 @@ impl RecvBuffers {
     pub(super) fn slices(&mut self) -> Vec<IoSliceMut<'_>> {
         self.ready
             .iter_mut()
-            .map(|piece| IoSliceMut::new(piece))
+            .map(|buffer| IoSliceMut::new(buffer))
             .collect()
     }
 
-    /// The first `len` bytes of the slice with this index, which is another one afterwards.
+    /// Take the first `len` bytes of the slice with this index, and replace the slice if needed.
     pub(super) fn take(&mut self, index: usize, len: usize) -> BytesMut {
         if len >= SMALL {
             let mut fresh = self.whole.take();
             fresh.resize(WHOLE, 0);
-            let mut piece = mem::replace(&mut self.ready[index], fresh);
-            let data = piece.split_to(len);
-            piece.clear();
-            self.whole.remember(piece);
+            let mut buffer = mem::replace(&mut self.ready[index], fresh);
+            let data = buffer.split_to(len);
+            buffer.clear();
+            self.whole.put_back(buffer);
             return data;
         }
         let received = &self.ready[index][..len];
         if len <= TINY {
             return BytesMut::from(received);
         }
-        let mut piece = self.small.take();
-        piece.extend_from_slice(received);
-        let data = piece.split();
-        self.small.remember(piece);
+        let mut buffer = self.small.take();
+        buffer.extend_from_slice(received);
+        let data = buffer.split();
+        self.small.put_back(buffer);
         data
     }
 
-    /// Bytes that are kept for more of the same traffic, some of which readers may still hold.
+    /// Bytes of pooled buffers; readers may still hold some of them.
     pub(super) fn retained(&self) -> usize {
         self.whole.retained() + self.small.retained()
     }
 
-    /// Keep nothing for a traffic that is over.
+    /// Free the pooled buffers.
     pub(super) fn forget(&mut self) {
         self.whole.free = VecDeque::new();
         self.small.free = VecDeque::new();
     }
 }
 
-/// RecvBuffers of one size.
+/// Buffers of one size.
 struct BufferPool {
     size: usize,
-    /// The empty rests of those that were given out, the oldest first.
+    /// Empty remainders of the buffers that were handed out, the oldest first.
     free: VecDeque<BytesMut>,
 }
 
@@ -93,14 +93,14 @@ impl BufferPool {
         Self { size, free }
     }
 
-    /// An empty one: the oldest, if its readers are done with it, or fresh memory.
+    /// An empty buffer: the oldest, if no reader holds it, or a new one.
     fn take(&mut self) -> BytesMut {
         let mut oldest = self.free.pop_front();
-        if let Some(piece) = oldest.take_if(|piece| piece.try_reclaim(self.size)) {
-            return piece;
+        if let Some(buffer) = oldest.take_if(|buffer| buffer.try_reclaim(self.size)) {
+            return buffer;
         }
-        if let Some(piece) = oldest {
-            self.remember(piece);
+        if let Some(buffer) = oldest {
+            self.put_back(buffer);
         }
         BytesMut::with_capacity(self.size)
     }
@@ -109,9 +109,9 @@ impl BufferPool {
         self.free.len() * self.size
     }
 
-    /// Where there are too many, it is its readers' alone.
-    fn remember(&mut self, rest: BytesMut) {
-        if self.free.len() < REMEMBERED / self.size {
+    /// Pool a buffer, unless the pool is full; then its readers free it.
+    fn put_back(&mut self, rest: BytesMut) {
+        if self.free.len() < MAX_POOLED / self.size {
             self.free.push_back(rest);
         }
     }
@@ -121,60 +121,60 @@ impl BufferPool {
 mod tests {
     use super::*;
 
-    /// Receive so many bytes of this value as the first message of a batch.
-    fn received(pieces: &mut RecvBuffers, len: usize, value: u8) -> BytesMut {
-        pieces.slices()[0][..len].fill(value);
-        pieces.take(0, len)
+    /// Receive `len` bytes of `value` as the first message of a batch.
+    fn received(buffers: &mut RecvBuffers, len: usize, value: u8) -> BytesMut {
+        buffers.slices()[0][..len].fill(value);
+        buffers.take(0, len)
     }
 
     #[test]
-    fn memory_is_used_again_when_its_readers_are_done() {
-        let mut pieces = RecvBuffers::new(1);
-        let first = received(&mut pieces, WHOLE, 1);
+    fn a_buffer_is_reused_when_its_readers_are_done() {
+        let mut buffers = RecvBuffers::new(1);
+        let first = received(&mut buffers, WHOLE, 1);
         let place = first.as_ptr();
-        let second = received(&mut pieces, SMALL, 2);
+        let second = received(&mut buffers, SMALL, 2);
         assert_ne!(second.as_ptr(), place);
         assert_eq!(first, [1; WHOLE][..]);
         drop(first);
         drop(second);
-        // The next is in place already.
-        drop(received(&mut pieces, WHOLE, 3));
-        let fourth = received(&mut pieces, WHOLE, 4);
+        // The buffer of the next receive is ready already.
+        drop(received(&mut buffers, WHOLE, 3));
+        let fourth = received(&mut buffers, WHOLE, 4);
         assert_eq!(fourth, [4; WHOLE][..]);
         assert_eq!(fourth.as_ptr(), place);
     }
 
     #[test]
-    fn so_is_that_of_small_ones() {
-        let mut pieces = RecvBuffers::new(1);
-        let first = received(&mut pieces, TINY + 1, 1);
+    fn a_small_buffer_is_reused_too() {
+        let mut buffers = RecvBuffers::new(1);
+        let first = received(&mut buffers, TINY + 1, 1);
         let place = first.as_ptr();
         assert_eq!(first, [1; TINY + 1][..]);
         drop(first);
-        let second = received(&mut pieces, SMALL - 1, 2);
+        let second = received(&mut buffers, SMALL - 1, 2);
         assert_eq!(second.as_ptr(), place);
         assert_eq!(second, [2; SMALL - 1][..]);
     }
 
     #[test]
-    fn slow_readers_are_not_waited_for_and_few_pieces_remembered() {
-        let mut pieces = RecvBuffers::new(1);
-        let most = REMEMBERED / WHOLE;
+    fn the_pool_does_not_wait_for_slow_readers_and_is_bounded() {
+        let mut buffers = RecvBuffers::new(1);
+        let most = MAX_POOLED / WHOLE;
         let held: Vec<_> = (0..most + 50)
-            .map(|i| received(&mut pieces, SMALL, i as u8))
+            .map(|i| received(&mut buffers, SMALL, i as u8))
             .collect();
-        assert_eq!(pieces.retained(), most * WHOLE);
+        assert_eq!(buffers.retained(), most * WHOLE);
         for (i, data) in held.iter().enumerate() {
             assert_eq!(data, &[i as u8; SMALL][..]);
         }
-        pieces.forget();
-        assert_eq!(pieces.retained(), 0);
+        buffers.forget();
+        assert_eq!(buffers.retained(), 0);
     }
 
     #[test]
-    fn one_datagram_holds_no_piece() {
-        let mut pieces = RecvBuffers::new(1);
-        let data = received(&mut pieces, TINY, 1);
+    fn one_datagram_does_not_hold_a_whole_buffer() {
+        let mut buffers = RecvBuffers::new(1);
+        let data = received(&mut buffers, TINY, 1);
         assert!(data.capacity() < 2 * TINY);
     }
 }

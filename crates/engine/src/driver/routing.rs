@@ -1,5 +1,4 @@
-//! What the system knows of its addresses and routes. Asked by dials, before they choose a
-//! socket; nothing here sends a packet.
+//! Asks the system about its addresses and routes, for dials that choose a socket. Sends no packet.
 
 use std::{
     io,
@@ -22,8 +21,8 @@ pub(super) fn source(remote: SocketAddr) -> io::Result<IpAddr> {
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Whether an interface of this machine has this address. Anything but a clear no counts as yes:
-/// what could not be asked is not gone.
+/// Whether an interface of this machine has this address. Any error but EADDRNOTAVAIL counts as
+/// yes: a failed test does not prove that the address is gone.
 pub(super) fn has_address(local: SocketAddr) -> bool {
     let mut any_port = local;
     any_port.set_port(0);
@@ -31,8 +30,8 @@ pub(super) fn has_address(local: SocketAddr) -> bool {
     !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-/// Whether `local` is an address of the interface that has `source`, and in the network of that:
-/// an answer that finds its way to one then finds it to the other.
+/// Whether `local` belongs to the same interface and network as `source`: answers that can reach
+/// one can then reach the other.
 pub(super) fn share_network(local: IpAddr, source: IpAddr) -> bool {
     let interfaces = match if_addrs::get_if_addrs() {
         Ok(interfaces) => interfaces,

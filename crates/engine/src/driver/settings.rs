@@ -1,7 +1,7 @@
-//! What a core is made of: the checked configuration in quinn-proto's terms.
+//! Translates the checked configuration into quinn-proto's configurations for a core.
 //!
-//! Keys that must outlive a restart (stateless reset tokens, connection ids, Retry tokens)
-//! are derived from the identity, so that a restarted node can still speak for its past.
+//! The keys of stateless reset tokens, connection ids and Retry tokens are derived from the
+//! identity, so that a restarted node can reset its predecessor's connections and accept its tokens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,11 +33,11 @@ pub(crate) struct Settings {
     crypto_override: Option<CryptoOverride>,
 }
 
-/// Invents the id that a dial's first packets are sent to.
+/// Generates the original destination connection id of a dial.
 #[cfg(feature = "simulation")]
 pub(crate) type FirstIds = Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sync>;
 
-/// Put over the cryptography of both roles.
+/// Wraps the cryptography of both roles.
 #[cfg(feature = "simulation")]
 #[derive(Clone, Copy)]
 pub(crate) struct CryptoOverride {
@@ -49,14 +49,14 @@ pub(crate) struct CryptoOverride {
     ) -> Arc<dyn quinn_proto::crypto::ServerConfig>,
 }
 
-/// Inbound handshakes that may wait until it is decided what becomes of them. That is decided
-/// at once, so there is never a second one, and nothing is ever buffered for one.
+/// Inbound handshakes that may wait for a decision. Each is decided at once, so one is enough, and
+/// no datagrams are buffered for it.
 const MAX_INCOMING: usize = 1;
 
-/// What QUIC itself allows (RFC 9000 section 18.2).
+/// The largest max_udp_payload_size (RFC 9000 section 18.2).
 const LARGEST_PAYLOAD: u16 = 65_527;
 
-/// How long a Retry token is good for: the round trip that it costs, generously.
+/// How long a Retry token is valid: a generous bound for the round trip that a Retry costs.
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 
 impl Settings {
@@ -67,7 +67,7 @@ impl Settings {
         Self::with_endpoint(identity, config, endpoint).map(Arc::new)
     }
 
-    /// Settings whose every choice comes from the caller, so that a run can be repeated.
+    /// Settings without randomness of their own, so that a run can be repeated.
     #[cfg(feature = "simulation")]
     pub(crate) fn repeatable(
         identity: &Identity,
@@ -100,8 +100,8 @@ impl Settings {
             versions.push(DRAFT_29);
         }
         endpoint.supported_versions(versions);
-        // Our receive buffers hold what any datagram may hold, so peers may look for the
-        // largest that the path carries; quinn-proto would promise 1472 bytes only.
+        // Our receive buffers hold any datagram, so peers may probe for the largest that the path
+        // carries; quinn-proto's default allows 1472 bytes only.
         let _ = endpoint.max_udp_payload_size(LARGEST_PAYLOAD);
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"libp2p-quic retry token")
             .extract(&identity.derive_secret("retry token"));
@@ -126,7 +126,7 @@ impl Settings {
         })
     }
 
-    /// A new connection's share of what the endpoint may hold for readers, and for peers.
+    /// A new connection's receive credit and the endpoint's budget for unacknowledged bytes.
     pub(crate) fn memory(&self) -> ConnectionMemory {
         ConnectionMemory {
             receive_credit: ReceiveCredit::new(
@@ -137,12 +137,13 @@ impl Settings {
         }
     }
 
-    /// What is charged to both budgets: for readers, and for peers.
+    /// The bytes charged to the budgets of receive credit and of unacknowledged data.
     pub(super) fn charged(&self) -> (u64, u64) {
         (self.receive_credit.charged(), self.unacked.charged())
     }
 
-    /// How to be a server: a full one drops first packets before a key is derived for them.
+    /// The server's configuration. If `is_full`, quinn-proto drops Initial packets of new
+    /// connections before it derives keys for them.
     pub(super) fn server(&self, is_full: bool) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
         if is_full {
@@ -151,7 +152,7 @@ impl Settings {
         server
     }
 
-    /// The configuration of one connection that is accepted.
+    /// The configuration of one accepted connection.
     pub(super) fn server_for_connection(
         &self,
         congestion_signals: CongestionSignals,
@@ -161,7 +162,7 @@ impl Settings {
         server
     }
 
-    /// The configuration of one dial, and where the verdict on the peer will be.
+    /// The configuration of one dial, and the place for TLS's verdict on the peer.
     pub(crate) fn client(
         &self,
         expected: Option<PeerId>,
@@ -184,17 +185,17 @@ impl Settings {
     }
 }
 
-/// What quinn-proto's endpoint takes from the identity; `id_seed` as for [`ConnectionIds::new`].
+/// quinn-proto's endpoint configuration for an identity; `id_seed` as for [`ConnectionIds::new`].
 pub(crate) fn endpoint_config(identity: &Identity, id_seed: &[u8; 32]) -> EndpointConfig {
     let secret = identity.derive_secret("stateless reset");
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key) as Arc<dyn HmacKey>);
     let ids = ConnectionIds::new(identity, id_seed);
     endpoint.cid_generator(move || Box::new(ids.clone()));
-    // How many there are in a second is `reset_limit`'s.
+    // `reset_limit` limits the stateless resets instead.
     endpoint.min_reset_interval(Duration::ZERO);
     endpoint
 }
 
-/// RFC 9000; libp2p's `/quic-v1`.
+/// QUIC version 1 (RFC 9000), libp2p's `/quic-v1`.
 pub(crate) const QUIC_V1: u32 = 1;

@@ -1,5 +1,5 @@
-//! The sockets of one core, by key: who listens on them, who uses them, and what the system
-//! refused to take for now. Knows no system calls; those are the network's.
+//! The sockets of one core, by key: their listeners, the number of connections that use them, and
+//! transmits that blocked. The network makes the system calls.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -15,13 +15,13 @@ use crate::{
     ready::Waiters,
 };
 
-/// What an endpoint's handle and its core share.
+/// The state that an endpoint's handle and its core share.
 #[derive(Default)]
 pub(crate) struct EndpointState {
-    /// Sockets that exist; application threads add, the core removes.
+    /// Open sockets; application threads add them, the core removes them.
     pub(crate) sockets: Vec<SocketInfo>,
     pub(crate) is_closing: bool,
-    /// Who may not begin a handshake.
+    /// The addresses that may not begin a handshake.
     pub(crate) gate: Gate,
     /// Every connection has ended and every socket is closed.
     pub(crate) is_closed: bool,
@@ -32,12 +32,12 @@ pub(crate) struct EndpointState {
 pub(crate) struct SocketInfo {
     pub(crate) key: SocketKey,
     pub(crate) local: SocketAddr,
-    /// The system refused options that it would have.
+    /// The system refused options of the socket with this error.
     pub(crate) refusal: Option<Errno>,
     pub(crate) is_listening: bool,
-    /// Made for dials; lives as long as the endpoint.
+    /// Bound for dials; open as long as the endpoint.
     pub(crate) is_kept: bool,
-    /// No interface had the address that it listens on when a dial last asked.
+    /// No interface had its address when a dial last checked.
     pub(crate) is_address_gone: bool,
 }
 
@@ -46,10 +46,10 @@ struct Socket {
     listener: Option<Arc<ListenerShared>>,
     /// Outlives its listeners and connections.
     is_kept: bool,
-    /// Connections that use it.
+    /// The number of connections that use it.
     users: usize,
-    /// What the system refused to take for now.
-    refused: Option<(Transmit, Vec<u8>)>,
+    /// The transmit that blocked, with its bytes.
+    blocked: Option<(Transmit, Vec<u8>)>,
     /// Connections that wait until it is writable.
     waiting: Vec<ConnectionHandle>,
 }
@@ -72,7 +72,7 @@ impl Sockets {
                 listener: None,
                 is_kept,
                 users: 0,
-                refused: None,
+                blocked: None,
                 waiting: Vec::new(),
             },
         );
@@ -93,7 +93,7 @@ impl Sockets {
     pub(super) fn listen(&mut self, listener: Arc<ListenerShared>) {
         match self.0.get_mut(&listener.socket) {
             Some(socket) => socket.listener = Some(listener),
-            // The endpoint was closed between the two commands, and the socket with it.
+            // The endpoint, and the socket with it, was closed between the two commands.
             None => {
                 listener.close();
             }
@@ -106,7 +106,7 @@ impl Sockets {
         }
     }
 
-    /// The endpoint closes: no socket is needed beyond its connections.
+    /// The endpoint closes: end all listeners, and keep sockets only for their connections.
     pub(super) fn close_all(&mut self) {
         for socket in self.0.values_mut() {
             if let Some(listener) = socket.listener.take() {
@@ -116,41 +116,41 @@ impl Sockets {
         }
     }
 
-    /// A connection uses the socket.
+    /// A connection begins to use the socket.
     pub(super) fn join(&mut self, key: SocketKey) {
         if let Some(socket) = self.0.get_mut(&key) {
             socket.users += 1;
         }
     }
 
-    /// It no longer does.
+    /// A connection no longer uses the socket.
     pub(super) fn leave(&mut self, key: SocketKey) {
         if let Some(socket) = self.0.get_mut(&key) {
             socket.users -= 1;
         }
     }
 
-    /// Whether the socket has refused a datagram and is worth watching for writability.
+    /// Whether the socket has a blocked transmit and must be watched for writability.
     pub(super) fn is_blocked(&self, key: SocketKey) -> bool {
-        self.0.get(&key).is_some_and(|s| s.refused.is_some())
+        self.0.get(&key).is_some_and(|s| s.blocked.is_some())
     }
 
-    /// Keep what the system refused. quinn-proto takes it for sent.
-    pub(super) fn keep_refused(&mut self, key: SocketKey, transmit: Transmit, contents: &[u8]) {
+    /// Store a transmit that blocked, as quinn-proto counts it as sent.
+    pub(super) fn store_blocked(&mut self, key: SocketKey, transmit: Transmit, contents: &[u8]) {
         if let Some(socket) = self.0.get_mut(&key) {
-            socket.refused = Some((transmit, contents.to_vec()));
+            socket.blocked = Some((transmit, contents.to_vec()));
         }
     }
 
-    /// Note a connection that waits until the socket is writable.
+    /// Add a connection that waits until the socket is writable.
     pub(super) fn wait(&mut self, key: SocketKey, handle: ConnectionHandle) {
         if let Some(socket) = self.0.get_mut(&key) {
             socket.waiting.push(handle);
         }
     }
 
-    /// The system takes datagrams again. What was refused goes first; when it is out, those
-    /// who waited are returned.
+    /// The socket is writable: send the blocked transmit. Returns the connections that waited, once
+    /// the transmit is sent.
     pub(super) fn resume(
         &mut self,
         key: SocketKey,
@@ -159,10 +159,10 @@ impl Sockets {
         let Some(socket) = self.0.get_mut(&key) else {
             return Vec::new();
         };
-        if let Some((transmit, contents)) = socket.refused.take()
+        if let Some((transmit, contents)) = socket.blocked.take()
             && network.send(key, &borrow(&transmit, &contents)) == Sending::Blocked
         {
-            socket.refused = Some((transmit, contents));
+            socket.blocked = Some((transmit, contents));
             return Vec::new();
         }
         std::mem::take(&mut socket.waiting)
@@ -172,14 +172,14 @@ impl Sockets {
         self.0.values().any(Socket::is_idle)
     }
 
-    /// Close sockets that nobody needs any more.
+    /// Close sockets that are no longer used.
     pub(super) fn release(&mut self, state: &Mutex<EndpointState>, network: &mut dyn Network) {
         if !self.is_any_idle() {
             return;
         }
         let mut state = state.lock();
         self.0.retain(|key, socket| {
-            // An application thread may just have decided to listen on it again.
+            // An application thread may just have begun to listen on it again.
             let is_wanted = state
                 .sockets
                 .iter()

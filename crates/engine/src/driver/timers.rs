@@ -1,9 +1,9 @@
-//! Deadlines of many connections: the earliest one, cheaply.
+//! A heap of the deadlines of many connections.
 //!
-//! A deadline that moves later is left where it is and found stale when it fires; one that
-//! moves earlier is added again. So the common case, a timer pushed back by every packet,
-//! costs nothing. When stale ones prevail, they are thrown out: a peer decides how often a
-//! deadline moves.
+//! If a deadline moves later, its entry stays and is found stale when it fires; if it moves
+//! earlier, a new entry is added. So the common case, a timer that every packet pushes back, costs
+//! nothing. When stale entries prevail they are removed, as a peer controls how often a deadline
+//! moves.
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
@@ -11,8 +11,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 pub(super) struct Timers(BinaryHeap<Reverse<(Instant, usize)>>);
 
 impl Timers {
-    /// See that `slot` is woken at `deadline`. `armed` is the slot's own record of the
-    /// earliest entry it has here.
+    /// Wake `slot` at `deadline`. `armed` is the slot's own record of its earliest entry here.
     pub(super) fn arm(
         &mut self,
         slot: usize,
@@ -27,12 +26,12 @@ impl Timers {
         }
     }
 
-    /// Whether most entries are stale, when so many slots may have one that counts.
+    /// Whether most entries are stale, if each of `slots` has at most one that is not.
     pub(super) fn is_bloated(&self, slots: usize) -> bool {
         self.0.len() > 8 * slots + 64
     }
 
-    /// Keep these, which are what the slots have on record, and no others.
+    /// Replace all entries by those that the slots have on record.
     pub(super) fn rebuild(&mut self, armed: impl Iterator<Item = (Instant, usize)>) {
         self.0 = armed.map(Reverse).collect();
     }
@@ -42,7 +41,7 @@ impl Timers {
         self.0.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// An entry that is due, with its time.
+    /// Remove an entry that is due, and return it with its time.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
         let Reverse((at, _)) = self.0.peek()?;
         if *at > now {
@@ -63,7 +62,7 @@ mod tests {
         let (mut timers, mut armed) = (Timers::default(), None);
         let began = Instant::now();
         let mut most = 0;
-        // A far deadline behind a near one, again and again, as acknowledgements make them.
+        // A far deadline and then a near one, repeatedly, as acknowledgements cause them.
         for n in 0..10_000 {
             let now = began + Duration::from_millis(n);
             timers.arm(0, Some(now + Duration::from_secs(30)), &mut armed);
