@@ -1,7 +1,7 @@
-//! Limits and timeouts of an endpoint: each default with its why.
+//! Limits and timeouts of an endpoint, each default with its reason.
 //!
-//! A [`Config`] is plain values; it is checked once, when an endpoint is made of it, and
-//! becomes quinn-proto's two configurations there. Nothing else reads environment or files.
+//! A [`Config`] holds plain values. [`Endpoint::new`](crate::Endpoint::new) checks it once;
+//! `driver::settings` builds quinn-proto's endpoint, server and client configurations from it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,22 +19,22 @@ use crate::{
 pub enum CongestionControl {
     /// BBR: follows measured bandwidth and round-trip time.
     Bbr,
-    /// CUBIC (RFC 9438) with the share of two flows, which is what go-libp2p takes.
+    /// CUBIC (RFC 9438) that competes as two flows do, like go-libp2p's.
     #[default]
     Cubic,
     /// NewReno (RFC 9002).
     NewReno,
 }
 
-/// When the verbs hand their work to the I/O thread.
+/// When methods hand their work to the I/O thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flush {
-    /// Each verb at once.
+    /// In each call.
     #[default]
     Immediate,
-    /// At [`Endpoint::flush`](crate::Endpoint::flush), which an event loop calls once per
-    /// pass: what many tasks wrote in one pass then costs one wake-up. Dropping a stream waits
-    /// for none, as nobody may know of it.
+    /// In [`Endpoint::flush`](crate::Endpoint::flush), which an event loop calls once per pass:
+    /// the writes of many tasks then cost one wake-up. Dropping a stream flushes by itself, as
+    /// it may happen outside of the loop.
     OnRequest,
 }
 
@@ -42,90 +42,96 @@ pub enum Flush {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long a handshake may take, dialed or accepted. 10 s, as in rust-libp2p's swarm.
+    /// How long an outbound or inbound handshake may take. 10 s, as in rust-libp2p's swarm.
     pub handshake_timeout: Duration,
-    /// How long a connection lives without hearing from the peer; the smaller of both
-    /// sides' values counts. 30 s, as in go-libp2p.
+    /// How long a connection lives without a packet from the peer; the smaller of both sides'
+    /// values counts (RFC 9000 section 10.1). 30 s, as in go-libp2p.
     pub idle_timeout: Duration,
-    /// Silence after which a PING is sent. 5 s, as in rust- and js-libp2p: peers exist that
-    /// give up after 10 s and send no keep-alive of their own. Where a third of the idle timeout
-    /// that both sides agreed on is shorter, it counts instead, so that one lost PING ends nothing
-    /// (RFC 9000 section 10.1). `None`: never.
+    /// Silence after which a PING is sent. 5 s, as in rust- and js-libp2p: some peers give up
+    /// after 10 s and send no keep-alive. A third of the negotiated idle timeout is used where
+    /// that is shorter, so that one lost PING does not end the connection (RFC 9000 section
+    /// 10.1.2). `None`: never.
     pub keep_alive_interval: Option<Duration>,
-    /// How long a closed connection goes on delivering what finished streams still owe.
-    /// 1 s: enough for a retransmission on any common path, and no shutdown hangs on it.
+    /// How long a closed connection goes on delivering the unacknowledged bytes of finished
+    /// streams. 1 s: enough for a retransmission on any common path, and short for a shutdown.
     pub linger: Duration,
-    /// ReceiveCredit bytes the peer may send on one stream. 10 MB, as in the siblings.
+    /// Bytes that the peer may send on one stream before the application has read them (RFC 9000
+    /// section 4.1). 10 MB, as in the other libp2p implementations.
     pub stream_receive_window: u64,
-    /// ReceiveCredit bytes the peer may send on all streams of a connection. 15 MB, likewise. It
-    /// begins at 32 KiB and doubles up to this when half of it is read within few round trips, and
-    /// when readers have stopped, as far as `receive_budget` allows.
+    /// Bytes that the peer may send on all streams of a connection before the application has
+    /// read them. 15 MB, as in the other libp2p implementations. The window starts at 32 KiB. It
+    /// doubles up to this while half of it is read within few round trips, and when readers have
+    /// stopped, as far as `receive_budget` allows.
     pub connection_receive_window: u64,
-    /// ReceiveCredit bytes that the peers of all connections together may make this endpoint hold. A
-    /// connection is charged its window, for what QUIC holds, and as much or more for what waits
-    /// in queues. When it is used up, nothing grows, and new connections stay at 32 KiB each.
-    /// 256 MiB: eight full windows, or 4096 first ones.
+    /// Bytes not yet read that all connections together may hold. A connection is charged its
+    /// window, for the bytes inside QUIC, and as much or more for the bytes in its queues. When
+    /// the budget is used up no window grows, and new connections stay at 32 KiB each. 256 MiB:
+    /// eight full windows, or 4096 initial ones.
     pub receive_budget: u64,
-    /// Bytes that QUIC keeps per connection until they are acknowledged. 10 MB: one stream window. It
-    /// begins at 64 KiB and doubles up to this as the peer acknowledges, as far as `send_budget`
-    /// allows.
+    /// Bytes that QUIC holds per connection until they are acknowledged. 10 MB: one stream
+    /// window. It starts at 64 KiB and doubles up to this as the peer acknowledges, as far as
+    /// `send_budget` allows.
     pub send_window: u64,
-    /// Bytes that all connections together may hold for their peers. A connection is charged its send
-    /// window, and what waits in the queues of its streams. When half of it is used up, a stream
-    /// takes no more at a time than its peer took of it before; when all of it is, 4 KiB, and no
-    /// window grows. 256 MiB, as for what is received.
+    /// Bytes that all connections together may hold for their peers. A connection is charged its
+    /// send window and the bytes in the queues of its streams. When half of the budget is used, a
+    /// stream queues at most as many bytes as its peer has taken so far, and 4 KiB in any case;
+    /// when all of it is used, a stream queues at most 4 KiB and no window grows. 256 MiB, as
+    /// `receive_budget`.
     pub send_budget: u64,
-    /// Received bytes that wait outside of QUIC for the reader of a stream. 4 MiB: what a fast peer
-    /// sends while a reader pauses. What waits inside, quinn-proto copies when it is more than 2 048
-    /// datagrams' worth, and that costs a fast receiver a tenth of its time.
+    /// Received bytes per stream that wait outside of QUIC for the reader. 4 MiB: what a fast
+    /// peer sends while a reader pauses. quinn-proto copies the bytes that it holds itself when
+    /// they exceed 2 048 datagrams, which costs a fast receiver a tenth of its time.
     pub read_buffer: usize,
-    /// Written bytes that wait for the I/O thread, per stream; no byte is accepted beyond.
+    /// Written bytes per stream that wait for the I/O thread; writes beyond it wait. 256 KiB.
     pub write_buffer: usize,
-    /// Streams that the peer may have open at once. One counts until it is accepted, even where
-    /// the peer has given it up: none is refused. The allowance starts at 16 and doubles
+    /// Streams that the peer may have open at once. A stream counts until it is accepted, even
+    /// when the peer has reset it; none is refused. 1024. The allowance starts at 16 and doubles
     /// up to this while more than half is in use, as quinn-proto reserves memory for each.
     pub max_incoming_streams: u32,
-    /// Connections that are done with their handshake and wait for
-    /// [`Listener::poll_accept`](crate::Listener::poll_accept). Beyond it, peers are refused.
+    /// Connections whose handshake has completed and that wait for
+    /// [`Listener::poll_accept`](crate::Listener::poll_accept). Beyond it, peers are refused. 256.
     pub max_accept_backlog: usize,
-    /// Inbound handshakes in flight, failed ones that are not yet forgotten among them. Beyond
-    /// it, first packets are dropped before anything is computed for them; honest clients
-    /// send theirs again. 1024: some 50 MB.
+    /// Inbound handshakes in flight, including failed ones whose state is still held. Beyond
+    /// it, Initial packets are dropped before any cryptography; honest clients retransmit.
+    /// 1024: some 50 MB.
     pub max_handshakes: usize,
-    /// Inbound handshakes in flight of one address, once more for those that have proven
-    /// that the address is theirs. Beyond it, an address must be proven by a Retry, and if it
-    /// is, first packets are dropped. The loopback has no such limit.
+    /// Inbound handshakes in flight from one address; handshakes with a validated address have a
+    /// second allowance of this size. Beyond the first, the address must be validated by a Retry;
+    /// beyond the second, Initial packets are dropped. Loopback addresses have no such limit. 64.
     pub max_handshakes_per_address: usize,
-    /// Inbound handshakes in flight above which unknown addresses must first answer a Retry
-    /// (RFC 9000 section 8.1.2), which costs honest ones a round trip. `Some(0)`: always.
-    /// `None`: only those of an address with too many handshakes. 256: no honest crowd, and
-    /// a quarter of `max_handshakes`, so that forged addresses never take all places.
+    /// Inbound handshakes in flight above which an address must be validated by a Retry
+    /// (RFC 9000 section 8.1.2), which costs an honest client a round trip. `Some(0)`: always.
+    /// `None`: only for an address with too many handshakes. 256: more than honest load causes,
+    /// and a quarter of `max_handshakes`, so that forged addresses never take all places.
     pub retry_above: Option<usize>,
-    /// Connections in all, inbound ones beyond which are refused. `None`: no limit. 4096:
-    /// idle ones take some 200 MB.
+    /// Connections in both directions; inbound ones beyond it are refused. `None`: no limit.
+    /// 4096: idle ones take some 200 MB.
     pub max_connections: Option<usize>,
-    /// Inbound connections of one address, beyond which they are refused. `None`: no limit.
-    /// 256: many households behind one NAT, and a sixteenth of all. The loopback has no such limit.
+    /// Inbound connections from one address; those beyond it are refused. `None`: no limit.
+    /// 256: many users behind one NAT, and a sixteenth of all. Loopback addresses have no such
+    /// limit.
     pub max_connections_per_address: Option<usize>,
-    /// Leading bits of an IPv4 address that make it another one for these limits.
+    /// IPv4 prefix length, in bits, that counts as one address for the limits above. 32.
     pub ipv4_prefix: u8,
-    /// The same for IPv6: by default 64, as whoever has one address there has 2^64.
+    /// IPv6 prefix length, in bits, that counts as one address for the limits above. 64, as one
+    /// subscriber has at least that many.
     pub ipv6_prefix: u8,
-    /// The congestion control algorithm.
+    /// The congestion control algorithm. CUBIC.
     pub congestion_control: CongestionControl,
     /// Round-trip time assumed before the first measurement. 333 ms (RFC 9002 section 6.2.2).
     pub initial_rtt: Duration,
-    /// The largest UDP payload that path MTU discovery tries. 1452: Ethernet less IPv6 and UDP.
+    /// Largest UDP payload, in bytes, that path MTU discovery tries. 1452: Ethernet's 1500 less the
+    /// headers of IPv6 and UDP.
     pub max_datagram_size: u16,
-    /// Give the kernel many datagrams in one system call (GSO) where it can take them.
+    /// Send many datagrams in one system call (GSO) where the kernel supports it.
     pub segmentation_offload: bool,
-    /// Accept dials that carry draft 29's version number and version 1's keys, as the QUIC
-    /// transport of py-libp2p makes them to `/quic` addresses. Our own dials are version 1.
+    /// Accept connections with draft 29's version number and version 1's keys, as py-libp2p's
+    /// own QUIC transport sends them to `/quic` addresses. Outbound connections use version 1.
     pub accept_draft_29: bool,
-    /// Let peers that dialed us go on from another address (RFC 9000 section 9). Without it
-    /// they are told not to, and what comes from another address is dropped.
+    /// Let peers that dialed us migrate to another address (RFC 9000 section 9). Without it
+    /// `disable_active_migration` is sent, and packets from another address are dropped.
     pub migration: bool,
-    /// When verbs hand their work over.
+    /// When methods hand their work to the I/O thread.
     pub flush: Flush,
 }
 
@@ -163,19 +169,22 @@ impl Default for Config {
     }
 }
 
-/// Streams allowed to the peer before it has shown that it needs more: quinn-proto reserves
-/// about 0.1 KiB for each, which an idle connection would pay for.
+/// Streams allowed to the peer at first: quinn-proto reserves about 0.1 KiB for each, which an
+/// idle connection does not need.
 pub(crate) const INITIAL_STREAM_ALLOWANCE: u32 = 16;
 
-/// Smallest payload every QUIC path must carry (RFC 9000 section 14).
+/// Smallest UDP payload, in bytes, that every QUIC path must carry (RFC 9000 section 14).
 const MIN_DATAGRAM_SIZE: u16 = 1200;
 
-/// The longest time, 34 years. QUIC could express more, but no clock can add it, nor its
-/// multiples (the probe timeout is one of the round-trip time), to now.
+/// Longest duration, 34 years. QUIC can express more, but adding it to an `Instant`, or a
+/// multiple of it as for the probe timeout, would overflow.
 const LONGEST: Duration = Duration::from_secs(1 << 30);
 
 impl Config {
-    /// Check every field and that they agree with each other.
+    /// Check every field, and that the fields agree with each other.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that is out of range.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |field, reason: &str| {
             Err(ConfigError {
@@ -282,9 +291,9 @@ impl Config {
         Ok(())
     }
 
-    /// What QUIC needs to know of it for one connection. It must have been checked.
+    /// quinn-proto's configuration of one connection. The caller has called [`check`](Self::check).
     pub(crate) fn transport(&self, congestion_signals: CongestionSignals) -> Arc<TransportConfig> {
-        // `check` has bounded what these conversions could refuse.
+        // `check` has bounded the values, so that these conversions do not fail.
         let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
         let mut transport = TransportConfig::default();
         transport
@@ -294,7 +303,7 @@ impl Config {
             // libp2p's streams are bidirectional (libp2p connections spec).
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
-            // Ours depends on the peer's idle timeout: `driver/keep_alive.rs`.
+            // The interval depends on the peer's idle timeout: see `driver/keep_alive.rs`.
             .keep_alive_interval(None)
             .stream_receive_window(varint(self.stream_receive_window))
             .receive_window(varint(self.connection_receive_window.min(FIRST_WINDOW)))

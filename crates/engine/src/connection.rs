@@ -1,8 +1,8 @@
-//! One connection: open and accept streams, close, and know why it ended.
+//! One connection: open and accept streams, close, and report why it ended.
 //!
-//! Streams that we open come from a stock that the I/O thread keeps opened ahead of need, so
-//! that opening one costs no round trip between threads. QUIC tells the peer of a stream
-//! only with its first bytes, so an unused one costs nothing.
+//! The I/O thread opens streams ahead of need, so that opening one costs no round trip between
+//! threads. QUIC announces a stream only with its first frame, so that an unused one costs
+//! the peer nothing.
 
 use std::{
     collections::VecDeque,
@@ -27,15 +27,15 @@ use crate::{
     sync::Mutex,
 };
 
-/// What the application's connection and the I/O thread share.
+/// The state that the application's [`Connection`] and the I/O thread share.
 pub(crate) struct ConnectionShared {
     /// Unique in the process: quinn-proto's own handles are reused.
     pub(crate) id: u64,
     pub(crate) is_initiator: bool,
     pub(crate) commands: Arc<Commands>,
-    /// What it holds for readers.
+    /// Received bytes that this connection holds for readers.
     pub(crate) receive_credit: Arc<ReceiveCredit>,
-    /// What waits to be acknowledged, of the whole endpoint.
+    /// The endpoint's budget of bytes not yet acknowledged.
     pub(crate) unacked: Arc<Budget>,
     pub(crate) congestion_signals: CongestionSignals,
     pub(crate) state: Mutex<State>,
@@ -45,13 +45,13 @@ pub(crate) struct State {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) peer: Option<(PeerId, PublicKey)>,
-    /// Why it is over.
+    /// Why the connection has ended.
     pub(crate) error: Option<ConnectionError>,
     /// Opened ahead of need, lowest id first.
     pub(crate) opened_ahead: VecDeque<Arc<StreamShared>>,
-    /// The stock has been asked to be filled.
+    /// The I/O thread has been asked to refill `opened_ahead`.
     pub(crate) is_refilling: bool,
-    /// Opened by the peer and not yet accepted.
+    /// Streams opened by the peer and not yet accepted.
     pub(crate) arrived: VecDeque<Arc<StreamShared>>,
     pub(crate) statistics: Statistics,
     pub(crate) connected: Waiters,
@@ -69,7 +69,7 @@ impl State {
     }
 }
 
-/// What a connection may hold: for readers, and for its peer.
+/// The memory accounts of a connection, for receiving and sending.
 pub(crate) struct ConnectionMemory {
     pub(crate) receive_credit: Arc<ReceiveCredit>,
     pub(crate) unacked: Arc<Budget>,
@@ -113,7 +113,7 @@ impl ConnectionShared {
     }
 }
 
-/// Closes the connection when the last of its users is gone.
+/// Closes the connection when its last handle or stream is dropped.
 pub(crate) struct Handle(pub(crate) Arc<ConnectionShared>);
 
 impl Drop for Handle {
@@ -123,7 +123,8 @@ impl Drop for Handle {
 }
 
 impl ConnectionShared {
-    /// It is over: tell whoever waits. The first reason stays; true when this is it.
+    /// Record why the connection ended and wake all waiters. The first error counts; true when
+    /// this is it.
     pub(crate) fn end(&self, error: ConnectionError) -> bool {
         let mut state = self.state.lock();
         let is_first = state.error.is_none();
@@ -145,8 +146,8 @@ impl ConnectionShared {
     }
 }
 
-/// A connection to a proven peer. Clones are the same connection, which closes with code 0
-/// when the last clone and the last of its streams is dropped.
+/// A QUIC connection. Clones are the same connection, which closes with code 0 when the last
+/// clone and the last of its streams are dropped.
 #[derive(Clone)]
 pub struct Connection(pub(crate) Arc<Handle>);
 
@@ -159,10 +160,11 @@ impl Connection {
         &self.0.0
     }
 
-    /// Ready when the handshake is done and the peer is proven.
+    /// Ready when the handshake has completed and the peer's id is verified, or with the error
+    /// that ended the connection.
     ///
-    /// The peer judges us a moment later (libp2p tls spec, "Handshake Protocol"): a dialer may
-    /// see a refusal only as the loss of a connection that was already established.
+    /// In TLS 1.3 the listener verifies the dialer last (libp2p tls spec, "Handshake Protocol"): a
+    /// dialer may see a refusal only as the end of a connection that was already established.
     pub fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         let mut state = self.shared().state.lock();
         if let Some(error) = &state.error {
@@ -175,9 +177,13 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Open a stream. Pending while the peer allows no further one.
+    /// Open a bidirectional stream. Pending until the handshake has completed and while the
+    /// peer's stream limit is reached (RFC 9000 section 4.6).
     ///
     /// The peer learns of the stream with its first bytes.
+    ///
+    /// # Errors
+    /// The error that ended the connection.
     ///
     /// # Cancellation
     /// A stream is taken only when this returns `Ready`.
@@ -209,8 +215,10 @@ impl Connection {
         result
     }
 
-    /// The next stream that the peer opened. Those that arrived before the connection ended
-    /// come before the error.
+    /// The next stream that the peer opened.
+    ///
+    /// # Errors
+    /// The error that ended the connection, after all streams that arrived before it.
     ///
     /// # Cancellation
     /// A stream is taken only when this returns `Ready`.
@@ -228,7 +236,7 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Ready when the connection is over, with the reason.
+    /// Ready when the connection has ended, with the error that ended it.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         let mut state = self.shared().state.lock();
         if let Some(error) = &state.error {
@@ -238,24 +246,25 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Close with an application code below 2^62. For this program the connection is over at
-    /// once; what finished streams still owe the peer is delivered first, for at most
-    /// [`Config::linger`](crate::Config::linger). Does nothing on a connection that is over.
+    /// Close with an application code below 2^62 (RFC 9000 section 10.2). For this program the
+    /// connection ends at once. The peer first gets the rest of all finished streams, for at
+    /// most [`Config::linger`](crate::Config::linger). Does nothing on a connection that has
+    /// ended.
     pub fn close(&self, code: u64, reason: &[u8]) {
         self.shared().close(code, reason);
     }
 
-    /// Why the connection is over; `None` while it is not.
+    /// The error that ended the connection; `None` while it is open.
     pub fn error(&self) -> Option<ConnectionError> {
         self.shared().state.lock().error.clone()
     }
 
-    /// Who the peer is; `None` before it is proven.
+    /// The peer's verified id; `None` until the handshake has completed.
     pub fn peer_id(&self) -> Option<PeerId> {
         self.shared().state.lock().peer.as_ref().map(|(id, _)| *id)
     }
 
-    /// The peer's libp2p public key; `None` before it is proven.
+    /// The peer's libp2p public key; `None` until the handshake has completed.
     pub fn public_key(&self) -> Option<PublicKey> {
         let state = self.shared().state.lock();
         state.peer.as_ref().map(|(_, key)| key.clone())
@@ -266,13 +275,13 @@ impl Connection {
         self.shared().is_initiator
     }
 
-    /// Where the peer is now; it may move.
+    /// The peer's address. It changes when the peer migrates (RFC 9000 section 9).
     pub fn remote_addr(&self) -> SocketAddr {
         self.shared().state.lock().remote
     }
 
-    /// The address of our socket: the address that packets arrived at where the system tells,
-    /// else the one that was bound.
+    /// Our address: the destination of the peer's packets where the system reports it, else the
+    /// address that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared().state.lock().local
     }
@@ -282,22 +291,22 @@ impl Connection {
         self.shared().state.lock().statistics
     }
 
-    /// Block until the peer is proven.
+    /// [`poll_connected`](Self::poll_connected), blocking.
     pub fn wait_connected(&self) -> Result<(), ConnectionError> {
         blocking::wait(|cx| self.poll_connected(cx))
     }
 
-    /// Block until a stream may be opened, and open it.
+    /// [`poll_open`](Self::poll_open), blocking.
     pub fn open(&self) -> Result<Stream, ConnectionError> {
         blocking::wait(|cx| self.poll_open(cx))
     }
 
-    /// Block until the peer opens a stream.
+    /// [`poll_accept`](Self::poll_accept), blocking.
     pub fn accept(&self) -> Result<Stream, ConnectionError> {
         blocking::wait(|cx| self.poll_accept(cx))
     }
 
-    /// Block until the connection is over.
+    /// [`poll_closed`](Self::poll_closed), blocking.
     pub fn wait_closed(&self) -> ConnectionError {
         blocking::wait(|cx| self.poll_closed(cx))
     }

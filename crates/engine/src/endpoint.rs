@@ -1,7 +1,7 @@
 //! One identity and its UDP sockets: listen, dial, close.
 //!
-//! Dials leave from a listening socket that can reach the peer where there is one, so that
-//! peers see the address that they can dial back and a NAT keeps one mapping for both.
+//! A dial uses a listening socket that can reach the peer where there is one: the peer then sees
+//! an address that it can dial back, and a NAT has one mapping for both.
 
 use std::{
     fmt, io,
@@ -32,7 +32,7 @@ use crate::{
     listener::{Listener, ListenerShared},
 };
 
-/// What endpoints, listeners and the I/O thread share of one endpoint.
+/// The state of one endpoint that its handle and its listeners share.
 pub(crate) struct EndpointShared {
     peer_id: PeerId,
     settings: Arc<Settings>,
@@ -51,7 +51,7 @@ impl EndpointShared {
         self.commands.push(Command::StopListening(socket));
     }
 
-    /// Bind a socket; the caller holds the state's lock and records it there.
+    /// Bind a socket. The caller holds the lock of `state` and records the socket there.
     fn bind(&self, addr: SocketAddr, is_kept: bool) -> io::Result<SocketInfo> {
         let key = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let BoundSocket { local, refusal } = self.sockets.bind(key, addr)?;
@@ -70,7 +70,7 @@ impl EndpointShared {
         })
     }
 
-    /// A dial that is over before it began, and says why.
+    /// A connection that failed before its first packet, with `error`.
     fn failed_dial(&self, remote: SocketAddr, error: ConnectionError) -> Connection {
         let shared = self.new_connection(remote, any(remote), CongestionSignals::default());
         shared.end(error);
@@ -104,12 +104,16 @@ fn any(remote: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
-/// One identity with its sockets. Dropping it closes everything.
+/// One identity with its UDP sockets. Dropping it closes every listener and connection with
+/// code 0.
 pub struct Endpoint(Arc<EndpointShared>);
 
 impl Endpoint {
-    /// An endpoint without sockets yet. Fails on a configuration that makes no sense, a key
-    /// that cannot be used, or a system without room for a thread.
+    /// Create an endpoint. It has no sockets until it listens or dials.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when a configuration value is out of range, the key cannot be used, or
+    /// the system refuses the I/O thread.
     pub fn new(identity: &Identity, config: Config) -> Result<Self, EndpointError> {
         let settings = Settings::new(identity, config)?;
         Ok(on_the_io_thread(|waker, sockets| {
@@ -138,15 +142,19 @@ impl Endpoint {
         (core, endpoint)
     }
 
-    /// Who we are.
+    /// The peer id of this endpoint's identity.
     pub fn peer_id(&self) -> PeerId {
         self.0.peer_id
     }
 
     /// Bind a UDP socket and accept connections on it. Port 0: the system chooses.
     ///
-    /// An address whose listener was closed, and whose socket still serves connections, is
-    /// taken up again.
+    /// When the listener of the address was closed and its socket still serves connections, that
+    /// socket is used again.
+    ///
+    /// # Errors
+    /// [`EndpointError::Io`] when the system refuses the socket; [`EndpointError::Closed`] after
+    /// [`close`](Self::close).
     pub fn listen(&self, addr: SocketAddr) -> Result<Listener, EndpointError> {
         let mut state = self.0.state.lock();
         if state.is_closing {
@@ -174,16 +182,21 @@ impl Endpoint {
         Ok(Listener::new(listener, self.0.clone()))
     }
 
-    /// Begin a handshake and return at once; [`Connection::poll_connected`] tells how it went.
-    /// When `peer` is given, any other that answers is refused. Dropping the connection
-    /// gives the attempt up.
+    /// Start a handshake and return at once; [`Connection::poll_connected`] gives its result.
+    /// When `peer` is given, a peer with another id is refused.
     ///
-    /// The dial leaves from the socket that listens on the address that the system's routing
-    /// would send from; else from one that listens on the wildcard, or on another address of the
-    /// same network and interface; else from a socket for dials, bound to the wildcard and any port. A remote
-    /// that nobody can answer from, or that there is no route to, ends the connection at once with
-    /// [`CloseKind::Unreachable`](crate::CloseKind::Unreachable); a link-local IPv6 address needs
-    /// its zone (`scope_id`).
+    /// The dial uses the socket that listens on the source address of the system's route to
+    /// `remote`; else one that listens on the wildcard, or on another address of the same network
+    /// and interface; else a socket for dials, bound to the wildcard and any port. A link-local
+    /// IPv6 address needs its zone (`scope_id`).
+    ///
+    /// # Errors
+    /// [`EndpointError::Io`] when the system refuses a socket; [`EndpointError::Closed`] after
+    /// [`close`](Self::close). A `remote` that cannot answer, or without a route to it, gives a
+    /// connection that has ended with [`CloseKind::Unreachable`](crate::CloseKind::Unreachable).
+    ///
+    /// # Cancellation
+    /// Dropping the connection cancels the dial.
     pub fn connect(
         &self,
         remote: SocketAddr,
@@ -206,8 +219,9 @@ impl Endpoint {
                         .0
                         .failed_dial(remote, ConnectionError::unreachable(why)));
                 }
-                // For want of a descriptor, for instance: a socket that is there may do.
-                tracing::debug!(%remote, %error, "the system cannot be asked for a route");
+                // The lookup itself failed, for example without a free descriptor. A socket
+                // that is already bound may still reach the peer.
+                tracing::debug!(%remote, %error, "route lookup failed");
                 None
             }
         };
@@ -238,22 +252,21 @@ impl Endpoint {
         Ok(Connection::new(shared))
     }
 
-    /// Refuse the handshakes that these addresses begin from now on, and of no others any more.
-    /// Connections that exist live on, and dials are not asked.
+    /// Replace the deny list: refuse inbound handshakes from these addresses or networks. Neither
+    /// existing connections nor dials are affected.
     pub fn deny(&self, addresses: impl IntoIterator<Item = Prefix>) {
         self.0.state.lock().gate = Gate::denying(addresses);
     }
 
-    /// Hand over what verbs queued since the last flush; needed only with
+    /// Hand the work queued since the last flush to the I/O thread; needed only with
     /// [`Flush::OnRequest`](crate::Flush::OnRequest).
     pub fn flush(&self) {
         self.0.commands.flush();
     }
 
     /// Close every listener and connection with an application code below 2^62. Finished
-    /// streams are delivered as in [`Connection::close`]. Peers of which nothing more is to be
-    /// heard, and to whom nothing is owed, are told before this returns, in time for the end of
-    /// the process.
+    /// streams are delivered as in [`Connection::close`]. CONNECTION_CLOSE is sent before this
+    /// returns on each connection without undelivered streams, so that the process may exit.
     pub fn close(&self, code: u64, reason: &[u8]) {
         {
             let mut state = self.0.state.lock();
@@ -270,8 +283,8 @@ impl Endpoint {
         });
     }
 
-    /// Ready when every connection has ended and every socket is closed, which takes at most
-    /// the linger time and two seconds more.
+    /// Ready when every connection has ended and every socket is closed. After
+    /// [`close`](Self::close) that takes at most [`Config::linger`] and two seconds more.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.lock();
         if state.is_closed {
@@ -286,8 +299,8 @@ impl Endpoint {
         blocking::wait(|cx| self.poll_closed(cx));
     }
 
-    /// What there is of it behind its handles: for those who look for what is left. Waits for
-    /// the I/O thread's pass, some milliseconds at most.
+    /// Counts of the state that this endpoint holds, to find leaks. Blocks until the I/O thread
+    /// has finished its pass, at most some milliseconds.
     pub fn census(&self) -> Census {
         self.0.sockets.census().unwrap_or_default()
     }

@@ -1,20 +1,21 @@
-//! What can go wrong, and who did it: this program, the peer, or the network.
+//! The public errors. A connection's error names its cause: this program, the peer, or the
+//! network.
 //!
-//! One small enum a verb; codes are fields, never only text. No error here is made from
-//! another by formatting it away: the party and the code survive to the caller.
+//! Each operation has its own small type. Codes are fields, not only text, and no error
+//! replaces another by its text: the party and the code reach the caller.
 
 use std::{error, fmt, io};
 
 use crate::identity::IdentityError;
 
-/// Who caused an ending.
+/// Who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
     /// This program.
     Local,
-    /// The program at the other end.
+    /// The peer.
     Peer,
-    /// Neither: packets stopped arriving.
+    /// Neither: no packets arrived any more.
     Network,
 }
 
@@ -24,13 +25,14 @@ pub enum Party {
 pub enum CloseKind {
     /// An application closed it; the code is the application's (RFC 9000 section 20.2).
     Closed,
-    /// The handshake was not done in time.
+    /// The handshake did not complete within
+    /// [`Config::handshake_timeout`](crate::Config::handshake_timeout).
     HandshakeTimeout,
-    /// Nothing arrived for the idle timeout (RFC 9000 section 10.1).
+    /// No packet arrived within the idle timeout (RFC 9000 section 10.1).
     IdleTimeout,
-    /// A defect in this engine ended this connection; others are unharmed.
+    /// A defect in this engine ended this connection; other connections go on.
     Internal,
-    /// Another peer answered than the one that was dialed.
+    /// The peer that answered is not the one that was dialed.
     PeerIdMismatch,
     /// One side refused the other's handshake; the code is a QUIC crypto error.
     Refused,
@@ -38,23 +40,23 @@ pub enum CloseKind {
     StatelessReset,
     /// A QUIC transport error (RFC 9000 section 20.1).
     Transport,
-    /// No answer can come from the address, or the system or the network said that a dial's
-    /// datagrams cannot get there.
+    /// The dialed address cannot answer, or the system or the network reported that it is
+    /// unreachable.
     Unreachable,
     /// No QUIC version in common.
     Version,
 }
 
-/// Why a connection is over.
+/// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionError {
     /// Who ended it.
     pub by: Party,
     /// How it ended.
     pub kind: CloseKind,
-    /// The error code on the wire, where there was one.
+    /// The error code on the wire; `None` when no frame carried one.
     pub code: Option<u64>,
-    /// What the ending side said, or what happened, in words.
+    /// The reason phrase of the side that ended it, or a description of what happened.
     pub reason: String,
 }
 
@@ -87,7 +89,7 @@ impl ConnectionError {
         Self::new(Party::Local, CloseKind::Refused, None, why)
     }
 
-    /// A dial to an address from which no answer can come; `why` names it.
+    /// A dial to an address that cannot answer; `why` names it.
     pub(crate) fn unreachable(why: impl Into<String>) -> Self {
         Self::new(Party::Local, CloseKind::Unreachable, None, why)
     }
@@ -130,16 +132,16 @@ impl fmt::Display for ConnectionError {
 
 impl error::Error for ConnectionError {}
 
-/// Why a stream yields no more bytes. The end of the stream is not an error.
+/// Why a stream gives no more bytes. The end of the stream is not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The peer abandoned its side (RESET_STREAM) with this code.
+    /// The peer reset its side (RESET_STREAM) with this application code.
     #[error("stream reset by the peer with code {0:#x}")]
     Reset(u64),
     /// This program stopped reading.
     #[error("reading was stopped by this program")]
     Closed,
-    /// The connection is over.
+    /// The connection ended.
     #[error(transparent)]
     Lost(ConnectionError),
 }
@@ -147,13 +149,13 @@ pub enum ReadError {
 /// Why a stream takes no more bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The peer reads no more (STOP_SENDING) and gave this code.
+    /// The peer stopped reading (STOP_SENDING) with this application code.
     #[error("the peer stopped reading with code {0:#x}")]
     Stopped(u64),
     /// This program finished or reset the stream.
     #[error("the stream was finished or reset by this program")]
     Closed,
-    /// The connection is over.
+    /// The connection ended.
     #[error(transparent)]
     Lost(ConnectionError),
 }
@@ -163,7 +165,7 @@ pub enum WriteError {
 #[error("closed by this program")]
 pub struct Closed;
 
-/// A configuration value makes no sense.
+/// A configuration value is out of range, or contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct ConfigError {
@@ -173,16 +175,16 @@ pub struct ConfigError {
     pub reason: String,
 }
 
-/// Why an endpoint could not be made, or could not listen or dial.
+/// Why an endpoint could not be created, listen or dial.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// A configuration value makes no sense.
+    /// A configuration value is out of range, or contradicts another.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The system refused a socket, or the thread that drives it.
+    /// The system refused a socket or the I/O thread.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The endpoint was closed by this program.

@@ -1,14 +1,14 @@
-//! libp2p's QUIC transport: streams and proven peers over UDP, with no async runtime.
+//! libp2p's QUIC transport: authenticated connections and streams over UDP, without an async
+//! runtime.
 //!
-//! The law of this room: no Python, no libp2p addresses, no runtime. Its verbs speak
-//! `SocketAddr`, bytes and peer ids, never block unless their name says so, and are safe
-//! to call from any thread.
+//! This crate knows no Python and no multiaddrs. Its methods take `SocketAddr`, bytes and peer
+//! ids, and may be called from any thread.
 //!
 //! An [`Endpoint`] is one identity with its UDP sockets. It listens, dials, and owns its
-//! connections; a [`Connection`] opens and accepts streams; a [`Stream`] moves bytes both
-//! ways. Every verb exists in the poll form of the standard library (`poll_read`), which
-//! takes a [`std::task::Context`] and remembers its waker, and most exist in a blocking
-//! form (`read`) for programs made of threads.
+//! connections; a [`Connection`] opens and accepts streams; a [`Stream`] carries bytes both
+//! ways. Each method that may have to wait has a poll form (`poll_read`), which never blocks,
+//! takes a [`std::task::Context`] and registers its waker. Most have a blocking form (`read`)
+//! too, for programs that use threads.
 //!
 //! ```
 //! use libp2p_quic_engine::{Config, Endpoint, Identity};
@@ -30,9 +30,9 @@
 //! # }
 //! ```
 //!
-//! Where things live: `driver` turns quinn-proto's state machines and is the only room
-//! that knows quinn; `queue` is where an application thread and the I/O thread meet;
-//! `ready` is the bell that carries wake-ups to an event loop; `tls` proves peers.
+//! Modules: `driver` drives quinn-proto's state machines; `congestion` and `tls` implement its
+//! traits, and `config` builds its transport configuration. `queue` holds the byte queues between
+//! application threads and the I/O thread; `ready` carries wake-ups to an event loop.
 #![forbid(unsafe_code)]
 
 mod blocking;

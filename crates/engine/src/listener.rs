@@ -1,4 +1,4 @@
-//! A listening socket: connections that are proven and wait to be accepted.
+//! A listening socket, its backlog of established connections, and its counters.
 
 use std::{
     collections::VecDeque,
@@ -21,39 +21,39 @@ use crate::{
     ready::Waiters,
 };
 
-/// Counters of a listener, since it began to listen.
+/// Counters of a listener since it was created.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ListenerStatistics {
-    /// Handshakes that began.
+    /// Handshakes started.
     pub handshakes_started: u64,
-    /// Handshakes that ended without a proven peer, for whatever reason.
+    /// Handshakes that failed, for any reason.
     pub handshakes_failed: u64,
-    /// Those of them that this side refused, for the peer's certificate.
+    /// Failed handshakes that this side refused, because of the peer's certificate.
     pub handshakes_refused: u64,
-    /// Connections with a proven peer.
+    /// Connections whose handshake completed.
     pub connections_accepted: u64,
-    /// Connections refused for a limit, or because their address is denied. Each counts once,
-    /// however many packets its peer has sent.
+    /// Connections refused because of a limit or the deny list. Each counts once, however many
+    /// packets its peer has sent.
     pub connections_refused: u64,
-    /// First packets whose senders had to prove their address.
+    /// Retry packets sent to validate an address (RFC 9000 section 8.1.2).
     pub retries_sent: u64,
-    /// Stateless resets sent, for packets of connections that are not known (RFC 9000 section 10.3).
+    /// Stateless resets sent for packets of unknown connections (RFC 9000 section 10.3).
     pub resets_sent: u64,
-    /// Those that were not sent, as there are no more than 1 000 in a second, after as many at once.
+    /// Stateless resets not sent, because of the limit of 1 000 per second after a burst of 1 000.
     pub resets_suppressed: u64,
-    /// Datagrams that arrived at the socket.
+    /// Datagrams received on the socket.
     pub datagrams_received: u64,
-    /// Bytes in them.
+    /// Bytes of UDP payload received.
     pub bytes_received: u64,
-    /// Datagrams among them that were dropped because nothing can be sent to where they say they
-    /// come from: UDP port 0, a multicast or broadcast address, no address.
+    /// Received datagrams that were dropped because their source cannot be answered: UDP port 0, a
+    /// multicast or broadcast address, no address.
     pub datagrams_unanswerable: u64,
-    /// Connections that wait in [`Listener::poll_accept`].
+    /// Connections that wait for [`Listener::poll_accept`] now.
     pub backlog: usize,
 }
 
-/// What the application's listener and the I/O thread share.
+/// The state that the application's [`Listener`] and the I/O thread share.
 pub(crate) struct ListenerShared {
     pub(crate) socket: SocketKey,
     local: SocketAddr,
@@ -82,7 +82,7 @@ impl ListenerShared {
         })
     }
 
-    /// Hand over a proven connection. False when there is no room or no one to take it.
+    /// Queue an established connection. False when the backlog is full or the listener closed.
     pub(crate) fn offer(
         &self,
         connection: &Arc<ConnectionShared>,
@@ -112,7 +112,7 @@ impl ListenerShared {
         }
     }
 
-    /// Stop accepting; who still waits to be accepted is closed. True the first time.
+    /// Stop accepting and close the connections in the backlog. True for the first call.
     pub(crate) fn close(&self) -> bool {
         let backlog = {
             let mut state = self.state.lock();
@@ -130,7 +130,7 @@ impl ListenerShared {
     }
 }
 
-/// A socket that accepts connections, until it is closed or dropped.
+/// A listening socket. It accepts connections until it is closed or dropped.
 pub struct Listener {
     shared: Arc<ListenerShared>,
     endpoint: Arc<EndpointShared>,
@@ -141,13 +141,13 @@ impl Listener {
         Self { shared, endpoint }
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The address that it listens on, with the port that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local
     }
 
-    /// What does not work at this socket because the system refuses options of it, as some
-    /// sandboxes do, and what to do about it; `None` where all is well.
+    /// What does not work on this socket because the system refused its options, as some
+    /// sandboxes do, and what to do about it. `None`: no limitation.
     pub fn limitation(&self) -> Option<String> {
         let error = self.shared.refusal?;
         let mut text = format!(
@@ -160,7 +160,10 @@ impl Listener {
         Some(text)
     }
 
-    /// The next connection whose handshake is done and whose peer is proven.
+    /// The next connection whose handshake has completed. Its peer id is verified.
+    ///
+    /// # Errors
+    /// [`Closed`] after [`close`](Self::close).
     ///
     /// # Cancellation
     /// A connection is taken only when this returns `Ready`.
@@ -176,12 +179,13 @@ impl Listener {
         Poll::Pending
     }
 
-    /// Block until a peer connects.
+    /// [`poll_accept`](Self::poll_accept), blocking.
     pub fn accept(&self) -> Result<Connection, Closed> {
         blocking::wait(|cx| self.poll_accept(cx))
     }
 
-    /// Stop accepting. Connections that were accepted live on, and the socket with them.
+    /// Stop accepting, and close connections that were not accepted. Accepted ones live on, and
+    /// the socket with them.
     pub fn close(&self) {
         if self.shared.close() {
             self.endpoint.stop_listening(self.shared.socket);

@@ -1,16 +1,17 @@
-//! What a connection can tell of itself: a snapshot, at most a few milliseconds old.
+//! The counters of a connection.
 
 use std::time::Duration;
 
-/// A snapshot of a connection's counters.
+/// A snapshot of a connection's counters, at most a few milliseconds old while data moves.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// Smoothed round-trip time; the configured guess before the first measurement.
+    /// Smoothed round-trip time (RFC 9002 section 5.3);
+    /// [`Config::initial_rtt`](crate::Config::initial_rtt) before the first measurement.
     pub rtt: Duration,
-    /// Bytes that may be in flight.
+    /// Congestion window, in bytes.
     pub congestion_window: u64,
-    /// Largest UDP payload the path is known to carry, in bytes.
+    /// Largest UDP payload that the path is known to carry, in bytes.
     pub mtu: u16,
     /// Bytes of UDP payload sent.
     pub bytes_sent: u64,
@@ -18,16 +19,16 @@ pub struct Statistics {
     pub bytes_received: u64,
     /// Datagrams sent.
     pub datagrams_sent: u64,
-    /// System calls that sent them: fewer with segmentation offload.
+    /// System calls that sent them. With segmentation offload, fewer than `datagrams_sent`.
     pub sends: u64,
     /// Datagrams received.
     pub datagrams_received: u64,
-    /// Packets deemed lost.
+    /// Packets declared lost (RFC 9002 section 6).
     pub packets_lost: u64,
-    /// Times that congestion was found.
+    /// Congestion events (RFC 9002 section 7).
     pub congestion_events: u64,
     /// Streams on which either direction is still open.
     pub streams_open: usize,
-    /// From the first packet to the proven peer; zero before.
+    /// Duration of the handshake, from the first packet; zero until it has completed.
     pub handshake: Duration,
 }

@@ -1,5 +1,5 @@
-//! One stream: read, write, finish, reset, stop. What the I/O thread does about it is in
-//! `driver::streams`; this file only fills and empties the two queues and says so.
+//! One stream: read, write, finish, reset, stop. This file fills and empties the stream's two
+//! queues and notifies the I/O thread, whose part is in `driver::streams`.
 
 use std::{
     fmt,
@@ -24,16 +24,16 @@ use crate::{
     },
 };
 
-/// What the application's stream and the I/O thread share.
+/// The state that the application's [`Stream`] and the I/O thread share.
 pub(crate) struct StreamShared {
     pub(crate) id: u64,
     connection: u64,
     pub(crate) recv_queue: Mutex<RecvQueue>,
     pub(crate) send_queue: Mutex<SendQueue>,
-    /// The I/O thread has been told to look and has not looked yet.
+    /// The I/O thread has a command for this stream that it has not handled yet.
     pub(crate) is_queued: AtomicBool,
     commands: Arc<Commands>,
-    /// What the whole connection holds.
+    /// Received bytes that the whole connection holds.
     pub(crate) receive_credit: Arc<ReceiveCredit>,
     read_buffer: usize,
     write_buffer: usize,
@@ -70,34 +70,34 @@ impl StreamShared {
         self.write_buffer
     }
 
-    /// Read no more. True when the peer has to be told.
+    /// Stop reading. True when the peer must be asked to stop.
     pub(crate) fn stop(&self, code: u64) -> bool {
         let (is_news, cost) = {
-            let mut incoming = self.recv_queue.lock();
-            let cost = incoming.cost;
-            (incoming.stop(code), cost)
+            let mut recv_queue = self.recv_queue.lock();
+            let cost = recv_queue.cost;
+            (recv_queue.stop(code), cost)
         };
         self.release(cost);
         is_news
     }
 
-    /// So much was read or dropped: others of the connection may have waited for that.
+    /// `cost` was read or dropped: resume other streams of the connection that wait for credit.
     fn release(&self, cost: usize) {
         if self.receive_credit.release(cost) {
             self.commands.push(Command::Resume(self.connection));
         }
     }
 
-    /// The application has this stream of the peer's now.
+    /// The application has taken this stream, which the peer opened.
     pub(crate) fn accept(self: &Arc<Self>) {
         let is_news = self.send_queue.lock().accept();
         if is_news {
-            self.touch();
+            self.notify();
         }
     }
 
-    /// Have the I/O thread look at this stream.
-    fn touch(self: &Arc<Self>) {
+    /// Have the I/O thread process this stream.
+    fn notify(self: &Arc<Self>) {
         if !self.is_queued.swap(true, Ordering::AcqRel) {
             self.commands
                 .push(Command::Stream(self.connection, self.clone()));
@@ -114,12 +114,12 @@ impl Drop for StreamShared {
 
 /// A bidirectional byte stream.
 ///
-/// All verbs may be called from any thread; a reader and a writer may work at once.
-/// Dropping a stream that was not finished resets it with code 0, so that the peer never
-/// takes a part for the whole; dropping one that was not read to its end stops it.
+/// All methods may be called from any thread, and a reader and a writer may work at once.
+/// Dropping a stream that was not finished resets it with code 0, so that the peer does not
+/// take a part for the whole. Dropping one that was not read to its end stops it with code 0.
 pub struct Stream {
     shared: Arc<StreamShared>,
-    /// A connection lives at least as long as its streams.
+    /// Keeps the connection open while it has streams.
     _connection: Arc<Handle>,
 }
 
@@ -136,8 +136,12 @@ impl Stream {
         self.shared.id
     }
 
-    /// Append up to `max` bytes to `into`, as the buffers they arrived in, and return how
-    /// many. `Ok(0)` for a `max` above zero is the end of the stream.
+    /// Append up to `max` bytes to `into`, in the buffers they arrived in, and return how many.
+    /// `Ok(0)` for a `max` above zero is the end of the stream.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the peer reset the stream, this program stopped it, or the connection
+    /// ended. Bytes that arrived before are returned first, unless this program stopped reading.
     ///
     /// # Cancellation
     /// Bytes leave the stream only when this returns `Ready`.
@@ -148,20 +152,23 @@ impl Stream {
         into: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, ReadError>> {
         let (result, wants_more, cost) = {
-            let mut incoming = self.shared.recv_queue.lock();
-            let before = incoming.cost;
-            let result = incoming.poll_read_chunks(cx, max, into);
-            let wants_more = incoming.wants_more(self.shared.read_buffer);
-            (result, wants_more, before - incoming.cost)
+            let mut recv_queue = self.shared.recv_queue.lock();
+            let before = recv_queue.cost;
+            let result = recv_queue.poll_read_chunks(cx, max, into);
+            let wants_more = recv_queue.wants_more(self.shared.read_buffer);
+            (result, wants_more, before - recv_queue.cost)
         };
         if wants_more {
-            self.shared.touch();
+            self.shared.notify();
         }
         self.shared.release(cost);
         result
     }
 
     /// Read up to `buf.len()` bytes. `Ok(0)` for a non-empty `buf` is the end of the stream.
+    ///
+    /// # Errors
+    /// As [`poll_read_chunks`](Self::poll_read_chunks).
     ///
     /// # Cancellation
     /// Bytes leave the stream only when this returns `Ready`.
@@ -181,12 +188,16 @@ impl Stream {
         Poll::Ready(Ok(n))
     }
 
-    /// Take bytes of `data` and return how many: as many as the write buffer has room for.
+    /// Queue as many bytes of `data` as the write buffer has room for, and return how many.
+    ///
+    /// # Errors
+    /// [`WriteError`] when the peer stopped reading, this program finished or reset the stream,
+    /// or the connection ended.
     ///
     /// # Cancellation
     /// Bytes are taken only when this returns `Ready`.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
-        // Copied without the lock, which the I/O thread would have to wait for.
+        // Copied without the lock, so that the I/O thread does not wait for the copy.
         let room =
             self.shared
                 .send_queue
@@ -195,35 +206,35 @@ impl Stream {
         let data = &data[..ready!(room)?];
         let chunks: Vec<Bytes> = send_buffers::copied(data).collect();
         let (result, is_news) = {
-            let mut outgoing = self.shared.send_queue.lock();
+            let mut send_queue = self.shared.send_queue.lock();
             // Again: another thread may have written, reset or finished meanwhile.
-            let result = outgoing.poll_room(cx, data.len(), self.shared.write_buffer);
+            let result = send_queue.poll_room(cx, data.len(), self.shared.write_buffer);
             if let Poll::Ready(Ok(mut room)) = result {
-                outgoing.push(chunks.into_iter().map_while(|mut chunk| {
+                send_queue.push(chunks.into_iter().map_while(|mut chunk| {
                     chunk.truncate(room);
                     room -= chunk.len();
                     (!chunk.is_empty()).then_some(chunk)
                 }));
             }
-            // A stream that QUIC holds back is resumed by QUIC.
-            let is_news = matches!(result, Poll::Ready(Ok(1..))) && !outgoing.is_blocked;
+            // A stream that flow control blocks is resumed by quinn-proto's event.
+            let is_news = matches!(result, Poll::Ready(Ok(1..))) && !send_queue.is_blocked;
             (result, is_news)
         };
         if is_news {
-            self.shared.touch();
+            self.shared.notify();
         }
         result
     }
 
-    /// No more bytes from this side (RFC 9000 section 2.4). What was written is delivered.
-    /// Does nothing on a stream that is over.
+    /// End this side with FIN after the bytes already written (RFC 9000 section 2.4). Does nothing
+    /// on a stream that has ended.
     pub fn finish(&self) {
         self.end(LocalEnd::Finish);
     }
 
-    /// Abandon this side with an application code below 2^62: unsent bytes are dropped and
-    /// the peer reads an error (RFC 9000 section 19.4). Overtakes a finish that the peer has
-    /// not acknowledged; does nothing on a stream that is over.
+    /// Reset this side with an application code below 2^62: unsent bytes are dropped and the
+    /// peer reads an error (RFC 9000 section 19.4). Replaces a finish that the peer has not
+    /// acknowledged; does nothing on a stream that has ended.
     pub fn reset(&self, code: u64) {
         self.end(LocalEnd::Reset(code));
     }
@@ -231,34 +242,39 @@ impl Stream {
     fn end(&self, ending: LocalEnd) {
         let is_news = self.shared.send_queue.lock().end(ending);
         if is_news {
-            self.shared.touch();
+            self.shared.notify();
         }
     }
 
-    /// Read no more, drop what is receive_credit, and ask the peer to stop (RFC 9000 section 19.5).
+    /// Stop reading with an application code below 2^62: unread bytes are dropped, and the peer
+    /// is asked to stop sending (RFC 9000 section 19.5).
     ///
-    /// After a `finish`, the peer may say its last words, which are dropped: it is asked to
-    /// stop only when they take more than a second, and never before it has acknowledged the
-    /// finish. Some peers take STOP_SENDING for the end of both directions and would lose the
-    /// tail, and a program that closes a stream means no failure of the one at the other end.
+    /// After a [`finish`](Self::finish) the peer may finish too, and its bytes are dropped. It gets
+    /// STOP_SENDING only when that takes more than a second, and never before it has acknowledged
+    /// the finish. Some peers take STOP_SENDING for the end of both directions and would lose the
+    /// tail, and closing a stream should not cause an error in the peer's program.
     pub fn stop(&self, code: u64) {
         if self.shared.stop(code) {
-            self.shared.touch();
+            self.shared.notify();
         }
     }
 
-    /// Ready when the peer has acknowledged everything up to our finish.
+    /// Ready when the peer has acknowledged all bytes and the FIN.
+    ///
+    /// # Errors
+    /// [`WriteError`] when this side was reset, the peer stopped reading, or the connection ended
+    /// before.
     pub fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         self.shared.send_queue.lock().poll_finished(cx)
     }
 
-    /// Block until at least one byte or the end is here, and read it into `buf`.
+    /// [`poll_read`](Self::poll_read), blocking.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize, ReadError> {
         blocking::wait(|cx| self.poll_read(cx, buf))
     }
 
-    /// Block until the end of the stream and return all bytes, at most `limit` of them; what
-    /// comes beyond is left receive_credit.
+    /// Block until the end of the stream, or until `limit` bytes have arrived, and return them.
+    /// Bytes beyond `limit` stay unread.
     pub fn read_to_end(&self, limit: usize) -> Result<Vec<u8>, ReadError> {
         let mut all = Vec::new();
         while all.len() < limit {
@@ -274,7 +290,7 @@ impl Stream {
         Ok(all)
     }
 
-    /// Block until all of `data` is in the write buffer.
+    /// Write all of `data`, blocking until the last of it is in the write buffer.
     pub fn write_all(&self, mut data: &[u8]) -> Result<(), WriteError> {
         while !data.is_empty() {
             let n = blocking::wait(|cx| self.poll_write(cx, data))?;
@@ -283,7 +299,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Block until the peer has acknowledged everything up to our finish.
+    /// [`poll_finished`](Self::poll_finished), blocking.
     pub fn wait_finished(&self) -> Result<(), WriteError> {
         blocking::wait(|cx| self.poll_finished(cx))
     }
@@ -295,7 +311,7 @@ impl Drop for Stream {
             self.reset(0);
         }
         self.stop(0);
-        // Whoever drops it, in whatever thread, knows of no flush to come.
+        // A drop may happen in any thread, and no flush may follow it.
         self.shared.commands.wake();
     }
 }
