@@ -1,4 +1,4 @@
-//! Poll verbs for programs made of threads: park until the waker unparks.
+//! Blocking forms of the poll methods: park the thread until its waker unparks it.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Call `poll` until it is ready, sleeping in between.
+/// Call `poll` until it is ready, parking the thread in between.
 pub(crate) fn wait<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);

@@ -1,15 +1,15 @@
-//! Bytes of one kind that all connections of an endpoint together may hold: counting only. Who is
-//! charged what, and when it is given back, its users say.
+//! The bytes of one direction that all connections of an endpoint together may hold. This file
+//! only counts; its users decide what is charged and when it is released.
 
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// What a queue may hold in any case: all go on, if in small steps. It takes more than any
-/// greeting of a libp2p protocol.
+/// Bytes that a queue may hold in any case, so that every stream makes progress. It is more than
+/// the opening message of any libp2p protocol.
 pub(crate) const MIN_QUEUE_BOUND: usize = 4096;
 
-/// Bytes that all connections of an endpoint may hold.
+/// A counter of charged bytes with a limit.
 pub(crate) struct Budget {
     limit: u64,
     charged: AtomicU64,
@@ -23,7 +23,7 @@ impl Budget {
         })
     }
 
-    /// Charge what cannot be refused.
+    /// Charge bytes that cannot be refused, even beyond the limit.
     pub(crate) fn reserve(&self, bytes: u64) {
         self.charged.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -36,9 +36,10 @@ impl Budget {
         self.charged.load(Ordering::Relaxed)
     }
 
-    /// What a queue may hold that may hold `bound` at most and from which `moved` bytes have gone
-    /// on so far. Where half of the budget is charged already, no more than has moved before: who
-    /// takes nothing is owed little. Beyond the budget, no more than `MIN_QUEUE_BOUND`.
+    /// Bytes that a queue may hold now. `bound` is its configured limit, and `moved` the bytes that
+    /// have left it so far. When half of the budget is charged, the queue may hold no more than
+    /// has left it, since a peer that takes nothing needs little. When all of it is charged, no
+    /// more than `MIN_QUEUE_BOUND`.
     pub(crate) fn bound(&self, bound: usize, moved: usize) -> usize {
         let charged = self.charged();
         if charged < self.limit / 2 {
@@ -50,9 +51,9 @@ impl Budget {
         }
     }
 
-    /// Charge `bytes` more, if they are at most a quarter of what is left: a few who want much
-    /// leave something for many who want little. Whoever does not read, has half of the
-    /// budget to share with its like.
+    /// Charge `bytes` if they are at most a quarter of the rest, so that a few large connections
+    /// leave room for many small ones. Growth caused by blocked readers (`is_read` false) may use
+    /// at most half of the budget.
     pub(crate) fn try_reserve(&self, bytes: u64, is_read: bool) -> bool {
         let limit = if is_read { self.limit } else { self.limit / 2 };
         let charge = |charged: u64| {

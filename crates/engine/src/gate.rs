@@ -1,5 +1,5 @@
-//! Who may not even begin a handshake: prefixes of addresses. Knows no peers; those are proven
-//! later, and judged by the program.
+//! The deny list: address prefixes whose inbound handshakes are refused. Peer ids are not known
+//! at that point; the application decides about them after the handshake.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -8,21 +8,21 @@ use std::{
     str::FromStr,
 };
 
-/// A block of addresses: all that begin with the same bits.
+/// A block of IP addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     first: IpAddr,
     length: u8,
 }
 
-/// Text that is no address and no prefix.
+/// The text is neither an IP address nor a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither an IP address nor a prefix like 192.0.2.0/24")]
 pub struct PrefixError(String);
 
 impl Prefix {
-    /// The block of that many leading bits which `ip` is in; all bits where there are not so
-    /// many. IPv4-mapped addresses are IPv4.
+    /// The block that contains `ip` and shares its first `length` bits. A `length` above the
+    /// address's 32 or 128 bits counts as all of them. IPv4-mapped addresses are IPv4.
     pub fn containing(ip: IpAddr, length: u8) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(v4) => {
@@ -45,7 +45,7 @@ impl Prefix {
         self.first
     }
 
-    /// Whether `ip` is one of its addresses.
+    /// Whether `ip` is in the block. IPv4-mapped addresses are IPv4.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         ip.is_ipv4() == self.first.is_ipv4() && Self::containing(ip, self.length) == *self
@@ -64,7 +64,7 @@ impl FromStr for Prefix {
             let ip: IpAddr = ip.parse().ok()?;
             let most = if ip.is_ipv4() { 32 } else { 128 };
             let length = length.unwrap_or(most);
-            // A prefix of an IPv4-mapped address would have to say which bits it counts.
+            // For an IPv4-mapped address a shorter length could count 32 or 128 bits.
             let is_clear = length == most || ip == ip.to_canonical();
             (length <= most && is_clear).then(|| Self::containing(ip, length))
         };
@@ -78,11 +78,11 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// The prefixes that are denied now.
+/// The prefixes that are denied.
 #[derive(Default)]
 pub(crate) struct Gate {
     denied: HashSet<Prefix>,
-    /// The lengths among them: so many looks tell whether an address is denied.
+    /// The distinct lengths among them: one lookup each.
     lengths: BTreeSet<u8>,
 }
 

@@ -1,8 +1,8 @@
-//! Where an application thread and the I/O thread meet: two bounded byte queues per stream.
+//! The two bounded byte queues of a stream, between application threads and the I/O thread.
 //!
-//! SendQueue bytes are copied in once, on write; incoming ones are the packets' own buffers.
-//! Each queue has its own short lock, held for list operations and never across a wait.
-//! The I/O thread's half of each rule lives in `driver::streams`.
+//! Written bytes are copied once; received bytes stay in the buffers of their datagrams. Each
+//! queue has its own lock, which is held for list operations only and never across a wait. The
+//! I/O thread's use of the queues is in `driver::streams`.
 
 use std::{
     collections::VecDeque,
@@ -22,30 +22,31 @@ use crate::{
 /// How this program ended its sending side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LocalEnd {
-    /// All bytes, then the end (FIN).
+    /// With FIN, after all bytes.
     Finish,
-    /// Abandoned, with a code.
+    /// With RESET_STREAM and this application code.
     Reset(u64),
 }
 
-/// Bytes on their way out, which are charged to a budget.
+/// Written bytes that QUIC has not taken yet. They are charged to a budget.
 pub(crate) struct SendQueue {
     chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
     len: usize,
-    /// Bytes that were in them and that QUIC has taken.
+    /// Bytes that QUIC has taken so far.
     moved: usize,
     budget: Arc<Budget>,
     pub(crate) ending: Option<LocalEnd>,
-    /// The peer acknowledged everything up to our finish.
+    /// The peer acknowledged all bytes and our FIN.
     pub(crate) is_acknowledged: bool,
     /// Why nothing more can be sent.
     pub(crate) error: Option<WriteError>,
-    /// The application does not have the stream yet, which the peer opened. Until then the peer's
-    /// stop stays unanswered, so that QUIC counts the stream: what waits to be accepted is no
-    /// more than the peer may have open.
+    /// The peer opened the stream and the application has not accepted it. Until then the peer's
+    /// STOP_SENDING stays unanswered, so that the stream counts against the peer's stream limit:
+    /// streams that wait to be accepted are then bounded by it.
     pub(crate) is_unaccepted: bool,
-    /// QUIC takes no more for now; its own event, not a write, resumes the stream.
+    /// Flow control or the send window blocks the stream; quinn-proto's event, not a write, resumes
+    /// it.
     pub(crate) is_blocked: bool,
     pub(crate) writable: Waiters,
     pub(crate) finished: Waiters,
@@ -80,7 +81,7 @@ impl SendQueue {
         self.chunks.make_contiguous()
     }
 
-    /// QUIC has taken so many whole chunks, and so many bytes.
+    /// QUIC has taken `bytes` bytes, and with them the first `chunks` chunks completely.
     pub(crate) fn took(&mut self, chunks: usize, bytes: usize) {
         self.chunks.drain(..chunks);
         self.len -= bytes;
@@ -88,8 +89,8 @@ impl SendQueue {
         self.budget.release(bytes as u64);
     }
 
-    /// How many bytes may be pushed now: at most `wanted`, and as many as the bound leaves
-    /// room for.
+    /// How many bytes may be pushed now: `wanted`, or as many as `bound` and the budget leave room
+    /// for.
     pub(crate) fn poll_room(
         &mut self,
         cx: &Context<'_>,
@@ -111,7 +112,7 @@ impl SendQueue {
         Poll::Ready(Ok(wanted.min(room)))
     }
 
-    /// Append `chunks`, which `poll_room` has found room for.
+    /// Append `chunks`, for which `poll_room` has found room.
     pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) {
         let before = self.len;
         for chunk in chunks {
@@ -135,8 +136,8 @@ impl SendQueue {
         Poll::Pending
     }
 
-    /// Say how this side ends. The first word counts, but a reset overtakes a finish that
-    /// the peer has not acknowledged. True when something changed.
+    /// End this side. The first call counts, but a reset replaces a finish that the peer has not
+    /// acknowledged. True when something changed.
     pub(crate) fn end(&mut self, ending: LocalEnd) -> bool {
         let is_news = match (self.ending, ending) {
             (None, _) => true,
@@ -156,20 +157,20 @@ impl SendQueue {
         true
     }
 
-    /// Nothing more can be sent, and why.
+    /// Drop all bytes: nothing more can be sent because of `error`.
     pub(crate) fn fail(&mut self, error: WriteError) {
         self.drop_chunks();
         self.error.get_or_insert(error);
         self.wake_all();
     }
 
-    /// The application has the stream now. True when the peer's stop waited for that.
+    /// The application has accepted the stream. True when the peer's STOP_SENDING waits for that.
     pub(crate) fn accept(&mut self) -> bool {
         self.is_unaccepted = false;
         self.stop_to_answer().is_some()
     }
 
-    /// The code of a stop of the peer's that is to be answered.
+    /// The code of the peer's STOP_SENDING that must be answered now.
     pub(crate) fn stop_to_answer(&self) -> Option<u64> {
         match self.error {
             Some(WriteError::Stopped(code)) if !self.is_unaccepted => Some(code),
@@ -177,7 +178,7 @@ impl SendQueue {
         }
     }
 
-    /// Finished by us, not yet known to have arrived.
+    /// Finished by this program and not yet acknowledged.
     pub(crate) fn is_undelivered(&self) -> bool {
         self.ending == Some(LocalEnd::Finish) && !self.is_acknowledged && self.error.is_none()
     }
@@ -200,33 +201,33 @@ impl Drop for SendQueue {
     }
 }
 
-/// How the peer's bytes ended.
+/// How the peer's side ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PeerEnd {
     /// All of them arrived.
     Finished,
-    /// They will not all arrive, and why.
+    /// Some will not arrive, because of this error.
     Failed(ReadError),
 }
 
-/// Bytes that arrived.
+/// Received bytes that the application has not read.
 #[derive(Default)]
 pub(crate) struct RecvQueue {
     chunks: VecDeque<Bytes>,
     /// Bytes in `chunks`.
     pub(crate) len: usize,
-    /// What they cost: their bytes, and something for each chunk.
+    /// Their cost: their bytes, and `CHUNK_COST` for each chunk.
     pub(crate) cost: usize,
     pub(crate) end: Option<PeerEnd>,
     /// This program stopped reading, with this code.
     pub(crate) stopped: Option<u64>,
-    /// The bound is reached and QUIC may hold more: a read must tell the I/O thread.
+    /// The bound is reached and QUIC may hold more: a read must notify the I/O thread.
     pub(crate) is_paused: bool,
     pub(crate) readable: Waiters,
 }
 
 impl RecvQueue {
-    /// Move up to `max` bytes, as the chunks they came in, to `into`. `Ok(0)`: the end.
+    /// Move up to `max` bytes, in the chunks they arrived in, to `into`. `Ok(0)`: the end.
     pub(crate) fn poll_read_chunks(
         &mut self,
         cx: &Context<'_>,
@@ -266,12 +267,13 @@ impl RecvQueue {
         Poll::Ready(Ok(taken))
     }
 
-    /// Room has come for bytes that QUIC holds back: half of `bound`, so that it pays.
+    /// Whether the I/O thread should move more bytes out of QUIC: half of `bound` is free, so that
+    /// one wake-up serves many bytes.
     pub(crate) fn wants_more(&self, bound: usize) -> bool {
         self.is_paused && self.cost <= bound / 2
     }
 
-    /// Append what has come, unless nobody reads it, and say what keeping it costs.
+    /// Append received chunks, unless this program stopped reading, and return their cost.
     pub(crate) fn push(&mut self, chunks: impl Iterator<Item = Bytes>) -> usize {
         let mut cost = 0;
         for chunk in chunks.filter(|_| self.stopped.is_none()) {
@@ -283,13 +285,13 @@ impl RecvQueue {
         cost
     }
 
-    /// Nothing more will come, and why. Bytes that are here stay readable.
+    /// The peer's side has ended. Queued bytes stay readable.
     pub(crate) fn finish(&mut self, end: PeerEnd) {
         self.end.get_or_insert(end);
         self.readable.wake();
     }
 
-    /// This program reads no more. True when the peer has to be told.
+    /// Stop reading and drop all bytes. True when the peer must be asked to stop.
     pub(crate) fn stop(&mut self, code: u64) -> bool {
         if self.stopped.is_some() {
             return false;
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_is_charged_until_it_is_taken_or_dropped() {
+    fn queued_bytes_are_charged_until_they_are_taken_or_dropped() {
         let budget = Budget::new(1000);
         let mut out = SendQueue::new(budget.clone());
         let bytes = Bytes::from_static(&[0; 300]);
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_overtakes_a_finish_and_a_finish_no_reset() {
+    fn a_reset_replaces_a_finish_and_a_finish_no_reset() {
         let mut out = SendQueue::new(Budget::new(1 << 20));
         assert!(out.end(LocalEnd::Finish));
         assert!(!out.end(LocalEnd::Finish));

@@ -1,8 +1,8 @@
-//! The bell: how wake-ups reach an event loop without taking its lock or its time.
+//! How wake-ups reach an event loop: a queue of ready tokens with a wakeup fd, and [`Waiters`].
 //!
-//! A waker made here is a token and the bell. Waking puts the token into the ready set and,
-//! if the set was empty, rings once. The loop waits for the bell's descriptor, takes the
-//! set, and wakes whoever waits for those tokens. What a token means is the caller's affair.
+//! A waker made here holds a token. Waking appends the token to the queue and, if the queue was
+//! empty, makes its descriptor readable. The event loop waits for the descriptor, drains the
+//! queue and wakes the tasks of those tokens. The caller chooses what a token means.
 
 use std::{
     fmt, io,
@@ -19,7 +19,8 @@ use crate::{
     },
 };
 
-/// Collects the tokens of what became ready, for one event loop.
+/// Collects the tokens of woken wakers for one event loop. Its descriptor ([`AsFd`]) is readable
+/// while there are any.
 pub struct ReadyQueue {
     ready: Mutex<Vec<u64>>,
     pub(crate) signal: Signal,
@@ -27,7 +28,10 @@ pub struct ReadyQueue {
 }
 
 impl ReadyQueue {
-    /// A silent bell. Fails when the system is out of descriptors.
+    /// Create an empty queue.
+    ///
+    /// # Errors
+    /// The system's error when no descriptor is available.
     pub fn new() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             ready: Mutex::new(Vec::new()),
@@ -36,12 +40,12 @@ impl ReadyQueue {
         }))
     }
 
-    /// A token that this bell has not given before.
+    /// A token that this queue has not given before.
     pub fn token(&self) -> u64 {
         self.next_token.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A waker that leaves `token` here.
+    /// A waker that appends `token` to this queue.
     pub fn waker(self: &Arc<Self>, token: u64) -> Waker {
         Waker::from(Arc::new(TokenWaker {
             queue: self.clone(),
@@ -49,14 +53,15 @@ impl ReadyQueue {
         }))
     }
 
-    /// Swap the ready tokens into `taken`, which is emptied first, and silence the bell.
+    /// Clear `taken`, swap the ready tokens into it, and make the descriptor unreadable. A token
+    /// occurs once for each wake.
     pub fn drain(&self, taken: &mut Vec<u64>) {
         taken.clear();
         let mut ready = self.ready.lock();
         if ready.is_empty() {
             return;
         }
-        // Under the lock: a token that comes later finds an empty set and a silent bell.
+        // Cleared under the lock: the next token finds an empty queue and raises the signal again.
         self.signal.clear();
         std::mem::swap(&mut *ready, taken);
     }
@@ -97,10 +102,11 @@ impl Wake for TokenWaker {
     }
 }
 
-/// The wakers of those who wait for one condition. More than one may: two tasks in `open`.
+/// The wakers of the tasks that wait for one condition. There may be several, for example two
+/// tasks in `poll_open`.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    /// Nearly always the only one, and then nothing is allocated.
+    /// Nearly always the only one, so that nothing is allocated.
     first: Option<Waker>,
     more: Vec<Waker>,
 }
@@ -125,8 +131,8 @@ impl Waiters {
         self.more.drain(..).for_each(Waker::wake);
     }
 
-    /// All of them, for whoever holds a lock that those who wake up want at once: waking is a
-    /// system call, and they would only go to sleep again at the lock.
+    /// Take all wakers, to wake them after releasing a lock. Waking is a system call, and woken
+    /// threads that need the lock would block on it at once.
     #[must_use]
     pub(crate) fn take(&mut self) -> Self {
         std::mem::take(self)
@@ -139,25 +145,25 @@ mod tests {
 
     use super::*;
 
-    fn is_ringing(queue: &ReadyQueue) -> bool {
+    fn is_readable(queue: &ReadyQueue) -> bool {
         let mut fds = [PollFd::new(queue, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|n| n > 0)
     }
 
     #[test]
-    fn rings_once_for_many_and_again_after_a_drain() {
+    fn is_readable_until_drained_and_again_after_the_next_wake() {
         let queue = ReadyQueue::new().expect("a descriptor");
         let (one, two) = (queue.waker(1), queue.waker(2));
-        assert!(!is_ringing(&queue));
+        assert!(!is_readable(&queue));
         one.wake_by_ref();
         two.wake_by_ref();
-        assert!(is_ringing(&queue));
+        assert!(is_readable(&queue));
         let mut taken = Vec::new();
         queue.drain(&mut taken);
         assert_eq!(taken, [1, 2]);
-        assert!(!is_ringing(&queue));
+        assert!(!is_readable(&queue));
         one.wake();
-        assert!(is_ringing(&queue));
+        assert!(is_readable(&queue));
         queue.drain(&mut taken);
         assert_eq!(taken, [1]);
         queue.drain(&mut taken);

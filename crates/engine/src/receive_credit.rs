@@ -1,10 +1,10 @@
-//! What connections hold for readers who have not come yet, and how much all of them may.
+//! The received bytes that a connection may hold for its readers: its window and the allowance
+//! of its queues, charged to the endpoint's budget.
 //!
-//! A connection holds bytes in QUIC, whose flow control promised a window to the peer, and in
-//! the queues of its streams, which have an allowance. Both are charged to the endpoint's
-//! budget beforehand, since a promise cannot be taken back, and are given back when the last
-//! handle is dropped and with it the last byte. They begin small and double on demand while
-//! the budget lasts.
+//! A connection holds bytes in QUIC, up to the flow control window that the peer was granted, and
+//! in the queues of its streams, up to an allowance. Both are charged before they are used, since
+//! credit cannot be withdrawn (RFC 9000 section 4.1), and released when the last handle, and with
+//! it the last byte, is dropped. They start small and double on demand while the budget allows.
 
 use std::sync::Arc;
 
@@ -13,27 +13,27 @@ use crate::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-/// The window that every connection begins with, where the configured one is not smaller. It
-/// stays ahead of a sender's slow start, which begins with some 14 KiB (RFC 9002 section 7.2).
+/// Initial window of every connection, in bytes, unless the configured one is smaller. It stays
+/// ahead of a sender's slow start, which begins with some 14 KiB (RFC 9002 section 7.2).
 pub(crate) const FIRST_WINDOW: u64 = 32 * 1024;
 
-/// What a queued chunk costs beside its bytes: a peer may send them one by one.
+/// Bytes that a queued chunk costs beside its contents: a peer may send single bytes.
 pub(crate) const CHUNK_COST: usize = 64;
 
-/// What one connection holds. Its I/O thread adds, readers release.
+/// The account of one connection. The I/O thread adds to it, readers release.
 pub(crate) struct ReceiveCredit {
-    /// Bytes in the queues of its streams, with what keeping them costs.
+    /// Bytes in the queues of its streams, including `CHUNK_COST` per chunk.
     held: AtomicUsize,
-    /// Streams wait until some of it is read, whichever stream that is of.
+    /// Streams wait until bytes of any stream are read.
     is_waiting_for_credit: AtomicBool,
-    /// What its queues may hold. The window is as large, up to its own limit.
+    /// Bytes that its queues may hold. The window is as large, up to `widest`.
     allowance: AtomicU64,
     widest: u64,
     budget: Arc<Budget>,
 }
 
 impl ReceiveCredit {
-    /// Every connection gets its first window: how many there are is limited, not this.
+    /// Every connection gets its initial window: the number of connections is limited elsewhere.
     pub(crate) fn new(budget: Arc<Budget>, widest: u64) -> Arc<Self> {
         let allowance = FIRST_WINDOW.min(widest);
         budget.reserve(2 * allowance);
@@ -50,7 +50,7 @@ impl ReceiveCredit {
         self.allowance.load(Ordering::Relaxed)
     }
 
-    /// What the peer may send that is not in queues yet.
+    /// Bytes that the peer may send beyond those already in queues.
     pub(crate) fn window(&self) -> u64 {
         self.allowance().min(self.widest)
     }
@@ -67,7 +67,7 @@ impl ReceiveCredit {
         allowance + allowance.min(self.widest)
     }
 
-    /// Twice the allowance, and the window with it, if the budget allows.
+    /// Double the allowance, and with it the window, if the budget allows.
     pub(crate) fn grow(&self, is_read: bool) -> bool {
         let allowance = self.allowance();
         let wider = allowance.saturating_mul(2);
@@ -79,16 +79,16 @@ impl ReceiveCredit {
         is_granted
     }
 
-    /// Nothing more will come: what is not held now was promised in vain.
+    /// The connection is over: return the credit that backs no held bytes.
     pub(crate) fn return_unused(&self) {
         let allowance = self.allowance();
-        let kept = allowance.min(self.held() as u64);
-        self.allowance.store(kept, Ordering::Relaxed);
-        let freed = self.charge(allowance) - self.charge(kept);
+        let used = allowance.min(self.held() as u64);
+        self.allowance.store(used, Ordering::Relaxed);
+        let freed = self.charge(allowance) - self.charge(used);
         self.budget.release(freed);
     }
 
-    /// How much more the queues may hold.
+    /// Bytes that the queues may hold in addition.
     pub(crate) fn room(&self) -> usize {
         let allowance = usize::try_from(self.allowance()).unwrap_or(usize::MAX);
         allowance.saturating_sub(self.held())
@@ -98,13 +98,14 @@ impl ReceiveCredit {
         self.held.fetch_add(cost, Ordering::SeqCst);
     }
 
-    /// A stream waits for room. Look at `room` again after this: it may just have come.
+    /// A stream waits for room. The caller checks `room` again after this call, as a reader may
+    /// have released some before it.
     pub(crate) fn note_waiting(&self) {
         self.is_waiting_for_credit.store(true, Ordering::SeqCst);
     }
 
-    /// Read, or dropped. True when streams that wait should be looked at: half of the room has
-    /// come, so that it pays.
+    /// `cost` was read or dropped. True when streams that wait should resume: half of the
+    /// allowance is free, so that one wake-up serves many bytes.
     pub(crate) fn release(&self, cost: usize) -> bool {
         if cost == 0 {
             return false;
@@ -137,7 +138,7 @@ mod tests {
             windows.push(first.window());
         }
         assert_eq!(windows, [65_536, 131_072, 262_144, 300_000]);
-        // Others get ever less, and something always.
+        // Later connections get less, but never less than the initial window.
         let others: Vec<_> = (0..10)
             .map(|_| ReceiveCredit::new(budget.clone(), most))
             .collect();
@@ -149,13 +150,17 @@ mod tests {
         assert_eq!(others[9].window(), FIRST_WINDOW);
         first.add(100);
         first.return_unused();
-        assert_eq!(first.window(), 100, "of one that is over, what is held");
+        assert_eq!(
+            first.window(),
+            100,
+            "an ended connection is charged for held bytes only"
+        );
         drop((first, others));
         assert_eq!(budget.charged(), 0);
     }
 
     #[test]
-    fn who_does_not_read_has_half_of_the_budget() {
+    fn blocked_readers_get_half_of_the_budget() {
         let budget = Budget::new(4 * 1024 * 1024);
         let idle: Vec<_> = (0..30)
             .map(|_| ReceiveCredit::new(budget.clone(), 1 << 40))
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_comes_is_told_once_and_only_to_who_waits() {
+    fn free_room_is_reported_once_and_only_when_a_stream_waits() {
         let receive_credit = ReceiveCredit::new(Budget::new(1 << 20), 1000);
         receive_credit.add(1000);
         assert_eq!(receive_credit.room(), 0);
@@ -177,7 +182,7 @@ mod tests {
         receive_credit.note_waiting();
         assert!(!receive_credit.release(400), "too little");
         assert!(receive_credit.release(200));
-        assert!(!receive_credit.release(100), "told already");
+        assert!(!receive_credit.release(100), "reported already");
         assert_eq!((receive_credit.held(), receive_credit.room()), (300, 700));
     }
 }

@@ -1,8 +1,8 @@
-//! Copies of bytes, in pieces that are cheap to have again and again.
+//! The pool of buffers that written bytes are copied into.
 //!
-//! What a program writes is copied once, into buffers that come back here when QUIC is done
-//! with them. Fresh memory of that size costs more than the copying: allocators return it to
-//! the kernel when it is freed, and its pages are faulted in anew.
+//! Written bytes are copied once, into buffers that return to the pool when QUIC releases them.
+//! Allocating that size each time costs more than the copying: allocators return it to the
+//! kernel when it is freed, and its pages are faulted in again.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,33 +10,32 @@ use parking_lot::Mutex;
 /// Bytes per buffer. Larger ones were measured slower (caches).
 const BUFFER: usize = 64 * 1024;
 
-/// Fewer bytes than this are not worth a buffer of that size.
+/// Fewer bytes than this get an allocation of their own size.
 const POOLED_FROM: usize = BUFFER / 2;
 
-/// Buffers that are kept for more of the same traffic, in the whole process: 4 MiB.
+/// Buffers that the pool retains, in the whole process: 4 MiB.
 const RETAINED: usize = 64;
 
-/// Received chunks smaller than this are copied, not kept: a chunk pins the whole buffer it
-/// was received into.
+/// Received chunks of fewer bytes are copied: a chunk pins the whole buffer that it was
+/// received into.
 const PINNING: usize = 256;
 
-/// Never waited for: it is no loss to go without, and in the child of a fork it may be locked
-/// for ever.
+/// Only `try_lock`ed: a miss just allocates, and after fork() the lock may be held for ever.
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
-/// Bytes in buffers that are kept.
+/// Bytes that the pool retains.
 pub(crate) fn retained() -> usize {
     FREE.try_lock().map_or(0, |free| free.len() * BUFFER)
 }
 
-/// Keep none for a traffic that is over.
+/// Empty the pool, once the traffic has ended.
 pub(crate) fn forget() {
-    // Not freed under the lock, where writers would go without.
+    // Freed after the lock is released: until then writers miss the pool.
     let free = FREE.try_lock().map(|mut free| std::mem::take(&mut *free));
     drop(free);
 }
 
-/// A buffer with `len` bytes in it, on its way through QUIC.
+/// A buffer with `len` bytes in it, which QUIC holds.
 struct Pooled {
     buffer: Box<[u8]>,
     len: usize,
@@ -59,7 +58,7 @@ impl Drop for Pooled {
     }
 }
 
-/// A copy of `data`, in pieces.
+/// A copy of `data`, in pieces of at most `BUFFER` bytes.
 pub(crate) fn copied(data: &[u8]) -> impl Iterator<Item = Bytes> {
     data.chunks(BUFFER).map(|piece| {
         if piece.len() < POOLED_FROM {
@@ -75,7 +74,7 @@ pub(crate) fn copied(data: &[u8]) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// `chunk`, without a large buffer behind a few bytes.
+/// `chunk`, copied when it is so small that it would pin a much larger buffer.
 pub(crate) fn unpinned(chunk: Bytes) -> Bytes {
     if chunk.len() < PINNING {
         Bytes::copy_from_slice(&chunk)
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_is_copied_whatever_the_size() {
+    fn every_byte_is_copied_for_every_size() {
         for size in [
             0,
             1,
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_comes_back_brings_nothing_along() {
+    fn a_reused_buffer_holds_no_earlier_bytes() {
         drop(copied(&[1; BUFFER]).collect::<Vec<_>>());
         let later: Vec<Bytes> = copied(&[2; POOLED_FROM]).collect();
         assert_eq!(later.concat(), [2; POOLED_FROM]);

@@ -1,4 +1,4 @@
-//! A descriptor that another thread can make readable: how a sleeper is woken.
+//! A descriptor that another thread can make readable, to wake a thread that polls it.
 //!
 //! Raising twice before clearing is one wake-up. An eventfd on Linux, a pipe elsewhere.
 
@@ -39,7 +39,7 @@ impl Signal {
     /// Make the descriptor readable.
     pub(crate) fn raise(&self) {
         let end = self.write.as_ref().unwrap_or(&self.read);
-        // It fails only when it is already readable to the brim, which is what was asked for.
+        // It fails only when the pipe or counter is full, and then the descriptor is readable.
         let _ = rustix::io::write(end, &1u64.to_ne_bytes());
     }
 

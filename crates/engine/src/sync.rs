@@ -1,6 +1,6 @@
-//! The locks, atomics and threads with which application threads and the I/O thread meet. Here
-//! they are the system's; `crates/models` puts others in this place, whose scheduler tries
-//! interleavings. A lock under which nothing is locked and nobody is woken need not come from here.
+//! The locks, atomics and threads that application threads and the I/O thread share: the real
+//! ones. `crates/models` replaces this file by types whose scheduler explores interleavings.
+//! Leaf locks that wake nobody may use parking_lot directly.
 
 pub(crate) use std::{sync::atomic, thread};
 
