@@ -1,9 +1,9 @@
-//! CUBIC (RFC 9438) with the share of two flows, as go-libp2p's nodes take it.
+//! CUBIC (RFC 9438) that competes as two flows do, like go-libp2p's.
 //!
-//! Two flows that share a window of `w` lose three tenths of one half of it when one of them
-//! backs off, and where CUBIC must not be slower than Reno they grow by two segments per round
-//! trip. go-libp2p's QUIC does that by default, and most libp2p nodes are go's: one flow beside
-//! them gets the smaller part of the path (decision 0005).
+//! Two flows that share a window of `w` lose three tenths of half of it when one of them backs
+//! off, and grow by two segments per round trip where CUBIC must not be slower than Reno.
+//! go-libp2p's QUIC does that by default, and most libp2p nodes run it: a single flow beside them
+//! gets the smaller part of the path (decision 0005).
 
 use std::{
     any::Any,
@@ -15,33 +15,33 @@ use quinn_proto::{
     congestion::{Controller, ControllerMetrics},
 };
 
-/// How many flows' worth of the path to take.
+/// The number of emulated flows.
 const FLOWS: f64 = 2.0;
-/// What a flow keeps of its window at a loss (RFC 9438 section 4.6).
+/// Multiplicative decrease of one flow at a loss (RFC 9438 section 4.6).
 const KEPT_BY_ONE: f64 = 0.7;
-/// What is kept when one of the flows loses.
+/// Multiplicative decrease of the whole window when one of the flows loses.
 const KEPT: f64 = (FLOWS - 1.0 + KEPT_BY_ONE) / FLOWS;
-/// CUBIC's constant, in segments per cubic second (RFC 9438 section 5.1), for each flow.
+/// CUBIC's constant C, in segments per cubic second (RFC 9438 section 5.1), for each flow.
 const C: f64 = 0.4 * FLOWS;
 /// 10 segments of the smallest size (RFC 9002 section 7.2), less what TCP's bound takes off.
 const INITIAL_WINDOW: u64 = 12_000;
-/// Segments that are always allowed (RFC 9002 section 7.2).
+/// Minimum window in segments (RFC 9002 section 7.2).
 const MIN_QUEUE_BOUND: f64 = 2.0;
-/// The largest step in a round trip (RFC 9438 section 4.4).
+/// Largest growth in a round trip (RFC 9438 section 4.4).
 const STEEPEST: f64 = 1.5;
 
-/// Windows are in bytes, and times those of `RttEstimator`.
+/// Windows are in bytes, round-trip times those of `RttEstimator`.
 #[derive(Clone, Debug)]
 pub(super) struct Cubic {
     mtu: f64,
     window: f64,
-    /// Below it, slow start.
+    /// Slow start threshold.
     threshold: f64,
-    /// Packets sent until then belong to the loss that is already answered.
+    /// Start of the recovery period: packets sent before it neither shrink nor grow the window.
     recovery_start: Option<Instant>,
-    /// The present growth's curve; none in slow start.
+    /// The current growth curve; `None` in slow start.
     curve: Option<Curve>,
-    /// The window at the last loss, lowered where it was below the one before.
+    /// The window at the last loss, lowered when it was below the one before.
     last_maximum: f64,
     last_ack: Instant,
 }
@@ -49,12 +49,12 @@ pub(super) struct Cubic {
 /// RFC 9438 section 4.2: from the window at `start` to a plateau at `maximum` and beyond.
 #[derive(Clone, Debug)]
 struct Curve {
-    /// Later than it was by the time in which the application had nothing to send.
+    /// Postponed by the time in which the application had nothing to send.
     start: Instant,
     maximum: f64,
     /// Seconds from `start` to the plateau.
     k: f64,
-    /// What Reno's flows would have by now.
+    /// The window that Reno's flows would have now.
     reno: f64,
 }
 
@@ -106,7 +106,7 @@ impl Cubic {
         let silence = now.saturating_duration_since(self.last_ack);
         self.last_ack = now;
         if app_limited {
-            // Time in which nothing probed the path counts for no growth (RFC 9438 section 5.8).
+            // The window does not grow for application-limited time (RFC 9438 section 5.8).
             if let Some(curve) = &mut self.curve {
                 curve.start += silence;
             }
@@ -157,7 +157,7 @@ impl Controller for Cubic {
             return;
         }
         self.recovery_start = Some(now);
-        // Below the last maximum others want the path: leave them some (RFC 9438 section 4.7).
+        // Fast convergence: below the last maximum, leave room for other flows (RFC 9438 section 4.7).
         self.last_maximum = if self.window < self.last_maximum {
             self.window * (1.0 + KEPT) / 2.0
         } else {
@@ -167,7 +167,7 @@ impl Controller for Cubic {
         self.window = self.threshold;
         self.curve = None;
         if is_persistent_congestion {
-            // RFC 9002 section 7.6.2: the path is another one now.
+            // Persistent congestion: start again (RFC 9002 section 7.6.2).
             self.recovery_start = None;
             self.window = self.least();
         }
@@ -210,7 +210,7 @@ mod tests {
     const MTU: u16 = 1_000;
     const RTT: Duration = Duration::from_millis(100);
 
-    /// A controller and the clock of its path; a round trip acknowledges the whole window.
+    /// A controller and its clock; each round trip acknowledges the whole window.
     struct Path {
         cubic: Cubic,
         now: Instant,
@@ -225,7 +225,7 @@ mod tests {
             }
         }
 
-        /// Congestion avoidance at a window of so many segments, the loss just behind.
+        /// In congestion avoidance, just after a loss at a window of `segments`.
         fn after_a_loss_at(segments: f64) -> Self {
             let mut path = Self::new();
             path.cubic.window = segments * f64::from(MTU);

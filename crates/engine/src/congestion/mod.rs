@@ -1,4 +1,4 @@
-//! How fast to send, what may always be sent, and when the peer last acknowledged anything new.
+//! Congestion controllers of a connection's paths, and the signals between them and the connection.
 
 mod cubic;
 
@@ -19,15 +19,15 @@ use quinn_proto::{
 use self::cubic::Cubic;
 use crate::config::CongestionControl;
 
-/// What a connection and the controllers of its paths tell each other.
+/// Signals between a connection and the controllers of its paths.
 ///
-/// The connection says when its close is all that it still sends. quinn-proto 0.11.19 counts a
-/// CONNECTION_CLOSE as whatever else there was to send: in the middle of a transfer the window holds
-/// it back, and as it takes acknowledgements no more, for ever. The peer would learn from its idle
-/// timeout what it should hear at once.
+/// The connection signals that only its close is left to send. quinn-proto 0.11.19 applies the
+/// congestion window to CONNECTION_CLOSE. In the middle of a transfer the window would block it for
+/// ever, since a closed connection processes no acknowledgements, and the peer would learn of the
+/// close only by its idle timeout.
 ///
 /// The controllers count the ACK frames that acknowledged a packet for the first time. quinn-proto's
-/// statistics count every ACK frame, and a peer that hears nothing of us goes on repeating its last one.
+/// statistics count every ACK frame, and a peer that receives nothing from us repeats its last one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CongestionSignals(Arc<Signals>);
 
@@ -47,7 +47,7 @@ impl CongestionSignals {
         self.0.is_close_allowed.load(Ordering::Relaxed)
     }
 
-    /// How many ACK frames acknowledged a packet for the first time, on any path.
+    /// The number of ACK frames, on any path, that acknowledged a packet for the first time.
     pub(crate) fn acknowledgements(&self) -> u64 {
         self.0.acknowledgements.load(Ordering::Relaxed)
     }
@@ -89,10 +89,10 @@ impl ControllerFactory for Congestion {
     }
 }
 
-/// Beyond every window, and so large that nothing is paced.
+/// The window for a close: never exceeded, and so large that pacing does not delay it.
 const OPEN: u64 = u64::MAX / 2;
 
-/// What the algorithm says, until the last words are due.
+/// A controller whose window does not block CONNECTION_CLOSE once `allow_close` was called.
 struct WithCloseBypass {
     algorithm: Box<dyn Controller>,
     congestion_signals: CongestionSignals,
