@@ -1,8 +1,8 @@
-//! Reading and writing DER, only as much of it as a certificate needs.
+//! A reader and a writer for the part of DER that certificates and host keys need.
 //!
-//! The reader is strict (definite, shortest lengths; single-byte tags), borrows everything,
-//! allocates nothing and cannot panic: every byte it sees was chosen by an unproven peer.
-//! What the values mean is `certificate`'s business.
+//! The reader is strict (definite, shortest lengths; single-byte tags), borrows its input,
+//! allocates nothing and cannot panic: its input comes from unauthenticated peers. The meaning
+//! of the values is left to `certificate` and `host_key`.
 
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
@@ -13,11 +13,11 @@ pub(super) const UTC_TIME: u8 = 0x17;
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
 
-/// The bytes are not the DER that was asked for.
+/// The bytes are not the expected DER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotDer;
 
-/// One value as it was sent.
+/// One encoded value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Value<'a> {
     pub(super) tag: u8,
@@ -26,7 +26,7 @@ pub(super) struct Value<'a> {
     pub(super) contents: &'a [u8],
 }
 
-/// What is left to read of a run of values.
+/// The unread rest of a sequence of values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// Nothing may be left.
+    /// An error unless everything has been read.
     pub(super) fn end(self) -> Result<(), NotDer> {
         if self.is_empty() { Ok(()) } else { Err(NotDer) }
     }

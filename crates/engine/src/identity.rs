@@ -1,9 +1,8 @@
-//! Who we are: the libp2p host key, the peer id derived from it, and the one TLS certificate
-//! that vouches for it.
+//! An endpoint's identity: the libp2p host key, its peer id, and the TLS certificate that the
+//! host key signs.
 //!
-//! Nothing here speaks TLS or touches the network. The private key never leaves this module:
-//! other rooms see the peer id, the public key, secrets derived from the private key under a
-//! label, and a certificate ready to be presented.
+//! The private key stays in this module and `host_key`. Other modules get the peer id, the
+//! public key, secrets derived from the private key under a label, and the certificate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use crate::host_key::{PrivateKey, PublicKey, extract};
 use crate::tls::issue;
 
-/// The domain under which the root of all derived secrets is taken from the private key.
+/// The domain separation label of the root secret, which all derived secrets come from.
 const SECRET_DOMAIN: &[u8] = b"libp2p-quic derived secrets v1";
 
 /// A libp2p host key and the TLS certificate made for it.
@@ -32,7 +31,7 @@ struct Inner {
     peer_id: PeerId,
     /// The root of [`Identity::derive_secret`].
     secrets: hmac::Key,
-    /// The seed of the certificate's key, for identities whose every byte must be repeatable.
+    /// The seed of the certificate's key, for deterministic identities.
     #[cfg(feature = "simulation")]
     certificate_seed: Option<[u8; 32]>,
     /// Made on first use, then the same for every endpoint and every connection.
@@ -42,10 +41,9 @@ struct Inner {
 impl Identity {
     /// Read a host key from libp2p's `PrivateKey` protobuf.
     ///
-    /// All four key types are taken: Ed25519 (seed and public key, which must belong together, or
+    /// All four key types are accepted: Ed25519 (seed and public key, which must belong together, or
     /// the old form with the public key twice), secp256k1, ECDSA on P-256, P-384 and P-521, and RSA
-    /// of 2048 to 8192 bits. A bare 32-byte Ed25519 seed is refused: its bytes could as well be
-    /// those of a public key.
+    /// of 2048 to 8192 bits. A bare 32-byte Ed25519 seed is refused: a public key has the same form.
     ///
     /// # Errors
     ///
@@ -53,15 +51,15 @@ impl Identity {
     pub fn from_protobuf(bytes: &[u8]) -> Result<Self, IdentityError> {
         let key = PrivateKey::from_protobuf(bytes)
             .map_err(|error| IdentityError::new("cannot read the private key", error))?;
-        // RSA keys have no short secret to derive from. Their encoding holds the private
-        // exponent and both primes: more than enough for an extract step.
+        // RSA keys have no short secret. Their encoding holds the private exponent and both
+        // primes, which is input enough for HKDF-Extract.
         let root = key
             .derive_secret(SECRET_DOMAIN)
             .unwrap_or_else(|| extract(SECRET_DOMAIN, bytes));
         Ok(Self::new(key, root))
     }
 
-    /// Make a new Ed25519 host key from the operating system's randomness.
+    /// Generate an Ed25519 host key from the operating system's randomness.
     pub fn generate() -> Self {
         let key = PrivateKey::from(Keypair::generate_ed25519());
         let root = key
@@ -70,12 +68,11 @@ impl Identity {
         Self::new(key, root)
     }
 
-    /// Make the identity that belongs to `seed`: the same host key and the same certificate
-    /// every time.
+    /// The identity of `seed`, with the same host key and certificate each time.
     ///
-    /// Host key and certificate key are both Ed25519, whose signatures have one length, so
-    /// that every handshake message is as long in one run as in the next. For simulations
-    /// only: whoever knows the seed knows the private key.
+    /// Host key and certificate key are both Ed25519, whose signatures have a fixed length, so
+    /// that every handshake message has the same length in each run. For simulations only: the
+    /// seed reveals the private key.
     #[cfg(feature = "simulation")]
     pub fn deterministic(seed: u64) -> Self {
         let expand = |label: &[u8]| {
@@ -96,7 +93,7 @@ impl Identity {
         Self(Arc::new(Inner::new(key, root)))
     }
 
-    /// The peer id: what others know and dial this node by.
+    /// The peer id, a hash of the public host key (libp2p peer-ids spec).
     pub fn peer_id(&self) -> PeerId {
         self.0.peer_id
     }
@@ -106,13 +103,13 @@ impl Identity {
         self.0.key.public()
     }
 
-    /// A secret that only the holder of this private key can compute: the same for the same
-    /// `label` in every process, independent of every other label.
+    /// A secret that only the holder of this private key can compute. It is the same for the same
+    /// `label` in every process, and independent of those of other labels.
     pub(crate) fn derive_secret(&self, label: &str) -> [u8; 32] {
         tag_bytes(&hmac::sign(&self.0.secrets, label.as_bytes()))
     }
 
-    /// The certificate and its key, made on the first call.
+    /// The certificate and its key, created by the first call.
     pub(crate) fn certified_key(&self) -> Result<Arc<CertifiedKey>, IdentityError> {
         if let Some(made) = self.0.certified_key.get() {
             return Ok(Arc::clone(made));
@@ -122,7 +119,7 @@ impl Identity {
         #[cfg(not(feature = "simulation"))]
         let seed = None;
         let made = issue::certified_key(&self.0.key, seed)?;
-        // Two threads may have raced here: the first to arrive decides for both.
+        // Two threads may race here: the first result counts for both.
         Ok(Arc::clone(
             self.0.certified_key.get_or_init(|| Arc::new(made)),
         ))
@@ -154,7 +151,8 @@ fn tag_bytes(tag: &hmac::Tag) -> [u8; 32] {
     bytes
 }
 
-/// Why an [`Identity`] could not be made: bad private key bytes, or no certificate for them.
+/// Why an [`Identity`] could not be created: the private key cannot be read, or no certificate can
+/// be made for it.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
 pub struct IdentityError {

@@ -1,6 +1,6 @@
 //! The curves of ECDSA host keys, and how keys name them in DER.
 //!
-//! Points and scalars are not looked at here.
+//! Points and scalars are not checked here.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(super) enum Curve {
     P521,
 }
 
-/// Why a key in DER has no curve that we know.
+/// Why no supported curve was found in a DER key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CurveError {
     #[error("not a SubjectPublicKeyInfo (RFC 5480) with a named curve")]
@@ -43,8 +43,8 @@ pub(crate) enum CurveError {
 }
 
 impl Curve {
-    /// How a public key on this curve verifies: libp2p hashes with SHA-256 whatever the curve.
-    /// libp2p peer-ids spec, "ECDSA". Nothing for P-256, which is libp2p-identity's.
+    /// How a public key on this curve verifies: libp2p hashes with SHA-256 for every curve (libp2p
+    /// peer-ids spec, "ECDSA"). `None` for P-256, which libp2p-identity verifies.
     pub(super) fn verification(self) -> Option<&'static EcdsaVerificationAlgorithm> {
         match self {
             Self::P256 => None,
@@ -108,7 +108,7 @@ pub(super) fn public_info(curve: Curve, point: &[u8]) -> Vec<u8> {
     )
 }
 
-/// The curve of an `ECPrivateKey`, which may leave the name out: then the scalar's length tells.
+/// The curve of an `ECPrivateKey`: the named one, or else the one with the scalar's length.
 pub(super) fn of_private(der: &[u8]) -> Result<Curve, CurveError> {
     let read = || {
         let mut fields = Reader::new(der).sequence()?;
@@ -135,7 +135,7 @@ pub(super) fn of_private(der: &[u8]) -> Result<Curve, CurveError> {
     }
 }
 
-/// An object identifier as people write it. It is the peer's, so it may be none.
+/// An object identifier in dotted form. The input is the peer's and may be invalid.
 fn dotted(oid: &[u8]) -> String {
     let mut text = String::new();
     let mut arc = 0_u64;

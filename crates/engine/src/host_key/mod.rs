@@ -17,9 +17,8 @@ pub(crate) use private::{PrivateKey, extract};
 pub use public::PublicKey;
 pub(crate) use public::PublicKeyError;
 
-/// RSA moduli that are taken, in bits, as by go-libp2p and rust-libp2p. A shorter one can be
-/// factored, and then the peer id is anybody's; a longer one costs much to verify, before the
-/// peer has proven anything.
+/// Accepted sizes of an RSA modulus, in bits, as in go-libp2p and rust-libp2p. A shorter modulus
+/// can be factored; a longer one costs much to verify for a peer that is not authenticated yet.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 type BoxError = Box<dyn StdError + Send + Sync>;

@@ -1,6 +1,6 @@
-//! Our own host key: read from libp2p's protobuf, and what it signs.
+//! Our private host key: reading it from libp2p's protobuf, and signing.
 //!
-//! The key does not leave this file: others get signatures, and secrets derived from it.
+//! The key does not leave this file: others get signatures and secrets derived from it.
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -19,8 +19,8 @@ use super::{BoxError, Curve, PublicKey};
 const SECP256K1: usize = 32;
 const ED25519_SEED: usize = 32;
 const ED25519_PAIR: usize = 64;
-/// libp2p peer-ids spec, "Ed25519": implementations once wrote the public key twice, and are
-/// to read that still.
+/// libp2p peer-ids spec, "Ed25519": implementations once wrote the public key twice, and must
+/// still read that form.
 const ED25519_REPEATED: usize = 96;
 
 /// A private host key and its public half.
@@ -37,7 +37,7 @@ enum Inner {
     Rsa(RsaKeyPair),
 }
 
-/// Why bytes are not a private host key that we can have.
+/// Why bytes are not a usable private host key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivateKeyError {
     #[error(transparent)]
@@ -129,7 +129,7 @@ impl PrivateKey {
         }
     }
 
-    /// A secret that depends on this key and `domain` only, whatever the key was read from.
+    /// A secret that depends on this key and `domain` only, not on the encoding of the key.
     /// `None` for RSA, which has no short secret to derive it from.
     pub(crate) fn derive_secret(&self, domain: &[u8]) -> Option<[u8; 32]> {
         match &self.inner {
@@ -174,7 +174,7 @@ fn rsa(data: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     })
 }
 
-/// Here alone is another library: AWS-LC and ring sign on P-384 with SHA-384 only.
+/// A library of its own, as AWS-LC and ring sign on P-384 with SHA-384 only.
 fn p384(data: &[u8]) -> Result<PrivateKey, PrivateKeyError> {
     const KIND: &str = "ECDSA on P-384";
     let key: p384::ecdsa::SigningKey = p384::SecretKey::from_sec1_der(data)

@@ -1,6 +1,6 @@
 //! The protobuf of libp2p's keys: `{ KeyType Type = 1; bytes Data = 2; }`, read and written.
 //!
-//! Private and public keys have the same two fields. What `Data` means is not known here.
+//! Private and public keys have the same two fields. `Data` is not interpreted here.
 
 /// libp2p peer-ids spec, "Keys": `KeyType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub(crate) enum ProtobufError {
     UnknownType(u64),
 }
 
-/// Wire types. Groups (3 and 4) are not in use any more.
+/// Wire types. Groups (3 and 4) are obsolete.
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED_32: u64 = 5;
 
-/// Type and data of a key. The order of the fields does not matter, unknown fields are skipped
-/// and the last of two counts, as protobuf wants it; encoders of proto3 leave out the type 0.
+/// Type and data of a key. As in protobuf, fields come in any order, unknown ones are skipped, and
+/// the last of several counts; proto3 encoders omit type 0.
 pub(super) fn read(mut bytes: &[u8]) -> Result<(KeyType, &[u8]), ProtobufError> {
     let mut kind = 0;
     let mut data = None;

@@ -1,6 +1,6 @@
-//! A public host key: who a peer is, and whether it made a signature.
+//! A public host key: the peer id it gives, and verifying its signatures.
 //!
-//! Every byte here was chosen by a peer that has proven nothing, so nothing may panic.
+//! The input comes from peers that are not authenticated, so nothing may panic.
 
 use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_ASN1, UnparsedPublicKey};
 use libp2p_identity::{KeyType as IdentityType, PeerId};
@@ -24,13 +24,13 @@ pub struct PublicKey(Inner);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Inner {
-    /// All that libp2p-identity has: every type, but ECDSA on P-256 only.
+    /// The keys of libp2p-identity: every type, with ECDSA on P-256 only.
     Identity(libp2p_identity::PublicKey),
     /// ECDSA on another curve: its uncompressed point.
     Ecdsa(Curve, Vec<u8>),
 }
 
-/// Why bytes are not a public host key that is taken.
+/// Why bytes are not an accepted public host key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublicKeyError {
     #[error(transparent)]
@@ -67,7 +67,7 @@ impl PublicKey {
         Ok(Self(Inner::Identity(key)))
     }
 
-    /// The point of an ECDSA key on a curve that libp2p-identity has not.
+    /// An ECDSA key on a curve that libp2p-identity does not support.
     pub(super) fn on(curve: Curve, point: &[u8]) -> Result<Self, PublicKeyError> {
         let is_sound = curve
             .verification()
@@ -78,7 +78,7 @@ impl PublicKey {
         Ok(Self(Inner::Ecdsa(curve, point.to_vec())))
     }
 
-    /// The public half of a key of libp2p-identity's.
+    /// The public half of a libp2p-identity key.
     pub(super) fn of(keypair: &libp2p_identity::Keypair) -> Self {
         Self(Inner::Identity(keypair.public()))
     }
@@ -108,9 +108,9 @@ impl PublicKey {
 
     /// Whether the private half made this signature.
     ///
-    /// libp2p-identity takes only the lower one of the two `s` that fit a secp256k1 signature. Of
-    /// libp2p's peer-ids specification both are right, and peers whose library makes either of
-    /// them, as OpenSSL does, would be refused every other time.
+    /// libp2p-identity accepts only the lower one of the two `s` of a secp256k1 signature. libp2p's
+    /// peer-ids specification allows both, and libraries such as OpenSSL produce either, so that
+    /// every other handshake of such peers would fail.
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
             Inner::Identity(key) => match key.clone().try_into_secp256k1() {

@@ -1,7 +1,7 @@
-//! Which cryptography we offer, and in which order. Tables only: no handshake logic.
+//! The cryptographic algorithms that we offer, in order of preference. No handshake logic.
 //!
-//! Packets are sealed by ring and everything else is done by AWS-LC. At packet size ring's
-//! AES-GCM is the faster of the two; AWS-LC has the post-quantum key exchange and P-521.
+//! ring protects packets, and AWS-LC does everything else. At packet size ring's AES-GCM is the
+//! faster of the two; AWS-LC has the post-quantum key exchange and P-521.
 
 use rustls::SignatureScheme;
 use rustls::SupportedCipherSuite;
@@ -38,7 +38,7 @@ const KEY_EXCHANGE: [&dyn SupportedKxGroup; 4] = [
     kx_group::SECP384R1,
 ];
 
-/// What a peer may sign its certificate and its handshake with.
+/// The algorithms that a peer may sign its certificate and its handshake with.
 ///
 /// libp2p certificates are self-signed with keys of any usual type: implementations default
 /// to P-256, and some send Ed25519, P-384 or RSA. Hashes shorter than 256 bits are left out.
@@ -64,7 +64,7 @@ pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
         verify::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
         verify::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
     ],
-    // In TLS 1.3 the scheme fixes the curve: the first algorithm of each list is the one used.
+    // In TLS 1.3 the scheme determines the curve: the first algorithm of each list is used.
     mapping: &[
         (
             SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -121,7 +121,7 @@ pub(super) fn for_certificate(
     })
 }
 
-/// Everything rustls needs, for this machine's processor.
+/// The provider for rustls, with the cipher order for this machine's processor.
 pub(super) fn provider() -> CryptoProvider {
     let cipher_suites = if has_aes_instructions() {
         WITH_AES

@@ -1,8 +1,8 @@
-//! What a libp2p certificate says and whether it is true: parsing and verifying.
+//! Parsing and verifying libp2p certificates.
 //!
-//! Everything here judges bytes chosen by a peer that has proven nothing yet, so nothing here
-//! may panic, whatever the bytes. No clock and no I/O: the time is a parameter. Making our own
-//! certificate is `issue`'s work, deciding what a refusal does to a handshake `verifier`'s.
+//! The input comes from peers that are not authenticated, so no input may cause a panic. No clock
+//! and no I/O: the time is a parameter. `issue` makes our own certificate, and `verifier` turns a
+//! refusal into the failure of a handshake.
 
 pub use rustls::pki_types::UnixTime;
 
@@ -26,7 +26,7 @@ const ISSUER_UNIQUE_ID: u8 = 0x81;
 const SUBJECT_UNIQUE_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
 
-/// A certificate taken apart, and not believed yet: see [`PeerCertificate::verify`].
+/// A parsed certificate. Nothing in it is trusted before [`PeerCertificate::verify`].
 #[derive(Debug, Clone)]
 pub struct PeerCertificate<'a> {
     /// The part that the self-signature covers, as sent.
@@ -48,7 +48,7 @@ pub struct PeerCertificate<'a> {
     host_signature: &'a [u8],
 }
 
-/// Take a certificate apart. Nothing is verified except its form.
+/// Parse a certificate. Only its form is checked.
 ///
 /// # Errors
 ///
@@ -87,7 +87,7 @@ pub fn parse(der: &[u8]) -> Result<PeerCertificate<'_>, CertificateError> {
         .value(SEQUENCE)
         .map_err(malformed("the inner signature algorithm"))?
         .contents;
-    // Names mean nothing in libp2p: the host key is the identity.
+    // libp2p ignores names: the host key is the identity.
     fields.value(SEQUENCE).map_err(malformed("the issuer"))?;
     let (not_before, not_after) =
         validity(&mut fields).map_err(malformed("the validity period"))?;
@@ -155,7 +155,7 @@ fn key_of(key_info: &[u8]) -> Result<(&[u8], &[u8]), NotDer> {
     Ok((algorithm, key))
 }
 
-/// Find the one libp2p extension and open it: the host key's protobuf and its signature.
+/// Find the libp2p extension, and return the host key's protobuf and its signature.
 fn libp2p_extension(extensions: &[u8]) -> Result<(&[u8], &[u8]), CertificateError> {
     let malformed = |NotDer| CertificateError::Malformed("the extensions");
 
@@ -180,7 +180,7 @@ fn libp2p_extension(extensions: &[u8]) -> Result<(&[u8], &[u8]), CertificateErro
         fields.end().map_err(malformed)?;
 
         if oid == EXTENSION_OID {
-            // The specification does not say which of two would count, so neither does.
+            // The specification does not say which of two counts, so two are refused.
             if found.replace(value).is_some() {
                 return Err(CertificateError::ExtensionRepeated);
             }
@@ -206,7 +206,7 @@ fn signed_key(value: &[u8]) -> Result<(&[u8], &[u8]), NotDer> {
 }
 
 impl<'a> PeerCertificate<'a> {
-    /// Verify all that the certificate claims, at the time `now`, and tell whose it is.
+    /// Verify the certificate at the time `now`, and return its host key.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ impl<'a> PeerCertificate<'a> {
 
         let host_key = self.host_key()?;
         let mut message = SIGNED_PREFIX.to_vec();
-        // The key exactly as sent: encoded again it might differ from what was signed.
+        // The key as sent: encoded again it might differ from the bytes that were signed.
         message.extend_from_slice(self.key_info);
         if !host_key.verify(&message, self.host_signature) {
             return Err(CertificateError::HostSignature);
@@ -298,7 +298,7 @@ pub enum CertificateError {
     /// An extension other than libp2p's is marked critical.
     #[error("the peer's certificate has a critical extension other than libp2p's")]
     UnknownCriticalExtension,
-    /// The certificate is valid only later, or a clock is wrong.
+    /// The certificate is not valid yet, or a clock is wrong.
     #[error("the peer's certificate is valid from {not_before} (Unix time), and it is {now}")]
     NotYetValid {
         /// The certificate's first valid second.
@@ -306,7 +306,7 @@ pub enum CertificateError {
         /// The time it was judged at.
         now: i64,
     },
-    /// The certificate is not valid any more, or a clock is wrong.
+    /// The certificate has expired, or a clock is wrong.
     #[error("the peer's certificate expired after {not_after} (Unix time), and it is {now}")]
     Expired {
         /// The certificate's last valid second.
@@ -317,7 +317,7 @@ pub enum CertificateError {
     /// The certificate names one signature algorithm inside the signed part, another outside.
     #[error("the peer's certificate names two different signature algorithms")]
     SignatureAlgorithmMismatch,
-    /// The certificate's key or signature is of a kind we cannot, or will not, verify.
+    /// The certificate's key or signature algorithm is not supported.
     #[error("the peer's certificate uses an unsupported key or signature algorithm")]
     UnsupportedSignatureAlgorithm,
     /// The certificate is not signed by its own key.
@@ -332,7 +332,7 @@ pub enum CertificateError {
         /// The size of its modulus.
         bits: usize,
     },
-    /// The host key has not signed the certificate's key: the peer is not who it claims to be.
+    /// The host key has not signed the certificate's key: the peer does not have the claimed id.
     #[error("the peer's certificate is not signed by the host key it names")]
     HostSignature,
 }

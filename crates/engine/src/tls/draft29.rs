@@ -1,11 +1,10 @@
-//! The version number of draft 29 with the keys of version 1: what py-libp2p's own transport
-//! speaks on `/quic` addresses.
+//! Draft 29's version number with version 1's keys, as py-libp2p's own transport uses them on
+//! `/quic` addresses.
 //!
-//! Its QUIC library knows the keys of no draft and takes those of RFC 9001 for every version
-//! number but version 2's. Real draft 29 has other keys for its first packets, and a server
-//! must choose before it can read one, so an endpoint serves the one kind or the other. Peers
-//! of the real kind have left libp2p's networks; their packets find no key here and are
-//! dropped, as a damaged packet is.
+//! Its QUIC library has no keys of drafts and uses those of RFC 9001 for every version number but
+//! version 2's. Real draft 29 has other Initial keys, and a server must choose before it can read
+//! a packet, so an endpoint serves one or the other. Peers with real draft 29 have left libp2p's
+//! networks; their packets cannot be decrypted here and are dropped.
 
 use std::sync::Arc;
 
@@ -15,13 +14,13 @@ use quinn_proto::{
     transport_parameters::TransportParameters,
 };
 
-/// What such packets carry: draft-ietf-quic-transport-29 section 15.
+/// Draft 29's version number: draft-ietf-quic-transport-29 section 15.
 pub(crate) const DRAFT_29: u32 = 0xff00_001d;
 
 /// RFC 9000 section 15.
 const VERSION_1: u32 = 1;
 
-/// Accepts draft 29's number as another name of version 1, and everything else as `0` does.
+/// Treats draft 29's version number as version 1, and leaves the rest to `0`.
 pub(super) struct Draft29AsVersion1(pub(super) Arc<dyn ServerConfig>);
 
 fn keys_of(version: u32) -> u32 {

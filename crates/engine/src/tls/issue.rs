@@ -1,6 +1,6 @@
-//! Making our own certificate: a fresh key, vouched for by the host key.
+//! Making our own certificate: a fresh key, signed by the host key.
 //!
-//! Judging the certificates of others is `certificate`'s work.
+//! `certificate` verifies the certificates of peers.
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, PublicKeyData};
 use rustls::crypto::aws_lc_rs::sign;
@@ -54,12 +54,12 @@ pub(crate) fn certified_key(
     );
 
     let mut params = CertificateParams::default();
-    // Peers whose clocks are wrong, or who run for years, must still find it valid. These are
-    // the dates that the specification's own test vectors and rust-libp2p use, and they do
-    // not tell when this process started.
+    // It must be valid for peers with wrong clocks, and for years. The specification's test
+    // vectors and rust-libp2p use the same dates, and they do not reveal when this process
+    // started.
     params.not_before = rcgen::date_time_ymd(1975, 1, 1);
     params.not_after = rcgen::date_time_ymd(4096, 1, 1);
-    // Names mean nothing in libp2p. The serial number is rcgen's: a hash of the new key.
+    // libp2p ignores names. The serial number is rcgen's, a hash of the new key.
     params.distinguished_name = DistinguishedName::new();
     // Not critical: old go-libp2p versions refuse the extension when it is.
     params.custom_extensions = vec![CustomExtension::from_oid_content(

@@ -1,11 +1,11 @@
-//! libp2p's TLS 1.3: how two peers prove to each other who they are, inside the handshake.
+//! libp2p's TLS 1.3: mutual authentication of the peers by their host keys.
 //!
-//! This room turns an identity into rustls configurations and a finished session into a peer's
-//! public key. It does no I/O and keeps no connection state; of QUIC it knows only the two
-//! traits through which quinn-proto asks for cryptography.
+//! This module makes rustls configurations from an identity, and reads the peer's public key from
+//! a completed session. It does no network I/O and holds no connection state; of QUIC it uses only
+//! quinn-proto's `crypto` traits. It reads one environment variable, `SSLKEYLOGFILE`.
 //!
-//! The rules are those of libp2p's "tls" specification. Beyond them we choose: no session
-//! resumption and no 0-RTT, so that every handshake proves the peer anew.
+//! The rules are those of libp2p's "tls" specification. In addition there is no session
+//! resumption and no 0-RTT, so that every handshake authenticates the peer.
 
 mod algorithms;
 pub mod certificate;
@@ -40,19 +40,19 @@ const ALPN: &[u8] = b"libp2p";
 
 const INITIAL_SUITE: &str = "the suite given is TLS13_AES_128_GCM_SHA256, the only one taken";
 
-/// The TLS configurations of one endpoint.
+/// The TLS configurations of one endpoint, for both roles.
 pub(crate) struct Tls {
     server: Arc<rustls::ServerConfig>,
-    /// All of a dial's configuration but for its verifier.
+    /// The configuration of dials, except for the verifier.
     client: rustls::ClientConfig,
     initial: rustls::quic::Suite,
 }
 
 impl Tls {
-    /// Configure both roles for `identity`, making its certificate if it has none yet.
+    /// Configure both roles for `identity`, and make its certificate if it has none yet.
     ///
     /// When the environment variable `SSLKEYLOGFILE` names a file, the secrets of every
-    /// connection are appended to it, for Wireshark and the like.
+    /// connection are appended to it, for tools such as Wireshark.
     pub(crate) fn new(identity: &Identity) -> Result<Self, IdentityError> {
         let failed = |error| IdentityError::new("cannot configure TLS", error);
         let initial = algorithms::initial_suite()
@@ -70,8 +70,8 @@ impl Tls {
         server.key_log = Arc::clone(&key_log);
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        // The client's cipher order counts: one that puts ChaCha20 first may have no AES
-        // instructions, and it would pay more for AES than we for ChaCha20.
+        // The client's cipher order counts: a client that puts ChaCha20 first may have no AES
+        // instructions, and AES would cost it more than ChaCha20 costs us.
         server.ignore_client_order = false;
 
         let mut client = rustls::ClientConfig::builder_with_provider(provider)
@@ -93,8 +93,8 @@ impl Tls {
         })
     }
 
-    /// The configuration of the accepting role; with `draft_29`, it takes that version number
-    /// for version 1's.
+    /// The configuration of listeners; with `draft_29`, draft 29's version number counts as
+    /// version 1.
     pub(crate) fn server(&self, draft_29: bool) -> Arc<dyn ServerConfig> {
         let config = QuicServerConfig::with_initial(Arc::clone(&self.server), self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
@@ -105,9 +105,9 @@ impl Tls {
         }
     }
 
-    /// The configuration of one dial, and where to read why the peer was refused.
+    /// The configuration of one dial, and the verdict that records why the peer was refused.
     ///
-    /// With an `expected` peer id, the handshake fails unless that very peer answers.
+    /// With an `expected` peer id, the handshake fails when another peer answers.
     pub(crate) fn client(&self, expected: Option<PeerId>) -> (Arc<dyn ClientConfig>, Verdict) {
         let (config, verdict) = self.rustls_client(expected);
         let config = QuicClientConfig::with_initial(config, self.initial)
@@ -125,10 +125,10 @@ impl Tls {
     }
 }
 
-/// The host key of the peer at the other end of a session whose handshake is done.
+/// The peer's host key, from a session whose handshake has completed.
 ///
-/// The certificate was verified inside the handshake, at that time. Here it is only read
-/// again: no clock, so a certificate that has expired since does not matter.
+/// The certificate was verified in the handshake. Here it is only parsed again, so that one that
+/// has expired since then does not matter.
 pub(crate) fn peer_public_key(session: &dyn Session) -> Option<PublicKey> {
     let chain = session
         .peer_identity()?

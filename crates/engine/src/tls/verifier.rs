@@ -1,7 +1,7 @@
-//! The judge inside the handshake: what rustls asks about the peer, answered by libp2p's rules.
+//! rustls' certificate verifiers for both roles, by libp2p's rules.
 //!
-//! The rules themselves are in `certificate`; here they become a refusal of the handshake with
-//! a fitting alert, and on a dial the reason is kept where the dialler finds it.
+//! The rules themselves are in `certificate`. Here a violation fails the handshake with the fitting
+//! alert, and a dial's [`Verdict`] records the reason.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -22,15 +22,15 @@ use super::certificate::{self, CertificateError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The peer proved to be somebody else than the one we dialled.
+    /// The peer's id is not the dialed one.
     #[error("Peer ID mismatch: expected {expected}, but {actual} answered")]
     PeerIdMismatch {
-        /// Whom we dialled.
+        /// The dialed peer id.
         expected: PeerId,
-        /// Who answered, proven.
+        /// The verified peer id that answered.
         actual: PeerId,
     },
-    /// The peer proved nothing.
+    /// The peer's certificate is not accepted.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
@@ -40,14 +40,14 @@ pub enum Refusal {
 pub(crate) struct Verdict(Arc<OnceLock<Refusal>>);
 
 impl Verdict {
-    /// The reason, once the verifier has refused the peer. `None` when it has not judged yet,
-    /// has accepted, or the handshake failed for another reason.
+    /// The reason, once the verifier has refused the peer. `None` before the certificate is
+    /// verified, when it is accepted, and when the handshake failed for another reason.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.0.get()
     }
 }
 
-/// Judges the peer of a dial (with an expected peer id, perhaps) or of an accepted connection.
+/// Verifies the peer of a dial, with or without an expected peer id, or of an inbound connection.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     expected: Option<PeerId>,
@@ -55,7 +55,7 @@ pub(super) struct PeerVerifier {
 }
 
 impl PeerVerifier {
-    /// For accepted connections: anybody who can prove who they are.
+    /// For inbound connections: every peer with a valid certificate.
     pub(super) fn anybody() -> Self {
         Self {
             expected: None,
@@ -87,13 +87,13 @@ impl PeerVerifier {
     fn refuse(&self, refusal: Refusal) -> rustls::Error {
         tracing::debug!(%refusal, "peer refused in the TLS handshake");
         let error = rustls::Error::InvalidCertificate(alert(&refusal));
-        // A handshake has one certificate, so there is only ever one refusal to keep.
+        // A handshake has one certificate, so that there is at most one refusal.
         let _ = self.verdict.0.set(refusal);
         error
     }
 }
 
-/// The peer id that the certificate proves.
+/// The peer id of a valid certificate.
 fn proven(
     certificate: &CertificateDer<'_>,
     others: &[CertificateDer<'_>],
@@ -133,7 +133,7 @@ fn other(refusal: &Refusal) -> Alert {
     Alert::Other(OtherError(Arc::new(Reason(refusal.clone()))))
 }
 
-/// A refusal inside a rustls error, which prints what it carries with `Debug`.
+/// A refusal inside a rustls error, which formats its contents with `Debug`.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 struct Reason(Refusal);
@@ -146,8 +146,8 @@ impl fmt::Debug for Reason {
 
 /// Verify the peer's signature over the handshake with its certificate's key.
 ///
-/// The key is taken out by our own parser. webpki's refuses every certificate that has a
-/// critical extension it does not know, and libp2p's extension MAY be critical.
+/// The key comes from our own parser. webpki refuses certificates with a critical extension that
+/// it does not know, and libp2p's extension MAY be critical.
 fn verify_handshake_signature(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -160,7 +160,7 @@ fn verify_handshake_signature(
 }
 
 /// libp2p tls spec, "Handshake Protocol": versions below 1.3 MUST NOT be negotiated. QUIC has
-/// none either, so this is never asked.
+/// none either, so that this is never called.
 fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
     Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
 }
@@ -202,8 +202,8 @@ impl ServerCertVerifier for PeerVerifier {
 }
 
 impl ClientCertVerifier for PeerVerifier {
-    // libp2p tls spec, "Handshake Protocol": servers MUST require client authentication. Both
-    // answers are rustls' defaults, and too important to leave to a default.
+    // libp2p tls spec, "Handshake Protocol": servers MUST require client authentication. Both are
+    // rustls' defaults, and stated here because security depends on them.
     fn offer_client_auth(&self) -> bool {
         true
     }

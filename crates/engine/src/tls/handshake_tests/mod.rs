@@ -1,6 +1,6 @@
-//! Whole TLS handshakes in memory, as QUIC carries them: ours with ours, and ours with peers
-//! that are older, other, or wrong in one way. Here is what carries them; `peers` asks who is
-//! taken for whom, `negotiation` what the two agree on.
+//! TLS handshakes in memory, as QUIC carries them: between our own endpoints, and with peers that
+//! are older, different, or wrong in one way. This file carries the messages; `peers` tests
+//! authentication, and `negotiation` the negotiated parameters.
 
 mod negotiation;
 mod peers;
@@ -24,7 +24,7 @@ use crate::identity::Identity;
 mod forge;
 use forge::{Forge, Key};
 
-/// Why a handshake in memory failed: which side gave up, with which alert, saying what.
+/// Why a handshake in memory failed: the side that aborted, its alert and its message.
 #[derive(Debug)]
 struct Failure {
     by_server: bool,

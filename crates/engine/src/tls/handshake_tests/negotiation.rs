@@ -1,4 +1,4 @@
-//! What the two ends agree on: protocol, key exchange, cipher, and no more than that.
+//! The negotiated parameters: protocol, key exchange, cipher, no resumption, no server name.
 
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ fn a_peer_with_only_p256_is_asked_to_try_again() {
 }
 
 #[test]
-fn the_cipher_follows_the_processor_of_the_dialler() {
+fn the_cipher_follows_the_processor_of_the_dialer() {
     let mut pair = connection_pair(dial(&ours()), Arc::clone(&ours().server));
     pair.handshake().expect("a handshake");
     let expected = match algorithms::has_aes_instructions() {
@@ -90,7 +90,7 @@ fn the_cipher_follows_the_processor_of_the_dialler() {
     };
     assert_eq!(pair.suite(), expected);
 
-    // A dialler that lists ChaCha20 first gets it.
+    // A dialer that lists ChaCha20 first gets it.
     let mut provider = algorithms::provider();
     provider.cipher_suites = algorithms::WITHOUT_AES.to_vec();
     let certificate = presenting_good(&Key::p256());
@@ -115,7 +115,7 @@ fn no_handshake_is_ever_resumed() {
     }
 }
 
-/// What a client of ours is told that the server is called.
+/// The server name that our client is configured with.
 const NAME: &str = "name.invalid";
 
 /// The client's first message with `name` in place of any name in it, and our server's answer.

@@ -1,4 +1,4 @@
-//! Who is taken for whom: proofs accepted, and every way of refusing one.
+//! Authentication of peers: certificates that are accepted, and each reason to refuse one.
 
 use std::sync::Arc;
 
@@ -57,8 +57,8 @@ fn both_ends_learn_the_other_whatever_the_host_keys() {
     ]
     .map(|key| Identity::from_protobuf(&key.expect("a key")).expect("an identity"));
 
-    for (dialler, listener) in identities.iter().zip(identities.iter().cycle().skip(1)) {
-        let (client, verdict) = tls(dialler).client(Some(listener.peer_id()));
+    for (dialer, listener) in identities.iter().zip(identities.iter().cycle().skip(1)) {
+        let (client, verdict) = tls(dialer).client(Some(listener.peer_id()));
         let parameters = TransportParameters::read(Side::Client, &mut &[][..]).expect("defaults");
         let mut client = client
             .start_session(V1, "libp2p", &parameters)
@@ -74,14 +74,14 @@ fn both_ends_learn_the_other_whatever_the_host_keys() {
         );
         assert_eq!(
             peer_public_key(&*server).as_ref(),
-            Some(dialler.public_key())
+            Some(dialer.public_key())
         );
         assert_eq!(verdict.refusal(), None);
     }
 }
 
 #[test]
-fn another_peer_than_the_one_dialled_is_refused() {
+fn another_peer_than_the_one_dialed_is_refused() {
     let listener = Identity::generate();
     let expected = Identity::generate().peer_id();
     let (client, verdict) = ours().rustls_client(Some(expected));
@@ -108,8 +108,8 @@ fn listener_presents(chain: Vec<Vec<u8>>, key: &Key) -> (Result<(), Failure>, Ve
     (connection_pair(client, server).handshake(), verdict)
 }
 
-/// What happens when a dialler presents this chain.
-fn dialler_presents(chain: Vec<Vec<u8>>, key: &Key) -> Result<(), Failure> {
+/// What happens when a dialer presents this chain.
+fn dialer_presents(chain: Vec<Vec<u8>>, key: &Key) -> Result<(), Failure> {
     let client = foreign_client(our_provider(), Some(presenting(chain, key)));
     connection_pair(client, Arc::clone(&ours().server)).handshake()
 }
@@ -128,7 +128,7 @@ fn certificates_of_every_kind_are_taken_from_both_roles() {
         let (outcome, verdict) = listener_presents(vec![der.clone()], &key);
         outcome.expect("a handshake");
         assert_eq!(verdict.refusal(), None);
-        dialler_presents(vec![der], &key).expect("a handshake");
+        dialer_presents(vec![der], &key).expect("a handshake");
     }
 }
 
@@ -144,7 +144,7 @@ fn a_critical_libp2p_extension_is_taken_from_both_roles() {
     listener_presents(vec![der.clone()], &key)
         .0
         .expect("a handshake");
-    dialler_presents(vec![der], &key).expect("a handshake");
+    dialer_presents(vec![der], &key).expect("a handshake");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn every_refusal_has_its_alert_in_both_roles() {
         let refusal = verdict.refusal().expect("a refusal");
         assert!(refusal.to_string().contains(reason), "{refusal}");
 
-        let failure = dialler_presents(chain, &key).expect_err(reason);
+        let failure = dialer_presents(chain, &key).expect_err(reason);
         assert_eq!(
             (failure.by_server, failure.alert),
             (true, Some(alert)),
@@ -227,7 +227,7 @@ fn every_refusal_has_its_alert_in_both_roles() {
     }
 }
 
-/// The certificate is public: whoever has seen it must not be able to use it.
+/// The certificate is public: it must be useless without its key.
 #[test]
 fn a_stolen_certificate_is_refused() {
     let host = Keypair::generate_ed25519();
@@ -239,7 +239,7 @@ fn a_stolen_certificate_is_refused() {
         (failure.by_server, failure.alert),
         (false, Some(AlertDescription::DecryptError))
     );
-    let failure = dialler_presents(vec![der], &thief).expect_err("a refusal");
+    let failure = dialer_presents(vec![der], &thief).expect_err("a refusal");
     assert_eq!(
         (failure.by_server, failure.alert),
         (true, Some(AlertDescription::DecryptError))
@@ -247,7 +247,7 @@ fn a_stolen_certificate_is_refused() {
 }
 
 #[test]
-fn a_dialler_without_a_certificate_is_refused() {
+fn a_dialer_without_a_certificate_is_refused() {
     let client = foreign_client(our_provider(), None);
     let failure = connection_pair(client, Arc::clone(&ours().server)).failure();
     assert!(failure.by_server);
