@@ -1,12 +1,12 @@
-//! Addresses that no peer can be dialed at, and why. What can be said without asking the system
-//! is said here; what only its routes tell is translated from its error.
+//! Addresses that cannot be dialed, and why: those that no host can have, and those for which the
+//! system's route lookup fails.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// `::ffff:a.b.c.d` is a.b.c.d: a socket serves one family.
+/// Convert an IPv4-mapped address to IPv4, as a socket serves one family.
 pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip if ip == addr.ip() => addr,
@@ -14,7 +14,7 @@ pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Why no peer can answer from `remote`, whatever this machine's routes are; `None` when one may.
+/// Why no peer can answer from `remote`, independent of this machine's routes; `None` when one may.
 pub(crate) fn objection(remote: SocketAddr) -> Option<String> {
     let why = match remote {
         _ if remote.port() == 0 => {
@@ -58,8 +58,8 @@ fn v6_objection(ip: Ipv6Addr, scope: u32) -> Option<&'static str> {
     }
 }
 
-/// Why datagrams cannot leave for `remote`, when the error of asking for a route says so; `None`
-/// when it only says that the question failed, for instance for want of a descriptor.
+/// Why datagrams cannot be sent to `remote`, from the error of the route lookup. `None` when the
+/// lookup itself failed, for example without a free descriptor.
 pub(crate) fn no_route(remote: SocketAddr, error: &io::Error) -> Option<String> {
     use io::ErrorKind;
     let family = match remote.ip() {

@@ -1,12 +1,12 @@
-//! Which socket a dial leaves from: one that answers find their way back to, and if possible one
-//! that listens. Binds nothing.
+//! The choice of the socket for a dial: one that answers can reach, and a listening one where
+//! possible. This file binds no socket.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::driver::{SocketInfo, SocketProvider};
 
-/// The socket that a dial to `remote` leaves from, among those there are; `source` is the
-/// address that the system would send from, where it could be asked.
+/// The best of `sockets` for a dial to `remote`. `source` is the source address of the system's
+/// route, unless the lookup failed.
 pub(crate) fn socket_for(
     socket_provider: &dyn SocketProvider,
     sockets: &mut [SocketInfo],
@@ -31,8 +31,8 @@ pub(crate) fn socket_for(
     found.map(|(_, socket)| socket)
 }
 
-/// Note whether the address that a socket listens on is still this machine's, and say so once
-/// when it is not: DHCP takes addresses away, and nothing that is sent from them comes back.
+/// Record whether this machine still has the address that a socket listens on, and log once when
+/// it does not: a DHCP lease may end, and answers to that address are lost.
 fn note_lost_address(
     socket_provider: &dyn SocketProvider,
     socket: &mut SocketInfo,
@@ -58,25 +58,25 @@ fn note_lost_address(
 /// How well a socket suits a dial, best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fitness {
-    /// It listens on the very address that the system would send from.
+    /// It listens on the source address of the system's route.
     Source,
-    /// It listens on another address of the loopback, and the peer is there.
+    /// It listens on another loopback address, and the peer's address is one too.
     Loopback,
     /// It listens on all addresses; the system chooses one for each datagram.
     Wildcard,
-    /// It listens on another address of the interface and network that the system would send from,
-    /// which answers reach as well. IPv6 privacy extensions (RFC 8981) make this the usual case:
-    /// the system prefers a temporary address, and listeners are bound to the stable one. From
-    /// here peers see the address and port that they can dial back. Another network's address
-    /// will not do, though it is on the same interface: its answers may have no way back.
+    /// It listens on another address of the source address's interface and network, which answers
+    /// reach as well. With IPv6 privacy extensions (RFC 8981) this is the usual case: the system
+    /// prefers a temporary address, and listeners are bound to the stable one, which the peer can
+    /// then dial back. An address of another network is not used, even on the same interface, as
+    /// answers to it may have no route.
     Neighbor,
-    /// It listens on some address, and the system could not be asked for a better one.
+    /// It listens on some address, and the route lookup failed.
     Unknown,
-    /// Made for dials.
+    /// It was bound for dials and does not listen.
     Own,
 }
 
-/// How well a dial to `remote` leaves from this socket; `None` when it should not.
+/// How well this socket suits a dial to `remote`; `None` when it cannot be used.
 fn fitness(
     socket: &SocketInfo,
     remote: SocketAddr,
@@ -93,8 +93,8 @@ fn fitness(
     if local.is_unspecified() {
         return Some(Fitness::Wildcard);
     }
-    // One bound to the loopback reaches only the loopback, and nothing else but the wildcard
-    // reaches that.
+    // A socket bound to a loopback address reaches only loopback addresses, and apart from it
+    // only one bound to the wildcard reaches them.
     if local.is_loopback() != remote.ip().is_loopback()
         || socket.is_address_gone
         || !is_in_zone(socket.local, remote)
@@ -109,8 +109,8 @@ fn fitness(
     }
 }
 
-/// Whether a socket bound to a link-local IPv6 address is of the zone of `remote`, which has one
-/// if it is link-local too: one address may be on several links (RFC 4007 section 6).
+/// Whether a socket bound to a link-local IPv6 address is in the zone of `remote`. The same
+/// link-local address may exist on several links (RFC 4007 section 6).
 fn is_in_zone(local: SocketAddr, remote: SocketAddr) -> bool {
     match (local, remote) {
         (SocketAddr::V6(local), SocketAddr::V6(remote)) => {
