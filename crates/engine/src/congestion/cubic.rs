@@ -18,15 +18,15 @@ use quinn_proto::{
 /// The number of emulated flows.
 const FLOWS: f64 = 2.0;
 /// Multiplicative decrease of one flow at a loss (RFC 9438 section 4.6).
-const KEPT_BY_ONE: f64 = 0.7;
+const BETA_OF_ONE: f64 = 0.7;
 /// Multiplicative decrease of the whole window when one of the flows loses.
-const KEPT: f64 = (FLOWS - 1.0 + KEPT_BY_ONE) / FLOWS;
+const BETA: f64 = (FLOWS - 1.0 + BETA_OF_ONE) / FLOWS;
 /// CUBIC's constant C, in segments per cubic second (RFC 9438 section 5.1), for each flow.
 const C: f64 = 0.4 * FLOWS;
 /// 10 segments of the smallest size (RFC 9002 section 7.2), less what TCP's bound takes off.
 const INITIAL_WINDOW: u64 = 12_000;
 /// Minimum window in segments (RFC 9002 section 7.2).
-const MIN_QUEUE_BOUND: f64 = 2.0;
+const MIN_WINDOW: f64 = 2.0;
 /// Largest growth in a round trip (RFC 9438 section 4.4).
 const STEEPEST: f64 = 1.5;
 
@@ -88,7 +88,7 @@ impl Cubic {
     }
 
     fn least(&self) -> f64 {
-        MIN_QUEUE_BOUND * self.mtu
+        MIN_WINDOW * self.mtu
     }
 
     fn is_of_last_loss(&self, sent: Instant) -> bool {
@@ -159,11 +159,11 @@ impl Controller for Cubic {
         self.recovery_start = Some(now);
         // Fast convergence: below the last maximum, leave room for other flows (RFC 9438 section 4.7).
         self.last_maximum = if self.window < self.last_maximum {
-            self.window * (1.0 + KEPT) / 2.0
+            self.window * (1.0 + BETA) / 2.0
         } else {
             self.window
         };
-        self.threshold = (self.window * KEPT).max(self.least());
+        self.threshold = (self.window * BETA).max(self.least());
         self.window = self.threshold;
         self.curve = None;
         if is_persistent_congestion {

@@ -1,5 +1,5 @@
-//! What quinn-proto would take from the system, taken from the seed: connection ids, its
-//! random numbers, the wall clock that dates Retry tokens.
+//! Seeded replacements of what quinn-proto takes from the system: connection ids, random numbers,
+//! and the wall clock for Retry tokens.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -14,10 +14,10 @@ use crate::{
     identity::Identity,
 };
 
-/// Bytes of the id that a dial invents for its first packets, the most that QUIC allows.
+/// Bytes of the destination connection id of a dial's first packets: the most that QUIC allows.
 const FIRST_ID_LENGTH: usize = 20;
 
-/// The settings of an endpoint of which a seed repeats everything but the cipher text.
+/// The settings of an endpoint whose behavior, except for cipher text, depends on the seed only.
 pub(super) fn settings(
     identity: &Identity,
     config: Config,
@@ -32,17 +32,17 @@ pub(super) fn settings(
         identity,
         config,
         endpoint,
-        Arc::new(Calendar(clock.clone())),
+        Arc::new(WallClock(clock.clone())),
         Arc::new(move || ConnectionId::new(&first_ids.lock().bytes::<FIRST_ID_LENGTH>())),
         crypto_override,
     )
 }
 
 /// The wall clock of a world.
-struct Calendar(Clock);
+struct WallClock(Clock);
 
-impl TimeSource for Calendar {
+impl TimeSource for WallClock {
     fn now(&self) -> SystemTime {
-        self.0.calendar()
+        self.0.wall_clock()
     }
 }

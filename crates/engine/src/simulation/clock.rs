@@ -1,4 +1,4 @@
-//! Virtual time: it stands still until the world moves it.
+//! Virtual time: it advances only when the world moves it.
 
 use std::{
     cmp::Reverse,
@@ -23,9 +23,9 @@ struct Inner {
 
 struct State {
     now: Instant,
-    /// What the wall clock says at the beginning, in seconds since 1970.
-    calendar: i64,
-    /// Who sleeps until when; the number keeps those of one moment in order.
+    /// The wall clock when the world began, in seconds since 1970.
+    wall_clock: i64,
+    /// Sleeping tasks by wake-up time; the number orders those of the same time.
     sleepers: BTreeMap<(Instant, Reverse<u64>), Waker>,
     next_sleeper: u64,
 }
@@ -37,7 +37,7 @@ impl Clock {
             began,
             state: Mutex::new(State {
                 now: began,
-                calendar: 1_800_000_000,
+                wall_clock: 1_800_000_000,
                 sleepers: BTreeMap::new(),
                 next_sleeper: 0,
             }),
@@ -74,14 +74,14 @@ impl Clock {
         self.0.state.lock().now
     }
 
-    /// What the wall clock says: some day, then virtual time.
-    pub(super) fn calendar(&self) -> SystemTime {
-        let began = u64::try_from(self.0.state.lock().calendar).unwrap_or(0);
+    /// The wall clock: a fixed date, plus virtual time and the jumps so far.
+    pub(super) fn wall_clock(&self) -> SystemTime {
+        let began = u64::try_from(self.0.state.lock().wall_clock).unwrap_or(0);
         UNIX_EPOCH + Duration::from_secs(began) + self.now()
     }
 
-    pub(super) fn turn_the_calendar(&self, seconds: i64) {
-        self.0.state.lock().calendar += seconds;
+    pub(super) fn jump_wall_clock(&self, seconds: i64) {
+        self.0.state.lock().wall_clock += seconds;
     }
 
     pub(super) fn at(&self, time: Duration) -> Instant {
@@ -94,7 +94,7 @@ impl Clock {
         state.sleepers.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Move time, never back, and wake who has slept enough.
+    /// Move time, never backwards, and wake the tasks that are due.
     pub(super) fn advance(&self, to: Instant) {
         let mut due = Vec::new();
         {

@@ -1,16 +1,16 @@
-//! What a network does to datagrams.
+//! The conditions of the virtual network, and how to draw bad ones.
 
 use std::time::Duration;
 
 use super::dice::Dice;
 
-/// What the network, and each system's sockets, do to datagrams from now on. Shares are
-/// probabilities from 0 to 1.
+/// What the network, and each system's sockets, do to datagrams. Shares are probabilities from 0
+/// to 1.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// From sender to receiver.
+    /// One-way delay.
     pub latency: Duration,
-    /// Added to the latency: up to this, without changing the order.
+    /// Up to this is added to the latency, without reordering.
     pub jitter: Duration,
     /// Share of datagrams that never arrive.
     pub loss: f64,
@@ -19,9 +19,9 @@ pub struct Conditions {
     /// Share of datagrams with one bit flipped. UDP's checksum would catch most of these;
     /// here QUIC's own protection has to.
     pub corruption: f64,
-    /// Share of datagrams that lose their tail.
+    /// Share of datagrams that are truncated.
     pub truncation: f64,
-    /// Share of datagrams that later ones overtake.
+    /// Share of datagrams that are delayed so that later ones overtake them.
     pub reordering: f64,
     /// Share of datagrams whose ECN mark becomes "congestion experienced".
     pub marking: f64,
@@ -37,7 +37,7 @@ pub struct Conditions {
     pub mtu: usize,
     /// Bytes per second in each direction; `None`: no limit.
     pub rate: Option<u64>,
-    /// With a rate: what would wait longer than this is dropped.
+    /// With a rate: a datagram that would wait longer than this is dropped.
     pub queue: Duration,
     /// Datagrams that one send may hold; 1 is a system without GSO.
     pub segments: usize,
@@ -71,8 +71,8 @@ impl Default for Conditions {
 }
 
 impl Conditions {
-    /// A bad network, each in its own way: every condition is there or not, by the dice, and
-    /// so is its strength. It is never so bad that 10 s are too short for a handshake.
+    /// A bad network: the dice decide about each condition and its strength. A handshake still
+    /// completes within 10 s.
     pub fn bad(dice: &mut Dice) -> Self {
         let mut share = |most: f64| {
             let is_there = dice.chance(0.6);

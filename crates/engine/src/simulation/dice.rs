@@ -1,5 +1,5 @@
-//! Randomness that a seed repeats: SplitMix64, which needs no dependency and is good enough
-//! for deciding which datagram is lost.
+//! Seeded random numbers: SplitMix64, which needs no dependency and suffices to decide which
+//! datagram is lost.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ impl Dice {
         self.roll() % bound
     }
 
-    /// True with this probability; certain values cost no roll, so that a condition that is
-    /// switched off does not change the rest of a run.
+    /// True with this probability. Certain outcomes cost no roll, so that a condition that is
+    /// off does not change the rest of a run.
     pub fn chance(&mut self, probability: f64) -> bool {
         if probability <= 0.0 {
             return false;
@@ -56,7 +56,7 @@ impl Dice {
         bytes
     }
 
-    /// Independent dice, so that two users do not depend on each other's number of rolls.
+    /// Independent dice, so that one user does not depend on another's number of rolls.
     pub fn fork(&mut self) -> Self {
         Self::new(self.roll())
     }

@@ -1,10 +1,10 @@
-//! Whole engines in virtual time over a virtual network, by seed.
+//! Deterministic simulation: engines in virtual time over a virtual network, by seed.
 //!
-//! A [`World`] holds nodes, a network and a clock. Nodes are real [`Endpoint`](crate::Endpoint)s over real
-//! cores; only what a core takes as a parameter is replaced: time, sockets, the thread that
-//! wakes it, and randomness. Nothing here may depend on anything but the seed and what the
-//! test does: a failing seed fails again in the same way. Only cipher text differs between
-//! two runs, as TLS draws its keys from the system; every length and every time is the same.
+//! A [`World`] holds nodes, a network and a clock. Nodes are real
+//! [`Endpoint`](crate::Endpoint)s over real cores; only the parameters of a core are replaced:
+//! time, sockets, the thread that wakes it, and randomness. A run depends on the seed and the test
+//! only, so that a failing seed fails again in the same way. Cipher text differs between two runs,
+//! as TLS takes its keys from the system; lengths and times do not.
 //!
 //! ```
 //! use libp2p_quic_engine::{Config, simulation::{World, verbs}};
@@ -53,12 +53,12 @@ use self::{
     tasks::{MAIN, Tasks},
     wire::{Mailbox, Owner, Wire},
 };
-/// Bytes of the connection ids that nodes choose: those of short headers towards them.
+/// Bytes of the connection ids that nodes choose, as in short headers sent to them.
 pub const CONNECTION_ID_LENGTH: usize = crate::driver::CONNECTION_ID_LENGTH;
 pub use crate::driver::Census;
 use crate::{Config, Connection, driver::CryptoOverride};
 
-/// Passes without progress of time after which a world is said to spin.
+/// Passes without progress of time after which a world panics.
 const SPINNING: u32 = 200_000;
 
 /// How long [`World::block_on`] waits, in virtual time.
@@ -95,13 +95,13 @@ impl World {
         }
     }
 
-    /// Nodes made from now on send packets that are not encrypted: what is injected can then
-    /// be what a peer with all keys would send. The handshake stays the real one.
+    /// Nodes created from now on do not encrypt packets, so that a test can inject what a peer
+    /// with the keys could send. The TLS handshake stays real.
     pub fn leave_packets_open(&mut self) {
         self.crypto_override = Some(open_packets::OPEN);
     }
 
-    /// What the world was made from.
+    /// The seed of this world.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -121,8 +121,7 @@ impl World {
         self.clock.clone()
     }
 
-    /// A new node with an identity, and addresses, of its own. Panics on a configuration that
-    /// makes no sense.
+    /// Create a node with its own identity and addresses. Panics on an invalid configuration.
     pub fn node(&mut self, config: Config) -> Node {
         let index = self.machines.len();
         let mut machine = Machine::new(index, self.seed, self.crypto_override);
@@ -131,14 +130,14 @@ impl World {
         node
     }
 
-    /// The node's process dies: nothing is sent, its sockets are gone, its handles fail.
+    /// Kill the node's process: nothing is sent, its sockets are gone, its handles fail.
     pub fn crash(&mut self, node: &Node) {
         self.machines[node.index()].stop();
         self.wire.lock().unbind_all(node.index());
     }
 
-    /// The same identity at the same addresses, with no memory of what was before. Crashes
-    /// the node if it still runs.
+    /// Start a node with the same identity and addresses and no earlier state. Crashes the node
+    /// if it still runs.
     pub fn restart(&mut self, node: &Node, config: Config) -> Node {
         self.crash(node);
         let machine = &mut self.machines[node.index()];
@@ -150,15 +149,15 @@ impl World {
         self.wire.lock().conditions = conditions;
     }
 
-    /// Time leaps, as for a machine that slept: nothing runs meanwhile, and all that was due
-    /// is late.
+    /// Move time as for a machine that was suspended: nothing runs meanwhile, and everything that
+    /// was due is late.
     pub fn leap(&mut self, time: Duration) {
         self.clock.advance(self.clock.instant() + time);
     }
 
-    /// The wall clock jumps by so many seconds, and time itself does not.
+    /// Change the wall clock by `seconds`, but not virtual time.
     pub fn turn_the_calendar(&mut self, seconds: i64) {
-        self.clock.turn_the_calendar(seconds);
+        self.clock.jump_wall_clock(seconds);
     }
 
     /// Nothing arrives for this long.
@@ -166,8 +165,8 @@ impl World {
         self.wire.lock().dark_until = Some(self.clock.instant() + time);
     }
 
-    /// Drop, or drop no longer, the datagrams of this node that have an ECN mark. Those on their way
-    /// arrive.
+    /// Drop the datagrams of this node that have an ECN mark, or stop dropping them. Datagrams in
+    /// flight arrive.
     pub fn drop_marked(&mut self, from: &Node, is_dropped: bool) {
         let black_holes = &mut self.wire.lock().ecn_black_holes;
         if is_dropped {
@@ -177,41 +176,41 @@ impl World {
         }
     }
 
-    /// The NAT before this node forgets it: its sockets have new ports to the outside.
+    /// Rebind the NAT of this node: its sockets get new external ports.
     pub fn rebind(&mut self, node: &Node) {
         self.wire.lock().rebind(node.index());
     }
 
-    /// Make a defect: the next work on this connection of this node panics.
+    /// Inject a defect: the next work on this connection of this node panics.
     pub fn poison(&mut self, node: &Node, connection: &Connection) {
         node.poison(connection.0.0.id);
     }
 
-    /// Make a defect in the connection that this node accepts as its `n`-th, from one, even
-    /// though its handshake is not done. It must have begun.
+    /// Inject a defect in this node's `n`-th inbound connection, counted from one. Its handshake
+    /// must have started and need not have completed.
     pub fn poison_inbound(&mut self, node: &Node, n: u64) {
         node.poison(crate::driver::ACCEPTED + n);
     }
 
-    /// Take an address for [`inject`](Self::inject) and [`received`](Self::received).
+    /// Reserve an address for [`inject`](Self::inject) and [`received`](Self::received).
     pub fn raw_address(&mut self) -> SocketAddr {
         let any = SocketAddr::from(([192, 0, 2, 1], 0));
         let bound = self.wire.lock().bind(Owner::Raw, any);
         bound.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed))
     }
 
-    /// Send a datagram from any address to any; it arrives after the latency, whatever the
-    /// other conditions are.
+    /// Send a datagram from any address to any. It arrives after the latency; other conditions do
+    /// not apply.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) {
         self.wire.lock().inject(from, to, data.to_vec());
     }
 
-    /// Take what arrived at a raw address, with the senders.
+    /// Take the datagrams that arrived at a raw address, with their senders.
     pub fn received(&mut self, at: SocketAddr) -> Mailbox {
         self.wire.lock().mailboxes.remove(&at).unwrap_or_default()
     }
 
-    /// Keep datagrams from now on, for [`recorded`](Self::recorded).
+    /// Record datagrams from now on, for [`recorded`](Self::recorded).
     pub fn record(&mut self) {
         self.wire.lock().trace.kept.get_or_insert_default();
     }
@@ -236,7 +235,7 @@ impl World {
         self.wire.lock().trace.count()
     }
 
-    /// What a node holds; `None` when it does not run.
+    /// The state that a node holds; `None` when it does not run.
     pub fn census(&self, node: &Node) -> Option<Census> {
         self.machines[node.index()].census()
     }
@@ -251,8 +250,7 @@ impl World {
         self.machines[node.index()].is_running()
     }
 
-    /// Cores that ended and that something still holds on to: a leak, once their handles are
-    /// dropped.
+    /// Ended cores that are still referenced: leaks, once their handles are dropped.
     pub fn remains(&self) -> usize {
         self.machines.iter().map(Machine::remains).sum()
     }
@@ -267,8 +265,8 @@ impl World {
         self.tasks.clear();
     }
 
-    /// Run the world until `work` is done. Panics when that takes more than ten virtual
-    /// minutes, or when nothing is left that could ever happen.
+    /// Run the world until `work` is done. Panics when that takes more than ten virtual minutes, or
+    /// when no event is left.
     pub fn block_on<T>(&mut self, work: impl Future<Output = T>) -> T {
         let until = self.clock.instant() + PATIENCE;
         let mut work = pin!(work);
@@ -282,12 +280,12 @@ impl World {
             match self.pass(until) {
                 Pass::Task(MAIN) => is_woken = true,
                 Pass::Task(_) | Pass::Moved => is_woken = false,
-                Pass::Over => panic!("seed {}: waited in vain until {:?}", self.seed, self.now()),
+                Pass::Over => panic!("seed {}: not done at {:?}", self.seed, self.now()),
             }
         }
     }
 
-    /// Run the world until the condition holds, for at most this time. Whether it held.
+    /// Run the world until the condition holds, for at most this time. True when it held.
     pub fn run_until(
         &mut self,
         most: Duration,
@@ -310,8 +308,7 @@ impl World {
         self.run_until(time, |_| false);
     }
 
-    /// Do the next thing, moving time if there is nothing to do now. False when nothing will
-    /// ever happen again.
+    /// Process the next event, moving time if none is due now. False when no event is left.
     pub fn step(&mut self) -> bool {
         !matches!(
             self.pass(self.clock.at(Duration::from_secs(u64::from(u32::MAX)))),
@@ -319,17 +316,17 @@ impl World {
         )
     }
 
-    /// One task, one turn of every node that has a cause, or one move of time.
+    /// Poll one task, drive every node that has work, or move time once.
     fn pass(&mut self, until: Instant) -> Pass {
         self.passes += 1;
         assert!(
             self.passes < SPINNING,
-            "seed {}: it spins at {:?}",
+            "seed {}: no progress of time at {:?}",
             self.seed,
             self.now()
         );
         let now = self.clock.instant();
-        // Programs and I/O threads run at once in reality: either may come first.
+        // Programs and I/O threads run concurrently: either may come first.
         let is_program_first = !self.tasks.woken.is_empty() && self.dice.chance(0.5);
         if !is_program_first && self.drive(now) {
             return Pass::Moved;
@@ -358,12 +355,12 @@ impl World {
         }
     }
 
-    /// Drive the nodes that have a cause; whether one had.
+    /// Drive the nodes that have work. True when there was one.
     fn drive(&mut self, now: Instant) -> bool {
         let stall = self.wire.lock().conditions.stall;
         let mut was_any = false;
         for machine in &mut self.machines {
-            if machine.has_cause(now, stall, &mut self.dice) {
+            if machine.has_work(now, stall, &mut self.dice) {
                 was_any = true;
                 machine.drive(now);
                 if !machine.is_running() {
@@ -374,7 +371,7 @@ impl World {
         was_any
     }
 
-    /// Hand over what the network has for this moment.
+    /// Deliver the datagrams that are due now.
     fn deliver(&mut self, now: Instant) {
         loop {
             let unblocked = self.wire.lock().unblock(now);
@@ -404,7 +401,7 @@ impl World {
     }
 }
 
-/// What one pass did.
+/// The result of one pass.
 enum Pass {
     Task(usize),
     Moved,

@@ -1,4 +1,4 @@
-//! A node: a real endpoint for the test, and for the world the machine that runs its core.
+//! A node: a real endpoint, and the machine that runs its core.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -67,11 +67,11 @@ impl Deref for Node {
     }
 }
 
-/// The waker of a thread that does not exist: it is looked at, not heard.
+/// Stands in for the waker of an I/O thread: a flag that the world polls.
 #[derive(Default)]
-struct ReadyQueue(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl IoWaker for ReadyQueue {
+impl IoWaker for WakeFlag {
     fn wake(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -81,18 +81,18 @@ pub(super) struct Machine {
     index: usize,
     identity: Identity,
     crypto_override: Option<CryptoOverride>,
-    bell: Arc<ReadyQueue>,
+    woken: Arc<WakeFlag>,
     running: Option<Running>,
-    /// The commands of every core that ran here; those that live on hold on to something.
+    /// The commands of every core that ran here, to count those that are still referenced.
     past: Vec<Weak<Commands>>,
 }
 
 struct Running {
     core: Core,
     port: Port,
-    /// It said that it has more to do, or something was handed to it.
+    /// The core has more to do, or has received something.
     is_awake: bool,
-    /// It was woken and its thread runs only then.
+    /// It was woken, and its thread runs at this time.
     runs_at: Option<Instant>,
 }
 
@@ -103,7 +103,7 @@ impl Machine {
             index,
             identity: Identity::deterministic(who),
             crypto_override,
-            bell: Arc::default(),
+            woken: Arc::default(),
             running: None,
             past: Vec::new(),
         }
@@ -142,8 +142,8 @@ impl Machine {
         let flush = config.flush;
         let settings = chance::settings(&self.identity, config, clock, dice, self.crypto_override)
             .unwrap_or_else(|error| panic!("a node cannot start: {error}"));
-        self.bell = Arc::default();
-        let commands = Commands::new(self.bell.clone(), flush);
+        self.woken = Arc::default();
+        let commands = Commands::new(self.woken.clone(), flush);
         self.past.push(Arc::downgrade(&commands));
         let (core, endpoint) =
             Endpoint::assemble(&self.identity, settings, commands, Arc::new(port()));
@@ -178,14 +178,14 @@ impl Machine {
         alive.count() - current
     }
 
-    /// When it next does something by itself.
+    /// The time of its next event.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let running = self.running.as_ref()?;
         running.runs_at.or_else(|| running.core.deadline())
     }
 
-    /// Whether its thread runs now. A thread that is woken may come late.
-    pub(super) fn has_cause(&mut self, now: Instant, stall: Duration, dice: &mut Dice) -> bool {
+    /// Whether its thread runs now. A woken thread may be late by up to `stall`.
+    pub(super) fn has_work(&mut self, now: Instant, stall: Duration, dice: &mut Dice) -> bool {
         let Some(running) = &mut self.running else {
             return false;
         };
@@ -193,7 +193,7 @@ impl Machine {
             return at <= now;
         }
         let is_due = running.core.deadline().is_some_and(|at| at <= now);
-        if !is_due && !running.is_awake && !self.bell.0.load(Ordering::SeqCst) {
+        if !is_due && !running.is_awake && !self.woken.0.load(Ordering::SeqCst) {
             return false;
         }
         let late = dice.up_to(stall);
@@ -207,7 +207,7 @@ impl Machine {
     /// One turn of its thread.
     pub(super) fn drive(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
-            self.bell.0.store(false, Ordering::SeqCst);
+            self.woken.0.store(false, Ordering::SeqCst);
             running.runs_at = None;
             running.is_awake = running.core.drive(now, &mut running.port);
             if running.core.is_closed() {
@@ -218,7 +218,7 @@ impl Machine {
 
     pub(super) fn handle_writable(&mut self, socket: SocketKey) {
         if let Some(running) = &mut self.running {
-            // As poll would: nobody asks for writability that nobody needs.
+            // As with poll: writability is only asked for while a send is blocked.
             if running.core.is_blocked(socket) {
                 running.core.handle_writable(socket, &mut running.port);
                 running.is_awake = true;

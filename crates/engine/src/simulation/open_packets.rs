@@ -1,8 +1,8 @@
-//! TLS without the encryption of packets: what a peer that holds the keys could send, any
-//! test can then write, and what it sends, any test can read.
+//! TLS without packet protection: a test can write what a peer with the keys could send, and read
+//! what it sends.
 //!
-//! The handshake itself is the real one, certificates and all. Only packets lie open, so a
-//! mutated datagram reaches the frames inside instead of being dropped as forged.
+//! The handshake is real, with certificates. Since packets are not protected, a mutated datagram
+//! reaches the frame parser instead of being dropped as forged.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use quinn_proto::{
 
 use crate::driver::CryptoOverride;
 
-/// Bytes of the tag that says nothing, so that packets are as long as real ones.
+/// Bytes of the constant tag, so that packets have the length of real ones.
 const TAG: usize = 16;
 
 pub(super) const OPEN: CryptoOverride = CryptoOverride {
@@ -135,7 +135,7 @@ fn keys() -> Keys {
     }
 }
 
-/// The key that changes nothing.
+/// The key that leaves packets as they are.
 struct Nothing;
 
 impl HeaderKey for Nothing {

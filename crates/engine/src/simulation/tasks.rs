@@ -1,5 +1,5 @@
-//! A program's tasks in a world: polled only when they were woken, in the order of waking,
-//! so that a lost wake-up shows as a task that never ends.
+//! The tasks of a test in a world. They are polled only when woken, in the order of waking, so
+//! that a task never ends after a lost wake-up.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 /// The number of the future that [`super::World::block_on`] waits for.
 pub(super) const MAIN: usize = 0;
 
-/// Which tasks were woken, each once.
+/// The woken tasks, each once.
 #[derive(Default)]
 pub(super) struct Woken(Mutex<VecDeque<usize>>);
 
@@ -83,8 +83,8 @@ impl Tasks {
         Task(outcome)
     }
 
-    /// Poll one task that was woken. `None` when no task was; the number otherwise, which
-    /// may be [`MAIN`]'s and then is the caller's to poll.
+    /// Poll the next woken task and return its number; `None` when no task was woken. The caller
+    /// polls the future itself when the number is [`MAIN`].
     pub(super) fn run_one(&mut self) -> Option<usize> {
         let task = self.woken.next()?;
         if task != MAIN
@@ -103,7 +103,7 @@ impl Tasks {
         Some(task)
     }
 
-    /// Drop every task, wherever it stands.
+    /// Drop every task.
     pub(super) fn clear(&mut self) {
         self.work.clear();
     }

@@ -1,5 +1,4 @@
-//! The record of every datagram that was sent: a hash that two runs can compare, and on
-//! request the datagrams themselves.
+//! The record of sent datagrams: a hash to compare runs by, and on request the datagrams.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,15 +7,15 @@ use std::{
 
 use quinn_udp::Transmit;
 
-/// One datagram as it was sent, whatever became of it.
+/// One datagram as it was sent, whether or not it arrives.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Datagram {
     /// Time since the world began.
     pub at: Duration,
-    /// The sender as others see it.
+    /// The sender's external address.
     pub from: SocketAddr,
-    /// The address that the sender asked to send from, where it cared.
+    /// The source address that the sender asked for, if any.
     pub source: Option<IpAddr>,
     /// The receiver.
     pub to: SocketAddr,
@@ -57,8 +56,8 @@ impl Trace {
         self.count
     }
 
-    /// Time, ends and length: all of a datagram that a seed repeats. The bytes are cipher
-    /// text under keys that are new in every run.
+    /// Hash time, addresses and length, which depend on the seed only. The bytes are encrypted with
+    /// keys that are new in every run.
     pub(super) fn note(
         &mut self,
         at: Duration,

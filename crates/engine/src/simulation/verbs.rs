@@ -1,4 +1,4 @@
-//! The engine's poll verbs as futures, for the tasks of a world.
+//! The engine's poll methods as futures, for the tasks of a world.
 
 use std::{future::poll_fn, net::SocketAddr};
 
@@ -8,8 +8,8 @@ use crate::{
     Closed, Connection, ConnectionError, Endpoint, Listener, PeerId, ReadError, Stream, WriteError,
 };
 
-/// Dial and wait until the peer is proven. Panics where the dial itself is refused, which
-/// only a closed endpoint does in a world.
+/// Dial and wait until the handshake has completed. Panics when [`Endpoint::connect`] fails, which
+/// in a world only a closed endpoint does.
 pub async fn connect(
     from: &Endpoint,
     to: SocketAddr,

@@ -1,8 +1,7 @@
-//! The virtual network: who is bound where, what becomes of each datagram, and a record of
-//! all of them.
+//! The virtual network: bound addresses, datagrams in flight, and the record of sent datagrams.
 //!
-//! It knows datagrams and addresses, no QUIC. Every fate is drawn from the seed, in the order
-//! of sending.
+//! It knows datagrams and addresses, but no QUIC. What happens to each datagram is drawn from the
+//! seed, in the order of sending.
 
 use std::{
     cmp::Reverse,
@@ -21,10 +20,10 @@ use quinn_udp::{EcnCodepoint, Transmit};
 use super::{clock::Clock, conditions::Conditions, dice::Dice, trace::Trace};
 use crate::driver::{BoundSocket, Census, Network, Sending, SocketKey, SocketProvider};
 
-/// A refused send is possible again after at most this.
+/// Longest time after which a refused send is possible again.
 const LONGEST_BLOCK: Duration = Duration::from_millis(5);
 
-/// Who owns an address.
+/// The owner of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Node(usize, SocketKey),
@@ -34,15 +33,15 @@ pub(super) enum Owner {
 
 /// A socket of a node.
 struct Socket {
-    /// What others see; differs from what was bound behind a NAT.
+    /// The external address. Behind a NAT it differs from the bound one.
     outside: SocketAddr,
     /// Refuses sends until then.
     blocked_until: Option<Instant>,
 }
 
-/// A datagram on its way, ordered by arrival and then by departure.
+/// A datagram in flight, ordered by arrival and then by departure.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FinalFlight {
+pub(super) struct Flight {
     pub(super) at: Instant,
     number: u64,
     pub(super) from: SocketAddr,
@@ -54,13 +53,13 @@ pub(super) struct FinalFlight {
 /// One direction between two addresses.
 #[derive(Default)]
 struct Lane {
-    /// When the last datagram arrives; those that are not reordered come later.
+    /// When the last datagram arrives. Later ones arrive after it, unless they are reordered.
     last: Option<Instant>,
-    /// When the sender's line is free again.
+    /// When the rate limit allows the next datagram.
     free: Option<Instant>,
 }
 
-/// What arrived at a raw address.
+/// The datagrams that arrived at a raw address, with their senders.
 pub(super) type Mailbox = Vec<(SocketAddr, Vec<u8>)>;
 
 pub(super) struct Wire {
@@ -70,10 +69,10 @@ pub(super) struct Wire {
     owners: BTreeMap<SocketAddr, Owner>,
     sockets: BTreeMap<(usize, SocketKey), Socket>,
     lanes: BTreeMap<(SocketAddr, SocketAddr), Lane>,
-    flights: BinaryHeap<Reverse<FinalFlight>>,
+    flights: BinaryHeap<Reverse<Flight>>,
     next_flight: u64,
     next_port: u16,
-    /// Nothing that would arrive before this arrives.
+    /// Datagrams that would arrive before this are lost.
     pub(super) dark_until: Option<Instant>,
     /// Nodes whose datagrams with an ECN mark are dropped.
     pub(super) ecn_black_holes: BTreeSet<usize>,
@@ -100,7 +99,7 @@ impl Wire {
         }
     }
 
-    /// When the next thing happens here.
+    /// The time of the next event.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let arrival = self.flights.peek().map(|Reverse(flight)| flight.at);
         let writable = self.sockets.values().filter_map(|s| s.blocked_until).min();
@@ -108,7 +107,7 @@ impl Wire {
     }
 
     /// The next datagram that is due, with its receiver.
-    pub(super) fn arrive(&mut self, now: Instant) -> Option<(Owner, FinalFlight)> {
+    pub(super) fn arrive(&mut self, now: Instant) -> Option<(Owner, Flight)> {
         while self.flights.peek().is_some_and(|Reverse(f)| f.at <= now) {
             let Some(Reverse(flight)) = self.flights.pop() else {
                 break;
@@ -126,7 +125,7 @@ impl Wire {
         None
     }
 
-    /// A socket that takes datagrams again.
+    /// The next socket that has become writable.
     pub(super) fn unblock(&mut self, now: Instant) -> Option<(usize, SocketKey)> {
         let (name, socket) = self
             .sockets
@@ -176,7 +175,7 @@ impl Wire {
         }
     }
 
-    /// Give every socket of a node another port to the outside, as a NAT that forgot it does.
+    /// Give every socket of a node a new external port, as a NAT that lost its mapping does.
     pub(super) fn rebind(&mut self, node: usize) {
         for ((owner, key), socket) in &mut self.sockets {
             if *owner == node {
@@ -196,7 +195,7 @@ impl Wire {
             .count()
     }
 
-    /// Put a datagram on its way, untouched by conditions.
+    /// Put a datagram in flight that conditions other than the latency do not apply to.
     pub(super) fn inject(&mut self, from: SocketAddr, to: SocketAddr, data: Vec<u8>) {
         let at = self.clock.instant() + self.conditions.latency;
         self.fly(at, from, to, None, data);
@@ -211,7 +210,7 @@ impl Wire {
         data: Vec<u8>,
     ) {
         self.next_flight += 1;
-        self.flights.push(Reverse(FinalFlight {
+        self.flights.push(Reverse(Flight {
             at,
             number: self.next_flight,
             from,
@@ -307,7 +306,7 @@ impl Wire {
     }
 }
 
-/// A node's access to the wire: where its sockets come from and its datagrams go to.
+/// A node's access to the wire: it binds sockets and sends datagrams.
 pub(super) struct Port {
     pub(super) node: usize,
     pub(super) addresses: [IpAddr; 2],
@@ -350,7 +349,7 @@ impl SocketProvider for Port {
     }
 
     fn census(&self) -> Option<Census> {
-        // Machines keep their cores, and are asked themselves.
+        // The world asks the machines, which hold the cores.
         None
     }
 }
@@ -372,7 +371,7 @@ impl Network for Port {
     }
 }
 
-impl FinalFlight {
+impl Flight {
     /// The datagram as a core takes it.
     pub(super) fn bytes(&self) -> BytesMut {
         BytesMut::from(&self.data[..])
