@@ -1,4 +1,4 @@
-//! An endpoint's configuration: seconds and strings to durations and choices.
+//! An endpoint's configuration: converts seconds to durations and strings to enums.
 
 use std::time::Duration;
 

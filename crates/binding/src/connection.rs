@@ -16,7 +16,7 @@ use crate::{
     stream::Stream,
 };
 
-/// A connection to a proven peer.
+/// A QUIC connection.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Connection {
     connection: ForkGuard<engine::Connection>,

@@ -51,8 +51,8 @@ pub(crate) struct Endpoint {
     closed: Token,
 }
 
-/// A literal IP address, perhaps with the index of its zone, as in fe80::1%2; names are resolved
-/// elsewhere.
+/// Parse a literal IP address, optionally with its zone index, as in fe80::1%2. Names are not
+/// resolved.
 fn socket_addr(host: &str, port: u16) -> PyResult<SocketAddr> {
     let (ip, zone) = match host.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
@@ -69,7 +69,7 @@ fn socket_addr(host: &str, port: u16) -> PyResult<SocketAddr> {
     }
 }
 
-/// How Python spells an address.
+/// An address in Python's form.
 pub(crate) fn host_and_port(addr: SocketAddr) -> (String, u16) {
     (addr.ip().to_canonical().to_string(), addr.port())
 }
@@ -152,7 +152,7 @@ impl Endpoint {
     }
 
     fn closed_nowait(&self) -> Option<bool> {
-        // In a child nothing of it is open.
+        // In a forked child nothing of it is open.
         let Some(endpoint) = self.endpoint.get() else {
             return Some(true);
         };

@@ -1,5 +1,5 @@
-//! The engine's errors as Python's exceptions. Python owns the classes
-//! (`libp2p_quic._errors`); the party, kind and code cross as attributes.
+//! The engine's errors as Python exceptions. Python defines the classes; the party, kind and code
+//! become attributes.
 
 use libp2p_quic_engine as engine;
 use pyo3::{PyErr, PyTypeInfo, exceptions::PyOSError, prelude::*, types::PyType};
@@ -12,7 +12,7 @@ pyo3::import_exception!(libp2p_quic._errors, StreamClosedError);
 pyo3::import_exception!(libp2p_quic._errors, StreamResetError);
 pyo3::import_exception!(libp2p_quic._errors, StreamStoppedError);
 
-/// The one way out of the engine for errors.
+/// The error type of all methods of this module; each engine error converts into it.
 pub(crate) struct Error(PyErr);
 
 impl From<Error> for PyErr {
@@ -47,7 +47,7 @@ fn kind(kind: engine::CloseKind) -> &'static str {
         CloseKind::Transport => "transport",
         CloseKind::Unreachable => "unreachable",
         CloseKind::Version => "version",
-        // Internal, and whatever a later engine adds.
+        // Internal, and kinds that a later engine adds.
         _ => "internal",
     }
 }
@@ -67,10 +67,10 @@ impl From<engine::ConnectionError> for Error {
 
 impl From<engine::ReadError> for Error {
     fn from(error: engine::ReadError) -> Self {
-        let words = error.to_string();
+        let message = error.to_string();
         match error {
-            engine::ReadError::Reset(code) => Self(StreamResetError::new_err((words, code))),
-            engine::ReadError::Closed => Self(StreamClosedError::new_err(words)),
+            engine::ReadError::Reset(code) => Self(StreamResetError::new_err((message, code))),
+            engine::ReadError::Closed => Self(StreamClosedError::new_err(message)),
             engine::ReadError::Lost(error) => error.into(),
         }
     }
@@ -78,10 +78,10 @@ impl From<engine::ReadError> for Error {
 
 impl From<engine::WriteError> for Error {
     fn from(error: engine::WriteError) -> Self {
-        let words = error.to_string();
+        let message = error.to_string();
         match error {
-            engine::WriteError::Stopped(code) => Self(StreamStoppedError::new_err((words, code))),
-            engine::WriteError::Closed => Self(StreamClosedError::new_err(words)),
+            engine::WriteError::Stopped(code) => Self(StreamStoppedError::new_err((message, code))),
+            engine::WriteError::Closed => Self(StreamClosedError::new_err(message)),
             engine::WriteError::Lost(error) => error.into(),
         }
     }
@@ -106,11 +106,11 @@ impl From<engine::EndpointError> for Error {
                 Self(ConfigError::new_err((error.to_string(), error.field)))
             }
             engine::EndpointError::Identity(error) => error.into(),
-            // With a number, so that Python chooses the class and knows `errno`.
+            // With its number, so that Python chooses the subclass and sets `errno`.
             engine::EndpointError::Io(error) => Self(match error.raw_os_error() {
                 Some(number) => {
                     let text = error.to_string();
-                    // Python writes the number itself.
+                    // Python adds the number itself.
                     let suffix = format!(" (os error {number})");
                     let text = text.strip_suffix(&suffix).unwrap_or(&text);
                     PyOSError::new_err((number, text.to_owned()))
@@ -122,7 +122,7 @@ impl From<engine::EndpointError> for Error {
     }
 }
 
-/// A configuration value that is wrong before the engine sees it.
+/// The exception for a configuration value that cannot be converted for the engine.
 pub(crate) fn config(py: Python<'_>, field: &str, message: &str) -> PyErr {
     let class: Bound<'_, PyType> = ConfigError::type_object(py);
     PyErr::from_type(class, (message.to_owned(), field.to_owned()))

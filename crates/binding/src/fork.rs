@@ -1,6 +1,6 @@
-//! What belongs to one process only. A fork copies handles into the child, but not the thread
-//! behind them, and whatever that thread had locked stays locked there. So in a child no
-//! handle of the parent is touched, not even to drop it: verbs fail at once or do nothing.
+//! Handles that belong to one process. A fork copies them into the child, but not the I/O thread,
+//! and locks that the thread held stay locked there. A child therefore does not use the parent's
+//! handles, not even to drop them: methods fail at once or do nothing.
 
 use std::{
     mem,
@@ -15,14 +15,14 @@ use crate::{
     log,
 };
 
-/// How often this process, or one that it comes from, was the child of a fork.
+/// The number of forks between the first process and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 const WHY: &str = "it belongs to the process that this one was forked from";
 
-/// A handle of the engine, and which process made it.
+/// A handle of the engine that only the process that created it can use.
 pub(crate) struct ForkGuard<T> {
-    /// Absent only while it is dropped.
+    /// `None` only while the guard is dropped.
     value: Option<T>,
     forks: u64,
 }
@@ -35,18 +35,18 @@ impl<T> ForkGuard<T> {
         }
     }
 
-    /// `None` in a child of the process that made it.
+    /// The handle; `None` in a child of the process that created it.
     pub(crate) fn get(&self) -> Option<&T> {
         let is_here = self.forks == FORKS.load(Ordering::Relaxed);
         self.value.as_ref().filter(|_| is_here)
     }
 
-    /// A connection or a stream, for a verb that fails where it is not.
+    /// The handle of a connection or stream, or [`ConnectionLostError`] in a child.
     pub(crate) fn connection(&self) -> Result<&T, Error> {
         self.get().ok_or_else(lost)
     }
 
-    /// An endpoint or a listener, for a verb that fails where it is not.
+    /// The handle of an endpoint, listener or queue, or [`EndpointClosedError`] in a child.
     pub(crate) fn endpoint(&self) -> Result<&T, Error> {
         self.get()
             .ok_or_else(|| EndpointClosedError::new_err(WHY).into())
@@ -56,19 +56,19 @@ impl<T> ForkGuard<T> {
 impl<T> Drop for ForkGuard<T> {
     fn drop(&mut self) {
         if self.get().is_none() {
-            // Its memory goes with the process.
+            // The memory is freed when the process ends.
             mem::forget(self.value.take());
         }
     }
 }
 
-/// How a connection ended in a child.
+/// The error of connections and streams in a child.
 pub(crate) fn lost() -> Error {
-    let words = format!("connection lost: {WHY}");
-    ConnectionLostError::new_err((words, "local", "forked", None::<u64>, WHY)).into()
+    let message = format!("connection lost: {WHY}");
+    ConnectionLostError::new_err((message, "local", "forked", None::<u64>, WHY)).into()
 }
 
-/// Python calls this in every child of a fork, before anything else runs there.
+/// Called by Python in every child of a fork, before other Python code runs there.
 #[pyfunction]
 fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ fn forked() {
     log::forget();
 }
 
-/// Have Python tell of forks.
+/// Register `forked` with `os.register_at_fork`.
 pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let arguments = PyDict::new(py);

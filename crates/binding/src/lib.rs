@@ -1,8 +1,8 @@
-//! `libp2p_quic._engine`: the engine's nouns as Python classes.
+//! `libp2p_quic._engine`: the engine's types as Python classes.
 //!
-//! The law of this room: translation only. Bytes, integers, addresses and errors cross here
-//! and nothing is decided. No loops, no waiting, no libp2p words; "not yet" is `None`.
-//! The contract, with its docstrings, is the stub `_engine.pyi`.
+//! This crate only translates: bytes, integers, addresses and errors. It makes no decisions, never
+//! blocks, and returns `None` for "not ready yet". The contract, with its docstrings, is the stub
+//! `_engine.pyi`.
 
 mod config;
 mod connection;
@@ -15,7 +15,7 @@ mod stream;
 
 use pyo3::prelude::*;
 
-/// The Rust engine, in verbs that never block.
+/// The Rust engine, in methods that never block.
 #[pymodule(gil_used = false)]
 mod _engine {
     #[pymodule_export]

@@ -1,8 +1,8 @@
-//! The engine's `tracing` events on their way to Python's `logging`: a bounded queue.
+//! The bounded queue that carries the engine's `tracing` events to Python's `logging`.
 //!
-//! Events come from the I/O thread, and from application threads that hold locks of the engine.
-//! None of them may wait for the interpreter: they format the event, queue it and wake an event
-//! loop, which drains the queue when it runs. Levels, names and handlers are Python's.
+//! Events come from the I/O thread, and from application threads that hold engine locks. These
+//! must not wait for the interpreter: they format the event, queue it and wake an event loop,
+//! which drains the queue when it runs. Python decides about levels, names and handlers.
 
 use std::{
     collections::VecDeque,
@@ -29,14 +29,14 @@ use tracing::{
 
 use crate::ready_queue::{ReadyQueue, Token};
 
-/// Events that may wait: several screens of lines, and less than a megabyte.
+/// Most events in the queue: several screens of lines, and less than a megabyte.
 const CAPACITY: usize = 1024;
 
-/// The lock is held for moving a few pointers. Longer is only possible in the child of a fork,
-/// where it may be held for ever: there events are lost.
+/// How long to wait for the lock. It is held only to move a few pointers, except in the child of a
+/// fork, where it may be held for ever: events are lost there.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// Python's level from which events are queued.
+/// The Python level from which events are queued.
 static LEVEL: AtomicI32 = AtomicI32::new(WARNING);
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue {
@@ -63,7 +63,7 @@ type Entry = (f64, i32, String, &'static str, u32);
 
 struct Queue {
     entries: VecDeque<Entry>,
-    /// Events that found no room.
+    /// Events dropped because the queue was full.
     lost: u64,
     /// Event loops to wake at the next event.
     waiting: Vec<Waker>,
@@ -79,7 +79,7 @@ impl Bridge {
 
 impl Subscriber for Bridge {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // Asked again whenever the level changes.
+        // `tracing` asks again when the level changes.
         if self.enabled(metadata) {
             Interest::always()
         } else {
@@ -118,7 +118,7 @@ impl Subscriber for Bridge {
         ));
     }
 
-    // Spans are not ours.
+    // The engine has no spans.
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
@@ -163,18 +163,18 @@ fn push(entry: Entry) {
     waiting.iter().for_each(Waker::wake_by_ref);
 }
 
-/// Have the engine's events queued.
+/// Install the queue as the subscriber of the engine's events.
 pub(crate) fn install() {
-    // It fails where it was done before, which is as good.
+    // It fails when a subscriber is already installed, which then stays.
     let _ = tracing::subscriber::set_global_default(Bridge);
 }
 
-/// In the child of a fork: events and event loops of the parent are not this process's.
+/// In the child of a fork: discard the events and event loops of the parent.
 pub(crate) fn forget() {
     if let Some(mut queue) = QUEUE.try_lock() {
         queue.entries.clear();
         queue.lost = 0;
-        // Dropping a waker of the parent could close what the parent has open here, too.
+        // Dropping a waker could close descriptors that are shared with the parent.
         mem::forget(mem::take(&mut queue.waiting));
     }
 }

@@ -1,4 +1,4 @@
-//! The ready_queue of an event loop, and the tokens that verbs leave in it.
+//! The queue of ready tokens of an event loop, and the token of each waiting method.
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::{error::Error, fork::ForkGuard};
 
-/// Where tokens of things that became ready are collected.
+/// Collects the tokens of methods that became ready.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct ReadyQueue(pub(crate) ForkGuard<Arc<engine::ReadyQueue>>);
 
@@ -28,7 +28,7 @@ impl ReadyQueue {
 
     fn drain(&self) -> Vec<u64> {
         let mut taken = Vec::new();
-        // In a child it is the parent's, and silencing it would cost the parent a wake-up.
+        // A forked child shares the parent's descriptor: draining would cost the parent a wake-up.
         if let Some(ready_queue) = self.0.get() {
             ready_queue.drain(&mut taken);
         }
@@ -36,7 +36,7 @@ impl ReadyQueue {
     }
 }
 
-/// What one verb waits for: a token, and its waker once someone waits.
+/// The token of one method, with its waker once the method has to wait.
 pub(crate) struct Token {
     pub(crate) number: u64,
     ready_queue: Arc<engine::ReadyQueue>,

@@ -1,5 +1,5 @@
-//! Streams. Bytes are copied once each way: from the packets' buffers into a new `bytes`
-//! object, and from the caller's `bytes` into the write buffer. Nothing of Python is kept.
+//! Streams. Bytes are copied once each way: from the datagrams' buffers into a new `bytes`
+//! object, and from the caller's `bytes` into the write buffer. No Python object is retained.
 
 use std::{sync::Arc, task::Poll};
 
@@ -12,7 +12,7 @@ use crate::{error::Error, fork::ForkGuard, ready_queue::Token};
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Stream {
     stream: ForkGuard<engine::Stream>,
-    /// Known in a child too.
+    /// Known in a forked child too.
     id: u64,
     readable: Token,
     writable: Token,
