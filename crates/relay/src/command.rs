@@ -1,4 +1,4 @@
-//! What may be said to a running relay: one line, one command.
+//! The commands to a running relay, one per line.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use crate::{conditions::Directions, units};
 /// A line of standard input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Every dialer reaches the target from another port.
+    /// Give every dialer a new port towards the target.
     Rebind,
-    /// Nothing arrives, for that long.
+    /// Drop all datagrams for this long.
     Blackout(Duration),
-    /// Larger datagrams vanish.
+    /// Drop datagrams with more bytes of UDP payload than this.
     Mtu(usize),
-    /// This share is lost.
+    /// Drop this share of datagrams.
     Loss(f64),
-    /// Datagrams with an ECN mark are lost there, and only there.
+    /// Drop datagrams with an ECN mark in these directions only.
     DropMarked(Directions),
-    /// Say what became of how many datagrams.
+    /// Report the counters.
     Totals,
 }
 
 impl Command {
-    /// Read a line.
+    /// Parse a line.
     pub fn parse(line: &str) -> Result<Self, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {

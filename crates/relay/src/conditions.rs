@@ -1,9 +1,9 @@
-//! What the relay does to datagrams: the words of the engine's simulation, and the times at
-//! which something changes. Data only.
+//! What the relay does to datagrams, named as in the engine's simulation, and the times at which
+//! conditions change. Data only.
 
 use std::time::Duration;
 
-/// In which directions something happens.
+/// The directions that a condition applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Directions {
     /// From dialers to the target.
@@ -33,13 +33,13 @@ impl Directions {
     }
 }
 
-/// What happens to datagrams, in each direction by itself. Shares are probabilities from 0 to
+/// What happens to datagrams, independently in each direction. Shares are probabilities from 0 to
 /// 1; times count from the first datagram.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
-    /// From one side to the other.
+    /// One-way delay.
     pub latency: Duration,
-    /// Added to the latency of each datagram by itself: up to this. Later ones may overtake.
+    /// Up to this is added to the latency of each datagram. Later ones may overtake.
     pub jitter: Duration,
     /// Share of datagrams that never arrive.
     pub loss: f64,
@@ -47,24 +47,24 @@ pub struct Conditions {
     pub duplication: f64,
     /// Share of datagrams with one bit flipped.
     pub corruption: f64,
-    /// Share of datagrams that later ones overtake.
+    /// Share of datagrams that are delayed so that later ones overtake them.
     pub reordering: f64,
     /// Bytes per second; `None`: no limit.
     pub rate: Option<u64>,
-    /// With a rate: bytes that wait for it; what exceeds them is dropped. `None`: what the
-    /// rate lets pass in 100 ms.
+    /// With a rate: bytes that may wait for it; more are dropped. `None`: the bytes of 100 ms at
+    /// that rate.
     pub queue: Option<usize>,
     /// Largest datagram that arrives, in bytes of UDP payload; `None`: any.
     pub mtu: Option<usize>,
-    /// Until then every size arrives.
+    /// Before this time, datagrams of every size arrive.
     pub mtu_after: Duration,
-    /// Where datagrams with an ECN mark vanish; the marks of all others are kept.
+    /// Directions in which datagrams with an ECN mark are dropped. In others, marks are preserved.
     pub drop_marked: Directions,
-    /// Until then marked datagrams arrive.
+    /// Before this time, marked datagrams arrive.
     pub drop_marked_after: Duration,
-    /// When nothing arrives, and for how long.
+    /// When all datagrams are dropped, and for how long.
     pub blackouts: Vec<(Duration, Duration)>,
-    /// How often every dialer comes to the target from another port.
+    /// How often every dialer gets a new port towards the target.
     pub rebind: Option<Duration>,
 }
 

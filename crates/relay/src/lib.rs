@@ -1,9 +1,9 @@
-//! A UDP relay that misbehaves by seed: the network between real processes, in user space.
+//! A UDP relay with seeded network conditions between real processes, in user space.
 //!
-//! It stands between any number of dialers and one target, delays, drops and damages
-//! datagrams in both directions, and looks into none. The engine's deterministic simulation
-//! has the same conditions in virtual time; what they have in common is named alike. No
-//! QUIC here, no async runtime, and nothing of the engine but its dice.
+//! It relays between any number of dialers and one target, and delays, drops and damages
+//! datagrams in both directions without parsing them. The engine's deterministic simulation has
+//! the same conditions, under the same names, in virtual time. This crate has no QUIC and no async
+//! runtime, and shares only the engine's dice.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,8 @@
-//! The delay line of one direction: batches go in, and come out when and as the conditions
-//! say. Pure: time is a parameter, fates come from the seed in the order of arrival, and
-//! sockets are elsewhere.
+//! The delay line of one direction: it applies the conditions to batches of datagrams. No I/O: time
+//! is a parameter, and decisions are drawn from the seed in the order of arrival.
 //!
-//! What the kernel received together stays together unless the datagrams' fates differ: a
-//! relay that takes batches apart is slower than the peers that it stands between.
+//! Datagrams that the kernel received together stay together unless their fates differ: a relay
+//! that splits batches is slower than the peers on its two sides.
 
 use std::{
     cmp::Reverse,
@@ -15,24 +14,24 @@ use quinn_udp::EcnCodepoint;
 
 use crate::{conditions::Conditions, dice::Dice, totals::Totals};
 
-/// Bytes on their way in one direction; more are dropped, and counted.
+/// Most bytes in flight in one direction; more are dropped and counted.
 const MOST_HELD: usize = 512 * 1024 * 1024;
 
-/// A datagram that is held back waits for at least this, so that others overtake it.
+/// A reordered datagram is delayed by at least this, so that others overtake it.
 const LEAST_REORDERING: Duration = Duration::from_millis(1);
 
-/// Datagrams of one size, but for the last, that arrived together.
+/// Datagrams that arrived together. All have one size, except that the last may be shorter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Who sent them, or who gets them.
+    /// The dialer that sent or receives them.
     pub client: u64,
-    /// Its first `len` bytes are the datagrams; the rest is room for the next use.
+    /// Its first `len` bytes are the datagrams; the rest is spare.
     pub buffer: Vec<u8>,
     /// Bytes of datagrams.
     pub len: usize,
     /// Bytes of each datagram but the last, which may be shorter.
     pub stride: usize,
-    /// The mark that all of them bear.
+    /// The ECN mark of all of them.
     pub ecn: Option<EcnCodepoint>,
 }
 
@@ -48,7 +47,7 @@ impl Batch {
         (self.len.div_ceil(self.stride.max(1))).max(1) as u64
     }
 
-    /// One datagram of it as a batch of its own.
+    /// One of its datagrams as a batch of its own.
     fn alone(&self, from: usize, to: usize) -> Self {
         Self {
             client: self.client,
@@ -60,7 +59,7 @@ impl Batch {
     }
 }
 
-/// A batch on its way, ordered by arrival and then by departure.
+/// A batch in flight, ordered by arrival and then by departure.
 struct Flight {
     at: Instant,
     number: u64,
@@ -97,16 +96,16 @@ impl Ord for Flight {
 pub struct Line {
     conditions: Conditions,
     judge_each: bool,
-    /// Datagrams with an ECN mark vanish, after the time that the conditions say.
+    /// Datagrams with an ECN mark are dropped, from `Conditions::drop_marked_after` on.
     drops_marked: bool,
     dice: Dice,
     /// When the first datagram came, in either direction: time zero of the conditions.
     began: Option<Instant>,
-    /// Nothing arrives before this.
+    /// Datagrams that would arrive before this are lost.
     dark_until: Option<Instant>,
-    /// When the rate lets the next datagram begin.
+    /// When the rate allows the next datagram.
     free: Option<Instant>,
-    /// Those that arrive in the order in which they left, and the others.
+    /// Batches that arrive in the order of sending, and the others.
     in_order: VecDeque<Flight>,
     strays: BinaryHeap<Reverse<Flight>>,
     next_number: u64,
@@ -115,7 +114,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// An empty line; equal seeds draw equal fates.
+    /// An empty line. Equal seeds give equal decisions.
     pub fn new(conditions: Conditions, seed: u64) -> Self {
         Self {
             judge_each: conditions.judge_each(),
@@ -133,35 +132,35 @@ impl Line {
         }
     }
 
-    /// The times of the conditions count from `now`; later calls change nothing.
+    /// Count the times of the conditions from `now`; later calls change nothing.
     pub fn begin(&mut self, now: Instant) {
         self.began.get_or_insert(now);
     }
 
-    /// Nothing arrives until then.
+    /// Drop all datagrams that would arrive before this time.
     pub fn darken(&mut self, until: Instant) {
         self.dark_until = self.dark_until.max(Some(until));
     }
 
-    /// Larger datagrams vanish from now on.
+    /// Drop larger datagrams from now on.
     pub fn shrink(&mut self, mtu: usize) {
         self.conditions.mtu = Some(mtu);
         self.conditions.mtu_after = Duration::ZERO;
         self.judge_each = true;
     }
 
-    /// This share is lost from now on.
+    /// Drop this share of datagrams from now on.
     pub fn lose(&mut self, share: f64) {
         self.conditions.loss = share;
         self.judge_each = self.conditions.judge_each();
     }
 
-    /// Datagrams with an ECN mark vanish, or no longer do, after the time that the conditions say.
+    /// Whether to drop datagrams with an ECN mark, from `Conditions::drop_marked_after` on.
     pub fn drop_marked(&mut self, drops: bool) {
         self.drops_marked = drops;
     }
 
-    /// What became of the datagrams.
+    /// The counters of this direction.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -194,14 +193,14 @@ impl Line {
         }
     }
 
-    /// Whether it is late enough for marked datagrams to vanish.
+    /// Whether the time has come to drop marked datagrams.
     fn has_passed(&self, now: Instant) -> bool {
         let after = self.conditions.drop_marked_after;
         self.began.is_some_and(|at| now >= at + after)
     }
 
-    /// Decide about each datagram: what arrives at the moment `together` stays in the batch,
-    /// moved up over those that do not.
+    /// Decide about each datagram. Those that arrive at `together` stay in the batch, and are moved
+    /// up to close the gaps.
     fn judge(&mut self, now: Instant, together: Instant, batch: &mut Batch) {
         let (len, stride) = (batch.len, batch.stride.max(1));
         let mut kept = 0;
@@ -233,7 +232,7 @@ impl Line {
         }
     }
 
-    /// When a datagram of that size is on the line as a whole; `None` when it never is.
+    /// When a datagram of that size has passed the rate limit; `None` when it is dropped.
     fn leave(&mut self, now: Instant, size: usize) -> Option<Instant> {
         let mut leaves = now;
         if let Some(rate) = self.conditions.rate {
@@ -287,7 +286,7 @@ impl Line {
         }
     }
 
-    /// The next batch that is due, and when it was.
+    /// The next batch that is due, with its due time.
     pub fn pop(&mut self, now: Instant) -> Option<(Instant, Batch)> {
         while self.deadline().is_some_and(|at| at <= now) {
             let first = self.in_order.front().map(Flight::key);

@@ -1,5 +1,5 @@
-//! The command `relay`: options in, the address out as one line of JSON, then datagrams until
-//! standard input is closed. Everything else is the library's.
+//! The command `relay`: parses options, prints the address as one line of JSON, and relays until
+//! standard input is closed. The rest is in the library.
 
 #![forbid(unsafe_code)]
 
@@ -11,14 +11,17 @@ use std::{
 use libp2p_quic_relay::{Options, Relay, options};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.iter().any(|word| word == "--help" || word == "-h") {
-        return told(io::stdout().write_all(options::HELP.as_bytes()));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments
+        .iter()
+        .any(|each| each == "--help" || each == "-h")
+    {
+        return exit_code(io::stdout().write_all(options::HELP.as_bytes()));
     }
-    match Options::parse(&words) {
-        Ok(options) => told(relay(&options)),
+    match Options::parse(&arguments) {
+        Ok(options) => exit_code(relay(&options)),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "relay: {error}\nrelay --help says more.");
+            let _ = writeln!(io::stderr(), "relay: {error}\nSee relay --help.");
             ExitCode::from(2)
         }
     }
@@ -33,7 +36,7 @@ fn relay(options: &Options) -> io::Result<()> {
     writeln!(io::stderr(), "{}", relay.totals())
 }
 
-fn told(outcome: io::Result<()>) -> ExitCode {
+fn exit_code(outcome: io::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! The command line: options into `Options`, and the page that teaches them.
+//! The command line: its parser, and the text of `--help`.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -9,65 +9,65 @@ use crate::{
 
 /// What `relay --help` says.
 pub const HELP: &str = "\
-A network that misbehaves, in user space: a UDP relay between dialers and one target.
+A UDP relay between dialers and one target that simulates a bad network.
 
     relay --to 127.0.0.1:4001 --delay 25ms --loss 1% --seed 7
 
 It prints {\"address\": \"IP:PORT\"} when it listens: dial that instead of the target. It ends when
-its standard input is closed (Ctrl-D), and then tells on standard error what it did. It looks into
-no packet. Equal seeds give the n-th datagram of a direction an equal fate.
+its standard input is closed (Ctrl-D), and then prints its counters to standard error. It parses no
+packets. Equal seeds treat the n-th datagram of a direction equally.
 
 Where
   --to IP:PORT         the target
-  --listen IP:PORT     where dialers come to; any free port of loopback when not given
+  --listen IP:PORT     where to listen; by default any free loopback port
 
-What happens to datagrams, in each direction by itself
-  --delay TIME         from one side to the other; half a round trip          25ms
-  --jitter TIME        up to this more, each by itself: later ones may overtake  5ms
+What happens to datagrams, independently in each direction
+  --delay TIME         one-way delay, half a round trip                       25ms
+  --jitter TIME        up to this more per datagram: later ones may overtake  5ms
   --loss SHARE         never arrive                                           1%
   --duplicate SHARE    arrive twice                                           2%
   --corrupt SHARE      arrive with one bit flipped                            0.5%
-  --reorder SHARE      are held back until later ones have overtaken them     10%
-  --rate RATE          a line of this speed ...                               20Mbit/s
-  --queue BYTES        ... with room for this before it: what exceeds it is   64KiB
-                       dropped; what it carries in 100 ms when not given
-  --mtu BYTES          larger ones vanish (bytes of UDP payload) ...          1300
+  --reorder SHARE      are delayed until later ones have overtaken them       10%
+  --rate RATE          a link of this speed ...                               20Mbit/s
+  --queue BYTES        ... with a queue of this size: more is dropped; by     64KiB
+                       default the bytes of 100 ms at that rate
+  --mtu BYTES          larger ones are dropped (bytes of UDP payload) ...     1300
   --mtu-after TIME     ... from then on                                       2s
-  --drop-marked WHERE  those with an ECN mark vanish ...                      to-target
-                       (to-target, to-client or both); others keep theirs
+  --drop-marked WHERE  those with an ECN mark are dropped ...                 to-target
+                       (to-target, to-client or both); elsewhere marks stay
   --drop-marked-after TIME  ... from then on                                  2s
 
 What happens at a time, counted from the first datagram
-  --blackout AT+FOR    nothing arrives, for that long; may be given again     2s+500ms
-  --rebind TIME        each time this has passed, every dialer reaches the    1s
-                       target from another port, as behind a NAT that forgot
+  --blackout AT+FOR    nothing arrives for that long; may be repeated         2s+500ms
+  --rebind TIME        at this interval every dialer gets a new port towards  1s
+                       the target, as behind a NAT that lost its mapping
 
-  --seed N             a number; 0 when not given
+  --seed N             a number; by default 0
 
-While it runs, one line a command on standard input; each is answered by one line of JSON
-  rebind               another port towards the target, now
+While it runs: one command per line of standard input, each answered by one line of JSON
+  rebind               new ports towards the target, now
   blackout FOR         nothing arrives, from now
-  mtu BYTES            larger ones vanish, from now
+  mtu BYTES            larger ones are dropped, from now
   loss SHARE           this share is lost, from now
-  drop-marked WHERE    those with an ECN mark vanish there, from now; none ends it
-  totals               what became of how many datagrams
+  drop-marked WHERE    those with an ECN mark are dropped there, from now; none ends it
+  totals               the counters
 ";
 
-/// What the command line said.
+/// The parsed command line.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The target.
     pub to: SocketAddr,
-    /// Where dialers come to.
+    /// Where to listen.
     pub listen: SocketAddr,
-    /// Whose fates these are.
+    /// The seed of all decisions.
     pub seed: u64,
     /// What happens to datagrams.
     pub conditions: Conditions,
 }
 
 impl Options {
-    /// A relay to `to` that only relays.
+    /// A relay to `to` that changes nothing.
     pub fn new(to: SocketAddr) -> Self {
         let any: SocketAddr = if to.is_ipv4() {
             ([127, 0, 0, 1], 0).into()
@@ -82,15 +82,15 @@ impl Options {
         }
     }
 
-    /// Read a command line, without the program's name.
-    pub fn parse(words: &[String]) -> Result<Self, String> {
+    /// Parse a command line, without the program's name.
+    pub fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut to = None;
         let mut listen = None;
         let mut seed = 0;
         let mut conditions = Conditions::default();
-        let mut words = words.iter();
-        while let Some(name) = words.next() {
-            let value = match words.next() {
+        let mut arguments = arguments.iter();
+        while let Some(name) = arguments.next() {
+            let value = match arguments.next() {
                 Some(value) if KNOWN.contains(&name.as_str()) => value.as_str(),
                 _ if !KNOWN.contains(&name.as_str()) => {
                     return Err(format!("there is no option {name:?}"));
@@ -98,7 +98,7 @@ impl Options {
                 _ => return Err(format!("{name} needs a value")),
             };
             let c = &mut conditions;
-            let said = match name.as_str() {
+            let parsed = match name.as_str() {
                 "--to" => address(value).map(|at| to = Some(at)),
                 "--listen" => address(value).map(|at| listen = Some(at)),
                 "--seed" => value
@@ -120,21 +120,21 @@ impl Options {
                 "--blackout" => units::period(value).map(|it| c.blackouts.push(it)),
                 _ => units::time(value).map(|it| c.rebind = Some(it)),
             };
-            said.map_err(|error| format!("{name}: {error}"))?;
+            parsed.map_err(|error| format!("{name}: {error}"))?;
         }
         if conditions.rebind.is_some_and(|every| every.is_zero()) {
-            return Err("--rebind: never is no --rebind; 0s is without end".to_owned());
+            return Err("--rebind must be longer than 0s; omit it to never rebind".to_owned());
         }
         if conditions.queue.is_some() && conditions.rate.is_none() {
-            return Err("--queue waits for a --rate".to_owned());
+            return Err("--queue needs --rate".to_owned());
         }
         if !conditions.mtu_after.is_zero() && conditions.mtu.is_none() {
-            return Err("--mtu-after says when, --mtu how large".to_owned());
+            return Err("--mtu-after needs --mtu".to_owned());
         }
         if !conditions.drop_marked_after.is_zero()
             && conditions.drop_marked == Directions::default()
         {
-            return Err("--drop-marked-after says when, --drop-marked where".to_owned());
+            return Err("--drop-marked-after needs --drop-marked".to_owned());
         }
         let mut options = Self::new(to.ok_or("--to is needed: the target, IP:PORT")?);
         options.listen = listen.unwrap_or(options.listen);

@@ -1,5 +1,5 @@
 //! The loop over sockets: one for all dialers, and one for each of them towards the target, so
-//! that answers find their way. Fates are the lines'; here datagrams only move.
+//! that answers can be assigned. `line` decides about datagrams; this file only moves them.
 
 use std::{
     collections::HashMap,
@@ -24,16 +24,16 @@ use crate::{
 const RECEIVE_BATCH: usize = 16;
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
-/// What fills less of its buffer than this is copied out of it; the rest keeps the buffer.
+/// Batches of fewer bytes than this are copied out of their buffer, so that it can be reused.
 const WORTH_A_BUFFER: usize = 16 * 1024;
 
-/// Buffers kept for the next use.
+/// Most buffers retained for reuse.
 const MOST_SPARE: usize = 2048;
 
-/// Receive calls on one socket before the others have their turn.
+/// Receive calls on one socket before the others are served.
 const RECEIVE_TURN: usize = 4;
 
-/// A dialer that was silent for so long, both ways, loses its socket when another comes.
+/// A dialer without datagrams either way for this long loses its socket when another arrives.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
 const TO_TARGET: usize = 0;
@@ -46,7 +46,7 @@ struct Client {
     last_heard: Instant,
 }
 
-/// Whose socket something is about.
+/// The socket of all dialers, or the one of a dialer towards the target.
 #[derive(Clone, Copy)]
 enum Side {
     Front,
@@ -67,11 +67,11 @@ pub struct Relay {
     rebind_every: Option<Duration>,
     rebind_at: Option<Instant>,
     rebinds: u64,
-    /// Batches that the system refused to send, or for which no socket was to be had.
+    /// Batches that the system refused to send, or that no socket could be bound for.
     refused: u64,
-    /// Drops of sockets that are closed.
+    /// Kernel drops of sockets that are closed by now.
     old_drops: u64,
-    /// The latest that a batch left after it was due.
+    /// Longest time between a batch's due time and its sending.
     most_late: Duration,
 }
 
@@ -106,14 +106,14 @@ impl Relay {
         })
     }
 
-    /// Where dialers come to.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Relay until `control` is closed. Its lines are commands, each answered in `answers`.
+    /// Relay until `control` is closed. Its lines are commands, each answered by a line in `answers`.
     pub fn run(&mut self, control: impl AsFd, mut answers: impl Write) -> io::Result<()> {
-        // The default rounds every wait up by 50 us. Refused, times are less exact.
+        // The default timer slack delays every wait by 50 us. If refused, times are less exact.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut unread = Vec::new();
         loop {
@@ -156,7 +156,7 @@ impl Relay {
         Ok(format!(r#"{{"done": {:?}}}"#, line.trim()))
     }
 
-    /// What became of how many datagrams, as one line of JSON.
+    /// The counters, as one line of JSON.
     pub fn totals(&self) -> String {
         let drops: u64 = self.sockets().map(Socket::kernel_drops).sum();
         format!(
@@ -200,7 +200,7 @@ impl Relay {
         }
         if self.rebind_at.is_some_and(|at| at <= now) {
             self.rebind_at = self.rebind_every.map(|every| now + every);
-            // Without a descriptor for the new ones, the old ones serve on.
+            // When no new socket can be bound, the old one stays in use.
             if self.rebind().is_err() {
                 self.refused += 1;
             }
@@ -263,7 +263,8 @@ impl Relay {
                 Err(error) => {
                     return match error.kind() {
                         io::ErrorKind::WouldBlock
-                        // Echoes of datagrams that were sent: of that peer, not of this socket.
+                        // ICMP errors for datagrams sent before: the peer's failure, not this
+                        // socket's.
                         | io::ErrorKind::ConnectionRefused
                         | io::ErrorKind::ConnectionReset => Ok(()),
                         _ => Err(error),
@@ -281,7 +282,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Put what lies in a buffer on its line.
+    /// Put the received datagrams of a buffer on their line.
     fn take(&mut self, side: Side, now: Instant, index: usize, meta: &RecvMeta) {
         let id = match side {
             Side::Front => self.client(now, meta.addr),
@@ -318,7 +319,7 @@ impl Relay {
         self.lines[direction].push(now, batch);
     }
 
-    /// The dialer at an address; a new one gets its socket.
+    /// The dialer at an address. A new one gets a socket.
     fn client(&mut self, now: Instant, address: SocketAddr) -> Option<u64> {
         if let Some(id) = self.ids.get(&address) {
             return Some(*id);
@@ -348,7 +349,7 @@ impl Relay {
         Socket::bind(SocketAddr::new(ip, 0))
     }
 
-    /// Forget dialers that were silent for long.
+    /// Drop dialers that were silent for `FORGOTTEN_AFTER`.
     fn forget(&mut self, now: Instant) {
         let (ids, old_drops) = (&mut self.ids, &mut self.old_drops);
         self.clients.retain(|_, client| {
@@ -361,7 +362,7 @@ impl Relay {
         });
     }
 
-    /// Every dialer reaches the target from another port; answers to the old one are lost.
+    /// Give every dialer a new port towards the target; answers to the old one are lost.
     fn rebind(&mut self) -> io::Result<()> {
         let ids: Vec<_> = self.clients.keys().copied().collect();
         for id in ids {

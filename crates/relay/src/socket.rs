@@ -1,5 +1,5 @@
-//! A UDP socket that moves batches: GRO in, GSO out, ECN kept, and what the kernel dropped
-//! because nobody read in time.
+//! A UDP socket for batches: it receives with GRO, sends with GSO, preserves ECN marks, and reports
+//! the kernel's drops.
 
 use std::{
     fs, io,
@@ -11,10 +11,10 @@ use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-/// Bytes of kernel buffer asked for, each way; the system gives what it allows.
+/// Bytes of kernel buffer requested in each direction; the system may grant less.
 const KERNEL_BUFFER: usize = 8 * 1024 * 1024;
 
-/// How long a full socket is waited for before its batch is given up.
+/// How long to wait for a full socket before its batch is dropped.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 20_000_000,
@@ -51,8 +51,8 @@ impl Socket {
         self.state.recv((&self.socket).into(), bufs, meta)
     }
 
-    /// Send datagrams of `stride` bytes, the last of which may be shorter. What the system
-    /// refuses is lost, as it would be on any path; false says that something was.
+    /// Send datagrams of `stride` bytes, the last of which may be shorter. Datagrams that the
+    /// system refuses are lost; false when there were any.
     pub(crate) fn send(
         &self,
         to: SocketAddr,
@@ -63,7 +63,7 @@ impl Socket {
         if contents.is_empty() {
             return self.send_once(to, contents, 0, ecn);
         }
-        // Less than all only on a system without GSO.
+        // Fewer than all only on a system without GSO.
         let most = stride.saturating_mul(self.state.max_gso_segments());
         let mut is_whole = true;
         for part in contents.chunks(most.max(1)) {
@@ -91,7 +91,7 @@ impl Socket {
                 Ok(()) => return true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
-                    // Whether it is writable or not, the second try tells.
+                    // The second attempt shows whether it is writable.
                     let _ = poll(&mut fds, Some(&PATIENCE));
                 }
                 Err(_) => return false,
@@ -115,7 +115,7 @@ impl Socket {
     }
 }
 
-/// The drops of the socket with that inode in the kernel's table.
+/// The drops of the socket with this inode, from the kernel's table.
 fn drops_of(table: &str, inode: &str) -> Option<u64> {
     table.lines().find_map(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
@@ -141,7 +141,7 @@ mod tests {
         let socket = Socket::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
         let to = socket.local_addr().expect("an address");
         assert_eq!(socket.kernel_drops(), 0);
-        // More than any buffer that the system gives here, and nobody reads.
+        // More than the system's largest buffer, and nothing is read.
         let sender = Socket::bind(([127, 0, 0, 1], 0).into()).expect("a socket");
         let room = socket.state.recv_buffer_size((&socket.socket).into());
         let count = room.expect("a size") / 60_000 + 2;

@@ -1,29 +1,29 @@
-//! What became of the datagrams, counted, and its line of JSON.
+//! The counters of one direction, and their JSON form.
 
 use std::fmt;
 
 /// Datagrams of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// They came in.
+    /// Received.
     pub came: u64,
-    /// They went out, copies among them.
+    /// Sent, including copies.
     pub went: u64,
-    /// They were lost by `--loss`.
+    /// Dropped by `--loss`.
     pub lost: u64,
-    /// A copy of them was made.
+    /// Duplicated.
     pub duplicated: u64,
-    /// One bit of them was flipped.
+    /// With one bit flipped.
     pub corrupted: u64,
-    /// They were held back.
+    /// Delayed so that later ones overtake them.
     pub reordered: u64,
-    /// The queue before the rate had no room for them.
+    /// Dropped because the queue of the rate limit was full.
     pub queue_full: u64,
-    /// They exceeded the MTU.
+    /// Dropped because they exceeded the MTU.
     pub too_large: u64,
-    /// They had an ECN mark.
+    /// Dropped because of their ECN mark.
     pub marked: u64,
-    /// They would have arrived in a blackout.
+    /// Dropped in a blackout.
     pub in_the_dark: u64,
 }
 

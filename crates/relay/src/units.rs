@@ -1,5 +1,5 @@
-//! Values with their units, as people write them: `50ms`, `1%`, `20Mbit/s`, `64KiB`. An error
-//! shows what would have been understood.
+//! Parsers of values with units: `50ms`, `1%`, `20Mbit/s`, `64KiB`. An error shows a valid
+//! example.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn split(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, unit.trim()))
 }
 
-/// `text` as a number times what its unit stands for; a bare number only where `""` is a unit.
+/// `text` as a number times its unit; a bare number only where `""` is a unit.
 fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, String> {
     let found = split(text).and_then(|(number, unit)| {
         let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
