@@ -1,17 +1,17 @@
-//! System calls on UDP sockets that fail as a real system's do: `LD_PRELOAD` this library, and say
-//! in `FAULTS` which, with what error, and when; or later, by `faults_set`.
+//! Fault injection for system calls on UDP sockets: `LD_PRELOAD` this library and name in `FAULTS`,
+//! or later in `faults_set`, the calls, their error, and when they fail.
 //!
 //! ```text
-//! FAULTS="send ENOBUFS 20%, receive ECONNREFUSED 5%"    so many of the calls
+//! FAULTS="send ENOBUFS 20%, receive ECONNREFUSED 5%"    a share of the calls
 //! FAULTS="send ENETUNREACH 300ms+2000ms"                all calls in that time after the first send
 //! FAULTS="send EIO 100% to=4001 batch"                  to that port, with several datagrams
 //! FAULTS="option ENOPROTOOPT 100% IP_PKTINFO"           socket options, one or (unnamed) any
 //! ```
 //!
-//! `send` is sendmsg(2), `receive` is recvmmsg(2), `option` is setsockopt(2): what the engine's
-//! sockets use. A send may be narrowed to those `to=` a port, `from` an address of its own choice,
-//! of a `batch`, and `marked` for ECN. A call that fails does nothing else. Calls on other sockets
-//! are let through, and so is everything without `FAULTS`. Sends that do not fail are counted.
+//! `send` is sendmsg(2), `receive` is recvmmsg(2), `option` is setsockopt(2): the calls of the
+//! engine's sockets. A send may be narrowed to those `to=` a port, `from` an explicit source
+//! address, of a `batch`, and `marked` for ECN. A call that fails does nothing else. Calls on other
+//! sockets pass through, and so do all calls without `FAULTS`. Sends that do not fail are counted.
 
 mod plan;
 mod send;
@@ -32,13 +32,13 @@ use plan::{Call, Plan};
 use send::Send;
 
 static PLAN: LazyLock<RwLock<Plan>> = LazyLock::new(|| {
-    let words = std::env::var("FAULTS").unwrap_or_default();
-    RwLock::new(Plan::parse(&words).unwrap_or_else(|why| panic!("FAULTS={words:?}: {why}")))
+    let text = std::env::var("FAULTS").unwrap_or_default();
+    RwLock::new(Plan::parse(&text).unwrap_or_else(|why| panic!("FAULTS={text:?}: {why}")))
 });
 static INJECTED: AtomicU64 = AtomicU64::new(0);
 static SENT: LazyLock<Mutex<HashMap<u16, Sent>>> = LazyLock::new(Mutex::default);
 
-/// What went out to one port.
+/// The sends to one port that did not fail.
 #[derive(Clone, Copy, Default)]
 struct Sent {
     calls: u64,
@@ -66,7 +66,7 @@ static SETSOCKOPT: LazyLock<SetSockOpt> = LazyLock::new(|| {
     unsafe { transmute::<*mut c_void, SetSockOpt>(symbol) }
 });
 
-/// The function that ours stands before.
+/// The C library's function that ours replaces.
 fn next(name: &CStr) -> *mut c_void {
     // SAFETY: `name` ends with a zero, and RTLD_NEXT is a handle that always exists (dlsym(3)).
     let symbol = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
@@ -85,7 +85,7 @@ fn is_udp(socket: c_int) -> bool {
     done == 0 && unsafe { kind.assume_init() } == libc::SOCK_DGRAM
 }
 
-/// Whether this call is to fail; `errno` says so already.
+/// Whether this call must fail. If so, sets `errno`.
 fn fails(call: Call, socket: c_int) -> bool {
     let plan = PLAN.read().unwrap_or_else(PoisonError::into_inner);
     let Some(error) = plan.error(call) else {
@@ -100,21 +100,21 @@ fn fails(call: Call, socket: c_int) -> bool {
     true
 }
 
-/// How many calls were made to fail.
+/// The number of calls that were made to fail.
 #[unsafe(no_mangle)]
 pub extern "C" fn faults_injected() -> u64 {
     INJECTED.load(Ordering::Relaxed)
 }
 
-/// Replace what `FAULTS` said. False when the words mean nothing.
+/// Replace the plan. False, and no change, when `text` cannot be parsed.
 ///
 /// # Safety
-/// `words` is a string that ends with a zero.
+/// `text` is a string that ends with a zero.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn faults_set(words: *const c_char) -> bool {
+pub unsafe extern "C" fn faults_set(text: *const c_char) -> bool {
     // SAFETY: the caller's promise.
-    let words = unsafe { CStr::from_ptr(words) }.to_string_lossy();
-    let Ok(plan) = Plan::parse(&words) else {
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let Ok(plan) = Plan::parse(&text) else {
         return false;
     };
     *PLAN.write().unwrap_or_else(PoisonError::into_inner) = plan;
@@ -126,19 +126,19 @@ fn sent_to(port: u16) -> Sent {
     sent.get(&port).copied().unwrap_or_default()
 }
 
-/// How many sends to that port did not fail.
+/// The number of sends to that port that did not fail.
 #[unsafe(no_mangle)]
 pub extern "C" fn faults_calls_to(port: u16) -> u64 {
     sent_to(port).calls
 }
 
-/// How many datagrams were in them.
+/// The number of datagrams in these sends.
 #[unsafe(no_mangle)]
 pub extern "C" fn faults_datagrams_to(port: u16) -> u64 {
     sent_to(port).datagrams
 }
 
-/// How many of these sends were marked for ECN.
+/// The number of these sends that had an ECN mark.
 #[unsafe(no_mangle)]
 pub extern "C" fn faults_marked_to(port: u16) -> u64 {
     sent_to(port).marked

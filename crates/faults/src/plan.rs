@@ -1,4 +1,4 @@
-//! Which calls fail: what the words of `FAULTS` mean.
+//! The parser of `FAULTS`, and the decision which calls fail.
 
 use std::{
     sync::{
@@ -21,16 +21,16 @@ pub(crate) enum Call {
     Option(c_int, c_int),
 }
 
-/// Which calls a fault is about.
+/// The calls that a fault applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Calls {
     Send(Narrowed),
     Receive,
-    /// Of one option, or of any.
+    /// With one option, or with any.
     Option(Option<(c_int, c_int)>),
 }
 
-/// To sends that are all of this.
+/// The conditions that a send must all meet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Narrowed {
     port: Option<u16>,
@@ -59,9 +59,9 @@ impl Calls {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum When {
-    /// Of so many calls in a hundred.
+    /// This percentage of calls.
     Share(u64),
-    /// From, and until: since the first send.
+    /// From, and until, in time since the first send.
     Within(Duration, Duration),
 }
 
@@ -80,20 +80,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn parse(words: &str) -> Result<Self, String> {
-        let faults = words.split(',').filter(|each| !each.trim().is_empty());
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let faults = text.split(',').filter(|each| !each.trim().is_empty());
         Ok(Self {
             faults: faults.map(fault).collect::<Result<_, _>>()?,
             ..Self::default()
         })
     }
 
-    /// The error of this call, if it is to fail.
+    /// The error of this call, if it must fail.
     pub(crate) fn error(&self, call: Call) -> Option<c_int> {
         if self.faults.is_empty() {
             return None;
         }
-        // Sockets are made, and asked what they can do, long before anything is sent.
+        // Time counts from the first real send: sockets are created and probed long before.
         let first = match call {
             Call::Send(send) if send.port != 0 => Some(self.first.get_or_init(Instant::now)),
             _ => self.first.get(),
@@ -115,7 +115,7 @@ impl Plan {
     }
 }
 
-/// SplitMix64: the same for the same call, and without a pattern.
+/// SplitMix64: pseudorandom, and the same for the same call.
 fn scattered(n: u64) -> u64 {
     let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -123,10 +123,10 @@ fn scattered(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn fault(words: &str) -> Result<Fault, String> {
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let [call, error, when, only @ ..] = &words[..] else {
-        return Err(format!("{words:?} is not: call error when"));
+fn fault(text: &str) -> Result<Fault, String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [call, error, when, only @ ..] = &fields[..] else {
+        return Err(format!("{text:?} must be: call error when"));
     };
     Ok(Fault {
         calls: match (*call, only) {
@@ -136,25 +136,29 @@ fn fault(words: &str) -> Result<Fault, String> {
             ("option", [name]) => Calls::Option(Some(option(name)?)),
             _ => {
                 return Err(format!(
-                    "{words:?}: send, receive or option, and what of it"
+                    "{text:?} must be of send, receive or option; only send and option can be narrowed"
                 ));
             }
         },
         error: self::error(error)?,
-        when: self::when(when).ok_or_else(|| format!("{when:?} is neither 5% nor 1ms+2ms"))?,
+        when: self::when(when)
+            .ok_or_else(|| format!("{when:?} must be like 5% or like 1ms+2ms"))?,
     })
 }
 
-fn narrowed(words: &[&str]) -> Result<Narrowed, String> {
+fn narrowed(fields: &[&str]) -> Result<Narrowed, String> {
     let mut only = Narrowed::default();
-    for word in words {
-        match *word {
+    for field in fields {
+        match *field {
             "batch" => only.is_batch = true,
             "marked" => only.is_marked = true,
             "from" => only.has_source = true,
             _ => {
-                let port = word.strip_prefix("to=").and_then(|port| port.parse().ok());
-                only.port = Some(port.ok_or_else(|| format!("{word:?} is of no send"))?);
+                let port = field.strip_prefix("to=").and_then(|port| port.parse().ok());
+                only.port =
+                    Some(port.ok_or_else(|| {
+                        format!("{field:?} must be to=PORT, from, batch or marked")
+                    })?);
             }
         }
     }
@@ -177,7 +181,7 @@ fn option(name: &str) -> Result<(c_int, c_int), String> {
         "SO_SNDBUF" => (libc::SOL_SOCKET, libc::SO_SNDBUF),
         "UDP_GRO" => (libc::SOL_UDP, libc::UDP_GRO),
         "UDP_SEGMENT" => (libc::SOL_UDP, libc::UDP_SEGMENT),
-        _ => return Err(format!("{name:?} is no option of a socket here")),
+        _ => return Err(format!("{name:?} is not a supported socket option")),
     })
 }
 
@@ -198,7 +202,7 @@ fn error(name: &str) -> Result<c_int, String> {
         "ENOSYS" => libc::ENOSYS,
         "EOPNOTSUPP" => libc::EOPNOTSUPP,
         "EPERM" => libc::EPERM,
-        _ => return Err(format!("{name:?} is no error that a socket here has")),
+        _ => return Err(format!("{name:?} is not a supported error")),
     })
 }
 

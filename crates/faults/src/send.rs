@@ -1,4 +1,4 @@
-//! What a sendmsg(2) would send: read from its arguments, which stay as they are.
+//! The properties of a sendmsg(2) call, read from its arguments.
 
 use std::ptr;
 
@@ -7,12 +7,12 @@ use libc::{AF_INET, AF_INET6, c_int, cmsghdr, msghdr, sockaddr_in, sockaddr_in6}
 /// One call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Send {
-    /// Where to; 0 where that is not said.
+    /// The destination port; 0 without an address.
     pub(crate) port: u16,
     pub(crate) datagrams: u64,
     /// It has an ECN codepoint.
     pub(crate) is_marked: bool,
-    /// It says which address it comes from.
+    /// It has an explicit source address.
     pub(crate) has_source: bool,
 }
 
@@ -49,7 +49,7 @@ impl Send {
                 // SAFETY: this control message holds a u16 (udp(7)).
                 let size = unsafe { ptr::read_unaligned(data.cast::<u16>()) };
                 let parts = 0..message.msg_iovlen;
-                // SAFETY: so many parts does the message have.
+                // SAFETY: the message has `msg_iovlen` parts.
                 let parts = parts.map(|index| unsafe { (*message.msg_iov.add(index)).iov_len });
                 let whole: usize = parts.sum();
                 self.datagrams = whole.div_ceil(usize::from(size).max(1)) as u64;
