@@ -1,4 +1,4 @@
-//! A signal without a descriptor, for which a modelled thread can wait.
+//! A signal without a descriptor, for which a modeled thread can wait.
 
 use std::{
     io,
@@ -39,7 +39,7 @@ impl Signal {
         *self.is_raised.lock().expect(GONE)
     }
 
-    /// What poll does on a descriptor.
+    /// Wait until raised, as poll(2) on the descriptor does.
     pub(crate) fn wait(&self) {
         let mut is_raised = self.is_raised.lock().expect(GONE);
         while !*is_raised {

@@ -1,4 +1,4 @@
-//! The scheduler's locks, atomics and threads, with the verbs of those that the engine has.
+//! The scheduler's locks, atomics and threads, with the interface of the engine's own.
 
 pub(crate) use shuttle::{sync::atomic, thread};
 

@@ -20,7 +20,7 @@ fn runs() -> usize {
 
 fn explored(model: fn(), scheduler: impl Scheduler + 'static) {
     let mut config = Config::new();
-    // Whole verbs run in these, not the few frames that the default has room for.
+    // Whole engine calls run on these stacks, for which the default is too small.
     config.stack_size = 256 * 1024;
     Runner::new(scheduler, config).run(model);
 }
@@ -31,8 +31,8 @@ fn explore(model: fn()) {
 }
 
 #[test]
-fn bell() {
-    explore(models::bell);
+fn ready_queue() {
+    explore(models::ready_queue);
 }
 
 #[test]
@@ -56,13 +56,13 @@ fn full_queues() {
 }
 
 #[test]
-fn starved_streams() {
-    explore(models::starved_streams);
+fn shared_credit() {
+    explore(models::shared_credit);
 }
 
 #[test]
-fn starved_once() {
-    explore(models::starved_once);
+fn credit_released_once() {
+    explore(models::credit_released_once);
 }
 
 #[test]

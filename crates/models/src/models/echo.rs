@@ -1,5 +1,5 @@
-//! A core without QUIC: what is written to a stream comes back on it. The queues are the
-//! engine's, and so is what fills the incoming one; only what lies between is made up.
+//! A core without QUIC: bytes written to a stream come back on it. The queues are the engine's,
+//! and so is the code that fills the receive queue; only the connection is replaced.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,12 +19,12 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What lies between two queues.
+/// The connection between a send queue and a receive queue.
 #[derive(Clone, Copy)]
 pub(super) struct Network {
-    /// Bytes of a stream that may be on their way.
+    /// Bytes of a stream that may be in flight.
     pub(super) window: usize,
-    /// They arrive when the time has come, not in the same turn.
+    /// Bytes arrive at a later time, not in the same turn.
     pub(super) is_slow: bool,
 }
 
@@ -37,7 +37,7 @@ impl Default for Network {
     }
 }
 
-/// The time, which goes on when the I/O thread waits for it.
+/// A clock that advances when the I/O thread waits for a time.
 pub(super) struct Clock {
     began: Instant,
     seconds: AtomicU64,
@@ -66,7 +66,7 @@ impl Clock {
 struct Line {
     shared: Arc<StreamShared>,
     sent: VecDeque<Bytes>,
-    /// Where QUIC holds what has arrived.
+    /// Received bytes that QUIC would hold.
     arrived: VecDeque<Bytes>,
     end_sent: Option<PeerEnd>,
     end_arrived: Option<PeerEnd>,
@@ -104,8 +104,8 @@ impl Line {
 
     fn receive(&mut self) {
         let is_over = {
-            let incoming = self.shared.recv_queue.lock();
-            incoming.stopped.is_some() || incoming.end.is_some()
+            let recv_queue = self.shared.recv_queue.lock();
+            recv_queue.stopped.is_some() || recv_queue.end.is_some()
         };
         if is_over {
             self.arrived.clear();
@@ -133,7 +133,7 @@ pub(super) struct Echo {
     lines: BTreeMap<u64, Line>,
     network: Network,
     clock: Arc<Clock>,
-    /// When what is on its way arrives.
+    /// When the bytes in flight arrive.
     arrival: Option<Instant>,
     is_closed: bool,
 }
@@ -172,7 +172,7 @@ impl Echo {
         self.lines.values().any(is_on_its_way)
     }
 
-    /// One chunk of each line arrives; true when there is more.
+    /// Deliver one chunk of each line; true when there is more.
     fn turn(&mut self) -> bool {
         if self.is_any_on_its_way() && self.network.is_slow {
             let now = self.clock.now();
@@ -183,8 +183,8 @@ impl Echo {
             self.arrival = None;
         }
         for line in self.lines.values_mut() {
-            // QUIC's own events, and only where something happened: the stream is readable, and
-            // takes more.
+            // As quinn-proto's events, only when something changed: the stream is readable, and
+            // writable again.
             if let Some(chunk) = line.sent.pop_front() {
                 line.arrived.push_back(chunk);
                 line.shared.send_queue.lock().is_blocked = false;
@@ -248,7 +248,7 @@ impl CoreTask for Echo {
 
 impl Drop for Echo {
     fn drop(&mut self) {
-        // Else commands that hold streams that hold this would live for ever.
+        // Breaks a reference cycle: queued commands hold streams, which hold the commands.
         self.commands.close();
     }
 }

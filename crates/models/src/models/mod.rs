@@ -1,8 +1,8 @@
-//! Models: a few threads that do what an application and the I/O thread do at once, with the
-//! engine's own queues, bell and handover. Each function is one run; the tests of this crate
-//! have a scheduler repeat it in other interleavings. A lost wake-up is a deadlock, which the
-//! scheduler finds. It knows one order of memory only, the strictest: it does not see what a
-//! weaker `Ordering` would allow.
+//! Models: a few application threads and the I/O thread run concurrently, with the engine's own
+//! queues, ready queue and handover. Each function is one run; the tests of this crate repeat it
+//! under a scheduler in many interleavings. A lost wake-up is a deadlock, which the scheduler
+//! reports. It models sequential consistency only: it does not find what a weaker `Ordering`
+//! allows.
 
 mod echo;
 mod world;
@@ -12,42 +12,42 @@ use std::{sync::Arc, task::Poll};
 use self::{echo::Network, world::World};
 use crate::{Flush, ready::ReadyQueue, receive_credit::CHUNK_COST, stream::Stream, sync::thread};
 
-/// What one byte costs that waits for its reader.
+/// The cost of one queued byte.
 const CHUNK: usize = 1 + CHUNK_COST;
 
-/// Several threads ring, one listens: every token arrives, however rings and drains meet.
-pub fn bell() {
-    const RINGERS: u64 = 3;
-    const RINGS: u64 = 2;
-    let bell = ReadyQueue::new().expect("a model's");
-    let ringers: Vec<_> = (0..RINGERS)
-        .map(|ringer| {
-            let bell = bell.clone();
+/// Several threads wake and one drains: every token arrives once, in any interleaving.
+pub fn ready_queue() {
+    const WAKERS: u64 = 3;
+    const WAKES: u64 = 2;
+    let queue = ReadyQueue::new().expect("a model's");
+    let wakers: Vec<_> = (0..WAKERS)
+        .map(|waker| {
+            let queue = queue.clone();
             thread::spawn(move || {
-                for ring in 0..RINGS {
-                    bell.waker(ringer * RINGS + ring).wake();
+                for wake in 0..WAKES {
+                    queue.waker(waker * WAKES + wake).wake();
                 }
             })
         })
         .collect();
     let (mut seen, mut taken) = (Vec::new(), Vec::new());
-    while seen.len() < (RINGERS * RINGS) as usize {
-        bell.signal.wait();
-        bell.drain(&mut taken);
-        assert!(!taken.is_empty(), "it rang for nothing");
+    while seen.len() < (WAKERS * WAKES) as usize {
+        queue.signal.wait();
+        queue.drain(&mut taken);
+        assert!(!taken.is_empty(), "the signal was raised without a token");
         seen.append(&mut taken);
     }
     seen.sort_unstable();
     assert!(
-        seen.into_iter().eq(0..RINGERS * RINGS),
+        seen.into_iter().eq(0..WAKERS * WAKES),
         "a token was lost or doubled"
     );
-    ringers
+    wakers
         .into_iter()
-        .for_each(|each| each.join().expect("a ringer"));
+        .for_each(|each| each.join().expect("a waking thread"));
 }
 
-/// A byte there and back, again and again: each must get the I/O thread going.
+/// Send a byte and read its echo, `times` times: each write must get the I/O thread going.
 fn ping(stream: &Stream, times: u8) {
     for byte in 0..times {
         stream.write_all(&[byte]).expect("room");
@@ -57,7 +57,7 @@ fn ping(stream: &Stream, times: u8) {
     }
 }
 
-/// Two threads at once.
+/// Two threads that ping concurrently.
 fn two_pings(network: Network) {
     let world = World::new(Flush::Immediate, network, 1 << 20);
     let threads: Vec<_> = (0..2)
@@ -72,14 +72,14 @@ fn two_pings(network: Network) {
     world.close();
 }
 
-/// Two threads that have a little to send while the I/O thread sleeps, or just does not.
-/// Answers come in the same turn.
+/// Two threads have a little to send while the I/O thread sleeps, or has just woken. Answers come
+/// in the same turn.
 pub fn inline_driving() {
     two_pings(Network::default());
 }
 
-/// The same where answers take time: whoever drives in the thread's place must not keep a new
-/// deadline to itself.
+/// The same where answers take time: an application thread that drives the core must tell the
+/// I/O thread about a new deadline.
 pub fn deadlines() {
     two_pings(Network {
         is_slow: true,
@@ -87,7 +87,8 @@ pub fn deadlines() {
     });
 }
 
-/// Endpoints come while others work and go: mail, and the others' cores, reach the thread.
+/// An endpoint is created and closed while another works: the I/O thread gets the new core, and
+/// the commands of both.
 pub fn endpoints_come_and_go() {
     let world = World::new(Flush::Immediate, Network::default(), 1 << 20);
     let stream = world.stream(1 << 10, 1 << 10);
@@ -108,7 +109,7 @@ pub fn endpoints_come_and_go() {
     world.close();
 }
 
-/// A writer that finds no room, and a reader that is slow or fast: all bytes come, in order.
+/// A writer whose queue is often full, and a reader: all bytes arrive in order.
 fn transfer(stream: Stream, bytes: u8) -> [thread::JoinHandle<()>; 2] {
     let stream = Arc::new(stream);
     let writer = stream.clone();
@@ -122,12 +123,12 @@ fn transfer(stream: Stream, bytes: u8) -> [thread::JoinHandle<()>; 2] {
         let all = stream
             .read_to_end(usize::from(bytes) + 1)
             .expect("all of it");
-        assert!(all.into_iter().eq(0..bytes), "other bytes came");
+        assert!(all.into_iter().eq(0..bytes), "other bytes arrived");
     });
     [writer, reader]
 }
 
-/// Queues with room for two: full, empty, and the end behind the last byte.
+/// Queues with room for two chunks: full, empty, and the end after the last byte.
 pub fn full_queues() {
     let network = Network {
         window: 2,
@@ -141,8 +142,8 @@ pub fn full_queues() {
     world.close();
 }
 
-/// Two streams that may hold only so much between them, whichever is read first.
-fn starved(held: usize, bytes: u8) {
+/// Two streams that share a receive credit of `held` chunks, in either order of reading.
+fn share_credit(held: usize, bytes: u8) {
     let world = World::new(Flush::Immediate, Network::default(), (held * CHUNK) as u64);
     let threads: Vec<_> = (0..2)
         .flat_map(|_| transfer(world.stream(1 << 10, 2), bytes))
@@ -153,28 +154,28 @@ fn starved(held: usize, bytes: u8) {
     world.close();
 }
 
-/// Room is wanted and comes again and again.
-pub fn starved_streams() {
-    starved(3, 6);
+/// Streams wait for credit, and it is released, again and again.
+pub fn shared_credit() {
+    share_credit(3, 6);
 }
 
-/// Room comes once, and nobody gives any afterwards.
-pub fn starved_once() {
-    starved(1, 1);
+/// Credit is released once, and none afterwards.
+pub fn credit_released_once() {
+    share_credit(1, 1);
 }
 
-/// An event loop: tasks that wait for tokens, one flush a pass, and sleep while the bell is silent.
+/// An event loop: tasks that wait for tokens, one flush per pass, and a wait for the ready queue.
 pub fn event_loop() {
     const TASKS: u64 = 2;
     let world = World::new(Flush::OnRequest, Network::default(), 1 << 20);
-    let bell = ReadyQueue::new().expect("a model's");
+    let queue = ReadyQueue::new().expect("a model's");
     let streams: Vec<_> = (0..TASKS).map(|_| world.stream(1 << 10, 1 << 10)).collect();
     let mut left: Vec<u8> = vec![2; streams.len()];
     let mut is_sent = vec![false; streams.len()];
     let mut ready: Vec<u64> = (0..TASKS).collect();
     while left.iter().any(|each| *each > 0) {
         for task in ready.drain(..).map(|token| token as usize) {
-            let waker = bell.waker(task as u64);
+            let waker = queue.waker(task as u64);
             let cx = &mut std::task::Context::from_waker(&waker);
             while left[task] > 0 {
                 if !is_sent[task] {
@@ -193,8 +194,8 @@ pub fn event_loop() {
         }
         world.flush();
         if left.iter().any(|each| *each > 0) {
-            bell.signal.wait();
-            bell.drain(&mut ready);
+            queue.signal.wait();
+            queue.drain(&mut ready);
         }
     }
     drop(streams);

@@ -1,4 +1,4 @@
-//! An I/O thread that only waits otherwise than the engine's, and endpoints on it.
+//! An I/O thread like the engine's except for its way of waiting, and endpoints on it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -31,7 +31,7 @@ pub(super) struct Endpoint {
     next_stream: AtomicU64,
 }
 
-/// The thread, and the endpoint that is there from the beginning to the end.
+/// The I/O thread, and an endpoint that lives as long as the world.
 pub(super) struct World {
     shared: Arc<Shared<Echo>>,
     clock: Arc<Clock>,
@@ -50,7 +50,7 @@ fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
         let pause = tasks.announce(has_more, |_, _| ());
         if !pause.is_due {
             match pause.until {
-                // However long that is, for those who wait it is no time.
+                // Waiting for a time takes none in a model.
                 Some(until) => clock.advance_to(until),
                 None => shared.signal.wait(),
             }
@@ -123,7 +123,7 @@ impl World {
     pub(super) fn new(flush: Flush, network: Network, allowance: u64) -> Self {
         let shared = Shared::new(Signal::new().expect("a model's"));
         let clock = Arc::<Clock>::default();
-        // Before the thread: it leaves when there is nothing to drive.
+        // Before the thread starts: it ends when there is nothing to drive.
         let first = Endpoint::new(&shared, &clock, flush, network, allowance);
         let thread = {
             let (shared, clock) = (shared.clone(), clock.clone());
@@ -149,7 +149,7 @@ impl World {
         self.first.commands.flush();
     }
 
-    /// The thread hears of the end, too.
+    /// Close the endpoint and join the I/O thread.
     pub(super) fn close(self) {
         self.first.leave();
         self.thread.join().expect("the I/O thread");
