@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// The next value, whatever its tag.
+    /// The next value, with any tag.
     pub(super) fn any(&mut self) -> Result<Value<'a>, NotDer> {
         let (&tag, rest) = self.0.split_first().ok_or(NotDer)?;
         if tag & 0x1f == 0x1f {

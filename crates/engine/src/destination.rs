@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_nobody_answers_from_are_told_apart() {
+    fn addresses_that_cannot_answer_have_their_reason() {
         for text in [
             "255.255.255.255:1",
             "224.0.0.1:1",

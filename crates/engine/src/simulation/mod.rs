@@ -212,14 +212,14 @@ impl World {
 
     /// Record datagrams from now on, for [`recorded`](Self::recorded).
     pub fn record(&mut self) {
-        self.wire.lock().trace.kept.get_or_insert_default();
+        self.wire.lock().trace.recorded.get_or_insert_default();
     }
 
     /// Take the datagrams that were sent since the last call.
     pub fn recorded(&mut self) -> Vec<Datagram> {
         let mut wire = self.wire.lock();
         wire.trace
-            .kept
+            .recorded
             .as_mut()
             .map(std::mem::take)
             .unwrap_or_default()

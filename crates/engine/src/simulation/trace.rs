@@ -34,7 +34,7 @@ const PRIME: u64 = 0x0000_0100_0000_01b3;
 pub(super) struct Trace {
     hash: u64,
     count: u64,
-    pub(super) kept: Option<Vec<Datagram>>,
+    pub(super) recorded: Option<Vec<Datagram>>,
 }
 
 impl Default for Trace {
@@ -42,7 +42,7 @@ impl Default for Trace {
         Self {
             hash: START,
             count: 0,
-            kept: None,
+            recorded: None,
         }
     }
 }
@@ -75,8 +75,8 @@ impl Trace {
             self.mix(&addr.port().to_le_bytes());
         }
         self.mix(&data.len().to_le_bytes());
-        if let Some(kept) = &mut self.kept {
-            kept.push(Datagram {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Datagram {
                 at,
                 from,
                 source: transmit.src_ip,

@@ -303,7 +303,7 @@ pub enum CertificateError {
     NotYetValid {
         /// The certificate's first valid second.
         not_before: i64,
-        /// The time it was judged at.
+        /// The time of the verification.
         now: i64,
     },
     /// The certificate has expired, or a clock is wrong.
@@ -311,7 +311,7 @@ pub enum CertificateError {
     Expired {
         /// The certificate's last valid second.
         not_after: i64,
-        /// The time it was judged at.
+        /// The time of the verification.
         now: i64,
     },
     /// The certificate names one signature algorithm inside the signed part, another outside.

@@ -64,7 +64,7 @@ impl Tls {
         let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(failed)?
-            .with_client_cert_verifier(Arc::new(PeerVerifier::anybody()))
+            .with_client_cert_verifier(Arc::new(PeerVerifier::any_peer()))
             .with_cert_resolver(Arc::clone(&certificate) as _);
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.key_log = Arc::clone(&key_log);
@@ -78,7 +78,7 @@ impl Tls {
             .with_protocol_versions(&[&TLS13])
             .map_err(failed)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PeerVerifier::anybody()))
+            .with_custom_certificate_verifier(Arc::new(PeerVerifier::any_peer()))
             .with_client_cert_resolver(certificate);
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.key_log = key_log;

@@ -56,7 +56,7 @@ pub(super) struct PeerVerifier {
 
 impl PeerVerifier {
     /// For inbound connections: every peer with a valid certificate.
-    pub(super) fn anybody() -> Self {
+    pub(super) fn any_peer() -> Self {
         Self {
             expected: None,
             verdict: Verdict::default(),
@@ -68,13 +68,14 @@ impl PeerVerifier {
         Self { expected, verdict }
     }
 
-    fn judge(
+    fn verify_peer(
         &self,
         certificate: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        let actual = proven(certificate, others, now).map_err(|error| self.refuse(error.into()))?;
+        let actual =
+            peer_id_of(certificate, others, now).map_err(|error| self.refuse(error.into()))?;
         match self.expected {
             // libp2p tls spec, "libp2p Public Key Extension": clients MUST compare.
             Some(expected) if expected != actual => {
@@ -94,7 +95,7 @@ impl PeerVerifier {
 }
 
 /// The peer id of a valid certificate.
-fn proven(
+fn peer_id_of(
     certificate: &CertificateDer<'_>,
     others: &[CertificateDer<'_>],
     now: UnixTime,
@@ -174,7 +175,7 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge(end_entity, intermediates, now)
+        self.verify_peer(end_entity, intermediates, now)
             .map(|()| ServerCertVerified::assertion())
     }
 
@@ -222,7 +223,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.judge(end_entity, intermediates, now)
+        self.verify_peer(end_entity, intermediates, now)
             .map(|()| ClientCertVerified::assertion())
     }
 

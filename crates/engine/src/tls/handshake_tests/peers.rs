@@ -41,7 +41,7 @@ fn pass(from: &mut dyn Session, to: &mut dyn Session) {
 }
 
 #[test]
-fn both_ends_learn_the_other_whatever_the_host_keys() {
+fn both_ends_learn_the_peer_id_for_all_host_key_types() {
     let rsa = forge::rsa_host_protobuf(aws_lc_rs::rsa::KeySize::Rsa2048);
     let long_rsa = forge::large_rsa_host_protobuf();
     let p384 = forge::ecdsa_host_protobuf(&signature::ECDSA_P384_SHA384_ASN1_SIGNING);
@@ -64,7 +64,7 @@ fn both_ends_learn_the_other_whatever_the_host_keys() {
             .start_session(V1, "libp2p", &parameters)
             .expect("a session");
         let mut server = tls(listener).server(false).start_session(V1, &parameters);
-        assert_eq!(peer_public_key(&*client), None, "nobody is proven yet");
+        assert_eq!(peer_public_key(&*client), None, "before the handshake");
         run_sessions(&mut *client, &mut *server);
 
         assert!(!client.is_handshaking() && !server.is_handshaking());
