@@ -54,9 +54,9 @@ fn kind(kind: engine::CloseKind) -> &'static str {
 
 impl From<engine::ConnectionError> for Error {
     fn from(error: engine::ConnectionError) -> Self {
-        let words = error.to_string();
+        let message = error.to_string();
         Self(ConnectionLostError::new_err((
-            words,
+            message,
             party(error.by),
             kind(error.kind),
             error.code,
