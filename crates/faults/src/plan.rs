@@ -206,13 +206,13 @@ fn error(name: &str) -> Result<c_int, String> {
     })
 }
 
-fn when(word: &str) -> Option<When> {
-    if let Some(share) = word.strip_suffix('%') {
+fn when(text: &str) -> Option<When> {
+    if let Some(share) = text.strip_suffix('%') {
         return share.parse().ok().map(When::Share);
     }
-    let (from, time) = word.split_once('+')?;
-    let millis = |word: &str| {
-        word.strip_suffix("ms")?
+    let (from, time) = text.split_once('+')?;
+    let millis = |text: &str| {
+        text.strip_suffix("ms")?
             .parse()
             .ok()
             .map(Duration::from_millis)
@@ -232,8 +232,8 @@ mod tests {
         has_source: false,
     });
 
-    fn plan(words: &str) -> Plan {
-        Plan::parse(words).expect("words")
+    fn plan(text: &str) -> Plan {
+        Plan::parse(text).expect("a plan")
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_refused() {
-        for words in [
+        for text in [
             "send",
             "send EIO",
             "write EIO 5%",
@@ -314,7 +314,7 @@ mod tests {
             "receive EIO 5% batch",
             "option EIO 5% SO_WHAT",
         ] {
-            assert!(Plan::parse(words).is_err(), "{words}");
+            assert!(Plan::parse(text).is_err(), "{text}");
         }
     }
 }

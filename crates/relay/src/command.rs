@@ -24,8 +24,8 @@ pub enum Command {
 impl Command {
     /// Parse a line.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields[..] {
             ["rebind"] => Ok(Self::Rebind),
             ["blackout", lasts] => units::time(lasts).map(Self::Blackout),
             ["mtu", size] => units::bytes(size).map(Self::Mtu),

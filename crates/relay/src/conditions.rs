@@ -76,7 +76,7 @@ impl Conditions {
     }
 
     /// Whether the datagrams of a batch may have different fates.
-    pub fn judge_each(&self) -> bool {
+    pub fn decides_each(&self) -> bool {
         let shares = self.loss + self.duplication + self.corruption + self.reordering;
         shares > 0.0 || !self.jitter.is_zero() || self.rate.is_some() || self.mtu.is_some()
     }

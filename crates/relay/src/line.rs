@@ -95,7 +95,7 @@ impl Ord for Flight {
 /// One direction.
 pub struct Line {
     conditions: Conditions,
-    judge_each: bool,
+    decides_each: bool,
     /// Datagrams with an ECN mark are dropped, from `Conditions::drop_marked_after` on.
     drops_marked: bool,
     dice: Dice,
@@ -117,7 +117,7 @@ impl Line {
     /// An empty line. Equal seeds give equal decisions.
     pub fn new(conditions: Conditions, seed: u64) -> Self {
         Self {
-            judge_each: conditions.judge_each(),
+            decides_each: conditions.decides_each(),
             conditions,
             drops_marked: false,
             dice: Dice::new(seed),
@@ -146,13 +146,13 @@ impl Line {
     pub fn shrink(&mut self, mtu: usize) {
         self.conditions.mtu = Some(mtu);
         self.conditions.mtu_after = Duration::ZERO;
-        self.judge_each = true;
+        self.decides_each = true;
     }
 
     /// Drop this share of datagrams from now on.
     pub fn lose(&mut self, share: f64) {
         self.conditions.loss = share;
-        self.judge_each = self.conditions.judge_each();
+        self.decides_each = self.conditions.decides_each();
     }
 
     /// Whether to drop datagrams with an ECN mark, from `Conditions::drop_marked_after` on.
@@ -185,8 +185,8 @@ impl Line {
             return;
         }
         let together = now + self.conditions.latency;
-        if self.judge_each {
-            self.judge(now, together, &mut batch);
+        if self.decides_each {
+            self.decide(now, together, &mut batch);
         }
         if batch.len > 0 || batch.stride == 0 {
             self.fly(together, batch);
@@ -201,9 +201,9 @@ impl Line {
 
     /// Decide about each datagram. Those that arrive at `together` stay in the batch, and are moved
     /// up to close the gaps.
-    fn judge(&mut self, now: Instant, together: Instant, batch: &mut Batch) {
+    fn decide(&mut self, now: Instant, together: Instant, batch: &mut Batch) {
         let (len, stride) = (batch.len, batch.stride.max(1));
-        let mut kept = 0;
+        let mut retained = 0;
         for from in (0..len).step_by(stride) {
             let to = (from + stride).min(len);
             let Some(leaves) = self.leave(now, to - from) else {
@@ -221,14 +221,14 @@ impl Line {
                 self.totals.duplicated += 1;
             }
             if at == together {
-                batch.buffer.copy_within(from..to, kept);
-                kept += to - from;
+                batch.buffer.copy_within(from..to, retained);
+                retained += to - from;
             } else {
                 self.fly(at, batch.alone(from, to));
             }
         }
         if len > 0 {
-            batch.len = kept;
+            batch.len = retained;
         }
     }
 
