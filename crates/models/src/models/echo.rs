@@ -208,11 +208,11 @@ impl CoreTask for Echo {
             match command {
                 Command::Stream(_, shared) => self.touch(shared),
                 Command::Resume(_) => {
-                    let starved = self
+                    let waiting = self
                         .lines
                         .values_mut()
                         .filter(|line| line.is_waiting_for_credit);
-                    starved.for_each(Line::receive);
+                    waiting.for_each(Line::receive);
                 }
                 Command::CloseAll { .. } => self.is_closed = true,
                 _ => {}
