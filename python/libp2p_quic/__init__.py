@@ -1,4 +1,4 @@
-"""A QUIC transport for py-libp2p with a Rust engine. Public names, nothing else."""
+"""A QUIC transport for py-libp2p with a Rust engine. This module only exports the public names."""
 
 from libp2p_quic._causes import causes, explain
 from libp2p_quic._config import QUICTransportConfig, UnusedSettingWarning

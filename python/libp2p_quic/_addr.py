@@ -1,10 +1,9 @@
-"""Multiaddr to (host, port, peer) and back. Strict: what is not plainly QUIC is not ours.
+"""Converts a multiaddr to host, port and peer id, and back. No I/O here.
 
-Ours are /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally with one /p2p/PEER behind; and for
-dialing, /dns|/dns4|/dns6 in front.
-A link-local IPv6 address is dialed with its zone, /ip6zone/eth0/ip6/fe80::1/...
-/webtransport rides on quic-v1 but is another transport, and an address that goes on with
-/p2p-circuit is a relay's. No I/O here.
+Accepted: /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally followed by one /p2p/PEER. For dialing
+also /dns|/dns4|/dns6 as the host, and /ip6zone/eth0/ip6/fe80::1/... for a link-local address.
+Everything else is rejected: /webtransport is another transport, and an address that continues
+with /p2p-circuit belongs to the relay.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
 QUIC_V1 = "quic-v1"
-# What py-libp2p calls draft 29. Addresses of that name are served by QUIC v1 (RFC 9000).
+# py-libp2p's name for draft 29. Its addresses are served by QUIC v1 (RFC 9000).
 QUIC = "quic"
 
 _NAMES = ("dns", "dns4", "dns6")
-# Its code in the multicodec table.
+# The code of ip6zone in the multicodec table.
 _IP6ZONE = 0x2A
 
-# A Multiaddr made of bytes is looked at only when it is used, and py-multiaddr has no one error
-# for it: bytes that end in the middle of a number are a TypeError, for example.
+# py-multiaddr parses a Multiaddr made of bytes only when it is used, and raises no single class
+# for a malformed one: bytes that end inside a number are a TypeError, for example.
 _UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, OverflowError, TypeError, ValueError)
 
 
@@ -34,8 +33,8 @@ _UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, OverflowError,
 class QUICAddress:
     """The parts of a QUIC multiaddr.
 
-    ``host`` is a literal, or with ``name_protocol`` ("dns", "dns4" or "dns6") a name. ``zone`` is the
-    interface of a link-local IPv6 address (RFC 4007).
+    ``host`` is an IP literal, or a name if ``name_protocol`` is "dns", "dns4" or "dns6". ``zone`` is
+    the interface of a link-local IPv6 address (RFC 4007).
     """
 
     host: str
@@ -47,7 +46,7 @@ class QUICAddress:
 
     @classmethod
     def parse(cls, maddr: Multiaddr) -> QUICAddress:
-        """Raises QUICInvalidMultiaddrError, which names the part that is wrong."""
+        """Parse an address to dial. Raises QUICInvalidMultiaddrError, which names the wrong part."""
         parts = _parts(maddr)
 
         def take(*names: str) -> tuple[str, str] | None:
@@ -77,7 +76,7 @@ class QUICAddress:
 
     @classmethod
     def parse_literal(cls, maddr: Multiaddr) -> QUICAddress:
-        """`parse`, for listening: no names. Raises QUICInvalidMultiaddrError."""
+        """Parse an address to listen on: no name, no zone. Raises QUICInvalidMultiaddrError."""
         address = cls.parse(maddr)
         if address.name_protocol is not None:
             raise _invalid(maddr, f"/{address.name_protocol} cannot be listened on, only /ip4 and /ip6")
@@ -86,7 +85,7 @@ class QUICAddress:
         return address
 
     def at(self, host: str) -> Multiaddr:
-        """This address with the literal ``host`` in place of its own."""
+        """This address with its host replaced by the IP literal ``host``."""
         literal = to_multiaddr(host, self.port, self.protocol)
         return literal.encapsulate(Multiaddr(f"/p2p/{self.peer_id}")) if self.peer_id else literal
 
@@ -94,7 +93,7 @@ class QUICAddress:
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
     """The multiaddr of a socket address; ``host`` is an IP literal.
 
-    A zone is left out: it means something on this machine only. IPv4-mapped IPv6 is IPv4.
+    A zone is left out, as it is valid on this machine only. An IPv4-mapped IPv6 address becomes IPv4.
     """
     ip = ip_address(host.partition("%")[0])
     ip = getattr(ip, "ipv4_mapped", None) or ip
@@ -110,8 +109,8 @@ def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
 
 
 def _split_zone(maddr: Multiaddr) -> tuple[list[tuple[str, str]], Multiaddr]:
-    """An /ip6zone in front, and the rest. py-multiaddr 0.2 writes a zone, but takes it for a value of
-    no length when it reads, and what follows for something else."""
+    """Split a leading /ip6zone off. py-multiaddr 0.2 writes a zone with its length, but reads it as a
+    value without one and then misparses the rest."""
     code, length, *_ = maddr.to_bytes()[:2].ljust(2, b"\0")
     if code != _IP6ZONE:
         return [], maddr
@@ -126,6 +125,6 @@ def _invalid(maddr: Multiaddr, why: str) -> QUICInvalidMultiaddrError:
     try:
         text = str(maddr)
     except _UNREADABLE:
-        # `items` gives values that cannot be printed.
+        # `Multiaddr.items` accepts values that `str` cannot print.
         text = f"the multiaddr {maddr.to_bytes().hex()}"
     return QUICInvalidMultiaddrError(f"{text} is not a QUIC address: {why}")

@@ -1,9 +1,8 @@
-"""The one place where code of the program and of py-libp2p is called: connection handlers,
-close hooks and gates.
+"""Calls code of the program and of py-libp2p: connection handlers, close hooks and gates.
 
-What such code raises cannot be foreseen, and none of it may take the swarm's nursery or
-the whole run down. So here, and only here, any Exception is caught. Our own code is not
-called through this: a defect of ours has to surface. Cancellations and interrupts pass.
+Such code may raise any exception, which must not cancel the swarm's nursery or the trio run. So
+every Exception is caught here, and only here. This transport's own code is not called through
+this module, so that its defects surface. Cancellation and KeyboardInterrupt pass through.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ logger = logging.getLogger("libp2p_quic")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What foreign code returned, or the Exception that it raised."""
+    """What the callback returned, or the Exception that it raised."""
 
     value: object = None
     error: Exception | None = None
 
 
 async def outcome_of(call: Callable[[], object]) -> Outcome:
-    """Call it, and await what it returns if that can be awaited. Nothing is logged."""
+    """Call ``call`` and, if it returns an awaitable, await that. Logs nothing."""
     try:
         value = call()
         if inspect.isawaitable(value):
@@ -36,9 +35,9 @@ async def outcome_of(call: Callable[[], object]) -> Outcome:
 
 
 async def call_foreign(what: str, call: Callable[[], Awaitable[None]]) -> bool:
-    """Await ``call()`` and say whether it went well.
+    """Await ``call()``. Returns whether it succeeded.
 
-    If not, the Exception is logged with its traceback; ``what`` names the code there.
+    If it raises, the Exception is logged with its traceback; ``what`` names the callback.
     """
     outcome = await outcome_of(call)
     if outcome.error is not None:

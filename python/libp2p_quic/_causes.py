@@ -1,7 +1,7 @@
-"""Finds this transport's errors under those that py-libp2p makes of them.
+"""Finds this transport's errors inside the exceptions that py-libp2p raises.
 
-The swarm raises SwarmException from a list of errors (MultiError), streams raise errors of their
-own from ours, and nurseries wrap everything in exception groups.
+The swarm raises SwarmException from a list of errors (MultiError), py-libp2p's streams raise their
+own errors from ours, and nurseries wrap errors in exception groups.
 """
 
 from __future__ import annotations
@@ -38,27 +38,28 @@ _OURS = (
 def causes(error: BaseException) -> list[Exception]:
     """This transport's errors that led to ``error``, or ``error`` itself if it is one.
 
-    In the order in which they happened; of a failed ``host.connect``, one for each address that
-    the swarm dialed, of its last attempt. Empty when the failure was not this transport's.
+    They are in the order in which they happened. For a failed ``host.connect`` the list has one
+    error for each address that the swarm dialed in its last attempt. It is empty if the failure
+    came from elsewhere.
     """
     return [each for each in _chain(error, set()) if isinstance(each, _OURS)]
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong, in one line: the texts of `causes`, each once, or of ``error`` itself."""
+    """What went wrong, in one line: the distinct texts of `causes`, or the text of ``error``."""
     texts = list(dict.fromkeys(str(each) for each in causes(error)))
     return "; ".join(texts) or str(error) or type(error).__name__
 
 
 def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
-    """An error after everything that led to it."""
+    """Every error that led to ``error``, then ``error``."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
     if isinstance(error, MultiError):
         several: Sequence[BaseException] = error.errors
     else:
-        # A group of exceptions: Python 3.10 has no class for it.
+        # An exception group. Python 3.10 has no class for it.
         several = getattr(error, "exceptions", ())
     for each in several:
         yield from _chain(each, seen)

@@ -1,10 +1,10 @@
-"""From py-libp2p's QUIC configuration to the engine's, and to this transport's own limits.
+"""Translates py-libp2p's QUIC configuration into the engine's and into the adapter's own limits.
 
-Which fields count as set is decided here. Of our class: those that were given to the constructor
-or assigned, and those that differ from their default. Of a *stock* configuration: those that
-differ from py-libp2p's default. Its defaults fit aioquic (600 s of idle timeout, since it sends no
-keep-alive; 1200 byte datagrams, since it finds no MTU), so ours apply instead.
-What each field is, is in `_config_table`.
+This module decides which fields count as set. In our class: fields that were given to the
+constructor or assigned, and fields that differ from their default. In a *stock* configuration:
+fields that differ from py-libp2p's default. Stock defaults fit aioquic (an idle timeout of 600 s,
+as it sends no keep-alive; datagrams of 1200 bytes, as it does no path MTU discovery), so ours
+replace them. `_config_table` describes the fields.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ PeerGate = Callable[[ID, Multiaddr], bool | Awaitable[bool]]
 
 
 class UnusedSettingWarning(UserWarning):
-    """A field was set that does nothing on this transport. Once for each field."""
+    """A field was set that has no effect on this transport. Issued once for each field."""
 
 
 @dataclass
 class QUICTransportConfig(StockConfig):
     """py-libp2p's QUICTransportConfig with this transport's defaults and additions.
 
-    Times are seconds, sizes bytes. docs/configuration.md describes every field: its unit, its
-    default, and what it does here. A field that does nothing here warns, once, when it is
-    set. Raises QUICInvalidConfigError, which is a ValueError here and names the field.
+    Times are in seconds, sizes in bytes. docs/configuration.md describes every field: its unit, its
+    default, and what it does. Setting a field that has no effect issues an UnusedSettingWarning
+    once. Raises InvalidConfigError, a ValueError that names the field.
 
-    Each field of this class that the transport reads says what happens unless another field is
-    set that says the same or bounds it; `QUICTransport.effective_config` tells what came of all.
+    The value of a field is in effect unless another field with the same meaning takes precedence
+    or a limit bounds it. `QUICTransport.effective_config` returns the values in effect.
     """
 
-    # Names of the fields that were given or assigned. A slot, so that `vars` has fields only.
+    # Names of the fields that were given or assigned. A slot, so that `vars` returns only fields.
     __slots__ = ("_chosen",)
     if TYPE_CHECKING:
-        # To a dataclass any other annotation would be a field.
+        # A dataclass would make a field of any annotation other than ClassVar.
         _chosen: ClassVar[frozenset[str]]
 
     idle_timeout: float = 30.0
@@ -66,7 +66,8 @@ class QUICTransportConfig(StockConfig):
     STREAM_OPEN_TIMEOUT: float = math.inf
     STREAM_READ_TIMEOUT: float = math.inf
     STREAM_WRITE_TIMEOUT: float = math.inf
-    # Other names of the above have the same defaults, or nobody could ask for py-libp2p's.
+    # Synonyms of the above need the same defaults: a value counts as set if it differs from its
+    # default, and py-libp2p's default must be a value that one can set.
     stream_window: int = 10_000_000
     connection_window: int = 15_000_000
     max_concurrent_streams: int = 1024
@@ -98,31 +99,31 @@ class QUICTransportConfig(StockConfig):
     initial_max_streams_unidirectional: int | None = None
 
     def __new__(cls, *values: Any, **named: Any) -> QUICTransportConfig:
-        """Notes which fields are given; the constructor that dataclass wrote does the rest."""
+        """Record which fields are given. The constructor that dataclass generates does the rest."""
         made = super().__new__(cls)
         names = [field.name for field in fields(cls)]
         given = frozenset(names[: len(values)]).union(named)
-        # Given all of them it is a copy (`dataclasses.replace`), which says nothing about any.
+        # A call with every field is a copy (`dataclasses.replace`), not a choice of each value.
         object.__setattr__(made, "_chosen", frozenset() if given.issuperset(names) else given)
         return made
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The constructor assigns every field once, those that were not given too.
+        # The constructor assigns every field once, also those that were not given.
         is_made = name in self.__dict__
         super().__setattr__(name, value)
         if is_made and _MERGED.get(name) != value:
             object.__setattr__(self, "_chosen", self._chosen | {name})
 
     def __post_init__(self) -> None:
-        # Not the stock class's checks: they bind fields to each other that do nothing here.
+        # The stock class's checks are skipped: they relate fields that have no effect here.
         _checked(self)
-        # Past this method and the constructor that dataclass wrote.
+        # Skips this method and the constructor that dataclass generates.
         _warn_of_unused(self, stacklevel=4)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the adapter keeps itself. Seconds; infinite where there is no limit."""
+    """The limits that the adapter enforces. Times are in seconds; infinity means no limit."""
 
     open_timeout: float
     read_timeout: float
@@ -130,21 +131,21 @@ class Limits:
     drain_timeout: float
     linger: float
     outgoing_streams: int
-    # Whether a proven peer is admitted; None: any is.
+    # Decides whether a verified peer is admitted. None admits every peer.
     gate_peer: PeerGate | None
     gate_timeout: float
-    # What addresses may end in.
+    # The protocol names that addresses may end in.
     protocols: tuple[str, ...]
 
 
 def engine_config(config: StockConfig) -> Config:
     """The engine's part of a configuration of either class.
 
-    Fields may have been written since it was made, so it is checked here, too. Raises
+    Checks the configuration again, as fields may have been assigned since it was made. Raises
     InvalidConfigError.
     """
     made = _checked(config)
-    # Past this function and the transport's constructor.
+    # Skips this function and the transport's constructor.
     _warn_of_unused(config, stacklevel=4)
     return made
 
@@ -197,8 +198,8 @@ def _engine_values(config: StockConfig) -> dict[str, Any]:
 
 
 def effective_values(config: StockConfig) -> dict[str, Any]:
-    """What came of each field that this transport reads: its own value or, where another field
-    that says the same counts or a bound holds, that. None and infinity: no limit."""
+    """The value in effect for each field that this transport reads, which may come from another
+    field with the same meaning or from a bound. None and infinity mean no limit."""
     made = {**asdict(limits(config)), **_engine_values(config)}
     for bound in ("stream_memory", "connection_memory"):
         made[bound] = min(_set_values(config, bound), default=LARGEST)
@@ -223,7 +224,7 @@ def limits(config: StockConfig) -> Limits:
 
 
 def _connections(config: StockConfig) -> dict[str, Any]:
-    """How many connections and handshakes there may be at once."""
+    """How many connections and handshakes may exist at once."""
     handshakes = _setting(config, "max_handshakes")
     retry_above = _value(config, "retry_above")
     if retry_above is not None and not _is_set(config, "retry_above"):
@@ -238,7 +239,7 @@ def _connections(config: StockConfig) -> dict[str, Any]:
 
 
 def _silence(config: StockConfig) -> dict[str, Any]:
-    """How long a connection may be silent, and when it breaks its silence."""
+    """The idle timeout and the keep-alive interval, which must be shorter."""
     idle_timeout = _setting(config, "idle_timeout")
     interval = _setting(config, "keep_alive_interval")
     if interval is not None and interval >= idle_timeout:
@@ -253,14 +254,14 @@ def _silence(config: StockConfig) -> dict[str, Any]:
     return {"idle_timeout": idle_timeout, "keep_alive_interval": interval}
 
 
-# Received bytes that wait outside of QUIC for the reader of a stream: the engine's default, and
-# what there is below small windows.
+# Bytes that wait for the reader of a stream after they left QUIC's receive window: the engine's
+# default, and the size that goes with a small window.
 _READ_BUFFER = 4_194_304
 _SMALL_READ_BUFFER = 524_288
 
 
 def _windows(config: StockConfig) -> dict[str, Any]:
-    """The receive windows, which have to agree with each other and with the memory limits."""
+    """The receive windows, which must fit each other and the memory limits."""
     stream = _setting(config, "stream_receive_window")
     both = "initial_max_stream_data_bidirectional_"
     named = [_value(config, both + way) for way in ("local", "remote") if _is_set(config, both + way)]
@@ -271,9 +272,10 @@ def _windows(config: StockConfig) -> dict[str, Any]:
         connection = max(connection, stream)
     memory = min(_set_values(config, "stream_memory"), default=LARGEST)
     connection = min(connection, *_set_values(config, "connection_memory"), LARGEST)
-    # Of little memory half is the window, which far peers need more than near ones a buffer.
+    # The window gets at least half of a small memory limit: it bounds the throughput of long
+    # paths, which matters more than the buffer.
     stream = min(stream, connection, memory - min(_SMALL_READ_BUFFER, memory // 2))
-    # Whoever asks for a small window does not want much more than that behind it.
+    # A program that sets a small window does not want a much larger buffer behind it.
     read_buffer = _READ_BUFFER if stream >= 2 * _READ_BUFFER else _SMALL_READ_BUFFER
     return {
         "stream_receive_window": stream,
@@ -294,20 +296,21 @@ def _defaults(of: type) -> dict[str, Any]:
 
 _OURS = _defaults(QUICTransportConfig)
 _STOCK = _defaults(StockConfig)
-# `new_host` assigns every field of a ConnectionConfig to the QUIC configuration, though nobody
-# chose its defaults. Where the swarm does what such a field says, the transport may do so too.
-# This one is for TCP dials, and three times our handshake timeout.
+# `new_host` assigns every field of a ConnectionConfig to the QUIC configuration, also fields at
+# their default, so an assigned default is not a choice. Only `connection_timeout` is listed: the
+# swarm applies the other fields too, while this one is meant for TCP dials and is three times our
+# handshake timeout.
 _MERGED = {"connection_timeout": ConnectionConfig().connection_timeout}
 
 
 def _value(config: StockConfig, name: str) -> Any:
-    """A field of the configuration; our default where its class has no such field."""
+    """The value of a field; our default if the class of ``config`` has no such field."""
     return getattr(config, name, _OURS[name])
 
 
 def _is_set(config: StockConfig, name: str) -> bool:
     if isinstance(config, QUICTransportConfig) and name in config._chosen:
-        # None is how to leave a field to its other names.
+        # None leaves the decision to the synonyms of the field.
         return _value(config, name) is not None or _OURS[name] is not None
     return _differs(config, name)
 
@@ -328,7 +331,7 @@ def _is_any_set(config: StockConfig, setting: str) -> bool:
 
 
 def _setting(config: StockConfig, setting: str) -> Any:
-    """The first field that was set for it, else our default of the first that has one."""
+    """The value of the first field that was set for ``setting``, else the first default of ours."""
     for value in _set_values(config, setting):
         return value
     return next(

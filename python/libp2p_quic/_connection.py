@@ -1,9 +1,9 @@
-"""py-libp2p's muxed connection over one connection of the engine, and its keeper.
+"""py-libp2p's muxed connection over one connection of the engine, and its keeper task.
 
-The keeper is one task per connection. It waits for the end, whoever brings it about, and
-then does in this order: let readers finish what the peer finished (bounded), await the
-swarm's `on_close` once, and cancel the swarm's inbound handler, which would otherwise hold
-its slot for as long as the swarm lives. No I/O and no limits here: the engine has those.
+Each connection has one keeper. It waits until the connection ends and then lets readers take what
+the peer finished (for a bounded time), awaits the swarm's `on_close` once, and cancels the swarm's
+inbound handler, which would otherwise hold its slot as long as the swarm runs. I/O and limits are
+the engine's.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ logger = logging.getLogger("libp2p_quic.connection")
 ConnectionHandler = Callable[["QUICConnection"], Awaitable[None]]
 T = TypeVar("T")
 
-# libp2p's connection error code for a peer that a gate keeps out.
+# libp2p's connection error code for a peer that a gate denies.
 GATED = 0x1007
-# That, and the code for a limit: how a listener turns away a peer that it has proven.
+# GATED, and the code for a limit: a listener refuses a verified peer with either.
 _KEPT_OUT = (GATED, 0x1001)
-# How long the swarm's close hook may take, also while everything is being cancelled. Seconds.
+# Time limit of the swarm's close hook, also while the run is canceled. Seconds.
 _ON_CLOSE_BOUND = 5.0
-# How long a swarm may take from making its object of a connection to listing it. Seconds.
+# How long to wait until the swarm has added a new connection to its list. Seconds.
 _LISTING_BOUND = 1.0
 
 
 class QUICConnection(IRawConnection, IMuxedConn):
-    """A connection to the proven peer ``peer_id``.
+    """A connection to the verified peer ``peer_id``.
 
-    The swarm writes ``swarm``, ``remove_stream`` and ``on_close`` onto it.
+    The swarm assigns the attributes ``swarm``, ``remove_stream`` and ``on_close``.
     """
 
     on_close: Callable[[], Awaitable[None]] | None = None
@@ -66,14 +66,14 @@ class QUICConnection(IRawConnection, IMuxedConn):
         maddr: Multiaddr | None = None,
         listener: QUICListener | None = None,
     ) -> None:
-        """``engine`` is connected; ``maddr`` is what was dialed."""
+        """``engine`` is connected. ``maddr`` is the dialed address, None for an inbound connection."""
         assert engine.peer_id is not None
         self.peer_id = ID(engine.peer_id)
         self.event_started = trio.Event()
         self.driver = endpoint.driver
         self.touch = endpoint.touch
         self.listener = listener
-        # When the handshake was done, for this program.
+        # When this program learned that the handshake was complete.
         self.began = trio.current_time()
         self._engine = engine
         self._endpoint = endpoint
@@ -82,13 +82,13 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._opening = 0
         self._maddr = maddr or to_multiaddr(*engine.remote_address)
         self._streams: WeakSet[QUICStream] = WeakSet()
-        # Set as soon as nothing new can be begun, by us or by the loss of the connection.
+        # Closed by this program or lost: no new stream can be opened.
         self._is_closed = False
-        # What the peer finished has been read, or may be forgotten.
+        # Streams that the peer finished are read, or their time is over.
         self._is_drained = trio.Event()
         self._progress: trio.Event | None = None
         self._drain_scope = trio.CancelScope()
-        # Somebody takes the peer's streams, or never will.
+        # `accept_stream` was called, or the handler has ended.
         self._is_accepting = trio.Event()
         # on_close has returned.
         self._is_over = trio.Event()
@@ -96,33 +96,33 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._keeper: trio.lowlevel.Task | None = None
         self._keeper_scope = trio.CancelScope()
 
-    # Life
+    # Lifetime
 
     def keep(self, handler: ConnectionHandler | None = None, nursery: trio.Nursery | None = None) -> None:
-        """Start the keeper, and ``handler`` under it. Once, right after the constructor."""
+        """Start the keeper, and ``handler`` under it. Call once, directly after the constructor."""
         self.driver.follow_log_level()
         self._endpoint.spawn(partial(self._run, handler), nursery)
 
     async def start(self) -> None:
-        """Only a signal: the connection has been running since it was made. Idempotent."""
+        """Set `event_started`. The connection runs since it was constructed. Idempotent."""
         self.event_started.set()
 
     async def close(self, error_code: int = 0) -> None:
-        """End the connection: open streams are cut, for this program at once.
+        """Close the connection. Open streams are lost, for this program at once.
 
-        The peer is told ``error_code``; libp2p's own begin at 0x1000, 0 is no error.
-        What closed streams still owe the peer is delivered in the background, within the
-        configured linger time; closing the transport waits for that. Returns when `on_close`
-        is done. Idempotent, may be called from `on_close` itself, and never raises.
+        The peer receives ``error_code``: 0 means no error, libp2p's own codes begin at 0x1000.
+        Data of closed streams is still delivered in the background, for at most ``linger``
+        seconds; closing the transport waits for that. Returns when `on_close` has returned, or
+        after 10 s. Idempotent; may be called from `on_close`; raises nothing.
         """
         if not self._is_closed:
             self._is_closed = True
             self._engine.close(error_code, b"")
             self.touch()
-        # Nobody waits for the peer's data any more who closes the connection.
+        # A program that closes the connection no longer reads the peer's data.
         self._drain_scope.cancel()
         if trio.lowlevel.current_task() is self._keeper:
-            # The keeper is awaiting on_close, which brought us here: it cannot wait for itself.
+            # `on_close`, which the keeper awaits, called this: the keeper cannot wait for itself.
             return
         with trio.move_on_after(2 * _ON_CLOSE_BOUND):
             await self._is_over.wait()
@@ -147,8 +147,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
                     self._is_drained.set()
                     await self._report_end()
                     if self.on_close is not None:
-                        # A swarm's handler only holds the slot now. A handler that set no
-                        # on_close still has its own things to do and ends by itself.
+                        # A swarm's handler now only holds the slot. A handler that set no
+                        # `on_close` may still be at work, and ends by itself.
                         nursery.cancel_scope.cancel()
         finally:
             if not self._is_closed:
@@ -166,7 +166,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._is_accepting.set()
 
     async def _welcome(self, handler: ConnectionHandler) -> None:
-        """Hand the connection over, if the gates admit the peer."""
+        """Call the handler if the gates admit the peer; otherwise close with GATED."""
         if await self._transport.denial(self.peer_id, self._maddr) is None:
             await handler(self)
         else:
@@ -177,7 +177,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
             self.touch()
 
     async def _report_end(self) -> None:
-        """Await `on_close`, once, also when everything is being cancelled."""
+        """Await `on_close` once, shielded from cancellation for a bounded time."""
         if self._is_reported:
             return
         self._is_reported = True
@@ -191,9 +191,9 @@ class QUICConnection(IRawConnection, IMuxedConn):
     async def _listed(self) -> None:
         """Wait until the swarm has this connection in its list, if there is a swarm.
 
-        py-libp2p 0.8.1 lists a connection one pass after it began to accept streams of it
-        (`Swarm.add_conn`). What it hears of the end before that it takes for done: it would
-        list the dead connection afterwards, and never remove it.
+        py-libp2p 0.8.1 lists a connection one scheduler pass after it began to accept its streams
+        (`Swarm.add_conn`). If `on_close` ran before that, the swarm would list the closed
+        connection afterwards and never remove it.
         """
         if hasattr(self, "swarm"):
             with trio.move_on_after(_LISTING_BOUND):
@@ -201,12 +201,12 @@ class QUICConnection(IRawConnection, IMuxedConn):
             await trio.lowlevel.checkpoint()
 
     async def _drain(self) -> None:
-        """Give readers time for the streams that the peer finished before it was gone.
+        """Give readers time for the streams that the peer finished before the connection ended.
 
-        The swarm resets all streams as soon as it hears of the end, and what has arrived
-        whole would be lost. Over when all is read or given up, or when nobody has read for
-        the configured CONNECTION_CLOSE_TIMEOUT (where only ends of streams are left unread,
-        for the linger time: many a protocol knows its end without looking).
+        The swarm resets all streams when it learns of the end, and complete streams would be lost.
+        Returns when all of them are read or closed, or when nothing was read for the configured
+        CONNECTION_CLOSE_TIMEOUT. If only ends of streams are unread, `linger` is the limit: many
+        protocols know the length of a message and never read its end.
         """
         self._progress = trio.Event()
         for stream in list(self._streams):
@@ -215,7 +215,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
             while owed := [stream for stream in self._streams if stream.is_owed]:
                 has_bytes = any(stream.has_unread for stream in owed)
                 patience = self._transport.limits.drain_timeout if has_bytes else self._endpoint.linger
-                # The list would keep alive what its reader has dropped.
+                # The list would keep streams alive that their readers have dropped.
                 del owed
                 self._progress = trio.Event()
                 with trio.move_on_after(patience) as pause:
@@ -240,12 +240,12 @@ class QUICConnection(IRawConnection, IMuxedConn):
 
     # The timeouts are part of py-libp2p's interface.
     async def open_stream(self, timeout: float | None = None) -> QUICStream:  # noqa: ASYNC109
-        """A new stream, as soon as the peer allows one more.
+        """Open a stream, waiting until the peer allows one more (RFC 9000 section 4.6).
 
-        Always a checkpoint; cancelling opens nothing. Raises ConnectionClosed,
-        QUICStreamTimeoutError when ``timeout`` seconds have passed (default: the configured
-        STREAM_OPEN_TIMEOUT, which is none unless it was set), and QUICStreamLimitError beyond
-        the configured MAX_OUTGOING_STREAMS, if that was set.
+        Always a checkpoint; canceling opens no stream. Raises ConnectionClosed,
+        QUICStreamTimeoutError after ``timeout`` seconds (default: the configured
+        STREAM_OPEN_TIMEOUT, no limit unless set), and QUICStreamLimitError beyond the configured
+        MAX_OUTGOING_STREAMS (default: no limit).
         """
         limit = self._limits.outgoing_streams
         if limit < MOST_STREAMS and self._opening + self._count_opened() >= limit:
@@ -262,11 +262,11 @@ class QUICConnection(IRawConnection, IMuxedConn):
         return self._stream(stream, StreamDirection.OUTBOUND)
 
     async def accept_stream(self, timeout: float | None = None) -> QUICStream:  # noqa: ASYNC109
-        """The next stream of the peer; those that came before the end still come.
+        """The peer's next stream. Streams that arrived before the connection ended come first.
 
-        Always a checkpoint; cancelling loses no stream. Raises ConnectionClosed (which is a
-        MuxedConnUnavailable), and QUICStreamTimeoutError when ``timeout`` seconds have
-        passed (default: no limit).
+        Always a checkpoint; canceling loses no stream. Raises ConnectionClosed (which is a
+        MuxedConnUnavailable), and QUICStreamTimeoutError after ``timeout`` seconds (default: no
+        limit).
         """
         self._is_accepting.set()
         verb = self._engine.accept_stream_nowait
@@ -281,7 +281,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
             try:
                 return await self.driver.ready(verb, token)
             except ConnectionLostError as error:
-                # The swarm takes this error for the end and resets all streams.
+                # On this error the swarm resets all streams.
                 if what == "accept":
                     await self._is_drained.wait()
                     await self._listed()
@@ -295,7 +295,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
             stream.gather()
         return stream
 
-    # What py-libp2p asks about a connection
+    # py-libp2p's interface
 
     @property
     def is_initiator(self) -> bool:  # type: ignore[override]  # an attribute in one base
@@ -310,26 +310,29 @@ class QUICConnection(IRawConnection, IMuxedConn):
         return self._is_closed
 
     def get_remote_address(self) -> tuple[str, int]:
-        """Address literal and port where the peer is now."""
+        """The peer's current IP literal and port, which change when it migrates."""
         return self._engine.remote_address
 
     def get_transport_addresses(self) -> list[Multiaddr]:
-        """What was dialed, or where the peer came from."""
+        """The dialed address with the IP literal that was reached, or the address that the peer
+        dialed from."""
         return [self._maddr]
 
     def get_connection_type(self) -> ConnectionType:
         return ConnectionType.DIRECT
 
     def statistics(self) -> dict[str, float]:
-        """The engine's counters: rtt (s), congestion_window, bytes_sent and so on."""
+        """The engine's counters: rtt and handshake in seconds; congestion_window, mtu, bytes_sent
+        and bytes_received in bytes; datagrams_sent, datagrams_received, packets_lost,
+        congestion_events and streams_open in numbers."""
         return self._engine.statistics()
 
     async def read(self, n: int | None = None) -> bytes:
-        """Not for a connection that has streams: read from one of those."""
+        """Raises NotImplementedError: read from a stream of this connection."""
         raise NotImplementedError("read from a stream of this connection")
 
     async def write(self, data: bytes) -> None:
-        """Not for a connection that has streams: write to one of those."""
+        """Raises NotImplementedError: write to a stream of this connection."""
         raise NotImplementedError("write to a stream of this connection")
 
     def __repr__(self) -> str:

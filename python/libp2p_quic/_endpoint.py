@@ -1,9 +1,8 @@
-"""The engine's endpoint, tied to the event loop it was made in.
+"""The engine's endpoint, bound to the event loop in which it was made.
 
-A transport has one per run: all its listeners and dials share it, so that dials leave from
-the listening socket. Says where background work runs: in the nursery that the swarm gave,
-so that it ends with the swarm, and without one in a system task, so that a bare transport
-works too.
+A transport has one endpoint per trio run. All its listeners and dials share it, so that dials
+leave from the listening socket. Background tasks run in the swarm's nursery, so that they end with
+the swarm; a transport without a swarm runs them as system tasks.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import trio
 from libp2p_quic._driver import Driver, current_driver
 from libp2p_quic._engine import Config, Connection, Endpoint, Identity
 
-# Beyond the linger time, for the last packets and the sockets. Seconds.
+# Time beyond `linger` for the last packets and for closing the sockets. Seconds.
 _CLOSE_MARGIN = 2.0
 
 
 class LoopEndpoint:
-    """``engine`` with the ``driver`` of its event loop. Make it inside that loop."""
+    """``engine`` with the ``driver`` of its event loop. Construct it inside that loop."""
 
     def __init__(self, identity: Identity, config: Config, linger: float) -> None:
         self.driver: Driver = current_driver()
@@ -34,16 +33,16 @@ class LoopEndpoint:
 
     @property
     def is_current(self) -> bool:
-        """Whether it is open, and the running event loop is the one it was made in."""
+        """Whether the endpoint is open and belongs to the running event loop."""
         return self.driver is current_driver() and not self._is_over.is_set()
 
     def end_with(self, nursery: trio.Nursery) -> None:
-        """Close it when that nursery is cancelled: a swarm that is stopped by its service and
-        not by `Swarm.close` is itself cancelled before it gets to its transports."""
+        """Close the endpoint when ``nursery`` is canceled: a swarm that its service manager stops,
+        instead of `Swarm.close`, is canceled before it closes its transports."""
         try:
             nursery.start_soon(self._end)
         except RuntimeError:
-            # It is closed already; then the run's end is what is left.
+            # The nursery is closed already. The endpoint is then closed at the end of the run.
             return
 
     async def _end(self) -> None:
@@ -66,19 +65,19 @@ class LoopEndpoint:
                     home.start_soon(work)
                     return
                 except RuntimeError:
-                    # That nursery is closed: a swarm that is gone, or an earlier run's.
+                    # The nursery is closed: its swarm has ended, or it belongs to an earlier run.
                     continue
         trio.lowlevel.spawn_system_task(work)
 
     def abandon(self, attempt: Connection) -> None:
-        """Give a dial up; a peer that has answered meanwhile sees it closed with code 0."""
+        """Abandon a dial. A peer that has completed the handshake sees a close with code 0."""
         attempt.close(0, b"")
         self.touch()
 
     async def close(self) -> None:
-        """Close everything and wait, for a bounded time, until what is owed is delivered.
+        """Close everything and wait until finished streams are delivered.
 
-        Cancelling stops the waiting, not the closing.
+        Waits for at most `linger` and two seconds. Canceling ends the wait, not the close.
         """
         self._begin_to_close()
         try:

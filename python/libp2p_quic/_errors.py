@@ -1,7 +1,8 @@
-"""The words for what goes wrong below py-libp2p. Python owns them; the engine raises them.
+"""The engine's exceptions. They are defined in Python and raised by the engine.
 
-Each says who did it, in ``by``: ``"local"`` (this program), ``"peer"`` or ``"network"``.
-Nothing here knows py-libp2p: the adapter translates these into its exception families.
+The attribute ``by`` of a lost connection names who caused it: ``"local"`` (this program),
+``"peer"`` or ``"network"``. This module does not know py-libp2p: `_exceptions` translates these
+classes into py-libp2p's.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ CloseKind = Literal[
     "closed",  # an application closed the connection; `code` is the application's
     "transport",  # a QUIC transport error; `code` is from RFC 9000 section 20.1
     "refused",  # the handshake was refused by either side; `code` is a QUIC crypto error
-    "peer_id_mismatch",  # another peer answered than the one that was dialed
+    "peer_id_mismatch",  # a peer other than the dialed one answered
     "handshake_timeout",
     "idle_timeout",
-    "unreachable",  # no answer can come from the address, or no datagram can get there
-    "stateless_reset",  # the peer lost its state: usually it restarted
+    "unreachable",  # no answer can come from the address, or no datagram can reach it
+    "stateless_reset",  # the peer has lost the connection's state, usually by a restart
     "version",  # no QUIC version in common
     "internal",  # a defect in the engine
-    "forked",  # this process is a child of the one that has the connection
+    "forked",  # the connection belongs to the parent of this process
 ]
 
 
 class EngineError(Exception):
-    """Base class of everything the engine reports."""
+    """Base class of the engine's exceptions."""
 
 
 class IdentityError(EngineError, ValueError):
@@ -33,7 +34,7 @@ class IdentityError(EngineError, ValueError):
 
 
 class ConfigError(EngineError, ValueError):
-    """A configuration value makes no sense; ``field`` names it."""
+    """A configuration value is invalid; ``field`` names it."""
 
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message, field)
@@ -48,7 +49,10 @@ class EndpointClosedError(EngineError):
 
 
 class ConnectionLostError(EngineError):
-    """The connection is over. Never a clean end of a stream."""
+    """The connection is over. It is never reported as the end of a stream.
+
+    ``code`` is the error code if the close carried one, ``reason`` the text that came with it.
+    """
 
     def __init__(self, message: str, by: Party, kind: CloseKind, code: int | None, reason: str) -> None:
         super().__init__(message, by, kind, code, reason)
@@ -62,11 +66,11 @@ class ConnectionLostError(EngineError):
 
 
 class StreamError(EngineError):
-    """One direction of one stream is over; the connection lives on."""
+    """One direction of one stream is over; the connection is not."""
 
 
 class StreamResetError(StreamError):
-    """The peer abandoned its side of the stream (RESET_STREAM) with ``code``."""
+    """The peer reset its direction of the stream (RESET_STREAM) with ``code``."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message, code)
@@ -77,7 +81,7 @@ class StreamResetError(StreamError):
 
 
 class StreamStoppedError(StreamError):
-    """The peer reads no more (STOP_SENDING) and gave ``code``."""
+    """The peer stopped reading the stream (STOP_SENDING) with ``code``."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message, code)

@@ -1,8 +1,8 @@
-"""Every class this transport raises towards py-libp2p, and the way from the engine's words.
+"""The exceptions that this transport raises, and the translation of the engine's errors into them.
 
-py-libp2p decides by exception class, and by families that do not meet (QUICError is not a
-BaseLibp2pError). So each class here belongs to all families whose callers must recognise
-it. Nothing else in the adapter translates an error of the engine.
+py-libp2p decides by exception class, and its families are disjoint (QUICError is not a
+BaseLibp2pError). So each class here inherits from every family whose callers must recognize it.
+No other module of the adapter translates an error of the engine.
 """
 
 from __future__ import annotations
@@ -38,46 +38,47 @@ from libp2p_quic._errors import (
     StreamStoppedError,
 )
 
-# The peer finished, and everything was read: a MuxedStreamEOF, IOException and EOFError.
+# The peer finished the stream and all of it was read. A MuxedStreamEOF, IOException and EOFError.
 StreamEOF = _QUICStreamEOF
 
 
 class DialError(QUICDialError, OpenConnectionError):
-    """The dial failed. ``error_code`` is the peer's, if it gave one.
+    """The dial failed. ``error_code`` is the peer's error code, if it sent one.
 
-    ``causes`` has one error for each address that was dialed, in the order of failing, where a
-    name was.
+    After a dial by name, ``causes`` has one error for each address, in the order in which the
+    attempts failed.
     """
 
     causes: tuple[DialError, ...] = ()
 
 
 class PeerIdMismatchError(DialError, QUICPeerVerificationError):
-    """Another peer answered than the one that was dialed. Dialing again is no use."""
+    """A peer other than the dialed one answered. Dialing the address again does not help."""
 
 
 class HandshakeRefusedError(DialError, QUICHandshakeError):
-    """The peer refused us, or we refused the peer: in the handshake, or right after it.
+    """The peer refused us, or we refused the peer, in the handshake or directly after it.
 
-    ``error_code``: RFC 9000's 0x2 for a limit or a denied address, a TLS alert's (0x100 and
-    above), or libp2p's after the handshake: 0x1001 for a limit, 0x1007 for a gate.
+    ``error_code`` is 0x2 (RFC 9000 section 20.1) for a limit or a denied address, 0x100 plus the
+    TLS alert for a certificate, and after the handshake libp2p's code: 0x1001 for a limit, 0x1007
+    for a gate.
     """
 
 
 class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError):
-    """Nobody answered within the handshake timeout."""
+    """The handshake did not complete within CONNECTION_HANDSHAKE_TIMEOUT."""
 
 
 class UnreachableError(DialError):
-    """No answer can come from the address, or the system or a router said that no datagram gets there."""
+    """No answer can come from the address, or the system or a router reports that it is unreachable."""
 
 
 class InvalidConfigError(QUICInvalidConfigError, ValueError):
-    """A field of the configuration makes no sense, and the message names it."""
+    """A field of the configuration is invalid. The message names it."""
 
 
 class HostKeyError(QUICSecurityError):
-    """The host's private key cannot be used, or is not that of the host."""
+    """The private key cannot be used, or is not the host's key."""
 
 
 class HostKeyTypeError(HostKeyError, TypeError):
@@ -85,35 +86,41 @@ class HostKeyTypeError(HostKeyError, TypeError):
 
 
 class ListenError(QUICListenError, OpenConnectionError):
-    """The address cannot be listened on. `Swarm.listen` knows the second family only."""
+    """Listening on the address failed. `Swarm.listen` catches OpenConnectionError only."""
 
 
 class ConnectionClosed(QUICConnectionClosedError, MuxedConnUnavailable):
-    """The connection is over: no stream can be opened, and none will be accepted."""
+    """The connection is over: no stream can be opened or accepted.
+
+    ``error_code`` is the error code of the close, if there was one.
+    """
 
 
 class StreamReset(QUICStreamResetError, MuxedStreamReset, IOException):
-    """This direction was abandoned, by the peer or here. ``error_code`` is the code."""
+    """The stream was reset by the peer or by this program, or the peer stopped reading it.
+
+    ``error_code`` is the peer's application error code, None after a reset by this program.
+    """
 
 
 class StreamLost(QUICStreamError, MuxedStreamReset, IOException):
-    """Neither direction is left: the connection is gone, or a write met the peer's reset.
+    """Both directions are over: the connection ended, or the peer reset the stream during a write.
 
-    Never a clean end of stream. Not a QUICStreamResetError, since py-libp2p takes that, on
-    a write, for the end of one direction only.
+    It is never a clean end of the stream. It is not a QUICStreamResetError, as py-libp2p treats
+    that class, raised by a write, as the end of one direction only.
     """
 
 
 class StreamClosed(QUICStreamClosedError, MuxedStreamClosed, IOException):
-    """This program closed this direction of the stream before."""
+    """This program has already closed this direction of the stream."""
 
 
 def dial_error(error: ConnectionLostError, address: str) -> DialError:
     """Why a dial to ``address`` failed."""
     kind = DialError
     if error.kind == "peer_id_mismatch":
-        # The swarm looks for "Peer ID mismatch", with which the engine's text begins: it forgets
-        # the address and does not try again.
+        # The engine's text begins with "Peer ID mismatch". The swarm searches for this phrase, and
+        # then removes the address and does not retry.
         kind = PeerIdMismatchError
     elif error.kind in ("refused", "version", "closed"):
         kind = HandshakeRefusedError
@@ -124,20 +131,20 @@ def dial_error(error: ConnectionLostError, address: str) -> DialError:
     return kind(f"failed to dial {address}: {error}", error.code)
 
 
-# Of several causes, the class that says most: who answered comes before who did not.
+# The class of a joint error, by precedence: an attempt that was answered comes first.
 _MOST_TELLING = (HandshakeRefusedError, PeerIdMismatchError, HandshakeTimeoutError, UnreachableError)
 
 
 def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:
-    """Why a dial to ``name`` failed, when it failed at every address for these ``causes``.
+    """The error of a dial to ``name`` that failed at every address with ``causes``.
 
-    A PeerIdMismatchError only when every peer that answered was another one: the swarm forgets all
-    addresses of a peer for it.
+    It is a PeerIdMismatchError only if every peer that answered was another one, as the swarm then
+    removes all addresses of the peer.
     """
     chosen = next((e for kind in _MOST_TELLING for e in causes if isinstance(e, kind)), causes[0])
     told = "; ".join(str(each).removeprefix("failed to dial ") for each in causes)
     if not isinstance(chosen, PeerIdMismatchError):
-        # The swarm goes by this phrase, not by the class.
+        # The swarm searches for this phrase and ignores the class.
         told = told.replace("Peer ID mismatch", "another peer answered")
     error = type(chosen)(f"failed to dial {name}: {told}", chosen.error_code)
     error.causes = tuple(causes)
@@ -147,7 +154,7 @@ def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:
 
 def connection_error(error: ConnectionLostError) -> ConnectionClosed:
     """Why a stream cannot be opened or accepted."""
-    # py-libp2p's own text begins with "Connection is closed".
+    # The same beginning as py-libp2p's own text, "Connection is closed".
     how = str(error).removeprefix("connection ")
     message = f"Connection is {how}" if how.startswith("closed by") else f"Connection is closed: {how}"
     return ConnectionClosed(message, error.code)

@@ -1,7 +1,7 @@
-"""Asks one gate whether a peer is admitted, and fails closed: only ``True`` admits.
+"""Calls a gate that decides whether a peer is admitted. Only ``True`` admits.
 
-A gate is the program's or the swarm's code. A gate that raises, that takes too long, or that
-answers with anything other than a bool keeps the peer out, and the log names the gate.
+A gate is the program's or the swarm's code. If it raises, times out or returns something other
+than a bool, the peer is denied and the log names the gate.
 """
 
 from __future__ import annotations
@@ -21,31 +21,30 @@ logger = logging.getLogger("libp2p_quic.gate")
 
 @dataclass(frozen=True)
 class Denial:
-    """Why a gate kept a peer out. ``cause`` is what the gate raised, if it did."""
+    """Why a gate denied a peer. ``cause`` is the exception that the gate raised, if any."""
 
     reason: str
     cause: Exception | None = None
 
 
 class Gate:
-    """``call`` under the ``name`` that log lines and errors give it.
+    """A callable that admits or denies peers, with the ``name`` for log lines and errors.
 
-    ``call`` may be a function or any other callable, and may return its answer or an
-    awaitable of it.
+    ``call`` returns a bool or an awaitable of one.
     """
 
     def __init__(self, name: str, call: Callable[..., object], timeout: float) -> None:
-        """``timeout``: how long one answer may take, in seconds."""
+        """``timeout`` is the time limit of one call, in seconds."""
         self.name = name
         self._call = call
         self._timeout = timeout
         self._defects = Throttle(logger, logging.WARNING)
 
     async def denial(self, peer: str, *arguments: object) -> Denial | None:
-        """Why the gate denies ``peer``; None when it admits. ``arguments`` are the gate's.
+        """Why the gate denies ``peer``; None if it admits. ``arguments`` are passed to the gate.
 
-        Cancelling cancels the gate. A plain function is never interrupted, but one that
-        returns after the timeout denies.
+        Canceling cancels the gate. A plain function cannot be interrupted; if it returns after
+        the timeout, the peer is denied.
         """
         with trio.CancelScope(deadline=trio.current_time() + self._timeout) as scope:
             outcome = await outcome_of(lambda: self._call(*arguments))
@@ -67,7 +66,7 @@ class Gate:
 
 
 def name_of(call: Callable[..., object]) -> str:
-    """What a log line calls it: the qualified name of a function, or else of its class."""
+    """The name for log lines: the qualified name of a function, otherwise of the callable's class."""
     call = call.func if isinstance(call, partial) else call
     named = call if hasattr(call, "__qualname__") else type(call)
     return f"{named.__module__}.{named.__qualname__}"

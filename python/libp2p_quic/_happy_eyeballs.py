@@ -1,8 +1,8 @@
-"""Races several ways to one peer, by RFC 8305 (Happy Eyeballs version 2): the next begins 250 ms
-after the one before, or at once when one fails, and the first that connects is taken.
+"""Races connection attempts by RFC 8305 (Happy Eyeballs version 2): the next attempt starts 250 ms
+after the previous one, or at once when one fails, and the first that connects wins.
 
-A way may be an address of a name or a multiaddr of a peer; what it is and how it is dialed the
-caller knows. Waits by the driver only, and knows neither py-libp2p nor an event loop.
+The caller decides what a way is (an address of a name, a multiaddr of a peer) and how it is dialed.
+This module waits through the driver only and knows neither py-libp2p nor an event loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ATTEMPT_DELAY = 0.25
 
 
 class Attempt(Protocol):
-    """A handshake in flight, as the engine's connections are."""
+    """A handshake in flight. The engine's `Connection` implements it."""
 
     @property
     def connected(self) -> int: ...
@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 
 class AllFailedError(Exception, Generic[Way]):
-    """No way led there. ``causes`` has each with its error, in the order of failing."""
+    """Every attempt failed. ``causes`` has each way with its error, in the order of failing."""
 
     def __init__(self, causes: list[tuple[Way, Exception]]) -> None:
         super().__init__(causes)
@@ -41,11 +41,12 @@ class AllFailedError(Exception, Generic[Way]):
 
 
 class Race(Generic[Way, A, R]):
-    """What a race asks of its caller.
+    """A race, with the callbacks of its caller.
 
-    ``begin`` starts an attempt and returns it; ``finish`` takes over an attempt that connected,
-    and ``abandon`` ends one that is not needed. An error of the classes ``failures`` from
-    ``begin``, ``finish`` or the attempt ends that way only; ``finish`` has then ended the attempt.
+    ``begin`` starts an attempt and returns it. ``finish`` takes over an attempt that connected.
+    ``abandon`` ends an attempt that is not needed. An exception of the classes ``failures`` from
+    ``begin``, ``finish`` or the attempt ends that attempt only; if ``finish`` raises, it has
+    already ended the attempt.
     """
 
     def __init__(
@@ -65,10 +66,10 @@ class Race(Generic[Way, A, R]):
         self._running: list[tuple[Way, A]] = []
 
     async def run(self, ways: Sequence[Way]) -> R:
-        """The first that connects, of ``ways`` in this order; once per object.
+        """Try ``ways`` in this order and return the result of the first that connects.
 
-        All others are abandoned before this returns or raises, also those that connected at the
-        same time, and also where it is cancelled. Raises AllFailedError.
+        Call it once per object. All other attempts are abandoned before this returns, raises or is
+        canceled, also those that connected at the same time. Raises AllFailedError.
         """
         waiting, next_at = deque(ways), float("-inf")
         try:
@@ -85,7 +86,7 @@ class Race(Generic[Way, A, R]):
                     if not await self._start(waiting.popleft()):
                         next_at = float("-inf")
                 elif self._running:
-                    # No await since the attempts were asked.
+                    # `wait_any` allows no await between polling the attempts and this call.
                     tokens = [attempt.connected for _, attempt in self._running]
                     until = next_at if waiting else float("inf")
                     await self._driver.wait_any(tokens, until)
@@ -106,7 +107,7 @@ class Race(Generic[Way, A, R]):
 
     async def _first_connected(self) -> tuple[R] | None:
         while (each := self._next_connected()) is not None:
-            # It stays among the running ones, which are abandoned if this is cancelled.
+            # It stays in `_running`, so that it is abandoned if `finish` is canceled.
             try:
                 result = await self._finish(*each)
             except self._failures as error:
@@ -118,7 +119,7 @@ class Race(Generic[Way, A, R]):
         return None
 
     def _next_connected(self) -> tuple[Way, A] | None:
-        """An attempt whose handshake is done. Those that failed are noted."""
+        """An attempt whose handshake is complete. Moves failed attempts to `_causes`."""
         for each in list(self._running):
             way, attempt = each
             try:
@@ -131,7 +132,8 @@ class Race(Generic[Way, A, R]):
 
 
 def interleaved(hosts: Sequence[str]) -> list[str]:
-    """IP literals with their families in turn, IPv6 first, each in the order given (RFC 8305 section 4)."""
+    """The IP literals with families alternating, IPv6 first (RFC 8305 section 4). Order within a
+    family is kept."""
     families: dict[int, deque[str]] = {6: deque(), 4: deque()}
     for host in hosts:
         families[ip_address(host).version].append(host)

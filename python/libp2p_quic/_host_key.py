@@ -1,8 +1,8 @@
-"""The host's private key: its type is checked, and the engine gets the form that names it private.
+"""Checks the type of the host's private key and encodes it for the engine.
 
-The protobufs of a 32-byte Ed25519 seed, which py-libp2p writes, and of an Ed25519 public key are
-the same bytes. The engine therefore takes the 64 bytes of the libp2p peer id specification, seed
-and public key, and verifies that they belong together.
+py-libp2p writes an Ed25519 private key as its 32-byte seed, and the protobuf of a 32-byte public key
+looks the same. So the engine takes the 64 bytes of the libp2p peer id specification, seed and
+public key, and verifies that they belong together.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _CALL = "QUICTransport(key_pair.private_key)"
 
 
 def identity_of(private_key: object) -> Identity:
-    """The engine's identity of that key.
+    """The engine's identity for ``private_key``.
 
-    Raises HostKeyTypeError when it is no private key, HostKeyError when the engine refuses it.
-    Neither shows the key.
+    Raises HostKeyTypeError if it is not a private key, HostKeyError if the engine refuses it.
+    Neither message contains the key.
     """
     if isinstance(private_key, KeyPair):
         raise HostKeyTypeError(f"QUICTransport needs the private key, got the KeyPair: {_CALL}")

@@ -1,7 +1,7 @@
-"""Put this transport in the place of py-libp2p's own, for programs that must not change.
+"""Replaces py-libp2p's own QUIC transport by this one, for programs that must not change.
 
-Only names are exchanged, in the modules where py-libp2p looks them up. Objects made before, and
-modules that imported the names before, keep what they have; those modules are warned of.
+Only names are replaced, in the modules where py-libp2p looks them up. Existing objects are not
+changed. A module that imported the names before keeps the stock classes; a warning names it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from libp2p_quic._listener import QUICListener
 from libp2p_quic._transport import QUICTransport
 
 _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
-    # Where new_host and new_swarm look.
+    # new_host and new_swarm look the class up here.
     (libp2p, "QUICTransport", QUICTransport),
     (libp2p.transport.quic.transport, "QUICTransport", QUICTransport),
     (libp2p.transport.quic.transport, "QUICListener", QUICListener),
@@ -29,15 +29,15 @@ _STOCK = tuple(getattr(module, name) for module, name, _ in _PLACES)
 
 
 class StockTransportWarning(UserWarning):
-    """A module goes on using py-libp2p's own QUIC transport, which it imported by name."""
+    """A module imported py-libp2p's own QUIC transport by name and continues to use it."""
 
 
 def install() -> None:
-    """From now on ``new_host(enable_quic=True, ...)`` uses this transport. Idempotent.
+    """Make ``new_host(enable_quic=True, ...)`` use this transport. Idempotent.
 
-    Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``:
-    that binds the name for good. StockTransportWarning names the modules that did so before.
-    Hosts that exist keep the transport they have.
+    Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``,
+    which binds the stock class permanently. A StockTransportWarning names the modules that have
+    already done so. Existing hosts keep their transport.
     """
     for module, name, ours in _PLACES:
         setattr(module, name, ours)
@@ -51,14 +51,14 @@ def install() -> None:
 
 
 def _held() -> Iterator[str]:
-    """Names of modules under which a stock class is held, except where it is defined."""
-    # A module may be imported by another thread meanwhile, and may have any kind of namespace.
+    """Qualified names that still refer to a stock class after `install`."""
+    # Copies, as another thread may import a module meanwhile. An entry may have no namespace.
     for module_name, module in list(sys.modules.items()):
         names = list(getattr(module, "__dict__", {}).items())
         yield from (f"{module_name}.{name}" for name, value in names if any(value is each for each in _STOCK))
 
 
 def uninstall() -> None:
-    """Undo `install`. Hosts that exist keep the transport they have. Idempotent."""
+    """Undo `install`. Existing hosts keep their transport. Idempotent."""
     for (module, name, _), stock in zip(_PLACES, _STOCK, strict=True):
         setattr(module, name, stock)

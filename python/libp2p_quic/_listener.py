@@ -1,7 +1,7 @@
 """py-libp2p's listener over one listening socket of the engine.
 
-Takes proven connections from the engine and gives each its keeper and the handler that
-py-libp2p brought. Handshakes, refusals and limits are the engine's.
+Takes verified connections from the engine and starts the keeper and py-libp2p's handler for each.
+Handshakes, refusals and limits are the engine's.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ logger = logging.getLogger("libp2p_quic.listener")
 
 
 class QUICListener(IListener):
-    """Listens on one address. Made by `QUICTransport.create_listener`."""
+    """A listener on one address. `QUICTransport.create_listener` makes it."""
 
     def __init__(self, transport: QUICTransport, handler: ConnectionHandler) -> None:
-        # The swarm sets it before it calls `listen`. Without one, system tasks are used.
+        # The swarm sets it before it calls `listen`. Without it, background tasks are system tasks.
         self.background_nursery: trio.Nursery | None = None
         self._transport = transport
         self._handler = handler
@@ -46,17 +46,18 @@ class QUICListener(IListener):
         self._gated = 0
 
     async def listen(self, maddr: Multiaddr) -> None:
-        """Bind, and accept connections in the background until `close`.
+        """Bind a socket, and accept connections in the background until `close`.
 
-        Always a checkpoint; cancelling binds nothing. Raises ListenError: already listening,
-        closed, not a QUIC address, or what the system said (address in use, and so on).
+        Always a checkpoint; canceling binds nothing. Raises ListenError if it is listening or
+        closed already, if ``maddr`` is not a QUIC address, or if the system refuses (for example
+        an address in use).
         """
         try:
-            # Nothing is taken yet: the place for a cancellation.
+            # Cancellation is possible only here, before anything is bound.
             await trio.lowlevel.checkpoint()
             self._listen(maddr)
         except ListenError as error:
-            # The swarm drops the error, and a host without addresses runs on.
+            # The swarm drops the error, and the host runs without this address.
             logger.warning("%s", error)
             raise
         finally:
@@ -91,7 +92,7 @@ class QUICListener(IListener):
             logger.warning("%s: %s", self._address(), limitation)
 
     def _address(self) -> Multiaddr | None:
-        """What it is bound to, a wildcard as it is."""
+        """The bound address. A wildcard is not expanded."""
         return to_multiaddr(*self._bound) if self._bound else None
 
     async def _accept(self) -> None:
@@ -106,7 +107,7 @@ class QUICListener(IListener):
                     logger.debug("accepted %r", connection)
                     self._transport.remember(connection)
                     connection.keep(self._handler, self.background_nursery)
-                    # The next one may be long in coming, and this one is its keeper's now.
+                    # A waiting listener must not keep the last connection alive.
                     del engine, connection
         except EndpointClosedError:
             logger.debug("the transport of the listener on %s was closed", self._address())
@@ -114,12 +115,12 @@ class QUICListener(IListener):
             self._release()
 
     async def close(self) -> None:
-        """Stop listening. Connections that were accepted live on. Idempotent."""
+        """Stop listening. Accepted connections stay open. Idempotent."""
         self.stop()
         await trio.lowlevel.checkpoint()
 
     def stop(self) -> None:
-        """What `close` does, without its checkpoint."""
+        """`close` without its checkpoint."""
         self._closed = True
         self._release()
 
@@ -135,13 +136,13 @@ class QUICListener(IListener):
             logger.info("stopped listening on %s", self._address())
 
     def note_gated(self) -> None:
-        """A gate kept out a peer that this listener had accepted."""
+        """Count a peer that a gate denied after this listener accepted it."""
         self._gated += 1
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
-        """Where it can be dialed, with the real port and without /p2p.
+        """The addresses to dial, with the bound port and without /p2p.
 
-        A wildcard stands for the addresses that the interfaces have now. Nothing when not
+        A wildcard is expanded to the current addresses of the interfaces. Empty when not
         listening.
         """
         return reachable(*self._bound) if self._listening and self._bound else ()
@@ -150,11 +151,11 @@ class QUICListener(IListener):
         return self._listening
 
     def get_stats(self) -> dict[str, int | bool]:
-        """Counters since `listen`; after `close` they stay as they were.
+        """Counters since `listen`. `close` freezes them.
 
-        ``connections_rejected`` counts whom this side turned away, each once: for a limit or a
-        denied address (``connections_refused``), for a certificate (``handshakes_refused``), by a
-        gate (``connections_gated``). Handshakes that nobody finished are in ``handshakes_failed``.
+        ``connections_rejected`` counts each connection that this side refused once: for a limit or
+        a denied address (``connections_refused``), for a certificate (``handshakes_refused``), or
+        by a gate (``connections_gated``). ``handshakes_failed`` includes handshakes that timed out.
         """
         if self._listening and self._engine is not None:
             self._statistics = self._engine.statistics()

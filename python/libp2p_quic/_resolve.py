@@ -1,5 +1,5 @@
-"""From what a multiaddr says to address literals: names that are dialed, and wildcards
-that are listened on. The only place that asks DNS or the system's interfaces.
+"""Resolves multiaddrs to IP literals: names that are dialed, and wildcards that are listened on.
+Only this module queries DNS or the system's network interfaces.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 async def resolved(address: QUICAddress) -> list[str]:
-    """The literals that stand for the host of ``address``, best first (RFC 6724).
+    """The IP literals of the host of ``address``, best first (RFC 6724).
 
-    A literal stands for itself, with the index of the interface that its zone names, as in
-    "fe80::1%2". Always a checkpoint. Raises DialError when the name or the zone is not known.
+    A literal is returned unchanged; a zone is replaced by the index of its interface, as in
+    "fe80::1%2". Always a checkpoint. Raises DialError if the name or the zone is unknown.
     """
     await trio.lowlevel.checkpoint()
     if address.zone is not None:
@@ -36,7 +36,7 @@ async def resolved(address: QUICAddress) -> list[str]:
             address.host, address.port, family=family, type=socket.SOCK_DGRAM
         )
     except (OSError, UnicodeError) as error:
-        # UnicodeError: a name that cannot be one, for instance a label of 64 letters.
+        # UnicodeError: an invalid name, for instance one with a label of 64 letters.
         raise DialError(f"cannot resolve /{address.name_protocol}/{address.host}: {error}") from error
     return list(dict.fromkeys(_literal(each[4]) for each in found))
 
@@ -47,7 +47,7 @@ def _literal(sockaddr: tuple[Any, ...]) -> str:
 
 
 def _interface_index(zone: str) -> int:
-    """A zone is the name of an interface, or its index (RFC 4007 section 11)."""
+    """The index of the interface that ``zone`` names or numbers (RFC 4007 section 11)."""
     if zone.isascii() and zone.isdigit():
         return int(zone)
     try:
@@ -57,14 +57,14 @@ def _interface_index(zone: str) -> int:
 
 
 def reachable(host: str, port: int, protocol: str) -> tuple[Multiaddr, ...]:
-    """Where a socket that is bound to ``host`` can be dialed: one address for each interface
-    if it is a wildcard, the loopback's last. Asks anew each time, as interfaces come and go.
+    """The addresses at which a socket bound to ``host`` can be dialed. A wildcard has one for each
+    interface, the loopback's last. Queried on each call, as interfaces come and go.
     """
     if host not in _WILDCARDS:
         return (to_multiaddr(host, port, protocol),)
     interfaces = get_available_interfaces(port, "udp")
     found = [each for each in interfaces if str(each).startswith(f"/{_WILDCARDS[host]}/")]
     if not found:
-        # A container may have the loopback only, which py-libp2p leaves out then.
+        # In a container with only the loopback, py-libp2p returns nothing.
         return (to_multiaddr(_LOOPBACKS[host], port, protocol),)
     return tuple(each.encapsulate(Multiaddr(f"/{protocol}")) for each in found)

@@ -1,8 +1,8 @@
 """py-libp2p's muxed stream over one stream of the engine.
 
-Lives here: short reads from a small buffer (protocols above read lengths byte by byte),
-writes that wait for room, the two half-closes, and which error means what. No timeout
-unless the program asks for one: streams of pubsub and the like are rightly silent for hours.
+Serves short reads from a small buffer (protocols read lengths byte by byte), waits for room to
+write, closes each direction, and raises py-libp2p's errors. There is no timeout by default, as
+streams of protocols like pubsub may be silent for hours.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from libp2p_quic._config import Limits
     from libp2p_quic._connection import QUICConnection
 
-# A read for less than this takes what has arrived, up to _FETCH bytes, out of the engine
-# at once, and serves the next reads from it.
+# A read of fewer bytes than this takes up to _FETCH received bytes out of the engine and serves
+# the next reads from them.
 _SMALL_READ = 16 * 1024
 _FETCH = 64 * 1024
-# No read returns more, whatever was asked for.
+# The most that one read returns.
 _MAX_READ = 1024 * 1024
 
 
 class QUICStream(IMuxedStream):
     """A bidirectional QUIC stream. One task may read while another one writes.
 
-    A stream that is dropped without `close` is reset, so that the peer never takes a part
-    for the whole. The peer hears of a new stream with its first bytes.
+    A stream that is dropped without `close` is reset, so that the peer never takes a part for the
+    whole. The peer learns of a new stream from its first bytes.
     """
 
     def __init__(
@@ -52,35 +52,36 @@ class QUICStream(IMuxedStream):
         self._engine = engine
         self._driver = connection.driver
         self._touch = connection.touch
-        # Bytes that left the engine and that nobody has read; those before _start are read.
+        # Bytes taken out of the engine. Those before _start are read.
         self._buffer = b""
         self._start = 0
-        # The peer's end has left the engine; and it was told to a reader.
+        # The engine has reported the end of the peer's data; a reader has received it.
         self._has_end = False
         self._is_end_told = False
         self._is_read_closed = False
         self._is_write_closed = False
         self._is_reset_here = False
         self._is_reset_by_peer = False
-        # How long one wait may take, if the configuration says so. Seconds.
+        # Time limits of one wait. Seconds; infinity means no limit.
         self._read_timeout = limits.read_timeout
         self._write_timeout = limits.write_timeout
         self._ttl: float | None = None
-        # Made when two tasks may write at once, so that their bytes do not mix.
+        # Made when a write has to wait, so that the bytes of two writes do not mix.
         self._write_turn: trio.Lock | None = None
 
     # Reading
 
     async def read(self, n: int | None = None) -> bytes:
-        """At least one and at most ``n`` bytes, as soon as there are any.
+        """Read at least one and at most ``n`` bytes, waiting until there is one.
 
-        ``None`` or a negative number stands for "what is there", at most 1 MiB; it does not
-        wait for the end of the stream. Always a point where the task may be cancelled, which
-        loses no byte; other tasks run when it waits, and otherwise at every sixteenth verb.
+        ``None`` or a negative number means all that has arrived, at most 1 MiB; it does not wait
+        for the end of the stream. Canceling is always possible and loses no byte. Other tasks run
+        when the read waits, and otherwise at every sixteenth call that does not wait.
 
-        Raises StreamEOF at the end of the stream, StreamReset when the peer or this program
-        abandoned it, StreamLost when the connection is gone, StreamClosed after `close` or
-        `close_read`; the last three only after what had arrived here is read.
+        Raises StreamEOF at the end of the stream, StreamReset if the peer or this program reset
+        it, StreamLost if the connection ended, StreamClosed after `close` or `close_read` (the
+        last three only after the bytes that have arrived are read), and QUICStreamTimeoutError
+        after the configured STREAM_READ_TIMEOUT (default: no limit).
         """
         if self._ttl is None:
             return await self._read(n)
@@ -102,7 +103,7 @@ class QUICStream(IMuxedStream):
         return data
 
     async def _is_late(self, token: int, limit: float) -> bool:
-        """Wait for the token, for ``limit`` seconds at most; whether it did not ring."""
+        """Wait for the token, for at most ``limit`` seconds. Returns whether the time ran out."""
         if limit == inf:
             await self._driver.wait(token)
             return False
@@ -111,11 +112,11 @@ class QUICStream(IMuxedStream):
         return scope.cancelled_caught
 
     def _timeout(self, what: str, limit: float) -> QUICStreamTimeoutError:
-        message = f"stream {self.stream_id}: {what} came no further for {limit} s"
+        message = f"stream {self.stream_id}: {what} timed out: no progress for {limit} s"
         return QUICStreamTimeoutError(message, self.stream_id)
 
     def _take(self, limit: int) -> bytes | None:
-        """Up to ``limit`` bytes, or None for not yet."""
+        """Up to ``limit`` bytes; None if there are none yet."""
         if self._buffer:
             return self._take_buffered(limit)
         if limit == 0:
@@ -131,7 +132,7 @@ class QUICStream(IMuxedStream):
             raise self._failure(error) from error
         if data is None:
             return None
-        # The engine may want to tell the peer that there is room again.
+        # The read may have freed credit that the engine must announce to the peer.
         self._touch()
         if not data:
             self._has_end = True
@@ -153,7 +154,7 @@ class QUICStream(IMuxedStream):
         return buffer[start:] if start else buffer
 
     def gather(self) -> None:
-        """Take all that has arrived out of the engine, for readers to come."""
+        """Move everything that has arrived from the engine into the buffer."""
         chunks = [self._buffer[self._start :]]
         try:
             while not (self._has_end or self._is_read_closed):
@@ -163,7 +164,7 @@ class QUICStream(IMuxedStream):
                 self._has_end = not data
                 chunks.append(data)
         except EngineError as error:
-            # The reader will meet it, after these bytes.
+            # The next read past the buffer raises it.
             self._note_reset(error)
         self._buffer, self._start = b"".join(chunks), 0
 
@@ -173,26 +174,27 @@ class QUICStream(IMuxedStream):
 
     @property
     def is_owed(self) -> bool:
-        """Whether the peer finished this stream and its reader has not come to the end."""
+        """Whether the peer finished this stream and its reader has not reached the end."""
         return self._has_end and not (self._is_end_told or self._is_read_closed)
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes wait here for a reader."""
+        """Whether the buffer has unread bytes."""
         return bool(self._buffer)
 
     # Writing
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand over all of ``data``, waiting for room.
+        """Write all of ``data`` to the send queue, waiting for room.
 
-        Always a point where the task may be cancelled; other tasks run when it waits, and
-        otherwise at every sixteenth verb. When it raises or is cancelled, a part may have been
-        sent; `reset` then tells the peer. Writes of several tasks do not mix.
+        Canceling is always possible. Other tasks run when the write waits, and otherwise at every
+        sixteenth call that does not wait. If it raises or is canceled, a part may have been sent;
+        `reset` tells the peer. The bytes of concurrent writes do not mix.
 
-        Raises StreamClosed after `close` or `close_write`, StreamReset when it was reset here
-        or the peer stopped reading it (which leaves our reading alone), StreamLost when the
-        peer reset it or the connection is gone.
+        Raises StreamClosed after `close` or `close_write`, StreamReset if this program reset the
+        stream or the peer stopped reading it (reading continues then), StreamLost if the peer
+        reset it or the connection ended, and QUICStreamTimeoutError after the configured
+        STREAM_WRITE_TIMEOUT without progress (default: no limit).
         """
         if not isinstance(data, bytes):
             data = bytes(data)
@@ -217,15 +219,15 @@ class QUICStream(IMuxedStream):
         async with self._write_turn:
             is_late = False
             while (reached := self._give(data, taken)) < size:
-                # The engine rings when half of its buffer is free, which may take a slow peer
-                # longer than the limit. So what counts is whether there is any room.
+                # The engine wakes a writer when half of its buffer is free, which may take a slow
+                # peer longer than the limit. So the write times out only if there is no room at all.
                 if is_late and reached == taken:
                     raise self._timeout("write", self._write_timeout)
                 taken = reached
                 is_late = await self._is_late(self._engine.writable, self._write_timeout)
 
     def _give(self, data: bytes, taken: int) -> int:
-        """Let the engine take ``data[taken:]`` until it says "not yet"; up to where it came."""
+        """Write ``data[taken:]`` until the engine has no room. Returns the offset reached."""
         before = taken
         try:
             while taken < len(data):
@@ -235,7 +237,7 @@ class QUICStream(IMuxedStream):
                 taken += more
         except EngineError as error:
             if isinstance(error, StreamStoppedError):
-                # Did the peer only stop reading, or did it abandon the whole stream?
+                # Find out whether the peer only stopped reading or also reset its direction.
                 self.gather()
                 if self._is_reset_by_peer:
                     raise StreamLost(f"{self} was reset by the peer", self.stream_id, error.code) from error
@@ -252,38 +254,39 @@ class QUICStream(IMuxedStream):
     # Ending
 
     async def close(self) -> None:
-        """Send the end of our bytes, and read no more than what has already arrived.
+        """Finish our direction, and read no more than what has already arrived.
 
-        What was written is still delivered, and a peer that is writing its last words may
-        finish them: only when that takes more than a second is it asked to stop, and never
-        before it acknowledged our end, since some take that for the end of both directions.
-        Never raises, whatever has become of the stream; idempotent.
+        Written bytes are still delivered. The peer may finish what it is writing: STOP_SENDING is
+        sent only if that takes more than a second, and not before the peer acknowledged our
+        finish, as some peers take it as the end of both directions. Raises nothing in any state
+        of the stream; idempotent.
         """
         self._finish()
         self._stop(0)
         await self._driver.checkpoint()
 
     async def close_write(self) -> None:
-        """Send the end of our bytes; reading goes on. Never raises; idempotent."""
+        """Finish our direction; reading continues. Raises nothing; idempotent."""
         self._finish()
         await self._driver.checkpoint()
 
     async def close_read(self) -> None:
-        """Read no more than what has arrived and ask the peer to stop; writing goes on."""
+        """Read no more than what has arrived and ask the peer to stop (STOP_SENDING). Writing
+        continues. Raises nothing; idempotent."""
         self._stop(0)
         await self._driver.checkpoint()
 
     async def reset(self, error_code: int = 0) -> None:
-        """Abandon both directions: unsent bytes are dropped, and the peer reads an error.
+        """Reset both directions: unsent bytes are dropped, and the peer's read fails.
 
-        Wakes tasks that read or write here. Has no effect on a stream that is closed: that
-        has been promised to be delivered. Never raises; idempotent.
+        Wakes tasks that read or write the stream. Has no effect on a closed stream, as its bytes
+        are still delivered. Raises nothing; idempotent.
         """
         if not self.is_closed():
             self._is_reset_here = True
-            # With the connection gone there is nobody to tell, and a stream that was
-            # finished in time must still be delivered by the closing connection. A task
-            # that waits here must hear of the loss, not of the swarm tidying up after it.
+            # On a closed connection the reset cannot be sent, and the closing connection must
+            # still deliver a finished stream. A waiting task must get the error of the
+            # connection, not that of the swarm's cleanup.
             if not self._connection.is_closed:
                 self._engine.reset(error_code)
                 self._engine.stop(error_code)
@@ -306,7 +309,7 @@ class QUICStream(IMuxedStream):
             self._touch()
             self._connection.note_progress()
 
-    # What py-libp2p asks about a stream
+    # py-libp2p's interface
 
     @property
     def stream_id(self) -> str:
@@ -333,11 +336,11 @@ class QUICStream(IMuxedStream):
         return self._is_read_closed and self._is_write_closed
 
     def is_reset(self) -> bool:
-        """Whether the peer abandoned its direction, or this program the stream."""
+        """Whether the peer reset its direction, or this program the stream."""
         return self._is_reset_here or self._is_reset_by_peer
 
     def can_read(self) -> bool:
-        """Whether a read may still give bytes."""
+        """Whether a read may still return bytes."""
         is_over = self._is_read_closed or self._has_end or self._is_reset_by_peer
         return bool(self._buffer) or not is_over
 
@@ -349,15 +352,14 @@ class QUICStream(IMuxedStream):
         return self._connection.get_remote_address()
 
     def set_deadline(self, ttl: int) -> None:
-        """Let every later read and write fail after ``ttl`` seconds with
-        QUICStreamTimeoutError, as in py-libp2p's mplex; 0 lifts the limit.
+        """Make each later read and write raise QUICStreamTimeoutError after ``ttl`` seconds, as in
+        py-libp2p's mplex. 0 removes the limit.
 
-        A write that ran out of time may have sent a part. Note that py-libp2p's own
-        NetStream gives a stream up for good after such an error.
-        Raises ValueError for a negative ``ttl``.
+        A write that timed out may have sent a part. py-libp2p's NetStream refuses all further
+        use of the stream after such an error. Raises ValueError for a negative ``ttl``.
         """
         if ttl < 0:
-            raise ValueError(f"a deadline lies ahead: {ttl} s")
+            raise ValueError(f"ttl must be >= 0, got {ttl}")
         self._ttl = ttl or None
 
     @contextmanager
@@ -378,7 +380,7 @@ class QUICStream(IMuxedStream):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """Close, but reset after an exception: the peer must not take a part for the whole."""
+        """Close, or reset after an exception, so that the peer does not take a part for the whole."""
         await (self.close() if exc_val is None else self.reset())
 
     def __repr__(self) -> str:

@@ -1,17 +1,17 @@
-"""Log lines that a remote peer can cause: at most one in a while, with a count of the others."""
+"""Limits the rate of log lines that a remote peer can cause, and counts the omitted ones."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-# Seconds between two lines about the same thing. A log that gets six a minute can be read, and
-# an operator still hears of a flood while it lasts.
+# Seconds between two lines about the same thing. Six lines a minute keep the log readable and
+# still report a flood while it lasts.
 INTERVAL = 10.0
 
 
 class Throttle:
-    """One line about one thing. Lines that are left out are counted in the next one."""
+    """The rate limit of one kind of event. The next line counts the events that were omitted."""
 
     def __init__(self, logger: logging.Logger, level: int) -> None:
         self._logger = logger
