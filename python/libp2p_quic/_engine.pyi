@@ -1,12 +1,12 @@
-"""The Rust engine, in verbs that never block.
+"""The Rust engine. Its methods never block.
 
-A verb that cannot do its work yet returns ``None`` ("not yet") and remembers the
-caller's token: when it is worth trying again, the token turns up in `ReadyQueue.drain`.
-The token is remembered *before* ``None`` is returned, so no wake-up is lost, and a
-caller that stops waiting leaves nothing behind: no byte, no stream, no Python object.
+A method that cannot complete yet returns ``None`` ("not yet") and registers its token. When
+calling it again may succeed, `ReadyQueue.drain` returns the token. The token is registered
+*before* ``None`` is returned, so no wake-up is lost. A caller that stops waiting leaves nothing
+behind: no byte, no stream, no Python object.
 
-Times are seconds, sizes are bytes, codes are integers below 2**62. All classes may be
-used from any thread.
+Times are in seconds, sizes in bytes, codes are integers below 2**62. All classes may be used from
+any thread.
 """
 
 from typing import final
@@ -29,35 +29,36 @@ __version__: str
 
 @final
 class ReadyQueue:
-    """Where tokens of things that became ready are collected.
+    """The tokens that became ready, for one event loop.
 
-    One ready_queue belongs to one event loop. Its descriptor becomes readable when the set
-    of ready tokens stops being empty.
+    Its descriptor becomes readable when the first token is added to an empty queue.
     """
 
     def __new__(cls) -> ReadyQueue: ...
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """The descriptor to watch. It stays owned by this object."""
     def drain(self) -> list[int]:
-        """Take the ready tokens and silence the ready_queue. Duplicates may occur. Cheap when empty."""
+        """Take all ready tokens and make the descriptor unreadable. Tokens may occur twice. Cheap
+        if empty."""
 
 @final
 class LogQueue:
-    """Events of the engine that wait to be logged, of all endpoints of the process.
+    """Events of all endpoints of the process that wait to be logged.
 
-    The engine never waits for it: at most 1024 events are kept, and others are counted.
+    The engine never waits for it: at most 1024 events are kept, and further ones are counted.
     """
 
     def __new__(cls, ready_queue: ReadyQueue) -> LogQueue: ...
     @staticmethod
     def set_level(level: int) -> None:
-        """Queue events of this `logging` level and above; others cost next to nothing."""
+        """Queue events of this `logging` level and above. Others cost almost nothing."""
     arrived: int
     """Token for `drain_nowait`."""
     def drain_nowait(self) -> tuple[list[tuple[float, int, str, str, int]], int] | None:
-        """Events, and how many were lost since the last call: time of each (s since the epoch),
-        `logging` level, message, source file and line."""
+        """The queued events, and the number lost since the last call. Each event has its time
+        (seconds since the epoch), `logging` level, message, source file and line."""
     def close(self) -> None:
-        """Ring the ready_queue no more. Idempotent."""
+        """Stop waking the event loop. Idempotent."""
 
 @final
 class Identity:
@@ -65,8 +66,7 @@ class Identity:
 
     ``private_key`` is libp2p's PrivateKey protobuf: Ed25519 (64 or 96 bytes), Secp256k1,
     ECDSA on P-256, P-384 or P-521, or RSA of 2048 to 8192 bits. A bare 32-byte Ed25519 seed is
-    refused, as its bytes could be those of a public key. Raises IdentityError, which says what
-    is wrong.
+    refused, as its protobuf may be that of a public key. Raises IdentityError with the reason.
     """
 
     def __new__(cls, private_key: bytes) -> Identity: ...
@@ -79,9 +79,9 @@ class Identity:
 
 @final
 class Config:
-    """Limits and timeouts of an endpoint. Raises ConfigError (which names the field).
+    """Limits and timeouts of an endpoint. Raises ConfigError, which names the field.
 
-    ``...`` stands where the compiled signature cannot spell the default: 5.0 for
+    The compiled signature cannot express the defaults written ``...``: 5.0 for
     ``keep_alive_interval``, 256 for ``retry_above``, 4096 for ``max_connections`` and 256 for
     ``max_connections_per_address``.
     """
@@ -119,41 +119,42 @@ class Config:
 
 @final
 class Endpoint:
-    """One identity with its sockets: it listens, dials, and owns its connections."""
+    """One identity with its sockets. It listens, dials, and owns its connections."""
 
     def __new__(cls, identity: Identity, config: Config, ready_queue: ReadyQueue) -> Endpoint: ...
     def listen(self, host: str, port: int) -> Listener:
         """Bind a UDP socket. ``host`` is a literal IPv4 or IPv6 address. Raises OSError."""
     def connect(self, host: str, port: int, peer_id: bytes | None) -> Connection:
-        """Begin a handshake and return at once; `Connection.connected_nowait` tells the outcome.
+        """Start a handshake and return at once; `Connection.connected_nowait` reports the outcome.
 
-        ``host`` is a literal IPv4 or IPv6 address; a link-local one needs the index of its interface
-        as zone, as in "fe80::1%2". ``peer_id`` (multihash bytes) is the peer that must answer. Leaves
-        from the listening socket that the system's routing would use, when there is one. An address
-        from which no answer can come ends the connection at once, as "unreachable"; one to which the
-        system or the network refuses datagrams twice, when it has.
-        Raises OSError when no socket can be had, EndpointClosedError after `close`.
+        ``host`` is a literal IPv4 or IPv6 address; a link-local one needs the index of its
+        interface as zone, as in "fe80::1%2". ``peer_id`` (multihash bytes) is the peer that must
+        answer; None accepts any. The dial leaves from the listening socket that the system's
+        routing would use, if there is one. The connection ends as "unreachable" at once if no
+        answer can come from the address, and otherwise after the system or the network has refused
+        datagrams twice. Raises OSError if no socket can be opened, EndpointClosedError after
+        `close`.
         """
     def deny(self, addresses: list[str]) -> None:
-        """Refuse handshakes that these addresses begin, and of no others any more.
+        """Replace the deny list: refuse inbound handshakes from these addresses or prefixes.
 
-        Addresses or prefixes ("192.0.2.0/24"). Connections that exist live on, and dials are
-        not asked. Raises ValueError, and then nothing has changed.
+        A prefix is written "192.0.2.0/24". Existing connections stay open, and dials are not
+        affected. Raises ValueError for an invalid address and then changes nothing.
         """
     def flush(self) -> None:
-        """Hand over what the verbs queued since the last flush: once per scheduler pass."""
+        """Give the engine everything queued since the last flush. Call it once per scheduler pass."""
     def census(self) -> dict[str, int]:
-        """What there is behind its handles, to see that nothing is left: connections, handshakes
-        (of strangers), streams, promised (bytes that connections may hold for readers), unacked
-        (that they may hold for peers), and kept (that the process keeps for more traffic, until
-        there was none for 0.1 s).
+        """What the endpoint holds, for tests of leaks: connections, handshakes (inbound), streams,
+        promised (bytes that connections may hold for readers), unacked (bytes that they may hold
+        for peers), and kept (bytes of buffers that the process keeps until there was no traffic
+        for 0.1 s).
 
-        Waits for the engine's pass, some milliseconds at most.
+        Waits for the engine, at most some milliseconds.
         """
     def close(self, code: int, reason: bytes) -> None:
         """Close every listener and connection. Idempotent.
 
-        Peers to whom nothing is owed any more are told before it returns.
+        Sends CONNECTION_CLOSE before it returns on connections with nothing left to deliver.
         """
     closed: int
     """Token for `closed_nowait`."""
@@ -162,35 +163,38 @@ class Endpoint:
 
 @final
 class Listener:
+    """One listening socket of an endpoint."""
+
     acceptable: int
     """Token for `accept_nowait`."""
     @property
     def local_address(self) -> tuple[str, int]: ...
     @property
     def limitation(self) -> str | None:
-        """What does not work at this socket because the system refuses options of it, and what to do about it."""
+        """What does not work as the system refused options of this socket, and what to do."""
     def accept_nowait(self) -> Connection | None:
-        """The next connection whose handshake is done and whose peer is proven.
+        """The next connection whose handshake is complete and whose peer is verified.
 
-        Raises EndpointClosedError once the listener is closed.
+        Raises EndpointClosedError after the listener is closed.
         """
     def close(self) -> None:
-        """Stop accepting. Connections that were accepted live on. Idempotent."""
+        """Stop accepting. Accepted connections stay open. Idempotent."""
     def statistics(self) -> dict[str, int]:
-        """handshakes_started, handshakes_failed (for whatever reason), handshakes_refused (those of
-        them that this side refused), connections_accepted, connections_refused (each once, however
-        many packets it took), retries_sent, resets_sent (stateless), resets_suppressed (beyond
-        1 000 in a second), datagrams_received, bytes_received, datagrams_unanswerable (dropped, as
-        nothing can be sent to where they say they come from), and backlog (accepted by the engine,
-        not yet taken)."""
+        """Counters: handshakes_started, handshakes_failed (for any reason), handshakes_refused
+        (failed ones that this side refused), connections_accepted, connections_refused (each
+        connection once), retries_sent, resets_sent (stateless), resets_suppressed (beyond 1 000 in
+        a second), datagrams_received, bytes_received, datagrams_unanswerable (dropped, as nothing
+        can be sent to their source address), and backlog (accepted by the engine, not yet taken)."""
 
 @final
 class Connection:
+    """One connection, dialed or accepted."""
+
     connected: int
     openable: int
     acceptable: int
     closed: int
-    """Tokens for the verbs of the same stem."""
+    """Tokens for `connected_nowait`, `open_stream_nowait`, `accept_stream_nowait` and `closed_nowait`."""
     @property
     def peer_id(self) -> bytes | None:
         """Multihash bytes; known once connected."""
@@ -201,28 +205,30 @@ class Connection:
     def is_initiator(self) -> bool: ...
     @property
     def remote_address(self) -> tuple[str, int]:
-        """IPv4-mapped addresses are unmapped."""
+        """The peer's IP literal and port. An IPv4-mapped address is given as IPv4."""
     @property
     def local_address(self) -> tuple[str, int]: ...
     def connected_nowait(self) -> bool | None:
-        """True once the handshake is done and the peer proven. Raises ConnectionLostError."""
+        """True once the handshake is complete and the peer verified. Raises ConnectionLostError."""
     def open_stream_nowait(self) -> Stream | None:
         """None while the peer allows no further stream. Raises ConnectionLostError."""
     def accept_stream_nowait(self) -> Stream | None:
         """The peer's next stream. Streams that arrived before the connection ended come first.
         Raises ConnectionLostError."""
     def closed_nowait(self) -> ConnectionLostError | None:
-        """Why the connection ended, *returned*, not raised; None while it lives."""
+        """Why the connection ended. The error is *returned*, not raised. None while it is open."""
     def close(self, code: int, reason: bytes) -> None:
-        """Close. What finished streams still owe the peer is delivered first, for at most
-        ``linger`` seconds. Idempotent; never raises."""
+        """Close. Data of finished streams is delivered first, for at most ``linger`` seconds.
+        Idempotent; raises nothing."""
     def statistics(self) -> dict[str, float]:
-        """rtt (s), congestion_window, mtu, bytes_sent, bytes_received, datagrams_sent,
-        datagrams_received, packets_lost, congestion_events, streams_open, handshake (s)."""
+        """Counters: rtt (s), congestion_window (bytes), mtu (bytes), bytes_sent, bytes_received,
+        datagrams_sent, datagrams_received, packets_lost, congestion_events, streams_open, and
+        handshake (s)."""
 
 @final
 class Stream:
-    """Reads give up to n bytes as soon as one is there; writes take what the buffer has room for."""
+    """A bidirectional stream. A read returns bytes as soon as there is one; a write takes as many
+    as the buffer has room for."""
 
     readable: int
     writable: int
@@ -233,25 +239,26 @@ class Stream:
     def read_nowait(self, max_bytes: int) -> bytes | None:
         """1 to ``max_bytes`` bytes, ``b""`` at the end of the stream, None for not yet.
 
-        Raises StreamResetError (the peer abandoned the stream), StreamClosedError (we
-        stopped reading), ConnectionLostError. Bytes that this side had taken from QUIC by
-        then come first; a reset may discard what it had not (RFC 9000 section 3.2).
+        Raises StreamResetError (the peer reset the stream), StreamClosedError (this program stopped
+        reading), ConnectionLostError. Bytes that were taken from QUIC before come first; a reset
+        may discard the others (RFC 9000 section 3.2).
         """
     def write_nowait(self, data: bytes, start: int = 0) -> int | None:
-        """Take bytes from ``data[start:]`` and return how many; None when there is no room.
+        """Take bytes from ``data[start:]`` and return how many; None if there is no room.
 
-        Raises StreamStoppedError (the peer stopped reading), StreamClosedError (we finished
-        or reset the stream), ConnectionLostError.
+        Raises StreamStoppedError (the peer stopped reading), StreamClosedError (this program
+        finished or reset the stream), ConnectionLostError.
         """
     def finish(self) -> None:
-        """End of our bytes. Idempotent; does nothing on a stream that is already over."""
+        """Finish our direction (FIN). Idempotent; no effect on a stream that is already over."""
     def reset(self, code: int) -> None:
-        """Abandon our side: unsent bytes are dropped, the peer reads an error. Idempotent."""
+        """Reset our direction (RESET_STREAM): unsent bytes are dropped, and the peer's read fails.
+        Idempotent."""
     def stop(self, code: int) -> None:
-        """Read no more and ask the peer to stop. Idempotent.
+        """Stop reading, and ask the peer to stop (STOP_SENDING). Idempotent.
 
-        After `finish` the peer may say its last words, which are dropped: it is asked only
-        when they take more than a second, and not before it acknowledged the finish.
+        After `finish` the bytes that the peer still sends are dropped. STOP_SENDING is then sent
+        only if the peer takes more than a second, and not before it acknowledged the finish.
         """
     def finished_nowait(self) -> bool | None:
-        """True when the peer acknowledged everything up to our finish. Raises like write_nowait."""
+        """True when the peer acknowledged everything up to the finish. Raises as `write_nowait`."""

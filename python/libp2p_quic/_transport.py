@@ -1,6 +1,6 @@
-"""py-libp2p's transport: dials, makes listeners, and owns the endpoint they share.
+"""py-libp2p's transport: dials, makes listeners, and owns the endpoint that they share.
 
-The engine proves the peer inside the TLS handshake; nothing here looks at certificates.
+The engine verifies peers inside the TLS handshake. This module does not see certificates.
 """
 
 from __future__ import annotations
@@ -46,16 +46,18 @@ from libp2p_quic._verdict import Verdicts
 logger = logging.getLogger("libp2p_quic.transport")
 
 
-# py-libp2p recognises a QUIC transport by the name of its class: it has to be this one.
+# py-libp2p recognizes a QUIC transport by this class name.
 class QUICTransport(ITransport):
-    """libp2p over QUIC v1, with the host's ``private_key``, of a type that docs/keys.md lists.
+    """libp2p over QUIC version 1 (RFC 9000).
 
-    ``config`` is py-libp2p's QUICTransportConfig or, better, ours; it is read here, once.
-    ``enable_autotls`` is accepted and without effect: libp2p's QUIC certificate is made of
-    the host key. One transport serves one trio run at a time, and a later one anew.
+    ``private_key`` is the host's key; docs/keys.md lists the supported types. ``config`` is a
+    `QUICTransportConfig` of this package or of py-libp2p (default: this package's defaults). It is
+    read once, by the constructor. ``enable_autotls`` has no effect: libp2p's certificate for QUIC
+    is made from the host key. A transport serves one trio run at a time and can be used again in
+    a later run.
 
-    Raises QUICSecurityError, which is a TypeError when ``private_key`` is no private key, and
-    QUICInvalidConfigError.
+    Raises HostKeyError (HostKeyTypeError, a TypeError, if ``private_key`` is not a private key) and
+    InvalidConfigError.
     """
 
     provides_native_muxing = True
@@ -73,7 +75,7 @@ class QUICTransport(ITransport):
                 f"config must be a QUICTransportConfig, got a {type(config).__name__}: "
                 "QUICTransport(key_pair.private_key, QUICTransportConfig(idle_timeout=60))"
             )
-        # The host reads its negotiation timeout here.
+        # The host reads its negotiation timeout from this attribute.
         self._config = QUICTransportConfig() if config is None else config
         self._enable_autotls = enable_autotls
         self._engine_config = engine_config(self._config)
@@ -85,7 +87,7 @@ class QUICTransport(ITransport):
         self._swarm_gate = Gate("the swarm's connection gate", self._ask_swarm, timeout)
         self._verdicts = Verdicts()
         self._closed = False
-        # Nothing here reads it, but py-libp2p's own tests look for one entry per version.
+        # Only py-libp2p's tests read this: they expect one entry for each version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
         self._endpoint: LoopEndpoint | None = None
         self._denied: list[str] = []
@@ -95,28 +97,29 @@ class QUICTransport(ITransport):
         self._connections: set[QUICConnection] = set()
 
     def effective_config(self) -> dict[str, object]:
-        """Each field of the configuration that this transport reads, with the value in effect.
+        """The value in effect for each configuration field that this transport reads.
 
-        Fields that say the same have the same value; None and infinity mean no limit. What
-        the swarm reads is not here: `Swarm.connection_config` has it.
+        Synonyms have the same value. None and infinity mean no limit. Fields that the swarm reads
+        are in `Swarm.connection_config`.
         """
         return dict(self._effective)
 
-    # What the swarm tells us
+    # Called by the swarm
 
     def set_background_nursery(self, nursery: trio.Nursery) -> None:
-        """Where background tasks shall run; without it they are system tasks."""
+        """Run background tasks in ``nursery``. Without this call they are system tasks."""
         self._background_nursery = nursery
         if self._endpoint is not None:
-            self._house(self._endpoint)
+            self._attach(self._endpoint)
 
     def set_swarm(self, swarm: Swarm) -> None:
-        """Raises QUICInvalidConfigError when the swarm has a pre-shared key, and
-        QUICSecurityError when its peer id is not that of this transport's key.
+        """Attach the swarm that uses this transport.
 
-        A private network's key protects raw connections only (libp2p pnet spec), so a peer
-        without the key could talk to us over QUIC. go-libp2p refuses too. With another key
-        every peer that dials the host's id would refuse us, and this side would never hear why.
+        Raises QUICInvalidConfigError if the swarm has a pre-shared key: libp2p's pnet
+        specification protects raw connections only, so a peer without the key could connect over
+        QUIC. go-libp2p refuses too. Raises HostKeyError if the swarm's peer id is not that of this
+        transport's key: every peer that dials the host's id would refuse this transport's
+        certificate, and only the peer would see the reason.
         """
         if getattr(swarm, "psk", None) is not None:
             raise QUICInvalidConfigError("QUIC cannot take part in a private network (psk)")
@@ -143,30 +146,30 @@ class QUICTransport(ITransport):
             return False
 
     def protocols(self) -> list[str]:
-        """Multiaddr names: "quic" (py-libp2p's draft 29) is served by QUIC v1."""
+        """The multiaddr protocols in use. "quic" (draft 29 in py-libp2p) is served by QUIC v1."""
         return list(self.limits.protocols)
 
     def listen_order(self) -> int:
-        """After TCP, which py-libp2p gives 0."""
+        """1, to come after TCP, which has 0 in py-libp2p."""
         return 1
 
     # Dialing and listening
 
     async def dial(self, maddr: Multiaddr) -> QUICConnection:
-        """A connection whose handshake is done and whose peer is proven.
+        """Dial ``maddr``. Returns a connection whose handshake is complete and peer verified.
 
-        Leaves from the listening socket that can reach the address, if there is one. With
-        /p2p/PEER in ``maddr`` only that peer will do; without, whoever answers. The addresses
-        of a name are raced as RFC 8305 says, 250 ms apart, those excepted that the swarm's
-        connection gate denies. While nothing answers the handshake is begun again every 0.8 s, so
-        that a peer that starts late is met within a second. Always a checkpoint; a cancelled
-        dial leaves nothing behind.
+        The dial leaves from the listening socket that can reach the address, if there is one. With
+        /p2p/PEER in ``maddr`` only that peer is accepted, without it any peer. The addresses of a
+        name are raced 250 ms apart (RFC 8305), without those that the swarm's connection gate
+        denies. While nothing answers, the handshake is restarted every 0.8 s, so that a peer that
+        starts late is reached within a second. Always a checkpoint; canceling leaves nothing
+        behind.
 
-        Raises DialError or, more exactly, its subclasses PeerIdMismatchError,
-        HandshakeRefusedError, HandshakeTimeoutError after the configured
-        CONNECTION_HANDSHAKE_TIMEOUT, and UnreachableError at once, or as soon as the system or the
-        network has said so twice; of several addresses, the one that says most, with all of them in
-        its text and its ``causes``.
+        Raises DialError or a subclass: PeerIdMismatchError, HandshakeRefusedError,
+        HandshakeTimeoutError after the configured CONNECTION_HANDSHAKE_TIMEOUT (default: 10 s), or
+        UnreachableError, at once or after the second report of the system or the network. If
+        several addresses fail, the class is that of the most specific error; the text and
+        ``causes`` have all of them.
         """
         if self._closed:
             raise DialError("Transport is closed")
@@ -175,7 +178,7 @@ class QUICTransport(ITransport):
         except QUICInvalidMultiaddrError as error:
             raise DialError(f"Invalid QUIC multiaddr: {error}") from error
         if address.port == 0:
-            raise DialError(f"Invalid QUIC multiaddr: nobody listens on port 0: {maddr}")
+            raise DialError(f"Invalid QUIC multiaddr: port 0 cannot be dialed: {maddr}")
         if address.protocol not in self.limits.protocols:
             raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
         hosts = interleaved(await resolved(address))
@@ -197,7 +200,7 @@ class QUICTransport(ITransport):
         raise why
 
     async def _begin(self, endpoint: LoopEndpoint, address: QUICAddress, host: str) -> Connection:
-        """An attempt at one address. Raises DialError."""
+        """Start an attempt at one address. Raises DialError."""
         await self._ask_gate(address, host)
         if self._closed:
             raise DialError("Transport is closed")
@@ -212,8 +215,11 @@ class QUICTransport(ITransport):
     async def _finish(
         self, endpoint: LoopEndpoint, address: QUICAddress, host: str, attempt: Connection
     ) -> QUICConnection:
-        """The connection of an attempt that completed its handshake. Raises DialError when a gate denies."""
-        # The literal that was reached, whatever was dialed.
+        """Make the connection of an attempt whose handshake is complete.
+
+        Raises DialError if a gate denies the peer or the listener refuses us.
+        """
+        # The IP literal that was reached, also after a dial by name.
         maddr = address.at(host)
         connection = QUICConnection(attempt, endpoint, self, maddr)
         is_admitted = False
@@ -223,7 +229,7 @@ class QUICTransport(ITransport):
                 await self._hold(connection, attempt, maddr)
             is_admitted = denial is None
         finally:
-            # Also when this dial is cancelled while the gate is asked.
+            # Also if the dial is canceled while the gate decides.
             if not is_admitted:
                 attempt.close(GATED, b"gated")
                 endpoint.touch()
@@ -235,7 +241,10 @@ class QUICTransport(ITransport):
         return connection
 
     async def _ask_gate(self, address: QUICAddress, host: str) -> None:
-        """The swarm asked its gate about the name only, and that may mean another address now."""
+        """Ask the swarm's gate about a resolved address: the swarm asked it about the name only.
+
+        Raises DialError if the gate denies the address.
+        """
         if address.name_protocol is None or self._swarm is None:
             return
         denial = await self._swarm_gate.denial(host, to_multiaddr(host, address.port))
@@ -243,10 +252,10 @@ class QUICTransport(ITransport):
             raise DialError(f"{address.host} is {host}: {denial.reason}") from denial.cause
 
     async def _hold(self, connection: QUICConnection, engine: Connection, maddr: Multiaddr) -> None:
-        """Keep a dialed connection from the swarm until the listener's gate can have answered.
+        """Withhold a dialed connection from the swarm until the listener's gate can have answered.
 
-        Without a swarm nothing waits: the next call on the connection raises what happened.
-        Raises DialError with the listener's code.
+        Without a swarm this returns at once, and the next call on the connection raises the
+        refusal. Raises DialError with the listener's code.
         """
         if self._swarm is None:
             return
@@ -261,16 +270,17 @@ class QUICTransport(ITransport):
         self._verdicts.admitted(connection.peer_id)
 
     def turned_away(self, peer_id: ID, after: float) -> None:
-        """A listener that we dialed kept us out, ``after`` so many seconds."""
+        """Record that a dialed listener refused us ``after`` this many seconds."""
         self._verdicts.turned_away(peer_id, after)
 
     # Gates
 
     def deny_addresses(self, addresses: Iterable[str]) -> None:
-        """Refuse the handshakes that these IP addresses or networks begin, and of no others any more.
+        """Replace the deny list: refuse inbound handshakes from these IP addresses or networks.
 
-        The engine refuses them itself, before it does any work. Connections that exist live on,
-        and dials are not asked. Raises ValueError, and then nothing has changed.
+        The engine refuses them before it does any cryptographic work. Existing connections stay
+        open, and dials are not affected. Raises ValueError for an invalid address and then changes
+        nothing.
         """
         denied = [str(ip_network(each, strict=False)) for each in addresses]
         self._denied = denied
@@ -278,9 +288,9 @@ class QUICTransport(ITransport):
             self._endpoint.engine.deny(denied)
 
     async def denial(self, peer_id: ID, maddr: Multiaddr) -> Denial | None:
-        """Why a proven peer that dialed us is kept from the swarm; None when it is admitted.
+        """Why the gates deny a verified inbound peer; None if they admit it.
 
-        The swarm would ask its gate, too, but later, and would close without saying why.
+        The swarm asks its own gate too, but later, and closes without a reason.
         """
         denial = None
         if self._swarm is not None:
@@ -293,18 +303,18 @@ class QUICTransport(ITransport):
         return await self._peer_gate.denial(f"{peer_id} at {maddr}", peer_id, maddr)
 
     def _ask_swarm(self, maddr: Multiaddr) -> object:
-        # Looked up each time: a program may replace the swarm's gate.
+        # Looked up on each call, as a program may replace the swarm's gate.
         assert self._swarm is not None
         return self._swarm.connection_gate.is_allowed(maddr)
 
     async def dial_with_source(self, maddr: Multiaddr, source: tuple[str, int]) -> QUICConnection:
-        """`dial`: ``source`` is a TCP address, and dials leave from our UDP socket anyway."""
+        """`dial`. ``source`` is a TCP address and is ignored: dials leave from our UDP socket."""
         return await self.dial(maddr)
 
     def create_listener(self, handler_function: ConnectionHandler) -> QUICListener:
-        """A listener that will call ``handler_function`` for each proven connection.
+        """A listener that calls ``handler_function`` for each verified connection.
 
-        Raises ListenError when the transport is closed.
+        Raises ListenError if the transport is closed.
         """
         if self._closed:
             raise ListenError("Transport is closed")
@@ -315,8 +325,8 @@ class QUICTransport(ITransport):
     async def close(self) -> None:
         """Close listeners, connections and sockets.
 
-        Waits until what closed streams owe is delivered, for at most the linger time and a
-        little; cancelling stops that wait, not the closing. Idempotent.
+        Waits until closed streams are delivered, for at most ``linger`` (default: 1 s) and two
+        seconds. Canceling ends the wait, not the close. Idempotent.
         """
         self._closed = True
         endpoint, self._endpoint = self._endpoint, None
@@ -335,30 +345,30 @@ class QUICTransport(ITransport):
     # For the listener and the connections
 
     def hold(self, listener: QUICListener) -> None:
-        """Close it when the transport is closed. Raises ListenError after that."""
+        """Close ``listener`` when the transport is closed. Raises ListenError if it is already."""
         if self._closed:
             raise ListenError("Transport is closed")
-        # A list, as py-libp2p's host looks at the first.
+        # A list, as py-libp2p's host reads its first element.
         if listener not in self._listeners:
             self._listeners.append(listener)
 
     def release(self, listener: QUICListener) -> None:
-        """It is closed, or did not come to listen: a host may make thousands of them."""
+        """Forget a listener that is closed or failed to listen: a host may make thousands."""
         if listener in self._listeners:
             self._listeners.remove(listener)
 
     def endpoint(self) -> LoopEndpoint:
-        """The endpoint of the running event loop, made on first use."""
+        """The endpoint of the running event loop, made on first use. Raises OSError or ValueError."""
         if self._endpoint is None or not self._endpoint.is_current:
             self._endpoint = LoopEndpoint(self._identity, self._engine_config, self.limits.linger)
-            self._house(self._endpoint)
+            self._attach(self._endpoint)
             if self._denied:
                 self._endpoint.engine.deny(self._denied)
         return self._endpoint
 
-    def _house(self, endpoint: LoopEndpoint) -> None:
+    def _attach(self, endpoint: LoopEndpoint) -> None:
         endpoint.nursery = self._background_nursery
-        # A swarm's nursery ends with the swarm; another's may wait for what lives in it.
+        # A swarm cancels its nursery when it ends. Another nursery may wait for its tasks instead.
         if self._background_nursery is not None and self._swarm is not None:
             endpoint.end_with(self._background_nursery)
 

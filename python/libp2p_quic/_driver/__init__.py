@@ -1,9 +1,7 @@
-"""The only room that waits.
+"""Waits for the engine: turns ``None`` ("not yet") and a token into ``await``.
 
-The engine says "not yet" with ``None`` and a token; this room turns that into ``await``.
-What an event loop must offer for it is the `Driver` protocol; trio's form is in `_trio`,
-and an asyncio form would be one more file beside it. Nothing here knows py-libp2p, peers
-or addresses.
+`Driver` is the interface that an event loop must provide; `_trio` implements it for trio. Waiting
+for the engine happens in this package only. It does not know py-libp2p, peers or addresses.
 """
 
 from __future__ import annotations
@@ -21,60 +19,61 @@ class Driver(Protocol):
 
     @property
     def ready_queue(self) -> ReadyQueue:
-        """What endpoints of this loop ring."""
+        """The ready queue of this loop, to which its endpoints add tokens."""
 
     async def wait(self, token: int) -> None:
-        """Park the calling task until the token rings. Any number of tasks may wait for one.
+        """Suspend the calling task until ``token`` is ready. Several tasks may wait for one token.
 
-        There must be no ``await`` between the verb that returned ``None`` and this call.
-        Cancelling leaves nothing behind. Raises RuntimeError when the loop is shutting down.
+        There must be no ``await`` between the method that returned ``None`` and this call.
+        Canceling leaves nothing behind. Raises RuntimeError if the loop is shutting down.
         """
 
     async def wait_any(self, tokens: Sequence[int], until: float) -> None:
-        """`wait` for the first of several tokens, or until this time of `current_time`."""
+        """`wait` for the first of several tokens, but not beyond the time ``until`` of
+        `current_time`."""
 
     def current_time(self) -> float:
-        """The event loop's clock. Seconds."""
+        """The time of the event loop's clock, in seconds."""
 
     async def ready(self, verb: Callable[[], T | None], token: int) -> T:
-        """Call ``verb`` until it returns something, waiting for ``token`` between the calls.
+        """Call ``verb`` until it returns a result, waiting for ``token`` between the calls.
 
-        Always a checkpoint. Cancelling never loses what the verb returned.
+        Always a checkpoint. Canceling never loses a result.
         """
 
     async def checkpoint(self) -> None:
-        """Let other tasks run; a point where the caller may be cancelled."""
+        """Let other tasks run; the caller may be canceled here."""
 
     async def checkpoint_if_cancelled(self) -> None:
-        """The cancellable half of `checkpoint`: before a verb takes something."""
+        """The cancelable half of `checkpoint`, for use before a method takes something."""
 
     async def cancel_shielded_checkpoint(self) -> None:
-        """The other half: lets other tasks run after a verb took something."""
+        """The other half: lets other tasks run after a method took something."""
 
     def is_turn_over(self) -> bool:
-        """Whether a verb that took something without waiting should let other tasks run now.
+        """Count a call that did not wait. Returns whether the caller should let other tasks run.
 
-        Every sixteenth is told so, counted over all tasks since others last ran. A pass of
-        the scheduler costs as much as moving 64 KiB (decision 0004).
+        True at every sixteenth call of one scheduler pass, counted over all tasks. A pass costs
+        as much as moving 64 KiB (decision 0004).
         """
 
     def touch(self, endpoint: Endpoint) -> None:
-        """A verb gave this endpoint work: flush it at the end of the scheduler pass."""
+        """Flush this endpoint at the end of the scheduler pass: a method gave it work."""
 
     def adopt(self, endpoint: Endpoint) -> None:
-        """Close this endpoint when the loop ends, unless it is released before."""
+        """Close this endpoint when the loop ends, unless `release` is called before."""
 
     def follow_log_level(self) -> None:
-        """Have the engine tell what the logger "libp2p_quic.engine" takes now. Cheap."""
+        """Set the engine's log level to that of the logger "libp2p_quic.engine". Takes 1 µs."""
 
     def release(self, endpoint: Endpoint) -> None:
-        """Forget an endpoint that is closed."""
+        """Undo `adopt` for an endpoint that is closed."""
 
 
 def current_driver() -> Driver:
     """The driver of the running event loop, made on first use.
 
-    Raises RuntimeError outside of a trio run.
+    Raises RuntimeError outside a trio run.
     """
     from libp2p_quic._driver import _trio
 

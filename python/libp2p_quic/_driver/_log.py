@@ -1,7 +1,7 @@
-"""The engine's events as records of Python's `logging`, emitted in the event loop.
+"""Emits the engine's events as records of Python's `logging`, in the event loop.
 
-The engine queues them and never waits for Python; levels and handlers are those of the logger
-"libp2p_quic.engine". Only moving records here: what is worth an event, the engine decides.
+The engine queues events and never waits for Python. The logger "libp2p_quic.engine" provides level
+and handlers. The engine decides what it logs; this module only moves records.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ logger = logging.getLogger("libp2p_quic.engine")
 
 
 class EngineLog:
-    """The queue of the engine's events, as one event loop empties it."""
+    """The engine's log queue, drained by one event loop."""
 
     def __init__(self, ready_queue: ReadyQueue) -> None:
         self._queue = LogQueue(ready_queue)
@@ -22,7 +22,7 @@ class EngineLog:
         follow_level()
 
     def drain_nowait(self) -> bool | None:
-        """Log what waits. None: nothing, and `arrived` rings when something does."""
+        """Log the queued events. Returns None if there are none; `arrived` is then the token."""
         drained = self._queue.drain_nowait()
         if drained is None:
             return None
@@ -38,17 +38,17 @@ class EngineLog:
         return True
 
     def close(self) -> None:
-        """Log what waits, and wake this loop no more."""
+        """Log the queued events, and stop waking this loop."""
         while self.drain_nowait():
             pass
         self._queue.close()
 
 
 def follow_level() -> None:
-    """Have the engine queue what the logger takes now.
+    """Set the engine's log level to the logger's.
 
-    `logging` tells nobody when a level changes, so this is called whenever an endpoint, a
-    listener or a connection begins. It costs a microsecond.
+    `logging` does not report a change of level, so this is called whenever an endpoint, a listener
+    or a connection starts. It takes a microsecond.
     """
     LogQueue.set_level(max(logger.getEffectiveLevel(), logger.manager.disable + 1))
 
@@ -57,5 +57,5 @@ def _handle(record: logging.LogRecord) -> None:
     try:
         logger.handle(record)
     except Exception:  # noqa: BLE001 - handlers and filters are the program's code
-        # As `logging` itself does where a handler cannot write: a note on stderr, no more.
+        # As `logging` does if a handler cannot write: print a note to stderr.
         logging.Handler().handleError(record)

@@ -1,9 +1,9 @@
 """The driver of one trio run.
 
-A system task waits for the ready_queue, so that a sleeping run wakes up; an instrument drains it
-right after trio looked for I/O, so that waiting tasks run in the very pass that saw the
-ready_queue, and flushes the endpoints right before trio looks again, so that whatever one pass
-wrote costs one wake-up of the engine. When the run ends, its endpoints are closed.
+A system task waits for the ready queue's descriptor and so wakes a sleeping run. An instrument
+drains the queue directly after trio polls for I/O, so that woken tasks run in the same scheduler
+pass. It flushes the endpoints directly before trio polls again, so that all writes of one pass
+cost one wake-up of the engine. When the run ends, its endpoints are closed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from libp2p_quic._engine import Endpoint, ReadyQueue
 
 T = TypeVar("T")
 
-# Verbs that do not wait, from one pass of the scheduler to the next.
+# Calls that do not wait, in one scheduler pass, before other tasks may run.
 _TURN = 16
 
 
@@ -35,12 +35,12 @@ class TrioDriver(trio.abc.Instrument):
         self.ready_queue = ReadyQueue()
         self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[Task]] = {}
-        # Tasks that wait for any of several tokens.
+        # Tasks that wait for the first of several tokens.
         self._choosing: dict[Task, Sequence[int]] = {}
         self._dirty: set[Endpoint] = set()
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
-        # Verbs of this pass that took something without waiting.
+        # Calls of this pass that took something without waiting.
         self._verbs = 0
 
     async def wait(self, token: int) -> None:
@@ -72,7 +72,7 @@ class TrioDriver(trio.abc.Instrument):
             await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _leave(self, task: Task) -> None:
-        """It waits for none of its tokens any more, as far as it waited for any of several."""
+        """Remove ``task`` from all tokens of its `wait_any`, if it is in one."""
         for token in self._choosing.pop(task, ()):
             tasks = self._waiting.get(token, [])
             if task in tasks:
@@ -82,14 +82,14 @@ class TrioDriver(trio.abc.Instrument):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            # Nobody listens to the ready_queue any more: better an error than a wait without end.
+            # The ready queue is no longer drained, so waiting would never end.
             raise RuntimeError("the trio run that this endpoint belongs to is ending")
 
     async def ready(self, verb: Callable[[], T | None], token: int) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()
         result = verb()
         if result is not None:
-            # The result is already taken, so a cancellation has to wait for the next call.
+            # The result is already taken, so cancellation is delayed to the next call.
             await trio.lowlevel.cancel_shielded_checkpoint()
             return result
         while result is None:
@@ -117,8 +117,8 @@ class TrioDriver(trio.abc.Instrument):
     def release(self, endpoint: Endpoint) -> None:
         self._endpoints.discard(endpoint)
 
-    # trio calls the next two in every pass. They must not raise: trio drops an instrument
-    # that does, and then nobody would be woken.
+    # trio calls the next two methods in every pass. They must not raise: trio removes an
+    # instrument that does, and waiting tasks would never wake.
 
     def before_io_wait(self, timeout: float) -> None:
         self._verbs = 0
@@ -126,8 +126,8 @@ class TrioDriver(trio.abc.Instrument):
             self._dirty.pop().flush()
 
     def after_io_wait(self, timeout: float) -> None:
-        # A token without a waiting task needs no memory: whoever wants the thing calls the
-        # verb first, and finds it.
+        # A token without a waiting task is dropped: a later caller calls the method before it
+        # waits, and gets the result.
         for token in self.ready_queue.drain():
             for task in self._waiting.pop(token, ()):
                 if self._choosing:
@@ -135,17 +135,17 @@ class TrioDriver(trio.abc.Instrument):
                 trio.lowlevel.reschedule(task)
 
     async def run(self) -> None:
-        """Wake a sleeping run when the ready_queue rings; clean up when the run ends."""
+        """Wake a sleeping run when a token is ready; clean up when the run ends."""
         try:
             while True:
                 await trio.lowlevel.wait_readable(self.ready_queue.fileno())
-                # Usually `after_io_wait` was first and there is nothing left.
+                # Usually `after_io_wait` has already drained the queue.
                 self.after_io_wait(0)
         finally:
             self._close()
 
     async def log(self) -> None:
-        """Log the engine's events as they come."""
+        """Log the engine's events as they arrive."""
         while True:
             await self.ready(self._log.drain_nowait, self._log.arrived)
 
@@ -159,7 +159,7 @@ class TrioDriver(trio.abc.Instrument):
         self._log.close()
         self._endpoints.clear()
         self._dirty.clear()
-        # Only system tasks can still wait here, and trio has cancelled them.
+        # Only system tasks can still wait here, and trio has canceled them.
         self._waiting.clear()
         self._choosing.clear()
 
@@ -168,7 +168,7 @@ _driver: RunVar[TrioDriver] = RunVar("libp2p_quic driver")
 
 
 def current() -> TrioDriver:
-    """The driver of the current trio run. Raises RuntimeError outside of one."""
+    """The driver of the current trio run, made on first use. Raises RuntimeError outside a run."""
     try:
         return _driver.get()
     except LookupError:
