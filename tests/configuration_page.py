@@ -1,6 +1,6 @@
-"""docs/configuration.md, made of the table that the transport itself works by.
+"""Generates docs/configuration.md from the table that the transport itself uses.
 
-``python tests/configuration_page.py`` writes the page; a test compares it.
+``python tests/configuration_page.py`` writes the page; a test compares it with the file.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ config = QUICTransportConfig(max_idle_timeout=60, initial_max_data=64_000_000)
 transport = QUICTransport(key_pair.private_key, config)
 ```
 
-`QUICTransportConfig` is a subclass of py-libp2p's class of that name, takes all of its fields,
-and is accepted wherever that one is. py-libp2p's own class works too.
+`QUICTransportConfig` is a subclass of py-libp2p's class of that name. It has all fields of that class
+and can be used in its place. py-libp2p's own class works too.
 
-- **What you set on our class is what happens**, also where the value is a default of py-libp2p's. A field
-  is set when it is given to the constructor, or assigned.
-- In an object of py-libp2p's own class a field that has py-libp2p's default counts as not set, and our
-  default takes its place: those defaults fit the transport they were made for.
-- **Where several names say the same, the first one below that was set counts.**
-  `transport.effective_config()` tells what came of it: each field that the transport reads, with the value
-  in effect.
-- The configuration is read when the transport is made. What is written to it later has no effect.
-- A value of the wrong type, a value that makes no sense, and two values that contradict each other
-  are refused with `QUICInvalidConfigError` (a `ValueError`), which names the field: by our class when
-  it is made, and for both classes when the transport is made.
-- A field that does nothing here warns (`libp2p_quic.UnusedSettingWarning`, a `UserWarning`) when it
-  is set, once in a process.
-- What does nothing in py-libp2p's own transport and something here: `connection_timeout`,
+- **A value that you set on our class is in effect**, also if it is py-libp2p's default. A field is set
+  when it is given to the constructor or assigned.
+- In an object of py-libp2p's own class, a field with py-libp2p's default counts as not set, and our
+  default applies: those defaults fit py-libp2p's own transport.
+- **Of several fields with the same meaning, the first one below that was set takes precedence.**
+  `transport.effective_config()` returns each field that the transport reads, with the value in effect.
+- The transport reads the configuration when it is constructed. Later assignments have no effect.
+- A value of the wrong type, an invalid value, and two values that contradict each other raise
+  `InvalidConfigError` (a `ValueError`), which names the field. Our class checks when it is constructed,
+  and the transport checks both classes.
+- Setting a field without effect issues `libp2p_quic.UnusedSettingWarning`, a `UserWarning`, once in a
+  process.
+- These fields have no effect in py-libp2p's own transport and have one here: `connection_timeout`,
   `connection_window`, `stream_window`, `max_concurrent_streams`, `MAX_CONCURRENT_STREAMS`, and the two
   memory limits.
 """
@@ -52,36 +51,35 @@ INTRODUCTIONS = {
     Reader.TRANSPORT: "",
     Reader.SWARM: """\
 
-They take effect when the object reaches the swarm, and that is as py-libp2p has it: with
-`new_host(enable_quic=True, quic_transport_opt=config)`. A transport that is handed to
-`new_host(transports=[...])` keeps its configuration to itself; give the swarm a
-`connection_config=ConnectionConfig(...)` there.
+They take effect only if the swarm gets the object, as with
+`new_host(enable_quic=True, quic_transport_opt=config)`. The swarm does not see the configuration of a
+transport given to `new_host(transports=[...])`; pass `connection_config=ConnectionConfig(...)` there.
 """,
-    Reader.NOBODY: "\nSetting one of these warns.\n",
+    Reader.NOBODY: "\nSetting one of these issues a warning.\n",
 }
 
 END = """
 ## `/quic` addresses
 
-`/quic-v1` is QUIC version 1 (RFC 9000), and `/quic` once was its draft 29. py-libp2p's own transport
-listens on and dials `/quic` with draft 29's version number and *version 1's* keys, since its QUIC
-library knows no draft's keys.
+`/quic-v1` is QUIC version 1 (RFC 9000). `/quic` was draft 29. py-libp2p's own transport listens on and
+dials `/quic` with draft 29's version number and *version 1's* keys, as its QUIC library does not
+implement the keys of drafts.
 
 - We dial `/quic` and py-libp2p's own transport listens: works, as version 1, which it serves on
   every address.
-- It dials our listener, `/quic` or `/quic-v1`, with that version number: works, taken for version 1,
-  with `enable_draft29` (the default).
+- It dials our listener, `/quic` or `/quic-v1`, with that version number: works, treated as version 1,
+  if `enable_draft29` is True (the default).
 - We dial `/quic` and this transport listens: works, as version 1.
-- A real draft 29 peer dials us, or we dial one: **does not work**. Its first packets have other keys,
-  and a server must choose before it can read one.
+- A peer with draft 29's keys dials us, or we dial one: **does not work**. Its first packets are
+  encrypted with other keys, and a server must choose the keys before it can read a packet.
 
-Real draft 29 cannot be added beside this: both kinds carry the same version number. go-libp2p and
-rust-libp2p have dropped it; use `/quic-v1` wherever you can. `enable_draft29=False` leaves `/quic`
-addresses alone and answers that version number with a Version Negotiation packet.
+Draft 29's keys cannot be supported as well, as both kinds of peer send the same version number.
+go-libp2p and rust-libp2p have dropped draft 29; use `/quic-v1` if possible. `enable_draft29=False`
+neither dials nor listens on `/quic`, and answers that version number with a Version Negotiation packet.
 """
 
 
-# What would be written otherwise on another system, or by another Python.
+# Defaults that depend on the system or the Python version.
 PLATFORM = {"NEGOTIATION_SEMAPHORE_LIMIT": "32; on Windows 16", "verify_mode": "ssl.CERT_NONE"}
 
 
@@ -105,7 +103,7 @@ def page() -> str:
     titles = {
         Reader.TRANSPORT: "What this transport reads",
         Reader.SWARM: "What py-libp2p's swarm and host read",
-        Reader.NOBODY: "What means nothing here",
+        Reader.NOBODY: "Fields without effect",
     }
     for reader, title in titles.items():
         parts.append(

@@ -1,8 +1,7 @@
-"""Every field of the configuration, once: its unit, what it may be, and what it does here.
+"""The table of all configuration fields: unit, accepted values, and effect.
 
-The checks, the order in which names that say the same count, the warnings about fields that
-do nothing, and the table of the documentation all come from these rows. Nothing is computed
-here; that is `_config`.
+The checks, the precedence of synonyms, the warnings about fields without effect, and the table in
+docs/configuration.md all come from these rows. `_config` computes the values in effect.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value may be. ``wants`` completes "must be ..."."""
+    """The values that a field accepts. ``wants`` completes "must be ..."."""
 
     unit: str
     wants: str
@@ -23,7 +22,7 @@ class Kind:
 
 
 def _number(unit: str, wants: str, low: float, high: float, *, is_whole: bool = False) -> Kind:
-    """From ``low`` to ``high``, both included. NaN is no number here, and neither is a bool."""
+    """A number from ``low`` to ``high``, both included. NaN and bool are rejected."""
     types = int if is_whole else (int, float)
     return Kind(
         unit,
@@ -41,8 +40,8 @@ def _one_of(*names: str) -> Kind:
     return Kind("name", wants, lambda value: isinstance(value, str) and value in names)
 
 
-# The largest number that QUIC can write down (RFC 9000 section 16), and the largest number
-# of streams (section 4.6): as limits, both stand for none.
+# The largest integer that QUIC can encode (RFC 9000 section 16), and the largest number of streams
+# (section 4.6). As limits, both mean no limit.
 LARGEST = 2**62 - 1
 MOST_STREAMS = 2**60
 _SMALLEST = 1e-6
@@ -75,12 +74,12 @@ _TEXTS = Kind(
     "a list of strings",
     lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
 )
-# `ssl.VerifyMode` is an int, and programs also write the numbers.
+# `ssl.VerifyMode` is an int, and programs also pass the plain numbers.
 _MODE = Kind("ssl.VerifyMode", "an ssl.VerifyMode", lambda value: value in (0, 1, 2))
 
 
 class Reader(Enum):
-    """Who acts on a field."""
+    """What reads a field."""
 
     TRANSPORT = "This transport"
     SWARM = "py-libp2p's swarm and host"
@@ -89,7 +88,7 @@ class Reader(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One field. Of rows that set the same thing, the first that was set counts."""
+    """One field. Of rows with the same ``sets``, the first field that was set takes precedence."""
 
     name: str
     kind: Kind
@@ -111,19 +110,20 @@ def _nobody(*rows: tuple[str, Kind, str]) -> list[Row]:
 
 
 _WINDOW = "Unread bytes that the peer may send on one stream. One value serves both directions"
-_METRICS = "The engine counts always and at no cost: `QUICConnection.statistics()`"
+_METRICS = "The engine always counts: `QUICConnection.statistics()`"
 _LIBRARY = "The engine schedules streams itself"
-_RETRY = "Retrying is the swarm's and the application's; the engine repeats what packets lost"
+_RETRY = "The swarm and the application retry; the engine only retransmits lost data"
 
 ROWS: tuple[Row, ...] = (
     # Connections
     *_sets(
         "idle_timeout",
-        ("max_idle_timeout", _optional(_SECONDS), "Another name of `idle_timeout`; counts before it"),
+        ("max_idle_timeout", _optional(_SECONDS), "Synonym of `idle_timeout`, with precedence over it"),
         (
             "idle_timeout",
             _SECONDS,
-            "Silence after which a connection is lost. The smaller value of both sides counts",
+            "Time without a packet from the peer after which a connection is lost. The smaller value of both "
+            "sides applies (RFC 9000 section 10.1)",
         ),
     ),
     *_sets(
@@ -131,8 +131,8 @@ ROWS: tuple[Row, ...] = (
         (
             "keep_alive_interval",
             _optional(_SECONDS),
-            "Silence after which a PING is sent; None: never. Must be shorter than the idle timeout. "
-            "A third of the idle timeout that both sides agreed on counts instead where that is shorter",
+            "Time without a packet after which a PING is sent; None: never. Must be shorter than the idle "
+            "timeout. If a third of the idle timeout that both sides agreed on is shorter, that applies",
         ),
     ),
     *_sets(
@@ -140,12 +140,12 @@ ROWS: tuple[Row, ...] = (
         (
             "CONNECTION_HANDSHAKE_TIMEOUT",
             _SECONDS,
-            "How long a handshake may take, dialed or accepted; for a name, at each of its addresses",
+            "How long a handshake may take, dialed or accepted; a dial by name has it for each address",
         ),
         (
             "connection_timeout",
             _SECONDS_OR_ZERO,
-            "The same, where the line above is not set. 30 that was assigned, and not given to the "
+            "The same, if `CONNECTION_HANDSHAKE_TIMEOUT` is not set. 30, if assigned and not given to the "
             "constructor, counts as not set: `new_host` assigns it when it merges a ConnectionConfig",
         ),
     ),
@@ -154,16 +154,17 @@ ROWS: tuple[Row, ...] = (
         (
             "linger",
             _SECONDS_OR_ZERO,
-            "How long a closed connection goes on delivering what closed streams owe",
+            "How long a closed connection continues to deliver the data of closed streams",
         ),
-        ("connection_close_timeout", _SECONDS_OR_ZERO, "The same, where `linger` is not set"),
+        ("connection_close_timeout", _SECONDS_OR_ZERO, "The same, if `linger` is not set"),
     ),
     *_sets(
         "drain_timeout",
         (
             "CONNECTION_CLOSE_TIMEOUT",
             _SECONDS_OR_ZERO,
-            "How long a connection that the peer ended waits for readers of what had arrived",
+            "How long a connection that was lost or closed by the peer waits, without progress, until what "
+            "has arrived is read",
         ),
     ),
     *_sets(
@@ -171,8 +172,8 @@ ROWS: tuple[Row, ...] = (
         (
             "max_connections",
             _CONNECTIONS,
-            "Connections in all; inbound ones beyond it are refused in the handshake. Of py-libp2p's own "
-            "class, 1000 is its default: the swarm holds it, and this transport 4096",
+            "Connections in all; inbound ones beyond it are refused in the handshake. At the default of "
+            "py-libp2p's own class, 1000, the swarm applies 1000 and this transport 4096",
         ),
     ),
     *_sets(
@@ -180,19 +181,25 @@ ROWS: tuple[Row, ...] = (
         (
             "max_connections_per_address",
             _optional(_CONNECTIONS),
-            "Inbound connections of one remote address, beyond which they are refused; None: no limit. The "
-            "loopback has none",
+            "Inbound connections from one remote address; more are refused. None: no limit. The loopback "
+            "has no limit",
         ),
     ),
-    *_sets("ipv4_prefix", ("ipv4_prefix", _IPV4_BITS, "Bits that make an IPv4 address another one")),
-    *_sets("ipv6_prefix", ("ipv6_prefix", _IPV6_BITS, "Bits that make an IPv6 address another one")),
+    *_sets(
+        "ipv4_prefix",
+        ("ipv4_prefix", _IPV4_BITS, "IPv4 prefix length that counts as one address for the limits"),
+    ),
+    *_sets(
+        "ipv6_prefix",
+        ("ipv6_prefix", _IPV6_BITS, "IPv6 prefix length that counts as one address for the limits"),
+    ),
     *_sets(
         "max_handshakes",
         (
             "max_handshakes",
             _HANDSHAKES,
-            "Inbound handshakes in flight, failed ones that are not yet forgotten among them; first packets "
-            "beyond it are dropped, and honest peers send theirs again",
+            "Inbound handshakes in flight, including failed ones whose state is still kept. First packets "
+            "beyond it are dropped; peers retransmit them",
         ),
     ),
     *_sets(
@@ -200,8 +207,8 @@ ROWS: tuple[Row, ...] = (
         (
             "max_handshakes_per_address",
             _HANDSHAKES,
-            "The same for one remote address: beyond it, the address must be proven by a Retry, and that "
-            "many more may be in flight that have proven it. The loopback has no such limit",
+            "The same for one remote address. Beyond it the address must be validated by a Retry; the same "
+            "number again may be in flight from the validated address. The loopback has no limit",
         ),
     ),
     *_sets(
@@ -209,9 +216,9 @@ ROWS: tuple[Row, ...] = (
         (
             "retry_above",
             _optional(_SOME),
-            "Inbound handshakes in flight above which every unknown address must be proven by a Retry; 0: "
-            "always; None: only where its address has too many. Must be less than `max_handshakes`, a "
-            "quarter of which counts while this is at its default and that is small",
+            "Inbound handshakes in flight above which every unknown address must be validated by a Retry. 0: "
+            "always. None: only at `max_handshakes_per_address`. Must be less than `max_handshakes`; if not "
+            "set, the smaller of the default and a quarter of `max_handshakes` applies",
         ),
     ),
     *_sets(
@@ -219,7 +226,7 @@ ROWS: tuple[Row, ...] = (
         (
             "max_accept_backlog",
             _CONNECTIONS,
-            "Proven connections that wait for the event loop to take them; closed with 0x1001 beyond it",
+            "Connections with a complete handshake that wait for the event loop; more are closed with 0x1001",
         ),
     ),
     *_sets(
@@ -227,7 +234,7 @@ ROWS: tuple[Row, ...] = (
         (
             "gate_peer",
             _optional(_GATE),
-            "Asked with peer id and multiaddr as soon as a peer is proven, before the swarm sees the "
+            "Called with peer id and multiaddr once a peer is verified, before the swarm sees the "
             "connection. May be `async`. Only True admits: any other answer, an exception and a timeout "
             "close the connection with 0x1007. Runs in the event loop and must not block it",
         ),
@@ -237,9 +244,8 @@ ROWS: tuple[Row, ...] = (
         (
             "gate_timeout",
             _SECONDS,
-            "How long `gate_peer`, or the swarm's connection gate, may take to answer about one peer; later "
-            "it is denied. Long enough for a query to a database, and half of the handshake timeout of the "
-            "peer that waits",
+            "How long `gate_peer`, or the swarm's connection gate, may take for one peer; then the peer is "
+            "denied. The default allows a database query, and is half of the peer's handshake timeout",
         ),
     ),
     *_sets(
@@ -247,12 +253,12 @@ ROWS: tuple[Row, ...] = (
         (
             "disable_active_migration",
             _FLAG,
-            "Peers that dialed us are told to stay at their address, and are lost if they do not",
+            "Tells peers that dial us not to migrate; a peer that changes its address is lost",
         ),
     ),
     *_sets(
         "enable_v1",
-        ("enable_v1", _FLAG, "Serve `/quic-v1` addresses. Version 1 is spoken in any case"),
+        ("enable_v1", _FLAG, "Serve `/quic-v1` addresses. QUIC version 1 is used in any case"),
     ),
     *_sets(
         "enable_draft29",
@@ -278,29 +284,29 @@ ROWS: tuple[Row, ...] = (
         (
             "STREAM_FLOW_CONTROL_WINDOW",
             _BYTES,
-            "The same, where neither of these is set. It opens again as the application reads",
+            "The same, if neither of these is set. Credit is returned as the application reads",
         ),
-        ("stream_window", _BYTES, "The same, where none of these is set"),
+        ("stream_window", _BYTES, "The same, if none of these is set"),
     ),
     *_sets(
         "connection_receive_window",
         (
             "initial_max_data",
             _optional(_BYTES),
-            "Unread bytes that the peer may send on all streams of a connection together. The window begins "
+            "Unread bytes that the peer may send on all streams of a connection together. The window starts "
             "at 32 KiB and doubles up to this when half of it is read within few round trips, or when "
             "readers have stopped",
         ),
-        ("CONNECTION_FLOW_CONTROL_WINDOW", _BYTES, "The same, where `initial_max_data` is not set"),
-        ("connection_window", _BYTES, "The same, where neither is set"),
+        ("CONNECTION_FLOW_CONTROL_WINDOW", _BYTES, "The same, if `initial_max_data` is not set"),
+        ("connection_window", _BYTES, "The same, if neither is set"),
     ),
     *_sets(
         "receive_budget",
         (
             "receive_budget",
             _BUDGET,
-            "Unread bytes that all peers together may make us hold. A connection is charged its window and "
-            "what waits beside it for readers; when it is used up, neither grows",
+            "Unread bytes held for all connections together. A connection is charged its window and the "
+            "bytes that wait for readers outside it. When the budget is used up, neither grows",
         ),
     ),
     *_sets(
@@ -308,10 +314,10 @@ ROWS: tuple[Row, ...] = (
         (
             "send_budget",
             _BUDGET,
-            "Bytes that we hold for all peers together until they acknowledge them. A connection is charged "
-            "its send window, which grows from 64 KiB to 10 MB as its peer acknowledges, and what waits in "
-            "its streams. When half is used up, a stream takes no more at a time than its peer took of it "
-            "before; when all is, 4 KiB, and no window grows",
+            "Bytes held for all connections together until peers acknowledge them. A connection is charged "
+            "its send window, which grows from 64 KiB to 10 MB as its peer acknowledges, and the bytes that "
+            "wait in its streams. When half is used up, a stream queues no more at a time than its peer took "
+            "of it before; when all is used up, 4 KiB, and no window grows",
         ),
     ),
     *_sets(
@@ -319,17 +325,16 @@ ROWS: tuple[Row, ...] = (
         (
             "MAX_STREAM_RECEIVE_BUFFER",
             _BYTES,
-            "Bounds the window of a stream and our buffer together. Nothing is ever dropped: the "
-            "peer has to wait",
+            "Limit of the window of a stream and our buffer together. Nothing is dropped: the peer waits",
         ),
-        ("STREAM_MEMORY_LIMIT_PER_STREAM", _BYTES, "Likewise; the smaller of the two counts"),
+        ("STREAM_MEMORY_LIMIT_PER_STREAM", _BYTES, "The same; the smaller of the two applies"),
     ),
     *_sets(
         "connection_memory",
         (
             "STREAM_MEMORY_LIMIT_PER_CONNECTION",
             _BYTES,
-            "Bounds the window of a connection; what waits beside it for readers, `receive_budget` bounds",
+            "Limit of the window of a connection. `receive_budget` limits what waits for readers outside it",
         ),
     ),
     *_sets(
@@ -337,19 +342,19 @@ ROWS: tuple[Row, ...] = (
         (
             "initial_max_streams_bidirectional",
             _optional(_STREAMS),
-            "Streams that the peer may have open at once; it waits for more. The allowance starts at 16 "
-            "and grows to this as it is used",
+            "Streams that the peer may have open at once. The allowance starts at 16 and grows to this as it "
+            "is used",
         ),
-        ("MAX_INCOMING_STREAMS", _STREAMS, "The same, where the line above is not set"),
-        ("max_concurrent_streams", _STREAMS, "The same, where none of these is set"),
-        ("MAX_CONCURRENT_STREAMS", _STREAMS, "The same, where none of these is set"),
+        ("MAX_INCOMING_STREAMS", _STREAMS, "The same, if the line above is not set"),
+        ("max_concurrent_streams", _STREAMS, "The same, if none of these is set"),
+        ("MAX_CONCURRENT_STREAMS", _STREAMS, "The same, if none of these is set"),
     ),
     *_sets(
         "initial_max_streams_unidirectional",
         (
             "initial_max_streams_unidirectional",
             _optional(_NO_STREAMS),
-            "libp2p's streams are bidirectional, so only 0 can be served",
+            "libp2p's streams are bidirectional, so only 0 is accepted",
         ),
     ),
     *_sets(
@@ -357,8 +362,8 @@ ROWS: tuple[Row, ...] = (
         (
             "MAX_OUTGOING_STREAMS",
             _OPENED,
-            "Streams that this program may have open at once on one connection; beyond it, opening raises "
-            "QUICStreamLimitError. The peer's own limit makes it wait",
+            "Streams that this program may have open at once on one connection; beyond it, `open_stream` "
+            "raises QUICStreamLimitError. At the peer's limit it waits",
         ),
     ),
     *_sets(
@@ -366,8 +371,8 @@ ROWS: tuple[Row, ...] = (
         (
             "STREAM_SEND_BUFFER_HIGH_WATERMARK",
             _BYTES,
-            "Written bytes of one stream that may wait for the engine; beyond it, `write` waits. What "
-            "is sent and not acknowledged is bounded at 10 MB for the connection",
+            "Written bytes of one stream that may wait to be sent; beyond it, `write` waits. Sent bytes "
+            "that are not acknowledged are limited to 10 MB for a connection",
         ),
     ),
     *_sets(
@@ -375,7 +380,7 @@ ROWS: tuple[Row, ...] = (
         (
             "STREAM_OPEN_TIMEOUT",
             _LIMIT,
-            "How long `open_stream` waits for the peer to allow one more stream, before it raises "
+            "How long `open_stream` waits until the peer allows one more stream; then it raises "
             "QUICStreamTimeoutError",
         ),
     ),
@@ -384,8 +389,8 @@ ROWS: tuple[Row, ...] = (
         (
             "STREAM_READ_TIMEOUT",
             _LIMIT,
-            "How long a read waits for a byte, before it raises QUICStreamTimeoutError. Pubsub's and "
-            "others' streams are silent for hours, so there is no limit by default",
+            "How long a read waits for a byte; then it raises QUICStreamTimeoutError. No limit by default, "
+            "as streams of protocols like pubsub are silent for hours",
         ),
     ),
     *_sets(
@@ -393,7 +398,7 @@ ROWS: tuple[Row, ...] = (
         (
             "STREAM_WRITE_TIMEOUT",
             _LIMIT,
-            "How long a write may go without any progress, before it raises QUICStreamTimeoutError",
+            "How long a write may make no progress; then it raises QUICStreamTimeoutError",
         ),
     ),
     # Packets
@@ -402,8 +407,8 @@ ROWS: tuple[Row, ...] = (
         (
             "congestion_control_algorithm",
             _one_of("cubic", "newreno", "reno", "bbr"),
-            '"cubic", with the share of two flows as go-libp2p has it; "newreno" (also called "reno"), '
-            'with that of one; or "bbr"',
+            '"cubic", with the share of two flows, as in go-libp2p; "newreno" (or "reno"), with the share '
+            'of one; or "bbr"',
         ),
     ),
     *_sets(
@@ -415,93 +420,105 @@ ROWS: tuple[Row, ...] = (
         (
             "max_datagram_size",
             _PAYLOAD,
-            "Largest UDP payload that path MTU discovery tries; it begins at 1200",
+            "Largest UDP payload that path MTU discovery tries; it starts at 1200",
         ),
     ),
-    # What others read
+    # Fields that the swarm and the host read
     *_swarm(
-        ("NEGOTIATE_TIMEOUT", _SECONDS, "The host's `negotiate_timeout`, where that is at its own default"),
+        ("NEGOTIATE_TIMEOUT", _SECONDS, "The host's `negotiate_timeout`, if that has its own default"),
         ("PROTOCOL_QUIC_V1", _TEXT, "A constant of py-libp2p"),
         ("PROTOCOL_QUIC_DRAFT29", _TEXT, "A constant of py-libp2p"),
-        ("min_connections", _COUNT, "Below it the auto-connector dials; also slots kept from inbound ones"),
-        ("low_watermark", _COUNT, "How far pruning goes"),
-        ("high_watermark", _COUNT, "Where pruning begins"),
-        ("max_peer_addrs_to_dial", _COUNT, "py-libp2p 0.8.1 reads it nowhere"),
+        (
+            "min_connections",
+            _COUNT,
+            "Below it the auto-connector dials; also slots reserved from inbound connections",
+        ),
+        ("low_watermark", _COUNT, "Number of connections at which pruning stops"),
+        ("high_watermark", _COUNT, "Number of connections at which pruning starts"),
+        ("max_peer_addrs_to_dial", _COUNT, "py-libp2p 0.8.1 does not read it"),
         ("max_connections_per_peer", _CONNECTIONS, "Connections to one peer; the swarm closes the others"),
         ("dial_timeout", _SECONDS_OR_ZERO, "Limit of the auto-connector's and DCUtR's dials"),
-        ("inbound_upgrade_timeout", _SECONDS_OR_ZERO, "Limit of an inbound upgrade, which QUIC needs not"),
-        ("outbound_upgrade_timeout", _SECONDS_OR_ZERO, "Limit of entering a dialed connection"),
+        ("inbound_upgrade_timeout", _SECONDS_OR_ZERO, "Limit of an inbound upgrade; QUIC needs none"),
+        ("outbound_upgrade_timeout", _SECONDS_OR_ZERO, "Limit of adding a dialed connection to the swarm"),
         ("outbound_stream_protocol_negotiation_timeout", _SECONDS_OR_ZERO, "Limit of a stream's negotiation"),
         ("inbound_stream_protocol_negotiation_timeout", _SECONDS_OR_ZERO, "Limit of a stream's negotiation"),
         (
             "load_balancing_strategy",
             _one_of("best", "round_robin", "least_loaded", "health_based", "latency_based"),
-            "Which of several connections to a peer a new stream takes",
+            "Which of several connections to a peer a new stream uses",
         ),
         ("auto_connect_interval", _SECONDS, "Pause between the auto-connector's rounds"),
-        ("grace_period", _SECONDS_OR_ZERO, "How long a new connection is safe from pruning"),
+        ("grace_period", _SECONDS_OR_ZERO, "How long a new connection is not pruned"),
         ("allow_list", _TEXTS, "IP addresses and networks that may connect"),
-        ("deny_list", _TEXTS, "Those that may not. Also holds for what a dialed name resolves to"),
-        ("enable_health_monitoring", _FLAG, "Whether the swarm watches its connections"),
-        ("health_initial_delay", _SECONDS_OR_ZERO, "Before its first look"),
-        ("health_warmup_window", _SECONDS_OR_ZERO, "How long a new connection is not looked at"),
-        ("health_check_interval", _SECONDS, "Between two looks"),
-        ("ping_timeout", _SECONDS, "Of its pings"),
+        (
+            "deny_list",
+            _TEXTS,
+            "IP addresses and networks that may not connect. Also applies to the addresses of a dialed name",
+        ),
+        ("enable_health_monitoring", _FLAG, "Whether the swarm monitors its connections"),
+        ("health_initial_delay", _SECONDS_OR_ZERO, "Time before the first health check"),
+        ("health_warmup_window", _SECONDS_OR_ZERO, "How long a new connection is not checked"),
+        ("health_check_interval", _SECONDS, "Time between two health checks"),
+        ("ping_timeout", _SECONDS, "Time limit of a ping of the health check"),
         ("min_health_threshold", _FRACTION, "Below it a connection is unhealthy"),
-        ("min_connections_per_peer", _COUNT, "How many of a peer's connections stay, however unhealthy"),
-        ("latency_weight", _FRACTION, "In the health score"),
-        ("success_rate_weight", _FRACTION, "In the health score"),
-        ("stability_weight", _FRACTION, "In the health score"),
+        ("min_connections_per_peer", _COUNT, "Connections to a peer that are kept even if unhealthy"),
+        ("latency_weight", _FRACTION, "Weight in the health score"),
+        ("success_rate_weight", _FRACTION, "Weight in the health score"),
+        ("stability_weight", _FRACTION, "Weight in the health score"),
         ("max_ping_latency", _MILLISECONDS, "Above it a connection is unhealthy"),
         ("min_ping_success_rate", _FRACTION, "Below it a connection is unhealthy"),
         ("max_failed_streams", _COUNT, "Above it a connection is unhealthy"),
-        ("unhealthy_grace_period", _COUNT, "Bad looks in a row before a connection is replaced"),
+        ("unhealthy_grace_period", _COUNT, "Failed checks in a row before a connection is replaced"),
         ("critical_health_threshold", _FRACTION, "Below it even the last connection is replaced"),
         ("skip_ping_when_streams_open", _FLAG, "Whether busy connections are not pinged"),
-        ("record_ping_latency_in_peerstore", _FLAG, "Whether the peerstore learns the round-trip time"),
+        ("record_ping_latency_in_peerstore", _FLAG, "Whether the peerstore records the round-trip time"),
         ("abort_connection_on_ping_failure", _FLAG, "Whether one failed ping ends the connection"),
     ),
-    # What means nothing here
+    # Fields without effect
     *_nobody(
-        ("enable_0rtt", _FLAG, "There is no 0-RTT: it can be replayed, and proves no peer"),
+        ("enable_0rtt", _FLAG, "0-RTT is not supported: it can be replayed and does not verify the peer"),
         (
             "enable_protocol_negotiation",
             _FLAG,
-            "QUIC's version and TLS's ALPN are always negotiated, a stream's protocol by py-libp2p",
+            "QUIC's version and ALPN are always negotiated; py-libp2p negotiates a stream's protocol",
         ),
-        ("local_port", _optional(_PORT), "The multiaddr says where to listen; dials leave from that socket"),
+        ("local_port", _optional(_PORT), "The multiaddr has the port; dials leave from the listening socket"),
         (
             "verify_mode",
             _MODE,
-            "Both peers are always proven, by libp2p's rules; there is nothing to turn off or on",
+            "Both peers are always verified, by libp2p's rules; this cannot be turned off",
         ),
         ("alpn_protocols", _TEXTS, 'libp2p fixes it: "libp2p"'),
-        ("enable_qlog", _FLAG, "The engine writes no qlog; `SSLKEYLOGFILE` lets Wireshark read packets"),
+        ("enable_qlog", _FLAG, "The engine writes no qlog; `SSLKEYLOGFILE` lets Wireshark decrypt packets"),
         ("qlog_dir", _optional(_TEXT), "The engine writes no qlog"),
         (
             "STREAM_ACCEPT_TIMEOUT",
             _LIMIT,
-            "The swarm waits for streams as long as the connection lives, and a timeout would end it. "
-            "`accept_stream` takes one",
+            "The swarm waits for streams for the life of a connection, and a timeout would end it. Pass "
+            "`accept_stream` a timeout instead",
         ),
-        ("STREAM_CLOSE_TIMEOUT", _LIMIT, "Closing a stream waits for nothing"),
+        ("STREAM_CLOSE_TIMEOUT", _LIMIT, "Closing a stream does not wait"),
         (
             "NEGOTIATION_SEMAPHORE_LIMIT",
             _COUNT,
-            "Negotiations need no limit here, and py-libp2p's semaphore loses permits",
+            "This transport does not limit negotiations; py-libp2p's semaphore loses permits",
         ),
-        ("STREAM_RECEIVE_BUFFER_LOW_WATERMARK", _BYTES, "QUIC's flow control does this, by the windows"),
-        ("STREAM_RECEIVE_BUFFER_HIGH_WATERMARK", _BYTES, "QUIC's flow control does this, by the windows"),
-        ("STREAM_SEND_BUFFER_LOW_WATERMARK", _BYTES, "A writer goes on as soon as there is room"),
-        ("STREAM_WRITE_CHUNK_SIZE", _BYTES, "The engine takes what there is room for"),
-        ("ENABLE_STREAM_RESET_ON_ERROR", _FLAG, "`async with` and a dropped stream always reset on errors"),
-        ("STREAM_RESET_ERROR_CODE", _COUNT, "`reset` takes the code; py-libp2p's streams send 0"),
+        ("STREAM_RECEIVE_BUFFER_LOW_WATERMARK", _BYTES, "QUIC's receive windows replace it"),
+        ("STREAM_RECEIVE_BUFFER_HIGH_WATERMARK", _BYTES, "QUIC's receive windows replace it"),
+        ("STREAM_SEND_BUFFER_LOW_WATERMARK", _BYTES, "A writer continues as soon as there is room"),
+        ("STREAM_WRITE_CHUNK_SIZE", _BYTES, "The engine takes as many bytes as it has room for"),
+        (
+            "ENABLE_STREAM_RESET_ON_ERROR",
+            _FLAG,
+            "`async with` always resets after an exception, as does dropping an open stream",
+        ),
+        ("STREAM_RESET_ERROR_CODE", _COUNT, "Pass `reset` the code; py-libp2p's streams send 0"),
         (
             "ENABLE_STREAM_KEEP_ALIVE",
             _FLAG,
-            "QUIC streams cost nothing while silent; see `keep_alive_interval`",
+            "Silent streams need no keep-alive; for the connection see `keep_alive_interval`",
         ),
-        ("STREAM_KEEP_ALIVE_INTERVAL", _LIMIT, "Connections have one: `keep_alive_interval`"),
+        ("STREAM_KEEP_ALIVE_INTERVAL", _LIMIT, "Use the connection's `keep_alive_interval`"),
         ("ENABLE_STREAM_RESOURCE_TRACKING", _FLAG, "py-libp2p's resource manager counts streams"),
         ("ENABLE_STREAM_BATCHING", _FLAG, _LIBRARY),
         ("STREAM_BATCH_SIZE", _COUNT, _LIBRARY),
@@ -515,7 +532,7 @@ ROWS: tuple[Row, ...] = (
     ),
 )
 
-# Pairs that contradict each other when both were set and the first is larger.
+# Pairs that contradict each other if both are set and the first is larger.
 ORDERED: tuple[tuple[str, str], ...] = (
     ("STREAM_FLOW_CONTROL_WINDOW", "CONNECTION_FLOW_CONTROL_WINDOW"),
     ("initial_max_stream_data_bidirectional_local", "initial_max_data"),
