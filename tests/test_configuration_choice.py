@@ -7,11 +7,13 @@ one here with real connections.
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.network.config import ConnectionConfig
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
@@ -128,3 +130,30 @@ async def test_as_many_connections_as_were_asked_for() -> None:
             await last.dial(address)
         await last.close()
         await dialer.close()
+
+
+@pytest.mark.parametrize(
+    ("most", "swarm", "told"),
+    [
+        (1000, None, "is 1000, and the swarm admits 250 inbound connections"),
+        (60, 100, "is 60, and the swarm admits 50"),
+        (60, 110, None),
+        (None, None, None),
+    ],
+)
+async def test_a_swarm_that_admits_fewer_connections_is_a_warning(
+    most: int | None, swarm: int | None, told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = QUICTransportConfig() if most is None else QUICTransportConfig(max_connections=most)
+    of_swarm = None
+    if swarm is not None:
+        of_swarm = ConnectionConfig(max_connections=swarm, low_watermark=60, high_watermark=100)
+    pair = create_new_key_pair()
+    transports = [QUICTransport(pair.private_key, config)]
+    async with new_host(key_pair=pair, transports=transports, connection_config=of_swarm).run(
+        listen_addrs=[]
+    ):
+        lines = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    lines = [each for each in lines if "max_connections of the transport" in each]
+    assert len(lines) == (told is not None)
+    assert told is None or told in lines[0]

@@ -275,3 +275,8 @@ async def test_the_gate_holds_for_who_is_dialed() -> None:
         error = await ending(await connections.receive())
         assert error.error_code == GATED
         await dialer.close()
+
+
+def test_a_deny_list_that_is_one_text_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"takes a list of addresses: \['192\.0\.2\.0/24'\]"):
+        near_transport().deny_addresses("192.0.2.0/24")

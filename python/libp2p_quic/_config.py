@@ -207,6 +207,11 @@ def effective_values(config: StockConfig) -> dict[str, Any]:
     return {row.name: made.get(row.sets, _value(config, row.name)) for row in rows}
 
 
+def chosen_connections(config: StockConfig) -> int | None:
+    """``max_connections`` if the program set it, else None."""
+    return int(_value(config, "max_connections")) if _is_set(config, "max_connections") else None
+
+
 def limits(config: StockConfig) -> Limits:
     """The adapter's part of a configuration of either class."""
     served = {QUIC_V1: config.enable_v1, QUIC: config.enable_draft29}

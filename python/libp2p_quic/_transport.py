@@ -13,6 +13,7 @@ from ipaddress import ip_network
 import trio
 from libp2p.abc import ITransport
 from libp2p.crypto.keys import PrivateKey
+from libp2p.network.config import ConnectionConfig
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
@@ -23,8 +24,15 @@ from libp2p.transport.quic.exceptions import (
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUICAddress, to_multiaddr
-from libp2p_quic._config import QUICTransportConfig, effective_values, engine_config, limits
+from libp2p_quic._config import (
+    QUICTransportConfig,
+    chosen_connections,
+    effective_values,
+    engine_config,
+    limits,
+)
 from libp2p_quic._connection import GATED, ConnectionHandler, QUICConnection
+from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection
 from libp2p_quic._errors import ConnectionLostError, EndpointClosedError
@@ -130,6 +138,23 @@ class QUICTransport(ITransport):
                 "new_host(key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)])"
             )
         self._swarm = swarm
+        self._compare_limits(swarm.connection_config)
+
+    def _compare_limits(self, swarm: ConnectionConfig) -> None:
+        """The swarm has a limit of its own, and reserves a part of it for its own dials."""
+        most, admitted = (
+            chosen_connections(self._config),
+            max(1, swarm.max_connections - swarm.min_connections),
+        )
+        if most is not None and admitted < most:
+            logger.warning(
+                "max_connections of the transport is %d, and the swarm admits %d inbound connections, its "
+                "max_connections (%d) less its min_connections (%d): give new_host a connection_config",
+                most,
+                admitted,
+                swarm.max_connections,
+                swarm.min_connections,
+            )
 
     # Addresses
 
@@ -181,7 +206,13 @@ class QUICTransport(ITransport):
             raise DialError(f"Invalid QUIC multiaddr: port 0 cannot be dialed: {maddr}")
         if address.protocol not in self.limits.protocols:
             raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
-        hosts = interleaved(await resolved(address))
+        # Outside a trio run this raises an error that says so; any await would raise an obscure one.
+        current_driver()
+        try:
+            hosts = interleaved(await resolved(address))
+        except DialError as error:
+            logger.debug("%s", error)
+            raise
         if not hosts:
             raise DialError(f"no address for {maddr}")
         try:
@@ -282,6 +313,8 @@ class QUICTransport(ITransport):
         open, and dials are not affected. Raises ValueError for an invalid address and then changes
         nothing.
         """
+        if isinstance(addresses, str):
+            raise ValueError(f"deny_addresses takes a list of addresses: [{addresses!r}]")
         denied = [str(ip_network(each, strict=False)) for each in addresses]
         self._denied = denied
         if self._endpoint is not None and self._endpoint.is_current:
