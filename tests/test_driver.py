@@ -72,7 +72,7 @@ async def test_one_driver_a_run() -> None:
 
 
 def test_no_driver_outside_of_a_run() -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"trio\.run"):
         current_driver()
 
 

@@ -7,6 +7,7 @@ belongs to both.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import time
@@ -312,3 +313,20 @@ async def test_closed_host_refuses() -> None:
             await near.connect(far.info)
         with within(20), pytest.raises((SwarmException, OpenConnectionError)):
             await new_stream(near, far.peer_id, "/test/echo")
+
+
+@pytest.mark.parametrize("verb", ["dial", "listen"])
+def test_another_event_loop_is_told_what_is_needed(verb: str) -> None:
+    transport = near_transport()
+
+    async def handler(connection: QUICConnection) -> None:
+        await connection.close()
+
+    async def main() -> None:
+        if verb == "dial":
+            await transport.dial(Multiaddr("/ip4/127.0.0.1/udp/4001/quic-v1"))
+        else:
+            await transport.create_listener(handler).listen(Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1"))
+
+    with pytest.raises(RuntimeError, match=r"needs a trio event loop: run the program with trio\.run"):
+        asyncio.run(main())

@@ -16,6 +16,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
+from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Listener
 from libp2p_quic._errors import EndpointClosedError
@@ -52,6 +53,7 @@ class QUICListener(IListener):
         closed already, if ``maddr`` is not a QUIC address, or if the system refuses (for example
         an address in use).
         """
+        current_driver()  # Outside a trio run this raises an error that says so.
         try:
             # Cancellation is possible only here, before anything is bound.
             await trio.lowlevel.checkpoint()

@@ -171,6 +171,9 @@ def current() -> TrioDriver:
     """The driver of the current trio run, made on first use. Raises RuntimeError outside a run."""
     try:
         return _driver.get()
+    except RuntimeError as error:
+        needs = "libp2p_quic needs a trio event loop: run the program with trio.run(main)"
+        raise RuntimeError(needs) from error
     except LookupError:
         driver = TrioDriver()
         trio.lowlevel.spawn_system_task(driver.run, name="libp2p_quic ready_queue")
