@@ -1,8 +1,10 @@
 //! Stateless resets (RFC 9000 section 10.3) of a node that restarted with the same key: how soon its
 //! peers know, and what a flood can draw.
 
+use std::net::SocketAddr;
+
 use libp2p_quic_engine::{
-    CloseKind, Config, Listener,
+    CloseKind, Config, Connection, Listener,
     simulation::{CONNECTION_ID_LENGTH, Conditions, Node, World, verbs},
 };
 
@@ -65,8 +67,9 @@ fn a_thousand_peers_know_of_a_restart_within_two_seconds() {
     }
 }
 
-#[test]
-fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
+/// A server that restarted, the dialer's connection to its predecessor, and the address and an id that
+/// the predecessor had for it.
+fn restarted() -> (Pair, Connection, SocketAddr, Vec<u8>) {
     let mut pair = Pair::new(1);
     pair.world.record();
     let (ours, theirs) = pair.connect();
@@ -74,9 +77,15 @@ fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
     let to = pair.listener.local_addr();
     let sent = pair.world.recorded();
     let short = sent.iter().find(|d| d.to == to && d.data[0] & 0x80 == 0);
-    let id = &short.expect("a short header").data[1..1 + CONNECTION_ID_LENGTH];
+    let id = short.expect("a short header").data[1..1 + CONNECTION_ID_LENGTH].to_vec();
     drop((theirs, pair.listener));
     (pair.server, pair.listener) = reborn(&mut pair.world, pair.server, Config::default());
+    (pair, ours, to, id)
+}
+
+#[test]
+fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
+    let (mut pair, ours, to, id) = restarted();
     let mut dice = pair.world.dice();
     let from: Vec<_> = (0..50).map(|_| pair.world.raw_address()).collect();
     let (mut asked, mut answered) = (0, 0);
@@ -85,7 +94,7 @@ fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
             let mut packet = dice.bytes::<1200>().to_vec();
             packet.truncate(22 + dice.below(1_100) as usize);
             packet[0] = packet[0] & 0x3f | 0x40;
-            packet[1..1 + CONNECTION_ID_LENGTH].copy_from_slice(id);
+            packet[1..1 + CONNECTION_ID_LENGTH].copy_from_slice(&id);
             let from = from[(5 * n + m) % from.len()];
             pair.world.inject(from, to, &packet);
             asked += 1;
@@ -113,21 +122,12 @@ fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
 
 #[test]
 fn a_reset_is_smaller_than_what_asked_for_it() {
-    let mut pair = Pair::new(1);
-    pair.world.record();
-    let (ours, theirs) = pair.connect();
-    pair.world.run_for(secs(1));
-    let to = pair.listener.local_addr();
-    let sent = pair.world.recorded();
-    let short = sent.iter().find(|d| d.to == to && d.data[0] & 0x80 == 0);
-    let id = &short.expect("a short header").data[1..1 + CONNECTION_ID_LENGTH];
-    drop((theirs, pair.listener));
-    (pair.server, pair.listener) = reborn(&mut pair.world, pair.server, Config::default());
+    let (mut pair, ours, to, id) = restarted();
     let from = pair.world.raw_address();
     let mut answers = 0;
     for length in 1 + CONNECTION_ID_LENGTH..1_400 {
         let mut packet = vec![0x55; length];
-        packet[1..1 + CONNECTION_ID_LENGTH].copy_from_slice(id);
+        packet[1..1 + CONNECTION_ID_LENGTH].copy_from_slice(&id);
         pair.world.inject(from, to, &packet);
         pair.world.run_for(ms(11));
         for (_, answer) in pair.world.received(from) {
