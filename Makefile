@@ -6,21 +6,21 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := python tests demo examples conformance covered interop bench fuzz soak docs
+CODE := python tests testkit tools examples docs
 CARGO_TESTS := cargo test --workspace --all-features --locked
-# Most tests wait most of the time, so that there are more processes than processors. One that hangs
-# is ended with its process, which xdist replaces; long tests come first (tests/conftest.py).
+# Most tests wait most of the time, so there are more processes than processors. A test that hangs ends
+# its process, which xdist replaces; slow tests run first (tests/conftest.py).
 WORKERS ?= $(shell expr 2 \* $$(nproc) + 1)
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --maxschedchunk=1
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-# The interpreter that PyO3 asks must be the same in every command, or cargo builds twice.
+# PyO3 must use the same interpreter in every command, or cargo builds twice.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 ##@ Every day
 .PHONY: check
-check: lint build ## format, lints, types and the fast tests: the loop while you work
+check: lint build ## while you work: format, lints, types and fast tests
 	$(CARGO_TESTS) --exclude libp2p-quic-models --lib
 	$(PYTEST) -m "not slow"
 
@@ -31,65 +31,81 @@ test: build ## every test of both languages
 
 TIMES ?= 20
 .PHONY: test-repeat
-test-repeat: build ## one test many times: K=part.of.a.name for Python, RUST=name for Rust, TIMES=20
+test-repeat: build ## one test many times: K=part-of-its-name for Python, RUST=name for Rust, TIMES=20
 	$(if $(K)$(RUST),,$(error which test? make test-repeat K=name, or RUST=name))
 	$(if $(RUST),for i in $$(seq $(TIMES)); do $(CARGO_TESTS) -- $(RUST) || exit 1; done)
 	$(if $(K),$(PYTEST) --times=$(TIMES) -k "$(K)")
 
+.PHONY: test-pythons
+test-pythons: wheel ## the Python tests with the wheel on every CPython here (PYTHONS="--only 3.12,3.13 -- -k asyncio")
+	$(BIN)/python -m tools.pythons --wheel dist $(PYTHONS)
+
+.PHONY: test-musl
+test-musl: .venv/.requirements-wheels ## the engine's tests on musl (a part: ENGINE="-- --lib")
+	$(BIN)/python -m tools.wheels.engine_tests x86_64-unknown-linux-musl $(ENGINE)
+
+.PHONY: test-arm
+test-arm: .venv/.requirements-wheels ## the engine's tests for aarch64 under qemu-user (a part: ENGINE="-- --lib")
+	$(BIN)/python -m tools.wheels.engine_tests aarch64-unknown-linux-musl $(ENGINE)
+
 .PHONY: coverage
-coverage: build ## lines that the tests of both languages run, room by room; at least 90 % (COVERAGE="--help")
-	@rustup component add llvm-tools || echo "no rustup: $(BIN)/python -m covered says what it misses"
-	$(BIN)/python -m covered $(COVERAGE)
+coverage: build ## lines that the tests of both languages run, by package; at least 90 % (COVERAGE="--help")
+	@rustup component add llvm-tools || echo "no rustup: $(BIN)/python -m tools.coverage reports what is missing"
+	$(BIN)/python -m tools.coverage $(COVERAGE)
 
 .PHONY: demo
-demo: build ## two hosts, two processes, 1 GiB, against the stock transport (DEMO="--help" for options)
-	$(BIN)/python -m demo $(DEMO)
+demo: build ## two hosts in two processes transfer 1 GiB, compared with the stock transport (DEMO="--help" for options)
+	$(BIN)/python -m tools.demo $(DEMO)
 
 .PHONY: interop
-interop: build ## every other libp2p, both ways, into docs/reports/interop (a part: PEERS=go,js CASES=ping)
-	$(BIN)/python -m interop --peers "$(PEERS)" --cases "$(CASES)"
+interop: build ## every other libp2p implementation, both ways, into docs/reports/interop (a part: PEERS=go,js CASES=ping)
+	$(BIN)/python -m tools.interop --peers "$(PEERS)" --cases "$(CASES)"
+
+.PHONY: nat
+nat: build ## peers behind routers of every kind, in network namespaces, into docs/reports/nat; needs root (NAT="--help")
+	$(BIN)/python -m tools.nat $(NAT)
 
 .PHONY: interop-ci
-interop-ci: build ## what CI does of it: every peer both ways, handshake, ping and echo, in 15 minutes
-	$(BIN)/python -m interop --cases ed25519,ping,echo --limit 840 --missing-tools-pass
+interop-ci: build ## the part of it that CI runs: every peer both ways, handshake, ping and echo, in 15 minutes
+	$(BIN)/python -m tools.interop --cases ed25519,ping,echo --limit 840 --missing-tools-pass
 
 .PHONY: conformance
 conformance: build ## py-libp2p's own tests on ours and on the stock transport (CONFORMANCE="--help")
-	$(BIN)/python -m conformance $(CONFORMANCE)
-	$(BIN)/python -m conformance.examples
+	$(BIN)/python -m tools.conformance $(CONFORMANCE)
+	$(BIN)/python -m tools.conformance.examples
 
 .PHONY: mixtures
-mixtures: build ## transfers between two processes through mixtures of network faults, by seed (MIXTURES="--help")
-	PYTHONPATH=. $(BIN)/python tests/mixtures.py $(MIXTURES)
+mixtures: build ## transfers between two processes under mixtures of network faults, by seed (MIXTURES="--help")
+	$(BIN)/python -m tools.mixtures $(MIXTURES)
 
 .PHONY: models
-models: ## what threads do at once, in a scheduler's interleavings (MODELS=200000 of each, by default 50000)
+models: ## concurrent code in random interleavings (MODELS=200000 of each model, by default 50000)
 	LIBP2P_QUIC_MODELS=$(or $(MODELS),50000) cargo test --release --locked --package libp2p-quic-models
 
 .PHONY: sanitize
-sanitize: ## the engine over sockets under LeakSanitizer, which stable Rust has to be told to use
+sanitize: ## the engine over sockets under LeakSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=leak cargo test --locked --package libp2p-quic-engine \
 		--test loopback --test resources --target-dir target/sanitize \
 		--target $$(rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: fuzz
-fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,verbs)
-	$(BIN)/python -m fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
+fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,methods)
+	$(BIN)/python -m tools.fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
 
 .PHONY: soak
-soak: build ## hosts that come and go for ten minutes, and nothing may be left; dials, credit, slow, relisten (SOAK="--help")
-	$(BIN)/python -m soak $(SOAK)
+soak: build ## ten minutes of hosts that start and stop, without a leak; also dials, credit, slow, relisten (SOAK="--help")
+	$(BIN)/python -m tools.soak $(SOAK)
 
 .PHONY: bench
-bench: build ## beside go, rust, js, quinn and stock, into docs/reports/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
-	$(BIN)/python -m bench --only "$(ONLY)" --who "$(WHO)" $(if $(RUNS),--runs $(RUNS))
+bench: build ## speed of this and of go, rust, js, quinn and stock, into docs/reports/bench (a part: ONLY=goodput RUNS=3 WHO=engine,quinn)
+	$(BIN)/python -m tools.bench --only "$(ONLY)" --who "$(WHO)" $(if $(RUNS),--runs $(RUNS))
 
 .PHONY: bench-goals
-bench-goals: setup ## judge the last bench by the goals; fails while one is not met
-	$(BIN)/python -m bench.goals
+bench-goals: setup ## compare the last bench with the goals; fails if one is not met
+	$(BIN)/python -m tools.bench.goals
 
 .PHONY: flood
-flood: ## a listener under 5 000 hostile datagrams a second, of eight kinds, and under hostile peers of five; fails when a good peer suffers
+flood: ## a listener under 5 000 hostile datagrams a second and hostile peers; fails if another peer is affected
 	cargo build --release --locked --package libp2p-quic-engine --example flood
 	target/release/examples/flood $(FLOOD)
 
@@ -116,6 +132,10 @@ build: .venv/.built ## compile the engine, the relay and the faults, install the
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
 	@touch $@
 
+.venv/.requirements-wheels: .venv/.requirements tools/wheels/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tools/wheels/requirements.txt
+	@touch $@
+
 .PHONY: docs
 docs: build .venv/.requirements-docs ## the documentation site, into docs/_build; a warning or a broken internal link fails
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs docs/_build
@@ -131,7 +151,7 @@ fmt: setup ## format both languages
 	$(BIN)/ruff check --fix-only --quiet $(CODE)
 
 .PHONY: lint
-lint: lint-rust lint-python ## what CI refuses: formats, lints, types, stub, docs, licences
+lint: lint-rust lint-python ## formats, lints, types, stub, docs, licenses
 
 .PHONY: lint-rust
 lint-rust: setup
@@ -151,16 +171,20 @@ lint-python: build
 audit: setup ## known vulnerabilities in the dependencies of both languages (fetches their databases)
 	.ci/audit
 
+.PHONY: wheel
+wheel: setup ## build a wheel into dist, for machines without Rust: pip install dist/NAME.whl, or 'dist/NAME.whl[py-libp2p]'
+	$(BIN)/maturin build --release --locked --out dist
+
 .PHONY: sdist
 sdist: setup ## build the source distribution and compare it with what git tracks
 	$(BIN)/check-sdist
 
 .PHONY: clean
-clean: ## remove everything that the commands above make, .venv included
-	rm -rf docs/_build fuzz/target fuzz/corpus .venv .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+clean: ## remove everything that these commands make, .venv included
+	rm -rf docs/_build tools/fuzz/target tools/fuzz/corpus .venv .venvs .conformance coverage dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find python -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
 help: ## list the commands
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

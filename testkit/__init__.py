@@ -1,6 +1,6 @@
-"""What the tests talk to: real py-libp2p hosts.
+"""What tests and tools share: real py-libp2p hosts, peers as programs, drawing.
 
 `near` makes a host in the test's own process, `far` starts one in a process of its own
-(the program is `host`). `payload` is what they move, `census` counts what they leave
-behind. No test lives here, and nothing here stands in for the thing that is tested.
+(the program is `host`). `payload` makes the bytes that they transfer, `census` counts what they leave
+behind. It holds no tests and no mocks.
 """

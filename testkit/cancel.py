@@ -1,6 +1,6 @@
-"""Cancelling an operation at a moment counted in scheduler passes, not in seconds.
+"""Cancels an operation after a number of scheduler passes, not of seconds.
 
-So the moment does not depend on how fast the machine is.
+So the moment does not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import trio
 
 
 def cancel_soon(nursery: trio.Nursery, scope: trio.CancelScope, passes: int) -> None:
-    """At once, before the operation has begun, or that many scheduler passes later."""
+    """Cancel ``scope`` after ``passes`` scheduler passes; with 0, before the operation starts."""
 
     async def later() -> None:
         for _ in range(passes - 1):

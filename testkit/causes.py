@@ -1,4 +1,4 @@
-"""An error and its causes, told in words: they hold nothing of what failed."""
+"""Describes an error and its causes as text and numbers, which keep no reference to what failed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from libp2p.exceptions import MultiError
 
 
 def described(error: BaseException | None) -> list[dict[str, Any]]:
-    """An error and its causes: class names with their bases, message, code, and what the
-    engine says of who did it and how."""
+    """An error and its causes: class names with their bases, message, code, and the engine's ``by`` and
+    ``kind``."""
     chain = []
     while error is not None:
         families = [each.__name__ for each in type(error).__mro__]

@@ -1,4 +1,4 @@
-"""What a process has in use: descriptors, threads and trio tasks. Counting only."""
+"""Counts what a process has in use: descriptors, threads and trio tasks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import trio
 
-# Enough for a loaded machine, and less than the idle timeout (30 s), after which much of what a test
-# waits for would come by itself. Seconds.
+# Enough for a loaded machine, and less than the idle timeout (30 s), after which many events that a test
+# waits for would happen anyway. Seconds.
 PATIENCE = 20.0
 
 
@@ -24,21 +24,28 @@ class Census:
     descriptors: tuple[str, ...]
     threads: tuple[str, ...]
     tasks: tuple[str, ...]
+    # Where the task at the same index of `tasks` waits. Not compared.
+    stacks: tuple[str, ...]
 
     def beyond(self, other: Census) -> dict[str, list[str]]:
-        """What is here and was not there."""
+        """What this census has and ``other`` has not, and where the tasks of these names wait."""
         found = {}
         for kind in ("descriptors", "threads", "tasks"):
             more = Counter(getattr(self, kind)) - Counter(getattr(other, kind))
             if more:
                 found[kind] = sorted(more.elements())
+        if "tasks" in found:
+            named = zip(self.tasks, self.stacks, strict=True)
+            found["stacks"] = [f"{name}: {stack}" for name, stack in named if name in found["tasks"]]
         return found
 
 
 def census() -> Census:
     # A cycle that holds a descriptor is garbage, not a leak.
     gc.collect()
-    return Census(_descriptors(), _threads(), _tasks())
+    tasks = _tasks()
+    names, stacks = tuple(name for name, _ in tasks), tuple(stack for _, stack in tasks)
+    return Census(_descriptors(), _threads(), names, stacks)
 
 
 def _descriptors() -> tuple[str, ...]:
@@ -67,24 +74,34 @@ def _threads() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _tasks() -> tuple[str, ...]:
+def _tasks() -> list[tuple[str, str]]:
+    """The name and the stack of each task of this run."""
     try:
         todo = [trio.lowlevel.current_root_task()]
     except RuntimeError:
         # Outside of a run.
-        return ()
-    names = []
+        return []
+    found = []
     while todo:
         task = todo.pop()
         assert task is not None
-        names.append(task.name)
+        found.append((task.name, _stack(task)))
         todo.extend(child for nursery in task.child_nurseries for child in nursery.child_tasks)
-    return tuple(sorted(names))
+    return sorted(found)
+
+
+def _stack(task: trio.lowlevel.Task) -> str:
+    """The functions that await each other, the innermost last."""
+    frames = task.iter_await_frames()
+    return " > ".join(
+        f"{frame.f_code.co_name} ({os.path.basename(frame.f_code.co_filename)}:{line})"
+        for frame, line in frames
+    )
 
 
 def left_since(before: Census, within: float = PATIENCE) -> dict[str, list[str]]:
-    """What is there now and was not there then, once it had time to go."""
-    # Not with trio, whose run would itself be counted.
+    """What is in use now and was not in ``before``, after at most ``within`` seconds to release it."""
+    # This waits without trio, because a trio run would be counted.
     never = threading.Event()
     deadline = time.monotonic() + within
     while (left := census().beyond(before)) and time.monotonic() < deadline:
@@ -93,13 +110,13 @@ def left_since(before: Census, within: float = PATIENCE) -> dict[str, list[str]]
 
 
 async def eventually(condition: Callable[[], bool], within: float = PATIENCE) -> bool:
-    """Whether the condition came true in time.
+    """Whether the condition became true within ``within`` seconds.
 
-    For what announces itself by no event, like a thread that has ended. The condition is
-    looked at again whenever a hundredth of a second passed.
+    For conditions that have no event, such as the end of a thread. The condition is checked every 10 ms.
     """
-    with trio.move_on_after(within):
+    with trio.move_on_after(within) as limit:
         while not condition():
             with trio.move_on_after(0.01):
                 await trio.sleep_forever()
-    return condition()
+    # A condition that held is not looked at again: another thread may change what it is about.
+    return not limit.cancelled_caught or condition()

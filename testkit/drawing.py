@@ -1,4 +1,4 @@
-"""What every picture of a page is made of: text, and the frame. Knows nothing of what is drawn."""
+"""The text and the frame of every SVG picture. Knows nothing of the data that is drawn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 INK = "#1f2733"
 
 
-def text(x: float, y: float, words: str, rest: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{INK}" {rest}>{escape(words)}</text>'
+def text(x: float, y: float, content: str, rest: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{INK}" {rest}>{escape(content)}</text>'
 
 
 def picture(width: float, height: float, parts: Iterable[str]) -> str:
@@ -18,5 +18,5 @@ def picture(width: float, height: float, parts: Iterable[str]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="13">'
     )
-    ground = f'<rect width="{width:.0f}" height="{height:.0f}" fill="#fff"/>'
-    return "\n".join([head, ground, *parts, "</svg>"]) + "\n"
+    background = f'<rect width="{width:.0f}" height="{height:.0f}" fill="#fff"/>'
+    return "\n".join([head, background, *parts, "</svg>"]) + "\n"

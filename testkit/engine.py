@@ -1,6 +1,6 @@
-"""Two bare endpoints of the engine on loopback, and waiting for them without an event loop.
+"""Two endpoints of the engine on loopback, awaited without an event loop.
 
-For tests of the binding and of the driver. Waits on the ready_queue, as an event loop would.
+For tests of the binding and of the driver. Waits on the ready queue's descriptor, as an event loop would.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 
 from libp2p_quic._engine import Config, Connection, Endpoint, Identity, Listener, ReadyQueue, Stream
 from libp2p_quic._host_key import identity_of
-from peers.census import PATIENCE
+from testkit.census import PATIENCE
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def identity() -> Identity:
 
 
 class Pair:
-    """A listening and a dialing endpoint that share a ready_queue."""
+    """A listening and a dialing endpoint that share a ready queue."""
 
     def __init__(self, near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> None:
         self.ready_queue = ReadyQueue()
@@ -34,29 +34,29 @@ class Pair:
         self.near = Endpoint(self.near_identity, Config(**(near or {})), self.ready_queue)
         self.far = Endpoint(self.far_identity, Config(**(far or {})), self.ready_queue)
         self.listener: Listener = self.far.listen("127.0.0.1", 0)
-        self.rung: set[int] = set()
+        self.ready: set[int] = set()
 
     def flush(self) -> None:
         self.near.flush()
         self.far.flush()
 
-    def take(self, verb: Callable[[], T | None], token: int, within: float = PATIENCE) -> T:
-        """Call ``verb`` until it returns something, each time ``token`` rang."""
+    def take(self, method: Callable[[], T | None], token: int, within: float = PATIENCE) -> T:
+        """Call ``method`` until it returns a result, again each time ``token`` is ready."""
         deadline = time.monotonic() + within
         while True:
             self.flush()
-            result = verb()
+            result = method()
             if result is not None:
                 return result
-            self.rung.discard(token)
-            while token not in self.rung:
+            self.ready.discard(token)
+            while token not in self.ready:
                 left = deadline - time.monotonic()
-                assert left > 0, f"{verb} said 'not yet' for {within} s"
+                assert left > 0, f"{method} returned None for {within} s"
                 select.select([self.ready_queue.fileno()], [], [], left)
-                self.rung.update(self.ready_queue.drain())
+                self.ready.update(self.ready_queue.drain())
 
     def connected(self) -> tuple[Connection, Connection]:
-        """A fresh connection: the dialer's end and the listener's."""
+        """A new connection: the dialer's end and the listener's."""
         host, port = self.listener.local_address
         near = self.near.connect(host, port, self.far_identity.peer_id)
         self.take(near.connected_nowait, near.connected)
@@ -89,7 +89,7 @@ class Pair:
 
 @contextmanager
 def pair(near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> Iterator[Pair]:
-    """Both endpoints; `near` and `far` are their configurations. Closed in the end."""
+    """Both endpoints; `near` and `far` are their configurations. Both are closed on exit."""
     made = Pair(near, far)
     try:
         yield made

@@ -1,7 +1,7 @@
-"""A host in a process of its own, seen from the test that started it.
+"""Runs a host in a process of its own and controls it from the test that started it.
 
-Starts `host`, sends its commands, keeps their time limits, and ends the process whatever
-happens. It knows no transport.
+Starts `host`, sends its commands, enforces their time limits, and always ends the process. Knows no
+transport.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from peers.census import Census
-from peers.near import IP4
+from testkit.census import PATIENCE, Census
+from testkit.machines import Machine
+from testkit.near import IP4
 
-TESTS = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 class FarError(Exception):
-    """A command failed over there with an error of py-libp2p or the system."""
+    """A command failed in the far process with an error of py-libp2p or of the system."""
 
     def __init__(self, chain: list[dict[str, Any]]) -> None:
         super().__init__(" <- ".join(f"{each['families'][0]}: {each['message']}" for each in chain))
@@ -42,8 +43,8 @@ class FarError(Exception):
         return {family for each in self.chain for family in each["families"]}
 
     def blames_the_network(self) -> bool:
-        """Whether nothing was heard in time, or the other side had forgotten the connection
-        after it heard nothing."""
+        """Whether a timeout ended the connection, here or at the peer, which then answers with a stateless
+        reset."""
         kinds = {"handshake_timeout", "idle_timeout", "stateless_reset"}
         unanswered = "MultiselectClientError" in self.families() and "timed out" in str(self)
         return unanswered or any(each["kind"] in kinds for each in self.chain)
@@ -72,8 +73,9 @@ class FarHost:
         return PeerInfo(self.peer_id, [Multiaddr(address) for address in self.addresses])
 
     async def begin(self, within: float) -> None:
-        told = await self._answer(0, within)
-        self.peer, self.addresses = told["peer_id"], told["addresses"]
+        started = await self._answer(0, within)
+        self.peer, self.addresses = started["peer_id"], started["addresses"]
+        assert started["is_listening"], f"does not listen\n{self.complaints()}"
 
     async def do(self, command: str, within: float = 20, **arguments: Any) -> Any:
         """The command's result. Raises FarError when it failed, AssertionError when the
@@ -82,7 +84,7 @@ class FarHost:
         self._waiting[number] = trio.Event()
         assert self.process.stdin is not None
         order = {"id": number, "do": command, **arguments}
-        # Several tasks may have orders at once.
+        # Several tasks may send commands at once.
         async with self._speaking:
             await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
         answer = await self._answer(number, within, command)
@@ -92,6 +94,32 @@ class FarHost:
 
     async def census(self) -> Census:
         return Census(**{kind: tuple(names) for kind, names in (await self.do("census")).items()})
+
+    async def census_of(self, connections: int) -> Census:
+        """What it has in use with `connections` connections and no stream of a peer or of identify.
+
+        The tasks of a connection that is just ending would hide as many that are left later.
+        """
+        held, counted = await self.do("usage"), await self.census()
+        with trio.move_on_after(PATIENCE):
+            while not _is_quiet(held, counted, connections):
+                held, counted = await self.do("usage"), await self.census()
+        assert _is_quiet(held, counted, connections), (
+            f"not quiet within {PATIENCE} s: {held}, {counted.tasks}"
+        )
+        return counted
+
+    async def left_since(self, before: Census, within: float = PATIENCE) -> dict[str, list[str]]:
+        """What it has now and had not then, once it had time to go.
+
+        Each look counts, none is repeated: py-libp2p starts tasks that end in the same scheduler
+        pass (`Swarm._notify`), and a second look may see others.
+        """
+        left = (await self.census()).beyond(before)
+        with trio.move_on_after(within):
+            while left:
+                left = (await self.census()).beyond(before)
+        return left
 
     async def _answer(self, number: int, within: float, command: str = "start") -> dict[str, Any]:
         with trio.move_on_after(within) as scope:
@@ -113,12 +141,12 @@ class FarHost:
             event.set()
 
     async def kill(self) -> None:
-        """SIGKILL: it can say goodbye to nobody."""
+        """SIGKILL, so that its connections are not closed."""
         self.process.kill()
         await self.process.wait()
 
     async def leave(self, within: float = 15) -> None:
-        """Close the host in order and see that the program ends in peace."""
+        """Close the host, and assert that its program ends with status 0."""
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
         with trio.move_on_after(within) as scope:
@@ -131,6 +159,13 @@ class FarHost:
         return self._errors.read().decode(errors="replace")[-4000:]
 
 
+def _is_quiet(held: dict[str, int], counted: Census, connections: int) -> bool:
+    # The engine's count of streams has those, too, that it opens ahead of need.
+    serving = ("SwarmConn._handle_muxed_stream", "identify")
+    is_serving = any(name in task for task in counted.tasks for name in serving)
+    return held["keepers"] == held["connections"] == connections and not is_serving
+
+
 @asynccontextmanager
 async def far_host(
     *listen: str,
@@ -139,27 +174,29 @@ async def far_host(
     seed: bytes = b"",
     config: dict[str, Any] | None = None,
     environment: dict[str, str] | None = None,
+    machine: Machine | None = None,
 ) -> AsyncIterator[FarHost]:
-    """A host in its own process, listening on IPv4 loopback unless told otherwise.
+    """A host in its own process, listening on IPv4 loopback by default.
 
-    Two that have the same 32 bytes of ``seed`` are the same peer. ``environment``: variables
-    that it has besides ours.
+    Two that have the same 32 bytes of ``seed`` are the same peer. ``environment``: variables in addition to
+    those of this process. ``machine``: the network namespace that it runs in.
     """
-    told = {
+    settings = {
         "transport": transport,
         "key": key,
         "seed": seed.hex(),
         "config": config or {},
         "listen": listen or [IP4],
     }
+    command = [sys.executable, "-m", "testkit.host", json.dumps(settings)]
     with tempfile.TemporaryFile() as errors:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "peers.host", json.dumps(told)],
+            machine.command(command) if machine is not None else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": str(TESTS.parent), **(environment or {})},
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         )
         try:
             far = FarHost(process, errors)

@@ -1,7 +1,6 @@
-"""Addresses and configurations that nobody would write: each is taken, or refused by its own error.
+"""Generated addresses and configurations: each is accepted, or refused with its documented error.
 
-Checks for hypothesis, without a number of examples: `test_random_words` gives a few, and
-`make fuzz` as many as there is time for.
+Checks for hypothesis. `test_fuzz_inputs` runs a few examples, `make fuzz` as many as its time allows.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from libp2p_quic import QUICTransportConfig
 from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._config import UnusedSettingWarning, engine_config, limits
 from libp2p_quic._engine import Config
-from libp2p_quic._errors import ConfigError
+from libp2p_quic._engine_errors import ConfigError
 
 PEER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
 PARTS = st.sampled_from(
@@ -55,7 +54,7 @@ ADDRESSES = st.one_of(
 )
 
 
-def _judge(maddr: Multiaddr) -> None:
+def _check(maddr: Multiaddr) -> None:
     for parse in (QUICAddress.parse, QUICAddress.parse_literal):
         try:
             address = parse(maddr)
@@ -75,21 +74,21 @@ def addresses(text: str) -> None:
     try:
         maddr = Multiaddr(text)
     except (multiaddr.exceptions.Error, ValueError):
-        # Not an address at all, says py-multiaddr.
+        # py-multiaddr refuses it.
         return
-    _judge(maddr)
+    _check(maddr)
 
 
 @given(st.binary(max_size=80))
-@example(b"*!\x00\x80")  # A zone that is no text: `items` gives it, and printing fails.
-@example(b"\x80")  # Ends in the middle of a number: py-multiaddr has no error of its own for it.
+@example(b"*!\x00\x80")  # A zone that is not UTF-8: `items` returns it, and printing it fails.
+@example(b"\x80")  # It ends within a varint: py-multiaddr raises no error of its own.
 @example(b"5\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01")  # A name of 2**63 bytes, more than Python can ask for.
 def addresses_in_bytes(data: bytes) -> None:
     try:
         maddr = Multiaddr(data)
     except (multiaddr.exceptions.Error, ValueError):
         return
-    _judge(maddr)
+    _check(maddr)
 
 
 NUMBERS = st.one_of(
@@ -104,15 +103,15 @@ NAMES = st.sampled_from(sorted(each.name for each in fields(QUICTransportConfig)
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
-def configurations(told: dict[str, Any]) -> None:
+def configurations(values: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedSettingWarning)
         try:
-            config = QUICTransportConfig(**told)
+            config = QUICTransportConfig(**values)
         except QUICError as error:
             assert str(error)
             return
-        # Checked once, it stays right.
+        # A second check of a valid configuration passes, too.
         engine_config(config)
         for value in vars(limits(config)).values():
             assert not (isinstance(value, float) and math.isnan(value))
@@ -138,13 +137,13 @@ ENGINE = {
 
 @given(st.dictionaries(st.sampled_from(sorted(ENGINE)), st.none(), max_size=4), st.data())
 def engine_configurations(names: dict[str, None], data: st.DataObject) -> None:
-    told: dict[str, Any] = {name: data.draw(ENGINE[name], label=name) for name in names}
+    values: dict[str, Any] = {name: data.draw(ENGINE[name], label=name) for name in names}
     try:
-        Config(**told)
+        Config(**values)
     except ConfigError as error:
         assert error.field
     except (OverflowError, TypeError) as error:
-        # No number that the field could hold.
+        # Not a number in the range of the field.
         assert str(error)
 
 

@@ -1,7 +1,7 @@
-"""QUIC programs that are no libp2p peers: aioquic over one trio socket, without any I/O of its own.
+"""QUIC programs that are not libp2p peers: aioquic's sans-I/O connection over one trio socket.
 
-The server has an ordinary self-signed certificate, the client none; both have the ALPN of
-their configuration, and do nothing but shake hands.
+The server has an ordinary self-signed certificate, the client none; both offer the ALPN of their
+configuration, and only complete the handshake.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ async def serve(sock: trio.socket.SocketType, configuration: QuicConfiguration) 
 
 
 async def call(address: tuple[str, int], configuration: QuicConfiguration) -> ConnectionTerminated:
-    """Dial ``address`` and stay connected until the connection is over: how it ended."""
+    """Dial ``address`` and stay connected until the connection ends; returns how it ended."""
     return await run(QuicConnection(configuration=configuration), address)
 
 
 async def run(connection: QuicConnection, address: tuple[str, int]) -> ConnectionTerminated:
-    """`call`, with a connection that the caller can look at afterwards."""
+    """`call`, with a connection that the caller can inspect afterwards."""
     connection.connect(address, now=trio.current_time())
     with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         while True:

@@ -1,9 +1,8 @@
-"""The program of a far host: a real py-libp2p host that does what its parent tells it.
+"""The program of a far host: a real py-libp2p host that runs the commands of its parent.
 
-Commands come as JSON objects, one a line, on standard input, run at the same time as each
-other, and are answered by one line each on standard output. The program leaves in order
-when its standard input ends. What it is told at the start is its only argument, in JSON:
-transport ("ours", "installed", "stock"), key (its type) or seed (of an Ed25519 key, in hex),
+Commands are JSON objects, one per line, on standard input. They run concurrently, and each is answered by
+one line on standard output. The end of standard input closes the host. The only argument is a JSON object:
+transport ("ours", "installed", "stock", "punching"), key (its type) or seed (of an Ed25519 key, in hex),
 listen, config.
 """
 
@@ -31,6 +30,7 @@ from libp2p.crypto.keys import KeyPair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.ping import PingService
+from libp2p.identity.identify_push.identify_push import ID_PUSH, identify_push_handler_for
 from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.network.stream.net_stream import NetStream
@@ -42,12 +42,12 @@ from libp2p.transport.quic.exceptions import QUICError
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from interop.ours import ecdsa
-from peers.causes import described
-from peers.census import PATIENCE, census, eventually
-from peers.near import transport_of
-from peers.payload import blocks, drain, drawn_blocks, echoed_back, payload, sha256
-from peers.weight import weight
+from testkit.causes import described
+from testkit.census import PATIENCE, census, eventually
+from testkit.near import stop_auto_connector, transport_of
+from testkit.payload import blocks, drain, drawn_blocks, echoed_back, payload, sha256
+from testkit.usage import usage
+from tools.interop.ours import ecdsa
 
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
@@ -59,30 +59,33 @@ KEYS: dict[str, Callable[[], KeyPair]] = {
     "rsa": rsa.create_new_key_pair,
     # py-libp2p's own ECC keys carry a key type of its own, 4, which libp2p does not know.
     **ecdsa.KEYS,
-    # Only go-libp2p could have it; we refuse it.
+    # Such a key is refused.
     "ecdsa-p224": partial(ecdsa.create_new_key_pair, ec.SECP224R1()),
 }
 
 
-def make_host(told: dict[str, Any]) -> IHost:
-    seed = told["seed"]
-    key_pair = ed25519.create_new_key_pair(bytes.fromhex(seed)) if seed else KEYS[told["key"]]()
-    if told["transport"] == "stock":
-        # Looked up here: in a process that calls `install` no module holds the stock class.
-        stock = stock_transport.QUICTransport(key_pair.private_key, StockConfig(**told["config"]))
+def make_host(settings: dict[str, Any]) -> IHost:
+    seed = settings["seed"]
+    key_pair = ed25519.create_new_key_pair(bytes.fromhex(seed)) if seed else KEYS[settings["key"]]()
+    if settings["transport"] == "stock":
+        # Imported here, because in a process that calls `install` no module may hold the stock class.
+        stock = stock_transport.QUICTransport(key_pair.private_key, StockConfig(**settings["config"]))
         return new_host(key_pair=key_pair, transports=[stock])
-    config = libp2p_quic.QUICTransportConfig(**told["config"])
-    if told["transport"] == "installed":
+    config = libp2p_quic.QUICTransportConfig(**settings["config"])
+    if settings["transport"] == "installed":
         libp2p_quic.install()
-        # The addresses decide whether there are other transports, too.
-        listen = [Multiaddr(each) for each in told["listen"]]
+        # The addresses decide whether the host has other transports.
+        listen = [Multiaddr(each) for each in settings["listen"]]
         return new_host(key_pair=key_pair, enable_quic=True, quic_transport_opt=config, listen_addrs=listen)
     ours = libp2p_quic.QUICTransport(key_pair.private_key, config)
-    return new_host(key_pair=key_pair, transports=[ours])
+    host = new_host(key_pair=key_pair, transports=[ours])
+    if settings["transport"] == "punching":
+        libp2p_quic.enable_hole_punching(host)
+    return host
 
 
 async def echo(stream: INetStream) -> None:
-    """Give everything back, and end when the other side ends."""
+    """Send back every byte, and finish when the peer finishes."""
     try:
         while True:
             await stream.write(await stream.read(65_536))
@@ -93,19 +96,21 @@ async def echo(stream: INetStream) -> None:
 
 
 async def hold(stream: INetStream) -> None:
-    """Keep a stream until the other side ends it."""
+    """Keep a stream until the peer ends it."""
     with suppress(StreamError):
         await drain(stream)
         await stream.close()
 
 
 class Commands:
-    """One method for each command. Streams are known to the parent by number."""
+    """One method for each command. The parent refers to a stream by its number."""
 
     def __init__(self, host: IHost) -> None:
         self.host = host
         self.streams: dict[int, NetStream] = {}
         self.parked, self.arrivals = trio.open_memory_channel[int](1000)
+        self.pushed = 0
+        self._count_pushes()
 
     def number(self, stream: INetStream) -> int:
         number = len(self.streams) + 1
@@ -119,7 +124,7 @@ class Commands:
     # Connections
 
     async def connect(self, address: str, others: Sequence[str] = ()) -> None:
-        """The first address says which peer; the others are more of its addresses."""
+        """The first address has the peer id; the others are further addresses of that peer."""
         info = info_from_p2p_addr(Multiaddr(address))
         info.addrs.extend(Multiaddr(each) for each in others)
         await self.host.connect(info)
@@ -130,15 +135,38 @@ class Commands:
     async def connections(self) -> list[str]:
         return [str(peer) for peer in self.host.get_network().connections]
 
+    async def known(self, peer: str, address: str, is_known: bool, after: float = PATIENCE) -> bool:
+        """Whether the peerstore has an address of the peer that begins so, or has it no more, within
+        ``after`` seconds."""
+        store, identity = self.host.get_peerstore(), ID.from_string(peer)
+
+        def is_so() -> bool:
+            return any(str(each).startswith(address) for each in store.addrs(identity)) is is_known
+
+        return await eventually(is_so, after)
+
+    def _count_pushes(self) -> None:
+        stock = identify_push_handler_for(self.host)
+
+        async def count(stream: INetStream) -> None:
+            self.pushed += 1
+            await stock(stream)
+
+        self.host.set_stream_handler(ID_PUSH, count)
+
+    async def pushes(self) -> int:
+        """Messages of identify/push that arrived."""
+        return self.pushed
+
     async def forget(self, peer: str) -> None:
-        """Know no address of that peer any more, whatever identify told."""
+        """Delete every address of that peer, those from identify included."""
         self.host.get_peerstore().clear_addrs(ID.from_string(peer))
 
     async def disconnect(self, peer: str) -> None:
         await self.host.disconnect(ID.from_string(peer))
 
     async def parted(self, peer: str, after: float = PATIENCE) -> bool:
-        """Whether the swarm has, after so many seconds at most, no connection to that peer."""
+        """Whether the swarm has no connection to that peer, after at most ``after`` seconds."""
         return await eventually(lambda: peer not in map(str, self.host.get_network().connections), after)
 
     async def ping(self, peer: str, count: int) -> int:
@@ -182,7 +210,7 @@ class Commands:
         return sha256(data)
 
     async def write_drawn(self, stream: int, seed: int, size: int, block: int) -> str:
-        """More than fits into memory, in writes of ``block`` bytes, and its end."""
+        """Write more than fits into memory, ``block`` bytes at a time, and finish."""
         digest = hashlib.sha256()
         for part in drawn_blocks(seed, size, block):
             digest.update(part)
@@ -221,7 +249,7 @@ class Commands:
     # The process
 
     async def compute(self, seconds: float) -> dict[str, float]:
-        """Compute without ever yielding to trio, and say from when to when."""
+        """Compute without yielding to trio; returns when that started and ended."""
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             pass
@@ -230,23 +258,23 @@ class Commands:
     async def census(self) -> dict[str, tuple[str, ...]]:
         return vars(census())
 
-    async def weight(self) -> dict[str, int]:
-        return weight(self.host)
+    async def usage(self) -> dict[str, int]:
+        return usage(self.host)
 
     async def received(self) -> int:
-        """Datagrams that came to the sockets that listen."""
+        """Datagrams received by the listening sockets."""
         return sum(each.get_stats()["packets_processed"] for each in transport_of(self.host)._listeners)
 
     async def faults(self) -> int:
-        """How many of its system calls were made to fail: see crates/faults."""
+        """How many system calls were made to fail: see crates/faults."""
         return _counted("faults_injected")
 
     async def inject(self, faults: str) -> None:
-        """From now on these of its system calls fail, and no others."""
-        assert ctypes.CDLL(None).faults_set(faults.encode()), f"{faults!r} means nothing"
+        """Replace the faults: from now on only these system calls fail."""
+        assert ctypes.CDLL(None).faults_set(faults.encode()), f"cannot parse {faults!r}: see crates/faults"
 
     async def sent(self, port: int) -> dict[str, int]:
-        """What it has sent to that port, as far as the system took it."""
+        """What it has sent to that port and the system accepted."""
         return {what: _counted(f"faults_{what}_to", port) for what in ("calls", "datagrams", "marked")}
 
     async def statistics(self, peer: str) -> dict[str, float]:
@@ -276,18 +304,20 @@ async def obey(commands: Commands, line: bytes) -> None:
         tell(id=number, error=described(error))
 
 
-async def main(told: dict[str, Any]) -> None:
-    host = make_host(told)
+async def main(settings: dict[str, Any]) -> None:
+    host = make_host(settings)
     commands = Commands(host)
     host.set_stream_handler(ECHO, echo)
     host.set_stream_handler(PARK, commands.park)
     host.set_stream_handler(HOLD, hold)
     stdin = trio.lowlevel.FdStream(os.dup(0))
-    async with host.run(listen_addrs=[Multiaddr(each) for each in told["listen"]]):
+    async with host.run(listen_addrs=[Multiaddr(each) for each in settings["listen"]]):
+        await stop_auto_connector(host)
         tell(
             id=0,
             peer_id=str(host.get_id()),
-            addresses=[str(address) for address in host.get_addrs()] if told["listen"] else [],
+            is_listening=all(each in host.get_network().listeners for each in settings["listen"]),
+            addresses=[str(address) for address in host.get_addrs()] if settings["listen"] else [],
         )
         async with trio.open_nursery() as nursery:
             unread = b""

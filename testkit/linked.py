@@ -6,17 +6,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import trio
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport
-from peers.near import IP4, near_transport
+from testkit.near import IP4, near_transport
+
+_transports: WeakKeyDictionary[QUICListener, QUICTransport] = WeakKeyDictionary()
+
+
+def transport_behind(listener: QUICListener) -> QUICTransport:
+    """The transport that made a listener of `listening`."""
+    return _transports[listener]
 
 
 @dataclass
 class Linked:
-    """A connection with both its ends, and what made them."""
+    """Both ends of a connection, and their transports."""
 
     dialer: QUICTransport
     listener: QUICListener
@@ -25,7 +33,7 @@ class Linked:
     kept: list[tuple[QUICStream, QUICStream]] = field(default_factory=list)
 
     async def stream(self) -> tuple[QUICStream, QUICStream]:
-        """The dialer's end and the listener's; one byte has gone through."""
+        """The dialer's end and the listener's, after one byte was transferred."""
         ours = await self.dialed.open_stream()
         await ours.write(b".")
         theirs = await self.accepted.accept_stream()
@@ -42,6 +50,7 @@ async def listening(
     transport = near_transport(**config)
     arrived, connections = trio.open_memory_channel[QUICConnection](10)
     listener = transport.create_listener(arrived.send)
+    _transports[listener] = transport
     await listener.listen(Multiaddr(listen))
     try:
         yield listener, connections

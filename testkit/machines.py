@@ -1,5 +1,5 @@
-"""Machines of a test: network namespaces with interfaces, addresses and routes of their own, in this
-process. They are gone when the test and its sockets are. Needs root.
+"""Simulates machines by network namespaces of this process, each with its own interfaces, addresses and
+routes. They end with the test and its sockets. Needs root.
 
 A socket stays in the namespace that its thread was in when it was made, so endpoints of several
 machines live in one run of the event loop.
@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from libp2p.utils.address_validation import has_public_ipv6
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Machine:
-    """A namespace whose loopback is up. Raises OSError where none can be made."""
+    """A namespace whose loopback is up. Raises OSError if the system allows none."""
 
     def __init__(self) -> None:
         outside = _current()
@@ -35,12 +36,15 @@ class Machine:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Sockets that this thread makes meanwhile are of this machine, whichever task makes them."""
+        """Sockets that this thread opens inside the block belong to this machine, in every task."""
         outside = _current()
         try:
             _check(_libc.setns(self._fd, _CLONE_NEWNET))
+            # py-libp2p looks at the addresses of the machine once in a process.
+            has_public_ipv6.cache_clear()
             yield
         finally:
+            has_public_ipv6.cache_clear()
             _check(_libc.setns(outside, _CLONE_NEWNET))
             os.close(outside)
 
@@ -49,15 +53,24 @@ class Machine:
         with self.entered():
             subprocess.run(["ip", *command.split()], check=True)
 
+    def run(self, command: str, text: str = "") -> None:
+        """Another command in this machine, with ``text`` on its standard input."""
+        with self.entered():
+            subprocess.run(command.split(), check=True, input=text, text=True)
+
+    def command(self, arguments: list[str]) -> list[str]:
+        """The command that runs another in this machine, for processes that are started elsewhere."""
+        return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self._fd}", *arguments]
+
     def link(self, device: str, other: Machine, other_device: str) -> None:
         """A cable between two machines, or two interfaces of one; up on both ends."""
         end = f"/proc/self/fd/{other._fd}"
-        words = f"link add {device} type veth peer name {other_device} netns {end}"
+        command = f"link add {device} type veth peer name {other_device} netns {end}"
         with self.entered():
-            subprocess.run(["ip", *words.split()], check=True, pass_fds=[other._fd])
+            subprocess.run(["ip", *command.split()], check=True, pass_fds=[other._fd])
         for machine, name in ((self, device), (other, other_device)):
             with machine.entered():
-                # Addresses are of use at once, without looking for duplicates first.
+                # No duplicate address detection, so that addresses can be used at once.
                 Path(f"/proc/sys/net/ipv6/conf/{name}/accept_dad").write_text("0")
             machine.ip(f"link set {name} up")
 
@@ -78,7 +91,7 @@ class Machine:
 
 @contextmanager
 def machines(count: int) -> Iterator[list[Machine]]:
-    """New machines, without cables. Skips the test where the system allows none."""
+    """New machines, without cables. Skips the test if the system allows none."""
     made: list[Machine] = []
     try:
         try:

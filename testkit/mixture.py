@@ -1,5 +1,5 @@
-"""A transfer between two far hosts through a network that misbehaves, and mixtures of what a
-network can do, drawn by seed. Says what happened; the tests and `mixtures` judge.
+"""A transfer between two far hosts through a network with faults, and mixtures of faults drawn by seed.
+Reports what happened; the tests and `mixtures` decide whether it is right.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 import trio
 from multiaddr import Multiaddr
 
-from peers.census import Census
-from peers.far import FarError, FarHost, far_host
-from peers.payload import payload, sha256
-from peers.relay import Relay
+from testkit.census import Census
+from testkit.far import FarError, FarHost, far_host
+from testkit.payload import payload, sha256
+from testkit.relay import Relay
 
 PARK = "/test/park"
 PATIENCE = 90.0
 """Seconds that a step of a transfer may take: long enough for the idle timeout after the
 last byte. Most take a few in all."""
 IDLE = 45.0
-"""Seconds in which whoever hears nothing forgets a connection: the idle timeout, and more."""
+"""Seconds after which a host that receives nothing has discarded a connection: more than the idle timeout."""
 OF_A_CONNECTION = ("keepers", "connections", "handshakes", "streams", "promised", "unacked")
-"""What a host has nothing of without a connection: see `weight`."""
+"""Fields of `usage` that are zero in a host without connections."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Network:
 
     @property
     def options(self) -> list[str]:
-        words = ["--seed", str(self.seed)]
+        arguments = ["--seed", str(self.seed)]
         for name, value in self.conditions.items():
-            words += [f"--{name}", value]
-        return words
+            arguments += [f"--{name}", value]
+        return arguments
 
     def __str__(self) -> str:
         return " ".join(self.options)
 
 
-# Each condition: in how many mixtures of ten it is, and how it is drawn.
+# Each condition: how many of ten mixtures have it, and how it is drawn.
 _DRAWN: dict[str, tuple[int, Callable[[random.Random], str]]] = {
     "delay": (8, lambda dice: f"{dice.randint(1, 40)}ms"),
     "jitter": (4, lambda dice: f"{dice.randint(100, 8000)}us"),
@@ -63,12 +63,12 @@ _DRAWN: dict[str, tuple[int, Callable[[random.Random], str]]] = {
 
 
 def drawn(seed: int) -> tuple[Network, int]:
-    """A mixture, and how many bytes go each way."""
+    """A mixture of faults, and the number of bytes in each direction."""
     dice = random.Random(seed)
     conditions = {name: draw(dice) for name, (share, draw) in _DRAWN.items() if dice.randrange(10) < share}
     if "rate" in conditions and dice.random() < 0.5:
         conditions["queue"] = f"{dice.randint(8, 128)}KiB"
-    # What shrinks in an outage is found out too slowly: docs/reliability.md.
+    # An MTU that shrinks in an outage is detected too slowly: docs/reliability.md.
     if "mtu" in conditions and not {"blackout", "rebind"} & {*conditions}:
         conditions["mtu-after"] = f"{dice.randint(0, 600)}ms"
     return Network(conditions, seed), dice.randint(1, 1024 * 1024)
@@ -76,24 +76,25 @@ def drawn(seed: int) -> tuple[Network, int]:
 
 @dataclass
 class Hosts:
-    """A listener and a dialer, each in a process of its own, and what they had at first."""
+    """A listener and a dialer, each in a process of its own, and their usage before the transfer."""
 
     listener: FarHost
     dialer: FarHost
     before: list[Census] = field(default_factory=list)
 
     async def left(self) -> list[dict[str, list[str]]]:
-        """What they have now and had not at first, once it had time to go."""
+        """What they have now and had not before, after time to release it."""
         left: list[dict[str, list[str]]] = []
         with trio.move_on_after(IDLE):
             while not left or any(left):
-                left = []
+                now = []
                 for far, then in zip((self.listener, self.dialer), self.before, strict=True):
                     there = (await far.census()).beyond(then)
-                    held = await far.do("weight")
+                    held = await far.do("usage")
                     if engine := [f"{held[each]} {each}" for each in OF_A_CONNECTION if held[each]]:
                         there["engine"] = engine
-                    left.append(there)
+                    now.append(there)
+                left = now
         return left
 
 
@@ -123,8 +124,8 @@ class Transferred:
 
 
 class Ended(Exception):
-    """The transfer is over before it was whole, and a host blames the network for it: it is
-    no defect that it failed. What had arrived was right, and nobody took it for all."""
+    """The transfer ended early, and the host's error is a timeout of the network, which is no defect. The
+    bytes that arrived were right, and no side saw a clean end."""
 
 
 @asynccontextmanager
@@ -134,7 +135,7 @@ async def _may_end() -> AsyncIterator[None]:
     except FarError as error:
         if not error.blames_the_network():
             raise
-        # The innermost says what happened.
+        # The innermost error has the cause.
         raise Ended(f"{error.chain[-1]['families'][0]}: {error.chain[-1]['message']}") from error
 
 
@@ -142,11 +143,11 @@ async def transfer(both: Hosts, network: Network, size: int) -> Transferred:
     """Bytes both ways at once on one stream, with their checksums compared.
 
     Raises Ended where the network ended it, FarError where a host failed for another reason,
-    and AssertionError for wrong bytes, a clean end before the last one, or no end in time.
+    and AssertionError for wrong bytes, a clean end before the last byte, or no end in time.
     """
     listener, dialer = both.listener, both.dialer
     async with Relay.to(Multiaddr(listener.addresses[0]), *network.options) as relay:
-        # Of an earlier transfer it knows the listener's own address, which leads past the relay.
+        # After an earlier transfer it knows the listener's own address, which bypasses the relay.
         await dialer.do("forget", peer=listener.peer)
         began = time.monotonic()
         async with _may_end():
@@ -176,7 +177,7 @@ async def transfer(both: Hosts, network: Network, size: int) -> Transferred:
             except Ended as error:
                 ended.append(error)
 
-        # Nobody is cancelled because another ended: what each has got is looked at.
+        # The end of one task cancels no other, because the bytes of each are checked.
         async with trio.open_nursery() as nursery:
             up, down = 2 * network.seed, 2 * network.seed + 1
             nursery.start_soon(send, dialer, ours, up)
@@ -187,12 +188,12 @@ async def transfer(both: Hosts, network: Network, size: int) -> Transferred:
             raise ended[0]
         seconds = time.monotonic() - began
         totals = await relay.totals()
-        # While the relay is there to carry the goodbye, which is said once and may be lost.
+        # Closed while the relay runs: CONNECTION_CLOSE is sent once and may be lost.
         await dialer.do("disconnect", peer=listener.peer)
         parting = time.monotonic()
         assert await listener.do("parted", PATIENCE, peer=dialer.peer, after=IDLE), "heard of no end"
         parting = time.monotonic() - parting
     assert totals["kernel_drops"] == 0, totals
     done = Transferred(seconds, totals, parting)
-    assert done.count("came") > 2 * size / 1500, f"it went past the relay: {totals}"
+    assert done.count("came") > 2 * size / 1500, f"the transfer bypassed the relay: {totals}"
     return done

@@ -1,21 +1,28 @@
-"""Names that a test gives addresses to, and ports that nobody has."""
+"""Host names with the addresses that a test sets, and unused ports."""
 
 from __future__ import annotations
 
+import secrets
 import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import trio
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        probe.bind(("::", 0))
-        return int(probe.getsockname()[1])
+    """A UDP port that no socket gets by asking for port 0, so that a test can listen on it again later."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = secrets.choice(range(10_000, low))
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.bind(("::", port))
+            return port
 
 
 class Names(trio.abc.HostnameResolver):
-    """The names of this test, as the system's resolver would give them."""
+    """The names of one test, in the form of the system's resolver."""
 
     def __init__(self, **names: list[str]) -> None:
         self.names = {name.replace("_", "."): hosts for name, hosts in names.items()}

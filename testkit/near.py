@@ -18,7 +18,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICStream, QUICTransport, QUICTransportConfig
-from peers.census import PATIENCE, eventually
+from testkit.census import PATIENCE, eventually
 
 IP4 = "/ip4/127.0.0.1/udp/0/quic-v1"
 IP6 = "/ip6/::1/udp/0/quic-v1"
@@ -33,16 +33,26 @@ def near_transport(**config: Any) -> QUICTransport:
 async def near_host(
     *listen: str, config: dict[str, Any] | None = None, key_pair: KeyPair | None = None
 ) -> AsyncIterator[IHost]:
-    """A running host that listens on these multiaddrs. Closing it may take 10 s at most."""
+    """A running host that listens on these multiaddrs. Closing it may take at most 10 s."""
     key_pair = key_pair or create_new_key_pair()
     transport = QUICTransport(key_pair.private_key, QUICTransportConfig(**(config or {})))
     host = new_host(key_pair=key_pair, transports=[transport])
     async with host.run(listen_addrs=[Multiaddr(each) for each in listen]):
+        await stop_auto_connector(host)
         yield host
 
 
+async def stop_auto_connector(host: IHost) -> None:
+    """Keep the swarm from dialing peers by itself.
+
+    Every 10 s it dials known peers until it has hundreds of connections. A tick while a connection is being
+    removed dials a peer that a test has just disconnected.
+    """
+    await swarm(host).auto_connector.stop()
+
+
 async def answers(address: Multiaddr | str, peer: ID) -> bool:
-    """Whether a new transport that dials ``address`` meets that peer."""
+    """Whether a new transport that dials ``address`` connects to that peer."""
     dialer = near_transport()
     dialed = await dialer.dial(Multiaddr(str(address)))
     await dialer.close()
@@ -66,11 +76,11 @@ def connection(host: IHost, peer: ID) -> QUICConnection:
 
 
 async def inbound(host: IHost, peer: ID) -> QUICConnection:
-    """The one connection from that peer, once the swarm has taken it in.
+    """The one connection from that peer, once the swarm has added it.
 
-    The dialer may be through with its part before.
+    The dialer may return from its dial before that.
     """
-    assert await eventually(lambda: bool(swarm(host).get_connections(peer))), "no connection came"
+    assert await eventually(lambda: bool(swarm(host).get_connections(peer))), "no inbound connection"
     return connection(host, peer)
 
 
@@ -79,6 +89,12 @@ def transport_of(host: IHost) -> QUICTransport:
     found = swarm(host).transport_manager.get_transports()
     (ours,) = (each for each in found if isinstance(each, QUICTransport))
     return ours
+
+
+def connections_of(transport: QUICTransport) -> list[QUICConnection]:
+    """The connections whose tasks have not ended."""
+    endpoint = transport._endpoint
+    return cast(list[QUICConnection], list(endpoint.connections)) if endpoint is not None else []
 
 
 def muxed(stream: Any) -> QUICStream:
@@ -102,7 +118,7 @@ def reasons(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """What is in exception groups, of whichever class: Python 3.10 has none of its own."""
+    """The exceptions in a group of any class: Python 3.10 has no group of its own."""
     group: Sequence[BaseException] | None = getattr(error, "exceptions", None)
     if group is None:
         yield error
@@ -111,5 +127,5 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 async def gone(host: IHost, peer: ID, within: float = PATIENCE) -> None:
-    """Wait until the swarm has no connection to that peer any more."""
+    """Wait until the swarm has no connection to that peer."""
     assert await eventually(lambda: not swarm(host).get_connections(peer), within), "still connected"

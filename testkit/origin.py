@@ -1,4 +1,4 @@
-"""Where and when figures were made: what every page of figures says of itself."""
+"""Where, when and from which commit figures were measured, for the pages of figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that both sides can make from a seed, and what became of them. No network here."""
+"""Bytes that both sides generate from a seed, and checks of what arrived. Opens no connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from libp2p.abc import INetStream
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.network.stream.net_stream import NetStream
 
-from peers.causes import described
+from testkit.causes import described
 
 BLOCK = 65_536
 MIB = 1 << 20
@@ -29,7 +29,7 @@ def blocks(data: bytes) -> Iterator[bytes]:
 
 
 def drawn_blocks(seed: int, size: int, block: int) -> Iterator[bytes]:
-    """As many bytes of the seed, of which only one block is held at a time."""
+    """``size`` bytes of the seed, one block at a time."""
     dice = random.Random(seed)
     return (dice.randbytes(min(block, size - start)) for start in range(0, size, block))
 
@@ -40,9 +40,9 @@ def sha256(data: bytes) -> str:
 
 @dataclass
 class Drained:
-    """Everything that a stream gave, and the class name of how it ended.
+    """Everything that was read from a stream, and the class name of its end.
 
-    In words only: an error holds the frames that it came through, and they all of a host.
+    The name only: an error refers to its frames, and these to the host.
     """
 
     size: int
@@ -52,14 +52,14 @@ class Drained:
 
 
 async def drain(stream: INetStream, rate: float = math.inf, rest: float = 0) -> Drained:
-    """Read until the stream ends, however it ends: at most ``rate`` bytes a second in the long run,
-    with pauses of ``rest`` seconds as often as it has read for one second."""
+    """Read until the stream ends in any way: at most ``rate`` bytes a second in the long run,
+    with a pause of ``rest`` seconds after each second of reading."""
     digest = hashlib.sha256()
     size = 0
     began = rested = trio.current_time()
     try:
         while True:
-            # A tenth of a second's worth, so that a slow reader is slow all the time.
+            # Bytes of a tenth of a second, so that a slow reader is evenly slow.
             data = await stream.read(int(min(BLOCK, max(1, rate / 10))))
             digest.update(data)
             size += len(data)
@@ -74,7 +74,7 @@ async def drain(stream: INetStream, rate: float = math.inf, rest: float = 0) -> 
 
 
 async def echoed(stream: NetStream, data: bytes) -> Drained:
-    """Write ``data``, say that it is all, and meanwhile read what comes back."""
+    """Write ``data``, finish, and concurrently read the answer."""
     drained: list[Drained] = []
 
     async def read() -> None:
@@ -89,7 +89,7 @@ async def echoed(stream: NetStream, data: bytes) -> Drained:
 
 
 async def echoed_back(stream: INetStream, data: bytes) -> str:
-    """Write ``data`` and meanwhile read as much: the SHA-256 of that. Ends nothing."""
+    """Write ``data`` and concurrently read as much; returns its SHA-256. Leaves the stream open."""
     got = bytearray()
 
     async def read() -> None:

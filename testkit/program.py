@@ -1,7 +1,7 @@
-"""A running program of a peer: its lines of JSON, its time limit, its certain end.
+"""Runs the program of a peer: reads its lines of JSON, enforces its time limit, always ends it.
 
-Here is the only place that starts processes of peers. Each is killed when its block is
-left, however it is left; what it wrote on standard error is kept for the report.
+Only this module starts processes of peers. Each is killed on exit from its block; its standard error is kept
+for the report.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Line = dict[str, Any]
 
 _ROOT = Path(__file__).parent.parent
 
-_ROOM_FOR_COMPLAINTS = 600
+_MAX_QUOTED = 600
 """Characters of a program's standard error that a report quotes."""
 
 
 class ProgramError(Exception):
-    """A program ended, kept silent too long, or said something that is not JSON."""
+    """A program ended, printed nothing in time, or printed a line that is not JSON."""
 
 
 class Program:
-    """One process. Lines that were said are kept, so a late listener misses none."""
+    """One process. Lines are kept, so that a late reader misses none."""
 
     def __init__(self, process: trio.Process, errors: IO[bytes], name: str) -> None:
         self.process = process
@@ -50,7 +50,7 @@ class Program:
                 for line in lines:
                     self._note(line)
         except trio.ClosedResourceError:
-            # Its block was left.
+            # Its block was exited.
             return
         self._has_ended = True
         self._wake()
@@ -59,7 +59,7 @@ class Program:
         try:
             self.lines.append(json.loads(line))
         except ValueError:
-            # A library that prints is no reason to fail; the line stands with the complaints.
+            # Output of a library is no failure; the line goes to the program's standard error.
             self._errors.write(line + b"\n")
             return
         self._wake()
@@ -69,8 +69,8 @@ class Program:
         self._news = trio.Event()
 
     async def line(self, wanted: Callable[[Line], bool], limit: float, what: str) -> Line:
-        """The first line that is ``wanted``. Raises ProgramError after ``limit`` seconds, or
-        when the program ends without having said it."""
+        """The first line that is ``wanted``. Raises ProgramError after ``limit`` seconds, or when the
+        program ends before it."""
         seen = 0
         with trio.move_on_after(limit):
             while True:
@@ -79,12 +79,12 @@ class Program:
                         return line
                 seen = len(self.lines)
                 if self._has_ended:
-                    raise ProgramError(f"{self._name} ended without {what}{self.complaints()}")
+                    raise ProgramError(f"{self._name} ended without {what}{self.standard_error()}")
                 await self._news.wait()
-        raise ProgramError(f"{self._name}: no {what} within {limit:.0f} s{self.complaints()}")
+        raise ProgramError(f"{self._name}: no {what} within {limit:.0f} s{self.standard_error()}")
 
     async def ended(self, limit: float) -> None:
-        """Wait until it ends by itself, at most ``limit`` seconds."""
+        """Wait at most ``limit`` seconds until it ends by itself."""
         with trio.move_on_after(limit):
             await self.process.wait()
 
@@ -92,22 +92,27 @@ class Program:
         assert self.process.stdin is not None
         await self.process.stdin.send_all(line.encode() + b"\n")
 
+    async def end_input(self) -> None:
+        """Close its standard input, which asks it to end by itself."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+
     @property
     def is_running(self) -> bool:
         return not self._has_ended
 
     async def kill(self) -> None:
-        """SIGKILL for it and what it started: it can say goodbye to nobody."""
+        """SIGKILL for it and its children, so that its connections are not closed."""
         _kill(self.process)
         await self.process.wait()
 
-    def complaints(self) -> str:
+    def standard_error(self) -> str:
         # The descriptor is the child's too: only pread leaves its position alone.
         size = os.fstat(self._errors.fileno()).st_size
-        start = max(0, size - _ROOM_FOR_COMPLAINTS)
-        said = os.pread(self._errors.fileno(), _ROOM_FOR_COMPLAINTS, start)
-        text = " | ".join(said.decode(errors="replace").split("\n")).strip(" |")
-        return f"; it said: {text}" if text else ""
+        start = max(0, size - _MAX_QUOTED)
+        tail = os.pread(self._errors.fileno(), _MAX_QUOTED, start)
+        text = " | ".join(tail.decode(errors="replace").split("\n")).strip(" |")
+        return f"; its standard error: {text}" if text else ""
 
 
 @asynccontextmanager
@@ -139,11 +144,11 @@ def _kill(process: trio.Process) -> None:
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            # It ended by itself meanwhile.
+            # It has ended by itself.
             return
 
 
 async def answer_of(command: list[str], limit: float) -> Line:
-    """The one line that a program says before it ends."""
+    """The only line that a program prints before it ends."""
     async with running(command) as program:
         return await program.line(bool, limit, "answer")

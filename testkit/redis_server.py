@@ -1,6 +1,6 @@
-"""A real redis-server for the tests: the installed one, or Debian's, unpacked below interop/build.
+"""A real redis-server for the tests: the installed one, or Debian's, unpacked below tools/interop/build.
 
-That needs no root, and network access once. What cannot be had is an error and never a skip.
+That needs no root, and network access once. A failed download is an error and never a skip.
 """
 
 from __future__ import annotations
@@ -15,25 +15,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_BUILD = Path(__file__).parent.parent / "interop" / "build"
+_BUILD = Path(__file__).parent.parent / "tools" / "interop" / "build"
 _UNPACKED = _BUILD / "redis-server"
 
 
 class RedisServerError(Exception):
-    """There is no redis-server, or it does not start. The message says what to do."""
+    """There is no redis-server, or it does not start. The message has the remedy."""
 
 
 @contextmanager
-def running_redis_server(folder: Path) -> Iterator[str]:
-    """``host:port`` of an empty one on loopback, which keeps its files in ``folder``."""
-    program, environment = _program()
+def running_redis_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """``host:port`` of an empty server on that address, which keeps its files in ``folder``."""
+    executable, environment = program()
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port = str(probe.getsockname()[1])
-    # No file of its own, so that nothing of one run is there in the next.
+    # No snapshot file, so that every run starts empty.
     arguments = [
         "--bind",
-        "127.0.0.1",
+        host,
+        # Otherwise it serves loopback only, as it has no password.
+        "--protected-mode",
+        "no",
         "--port",
         port,
         "--dir",
@@ -44,24 +47,24 @@ def running_redis_server(folder: Path) -> Iterator[str]:
         "no",
     ]
     with subprocess.Popen(
-        [program, *arguments], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+        [executable, *arguments], env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
-            said = []
+            output = []
             for line in process.stdout:
-                said.append(line)
+                output.append(line)
                 if "Ready to accept connections" in line:
                     break
             else:
-                raise RedisServerError(f"{program} ended before it was ready:\n{''.join(said)}")
-            yield f"127.0.0.1:{port}"
+                raise RedisServerError(f"{executable} ended before it was ready:\n{''.join(output)}")
+            yield f"{host}:{port}"
         finally:
             process.terminate()
 
 
-def _program() -> tuple[str, dict[str, str]]:
-    """The executable, and what its environment needs."""
+def program() -> tuple[str, dict[str, str]]:
+    """The executable, fetched if there is none, and the variables that it needs."""
     installed = shutil.which("redis-server")
     if installed is not None:
         return installed, {}
@@ -76,12 +79,12 @@ def _program() -> tuple[str, dict[str, str]]:
 
 
 def _unpack() -> None:
-    """Fetch Debian's package and what of its dependencies is not installed; apt checks signatures."""
+    """Fetch Debian's package and its dependencies that are not installed; apt checks signatures."""
     with tempfile.TemporaryDirectory(dir=_BUILD) as scratch:
         folder = Path(scratch)
         for each in ("lists/partial", "cache/archives/partial", "root"):
             (folder / each).mkdir(parents=True)
-        # Lists of its own: those of the machine may be stale or missing, and are root's to renew.
+        # Separate package lists: the machine's may be stale or missing, and only root can renew them.
         apt = [
             "apt-get",
             "-qq",
@@ -106,8 +109,8 @@ def _run(command: list[str], folder: Path) -> str:
     try:
         return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or error
+        output = getattr(error, "stderr", None) or error
         raise RedisServerError(
-            f"no redis-server is installed, and Debian's cannot be fetched: {said}\n"
+            f"no redis-server is installed, and Debian's cannot be fetched: {output}\n"
             "Install it, for example with: apt-get install redis-server"
         ) from error

@@ -1,5 +1,5 @@
-"""The network between a dialer and a listener: `crates/relay` as a process of its own, which
-misbehaves by seed. Its options and commands are in `relay --help`.
+"""The network between a dialer and a listener: `crates/relay` as a process of its own, with faults by seed.
+Its options and commands are in `relay --help`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from interop.program import Program, running
+from testkit.program import Program, running
 
-PROGRAM = Path(__file__).parent.parent.parent / "target" / "release" / "relay"
+PROGRAM = Path(__file__).parent.parent / "target" / "release" / "relay"
 
 
 class Relay:
-    """Dial ``address`` to come to the listener by way of it."""
+    """Dial ``address`` to reach the listener through it."""
 
     def __init__(self, program: Program, address: str) -> None:
         self._program = program
@@ -28,14 +28,14 @@ class Relay:
     @classmethod
     @asynccontextmanager
     async def to(cls, listener: Multiaddr, *options: str) -> AsyncIterator[Relay]:
-        assert PROGRAM.exists(), "no relay: make build"
+        assert PROGRAM.exists(), "libp2p-quic-relay is not built: run `make build`"
         target = f"{listener.value_for_protocol('ip4')}:{listener.value_for_protocol('udp')}"
         async with running([str(PROGRAM), "--to", target, *options]) as program:
-            told = await program.line(lambda line: "address" in line, 10, "address")
-            yield cls(program, str(told["address"]))
+            ready = await program.line(lambda line: "address" in line, 10, "address")
+            yield cls(program, str(ready["address"]))
 
     async def tell(self, command: str) -> dict[str, Any]:
-        """Its answer to a command; when it comes, the command is done."""
+        """Send a command and return the answer, which the relay sends when the command is done."""
         before = len(self._program.lines)
         seen = count()
         await self._program.say(command)
@@ -48,5 +48,5 @@ class Relay:
         await self.tell("rebind")
 
     async def totals(self) -> dict[str, Any]:
-        """What became of how many datagrams, by direction: ``to_target`` and ``to_client``."""
+        """Counts of forwarded, dropped and changed datagrams, ``to_target`` and ``to_client``."""
         return await self.tell("totals")

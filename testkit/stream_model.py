@@ -1,8 +1,8 @@
-"""What the binding's verbs may answer, in whatever order they are called: a machine for hypothesis.
+"""A model of what the binding's methods may return in any order of calls: a state machine for hypothesis.
 
 Two real endpoints on loopback. The model knows what was written, read and ended on every
-stream, and what each side did to the connection. An answer is right when the model has a
-cause for it; "not yet" is always right, except in the end, when everything that is owed comes.
+stream, and what each side did to the connection. A result is right if the model has a cause for it. None is
+always right, except at the end, when everything that was written must arrive.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from libp2p_quic._engine import Connection, Stream
-from libp2p_quic._errors import (
+from libp2p_quic._engine_errors import (
     ConnectionLostError,
     StreamClosedError,
     StreamResetError,
     StreamStoppedError,
 )
-from peers.engine import Pair
+from testkit.engine import Pair
 
 T = TypeVar("T")
 
-# Small buffers, so that a few verbs fill them.
+# Small buffers, so that a few calls fill them.
 NARROW = {
     "write_buffer": 5_000,
     "read_buffer": 2_000,
     "stream_receive_window": 8_000,
     "max_incoming_streams": 3,
 }
-# Longer than any stream gets here, and with no period that a mistake in order could hide in.
+# Longer than any stream here, and without a period, so that every mistake in order shows.
 BYTES = bytes((i * i >> 3) % 256 for i in range(400_000))
 
 CODES = st.integers(min_value=0, max_value=2**62 - 1)
@@ -78,7 +78,7 @@ class Side:
     ends: dict[int, End] = field(default_factory=dict)
 
 
-class Verbs(RuleBasedStateMachine):
+class StreamMethods(RuleBasedStateMachine):
     """Open, accept, read, write, finish, reset, stop, drop, flush and close."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Verbs(RuleBasedStateMachine):
         self.pair = Pair(NARROW, NARROW)
         self.sides = [Side(connection) for connection in self.pair.connected()]
 
-    # What the rules choose from.
+    # The streams that the rules choose from.
 
     def _ends(self) -> list[End]:
         return [end for side in self.sides for end in side.ends.values() if end.stream is not None]
@@ -101,14 +101,14 @@ class Verbs(RuleBasedStateMachine):
         return end, end.stream
 
     def _lost(self, at: int, error: ConnectionLostError) -> None:
-        """The connection is over at this side: somebody closed it, and is named with the code."""
+        """One side closed the connection, and the error has that side and its code."""
         ours, theirs = self.sides[at], self.sides[1 - at]
         assert error.kind == "closed", error
         closer = {"local": ours, "peer": theirs}[error.by]
         assert closer.closed is not None, error
         assert closer.closed == error.code, error
 
-    # Rules: each calls one verb and judges its answer.
+    # Rules: each calls one method and checks the result.
 
     @initialize()
     def a_first_stream(self) -> None:
@@ -147,8 +147,8 @@ class Verbs(RuleBasedStateMachine):
         side, other = self.sides[at], self.sides[1 - at]
         opened = other.ends[stream.id]
         assert stream.id not in side.ends, "accepted twice"
-        # Nobody hears of a stream before something was said on it, or on a later one of the same
-        # side (RFC 9000 section 3.2).
+        # A peer learns of a stream by a frame on it, or on a later one of the same side (RFC 9000 section
+        # 3.2).
         later = (e for number, e in other.ends.items() if number >= stream.id and number % 4 == stream.id % 4)
         assert any(e.out.written or e.out.is_ended or e.inward.stopped is not None for e in later)
         side.ends[stream.id] = End(at, stream, opened.inward, opened.out)
@@ -173,13 +173,13 @@ class Verbs(RuleBasedStateMachine):
     @rule(which=st.integers(0, 7), size=SIZES)
     def read(self, which: int, size: int) -> None:
         end, stream = self._pick(which)
-        self._judge(end, size, partial(stream.read_nowait, size))
+        self._check_read(end, size, partial(stream.read_nowait, size))
 
-    def _judge(self, end: End, size: int, verb: Callable[[], bytes | None]) -> bool:
-        """Call a reading verb and judge it; whether there is nothing more to come."""
+    def _check_read(self, end: End, size: int, method: Callable[[], bytes | None]) -> bool:
+        """Call a method that reads and check the result; returns whether the stream has ended."""
         way = end.inward
         try:
-            got = verb()
+            got = method()
         except StreamClosedError:
             assert way.stopped is not None
         except StreamResetError as error:
@@ -187,7 +187,7 @@ class Verbs(RuleBasedStateMachine):
         except ConnectionLostError as error:
             self._lost(end.side, error)
         else:
-            # After a stop of ours there is nothing to read, ever.
+            # After a local stop there is nothing to read.
             assert way.stopped is None
             if got is None:
                 return False
@@ -197,7 +197,7 @@ class Verbs(RuleBasedStateMachine):
                 way.read += len(got)
                 assert way.read <= way.written, "more bytes than were written"
                 return False
-            assert way.is_finished, "an end that nobody made"
+            assert way.is_finished, "an end without a finish"
             assert way.read == way.written, "an end before the last byte"
         return True
 
@@ -226,7 +226,7 @@ class Verbs(RuleBasedStateMachine):
     def reset(self, which: int, code: int) -> None:
         end, stream = self._pick(which)
         stream.reset(code)
-        # A second one is not heard, and one after an acknowledged finish neither.
+        # A second reset has no effect, nor has one after an acknowledged finish.
         if end.out.reset is None:
             end.out.reset = code
 
@@ -255,12 +255,12 @@ class Verbs(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 1), code=CODES, chance=st.integers(0, 9))
     def close(self, at: int, code: int, chance: int) -> None:
-        # Seldom: after it there is little left to see.
+        # Rarely: few operations have an effect after a close.
         if chance != 9:
             return
         side = self.sides[at]
         side.connection.close(code, b"by the model")
-        # The first word counts. Where the other side's was here before, ours is not heard.
+        # The first close counts. If the peer's arrived before, this one has no effect.
         if side.closed is None:
             side.closed = code
 
@@ -270,7 +270,7 @@ class Verbs(RuleBasedStateMachine):
         if error is not None:
             self._lost(at, error)
 
-    # The end: what is owed arrives, on every stream that nobody cut off.
+    # The end: everything written arrives, on every stream that was not reset or stopped.
 
     def teardown(self) -> None:
         try:
@@ -292,7 +292,7 @@ class Verbs(RuleBasedStateMachine):
                 ):
                     self._accept_one(1 - at)
         for end in self._ends():
-            self._hear_of_stop(end)
+            self._wait_for_stop(end)
         for end in self._ends():
             assert end.stream is not None
             end.stream.finish()
@@ -305,22 +305,22 @@ class Verbs(RuleBasedStateMachine):
         connection = self.sides[at].connection
         self._accepted(at, self.pair.take(connection.accept_stream_nowait, connection.acceptable))
 
-    def _hear_of_stop(self, end: End) -> None:
-        """Write until the peer's stop arrives, where there was one.
+    def _wait_for_stop(self, end: End) -> None:
+        """Write until the peer's STOP_SENDING arrives, if it sent one.
 
-        One after a finish of the peer waits a second before it is sent: not waited for here.
+        A stop after the peer's finish is sent a second later: not awaited here.
         """
         stream, way = end.stream, end.out
         if stream is None or way.stopped is None or way.is_ended or end.inward.is_finished:
             return
-        with pytest.raises(StreamStoppedError) as told:
+        with pytest.raises(StreamStoppedError) as caught:
             while True:
                 self.pair.take(partial(stream.write_nowait, b"x"), stream.writable)
-        assert told.value.code == way.stopped
+        assert caught.value.code == way.stopped
 
     def _read_to_the_end(self, end: End) -> None:
         stream = end.stream
         assert stream is not None
         read = partial(self.pair.take, partial(stream.read_nowait, 20_000), stream.readable)
-        while not self._judge(end, 20_000, read):
+        while not self._check_read(end, 20_000, read):
             pass

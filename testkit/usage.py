@@ -1,4 +1,5 @@
-"""What a process with a host of ours weighs, in numbers that can be compared over hours."""
+"""Memory, descriptors, threads and objects of a process with one host, in numbers that are comparable over
+hours."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from functools import cache
 
 from libp2p.abc import IHost
 
-from peers.census import census
-from peers.near import transport_of
+from testkit.census import census
+from testkit.near import transport_of
 
 
 class _Mallinfo(ctypes.Structure):
@@ -42,9 +43,9 @@ def _libc() -> ctypes.CDLL:
 
 
 def resident() -> int:
-    """Bytes of memory that the system gave, without the whole pages that the allocator only
-    keeps. Pages of which a small part is in use count, so that this goes up and down."""
-    # musl has no such call, and needs none.
+    """Resident bytes, after the allocator has returned its free pages. Partly used pages count, so this
+    value goes up and down."""
+    # musl has no such call and needs none.
     if hasattr(_libc(), "malloc_trim"):
         _libc().malloc_trim(0)
     with open("/proc/self/statm") as pages:
@@ -52,29 +53,29 @@ def resident() -> int:
 
 
 def allocated() -> int:
-    """Bytes that were asked of malloc and not given back: the engine's, and Python's objects of
-    more than 512 bytes. Where the C library does not tell, what is resident."""
+    """Bytes allocated by malloc and not freed: the engine's, and Python's objects of more than 512 bytes.
+    Resident bytes if the C library has no count."""
     if not hasattr(_libc(), "mallinfo2"):
         return resident()
     info = _libc().mallinfo2()
     return int(info.uordblks + info.hblkhd)
 
 
-def weight(host: IHost) -> dict[str, int]:
+def usage(host: IHost) -> dict[str, int]:
     now = census()
     transport = transport_of(host)
     endpoint = transport._endpoint
-    assert endpoint is not None, "it neither listens nor has dialed"
+    assert endpoint is not None, "the transport has no endpoint: it neither listens nor has dialed"
     return {
         "allocated": allocated(),
-        # Python's smaller objects, which it keeps in memory of its own.
+        # Python's smaller objects, which are in Python's own arenas.
         "objects": sys.getallocatedblocks(),
         "resident": resident(),
         "descriptors": len(now.descriptors),
-        # trio keeps its threads for ten seconds, in case that there is more for them to do.
+        # trio keeps idle threads for ten seconds.
         "threads": sum(not name.startswith("Trio") for name in now.threads),
         "tasks": len(now.tasks),
-        # Tasks that look after a connection until all have heard of its end.
-        "keepers": len(transport._connections),
+        # Tasks that keep a connection until its end was reported.
+        "keepers": len(endpoint.connections),
         **endpoint.engine.census(),
     }

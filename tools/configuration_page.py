@@ -1,6 +1,6 @@
 """Generates docs/configuration.md from the table that the transport itself uses.
 
-``python tests/configuration_page.py`` writes the page; a test compares it with the file.
+``python -m tools.configuration_page`` writes the page; a test compares it with the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 BEGINNING = """\
 # Configuration
 
-<!-- Made by tests/configuration_page.py of python/libp2p_quic/_config_table.py. -->
+<!-- Made by tools/configuration_page.py of python/libp2p_quic/_config_table.py. -->
 
 ```python
 from libp2p_quic import QUICTransport, QUICTransportConfig

@@ -1,8 +1,9 @@
-"""The program behind `make mixtures`: many mixtures of what a network can do, one after another,
-between the same two processes. Tells what it does, and a table in the end.
+"""`make mixtures`: transfers under many mixtures of network faults, in sequence between the same two
+processes. Prints each result, and a table at the end.
 
-A mixture is whole where every byte arrived both ways. It may be too much for QUIC: then both
-hosts say so in time, what had arrived is right, and nothing is left. Anything else is a failure.
+A mixture is whole if every byte arrived in both directions. A mixture may end the connection: then both
+hosts report a timeout, the bytes that arrived are right, and nothing leaks. Any other result is a
+failure.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from dataclasses import dataclass, field
 
 import trio
 
-from interop.program import ProgramError
-from peers.far import FarError
-from peers.mixture import Ended, Transferred, drawn, hosts, transfer
+from testkit.far import FarError
+from testkit.mixture import Ended, Transferred, drawn, hosts, transfer
+from testkit.program import ProgramError
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup  # type: ignore[import-not-found, unused-ignore]
 
 PROMPT = 10
-"""Seconds after which a goodbye that was not heard was lost: far more than any round trip."""
+"""Seconds after which a CONNECTION_CLOSE counts as lost: far more than any round trip."""
 
 
 def failure(error: BaseException) -> str:
-    """The first line of each reason, whatever groups trio wrapped them in."""
+    """The first line of each cause, also inside of trio's groups."""
     inner = getattr(error, "exceptions", None)
     if inner is not None:
         return "; ".join(failure(each) for each in inner)
@@ -35,16 +36,16 @@ def failure(error: BaseException) -> str:
 
 
 @dataclass
-class Judged:
-    """How each mixture came out, by seed."""
+class Outcomes:
+    """The result of each mixture, by seed."""
 
     whole: dict[int, Transferred] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
-    async def judge(self, todo: deque[int]) -> None:
-        """One after another between the same two hosts, until one is not whole: what it leaves
-        must go by itself, and the next gets two new processes."""
+    async def transfer_all(self, todo: deque[int]) -> None:
+        """Run mixtures between the same two hosts until one is not whole: that one must release its state
+        by itself, and the next gets two new processes."""
         seed = todo[0]
         try:
             async with hosts() as both:
@@ -82,30 +83,30 @@ class Judged:
 
 
 async def run(first: int, count: int) -> int:
-    judged = Judged()
+    outcomes = Outcomes()
     todo = deque(range(first, first + count))
     while todo:
-        await judged.judge(todo)
-    whole = judged.whole.values()
-    moved = sum(2 * drawn(seed)[1] for seed in judged.whole)
+        await outcomes.transfer_all(todo)
+    whole = outcomes.whole.values()
+    moved = sum(2 * drawn(seed)[1] for seed in outcomes.whole)
     datagrams = sum(done.count("came") for done in whole)
     lost = sum(done.count("came") - done.count("went") + done.count("duplicated") for done in whole)
     late = sum(done.parting > PROMPT for done in whole)
-    print(f"\n{judged.table()}")
-    print(f"{moved / 1e6:.0f} MB moved in {datagrams} datagrams, of which {lost} did not arrive.")
-    print(f"{late} goodbyes were lost; the idle timeout spoke instead.")
-    print(f"{len(judged.whole)} of {count} whole.")
-    print(f"{len(judged.ended)} ended by the network, nothing wrong and nothing left: {sorted(judged.ended)}")
-    print(f"{len(judged.failed)} failed: {sorted(judged.failed)}")
-    return int(bool(judged.failed))
+    print(f"\n{outcomes.table()}")
+    print(f"{moved / 1e6:.0f} MB transferred in {datagrams} datagrams, of which {lost} were lost.")
+    print(f"{late} CONNECTION_CLOSE were lost; the idle timeout ended these connections.")
+    print(f"{len(outcomes.whole)} of {count} whole.")
+    print(f"{len(outcomes.ended)} ended by the network, no wrong byte and no leak: {sorted(outcomes.ended)}")
+    print(f"{len(outcomes.failed)} failed: {sorted(outcomes.failed)}")
+    return int(bool(outcomes.failed))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make mixtures", description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="how many [100]")
     parser.add_argument("--seed", type=int, default=0, help="the first seed; the others follow [0]")
-    told = parser.parse_args()
-    sys.exit(trio.run(run, told.seed, told.count))
+    options = parser.parse_args()
+    sys.exit(trio.run(run, options.seed, options.count))
 
 
 if __name__ == "__main__":

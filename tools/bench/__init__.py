@@ -1,7 +1,6 @@
-"""The benchmark: this transport beside everything that could be used instead of it.
+"""The benchmark: compares this transport with its alternatives.
 
-`contender` knows who takes part and builds them, `measure` what is measured and what its
-figures mean, `cell` runs one measure of one contender, `results` keeps the lines, `page` and
-`plot` show them, `goals` judges them; `drawing` and `origin` serve other pages, too. README.md
-has the command line of a contender.
+`contender` reads the contenders and builds them, `measure` defines the measures and their figures, `cell`
+runs one measure of one contender, `results` stores the lines, `page` and `plot` show them, `goals`
+compares them with the goals. README.md has the command line of a contender.
 """

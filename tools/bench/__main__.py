@@ -1,6 +1,6 @@
-"""`make bench`: arguments, progress, and what is written where. No measure and no figure.
+"""`make bench`: arguments, progress, and output files. Knows no measure.
 
-Exit status: 0 when every cell gave a figure or was rightly absent, 1 when one failed, 2 for
+Exits with 0 if every cell has a figure or is absent on purpose, 1 if one failed, 2 for
 wrong arguments, 130 after Ctrl-C.
 """
 
@@ -13,36 +13,36 @@ import time
 
 import trio
 
-from bench import cell, goals, page, results
-from bench.contender import HERE, BuildError, Contender, build, load
-from bench.measure import Measure, chosen
-from bench.results import Cell, Results, shown
-from interop.program import ProgramError
+from testkit.program import ProgramError
+from tools.bench import cell, goals, page, results
+from tools.bench.contender import HERE, BuildError, Contender, build, load
+from tools.bench.measure import Measure, chosen
+from tools.bench.results import Cell, Results, shown
 
 _EPILOG = """\
-Runs are interleaved: every contender once, then every contender again. Let nothing else run,
-and compare only figures of one run. Every run is kept in bench/results/last.json; a whole one
-also makes docs/reports/bench, the page and its pictures.
+Runs are interleaved: every contender once, then every contender again. Run nothing else, and compare only
+figures of one run. Every run is kept in tools/bench/results/last.json; a run of all measures also writes
+docs/reports/bench, the page and its pictures.
 
 examples:
-  make bench                               everything, about half an hour
+  make bench                               all measures, about half an hour
   make bench ONLY=goodput RUNS=5           one group of measures
   make bench ONLY=ping,up WHO=adapter,quinn
-  make bench-goals                         judge the last run"""
+  make bench-goals                         compare the last run with the goals"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description="This transport beside everything that could be used instead of it, on loopback.",
+        prog="python -m tools.bench",
+        description="Compares this transport with its alternatives, on loopback.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", default="", help="groups or measures, with commas; default: all")
     parser.add_argument("--who", default="", help="contenders, with commas; default: all")
     parser.add_argument("--runs", type=int, default=3, help="runs of each cell (default: %(default)s)")
-    parser.add_argument("--no-build", action="store_true", help="the programs are there already")
-    parser.add_argument("--pages", action="store_true", help="write docs/reports/bench even of a part")
+    parser.add_argument("--no-build", action="store_true", help="use the programs of an earlier build")
+    parser.add_argument("--pages", action="store_true", help="write docs/reports/bench also after a part")
     arguments = parser.parse_args()
     try:
         measures = chosen([name for name in arguments.only.split(",") if name])
@@ -58,7 +58,7 @@ def main() -> None:
     try:
         trio.run(run_all, found, measures, unbuilt)
     except KeyboardInterrupt:
-        print("\nInterrupted; every process was ended. What was measured is kept.")
+        print("\nInterrupted; every process was ended. The results so far are kept.")
         is_whole, status = False, 130
     found.write(results.LAST)
     print(f"\n{page.table(found)}")
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def build_all(contenders: list[Contender], measures: list[Measure]) -> dict[str, str]:
-    """Why a language's programs, or the relay, cannot be had; those that can are not in it."""
+    """Build the programs of each language and the relay. Returns the error of each build that failed."""
     wanted = {each.build for each in contenders if each.build}
     if any(measure.path for measure in measures):
         wanted.add("relay")
@@ -117,10 +117,10 @@ async def run_all(found: Results, measures: list[Measure], unbuilt: dict[str, st
 
 
 def shortened(error: str) -> str:
-    """On one line: what failed, and the last words of the program; no path of this machine,
-    and no frames of tracebacks."""
-    words = re.sub(r"(?:\s*(?:[|^+]|-{2,})\s*)+|\s+", " ", error.replace(f"{HERE.parent}/", "")).strip()
-    return words if len(words) <= 300 else f"{words[:80]} ... {words[-215:]}"
+    """The failure and the last output of the program on one line, without paths of this machine and
+    frames of tracebacks."""
+    line = re.sub(r"(?:\s*(?:[|^+]|-{2,})\s*)+|\s+", " ", error.replace(f"{HERE.parent}/", "")).strip()
+    return line if len(line) <= 300 else f"{line[:80]} ... {line[-215:]}"
 
 
 def clock(began: float) -> str:

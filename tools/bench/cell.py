@@ -1,6 +1,7 @@
-"""One measure of one contender: its two processes, with the relay between them where asked.
+"""Runs one measure of one contender: its two processes, and the relay between them if the measure needs
+it.
 
-All of them are killed when the cell is done, however it ends.
+All of them are always killed at the end.
 """
 
 from __future__ import annotations
@@ -8,19 +9,19 @@ from __future__ import annotations
 import resource
 from contextlib import AsyncExitStack
 
-from bench.contender import BUILD, Contender
-from bench.measure import Line, Measure
-from interop.program import ProgramError, running
+from testkit.program import ProgramError, running
+from tools.bench.contender import BUILD, Contender
+from tools.bench.measure import Line, Measure
 
 RELAY = BUILD / "relay" / "release" / "relay"
 START_LIMIT = 30.0
-"""Seconds until a listener has told its address."""
+"""Seconds until a listener has printed its address."""
 DIAL_LIMIT = 90.0
-"""Seconds until a dialer is done; the measures themselves end long before."""
+"""Seconds until a dialer has ended; measures take much less."""
 
 
 def absence(contender: Contender, measure: Measure) -> str | None:
-    """Why this cell is not run; None when it is."""
+    """Why this cell is not run; None if it is."""
     if contender.only and not {measure.group, measure.name} & {*contender.only}:
         return "not measured"
     if measure.only and contender.name not in measure.only:
@@ -31,11 +32,11 @@ def absence(contender: Contender, measure: Measure) -> str | None:
     return None
 
 
-def words_of(contender: Contender, measure: Measure) -> list[str]:
-    words = dict(measure.words)
-    if contender.size is not None and "size" in words:
-        words["size"] = min(words["size"], contender.size)
-    return [f"{name}={value}" for name, value in words.items() if name != "do"]
+def options_of(contender: Contender, measure: Measure) -> list[str]:
+    options = dict(measure.options)
+    if contender.size is not None and "size" in options:
+        options["size"] = min(options["size"], contender.size)
+    return [f"{name}={value}" for name, value in options.items() if name != "do"]
 
 
 def _with_port(address: str, port: str) -> str:
@@ -45,14 +46,14 @@ def _with_port(address: str, port: str) -> str:
 
 
 async def run(contender: Contender, measure: Measure, seed: int = 0) -> Line:
-    """The dialer's line; equal seeds make equal networks. Raises ProgramError when the cell fails."""
-    # Ten thousand connections may mean as many sockets.
+    """The dialer's line; equal seeds make equal networks. Raises ProgramError if the cell fails."""
+    # Ten thousand connections may need as many sockets.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     async with AsyncExitStack() as stack:
         listener = await stack.enter_async_context(running([*contender.command, "serve"]))
-        told = await listener.line(lambda line: "address" in line, START_LIMIT, "address")
-        address = str(told["address"])
+        ready = await listener.line(lambda line: "address" in line, START_LIMIT, "address")
+        address = str(ready["address"])
         if measure.path is not None:
             rtt, loss = measure.path
             port = address.split("/")[4]
@@ -61,11 +62,11 @@ async def run(contender: Contender, measure: Measure, seed: int = 0) -> Line:
             if loss:
                 command += ["--loss", f"{loss:g}%"]
             relay = await stack.enter_async_context(running(command))
-            told = await relay.line(lambda line: "address" in line, START_LIMIT, "address of the relay")
-            address = _with_port(address, str(told["address"]).rpartition(":")[2])
-        command = [*contender.command, "dial", address, measure.verb, *words_of(contender, measure)]
+            ready = await relay.line(lambda line: "address" in line, START_LIMIT, "address of the relay")
+            address = _with_port(address, str(ready["address"]).rpartition(":")[2])
+        command = [*contender.command, "dial", address, measure.command, *options_of(contender, measure)]
         dialer = await stack.enter_async_context(running(command))
         line = await dialer.line(lambda line: "cpu" in line, DIAL_LIMIT, "result")
         if not line.get("bytes", line.get("count")):
-            raise ProgramError(f"{contender.name} got nothing done in its time")
+            raise ProgramError(f"{contender.name} completed nothing within its time")
         return line

@@ -1,4 +1,4 @@
-"""Who takes part: contenders.toml read, programs built. No measure here."""
+"""Reads contenders.toml and builds the programs of the contenders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ else:
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 OURS = "adapter"
-"""Whose figures are the one in every ratio."""
+"""The contender that every ratio refers to."""
 
 _PLACES = {"python": sys.executable, **{name: str(BUILD / name) for name in ("rust", "go", "js", "relay")}}
 
 
 class BuildError(Exception):
-    """A program cannot be had on this machine. The message is the tool's own last words."""
+    """A program cannot be built on this machine. The message is the last output of the tool."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Contender:
     title: str
     description: str
     run: list[str]
-    """With places in it, as in the manifest: a run's JSON holds no path of this machine."""
+    """With placeholders, as in the manifest, so that a run's JSON has no path of this machine."""
     build: str = ""
     only: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class Contender:
         return _filled(self.run)
 
 
-def _filled(words: list[str]) -> list[str]:
-    return [word.format(**_PLACES) for word in words]
+def _filled(arguments: list[str]) -> list[str]:
+    return [argument.format(**_PLACES) for argument in arguments]
 
 
 _MANIFEST: dict[str, Any] = tomllib.loads((HERE / "contenders.toml").read_text())
 
 
 def load(names: list[str]) -> list[Contender]:
-    """Those named, or all. Raises KeyError for an unknown name."""
+    """Load these contenders, or all. Raises KeyError for an unknown name."""
     known = [name for name in _MANIFEST if name != "build"]
     for name in names:
         if name not in known:
@@ -61,34 +61,34 @@ def load(names: list[str]) -> list[Contender]:
     return [_read(name, _MANIFEST[name]) for name in known if not names or name in names]
 
 
-def _read(name: str, told: dict[str, Any]) -> Contender:
+def _read(name: str, manifest: dict[str, Any]) -> Contender:
     return Contender(
         name=name,
-        title=told["title"],
-        description=told["is"],
-        run=told["run"],
-        build=told.get("build", ""),
-        only=told.get("only", []),
-        absent=told.get("absent", {}),
-        size=told.get("size"),
+        title=manifest["title"],
+        description=manifest["is"],
+        run=manifest["run"],
+        build=manifest.get("build", ""),
+        only=manifest.get("only", []),
+        absent=manifest.get("absent", {}),
+        size=manifest.get("size"),
     )
 
 
 def build(name: str, progress: Callable[[str], None]) -> None:
-    """Make the programs of one language. Raises BuildError."""
-    told = _MANIFEST["build"][name]
+    """Build the programs of one language. Raises BuildError."""
+    manifest = _MANIFEST["build"][name]
     folder = BUILD / name
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {key: value.format(**_PLACES) for key, value in told.get("environment", {}).items()}
+    environment = {key: value.format(**_PLACES) for key, value in manifest.get("environment", {}).items()}
     log = folder / "build.log"
     with log.open("wb") as out:
-        for step in map(_filled, told["steps"]):
+        for step in map(_filled, manifest["steps"]):
             progress(f"{name:6} {' '.join(step)}")
             if shutil.which(step[0]) is None:
                 raise BuildError(f"{step[0]} is not installed")
             done = subprocess.run(
                 step,
-                cwd=HERE / told.get("folder", name),
+                cwd=HERE / manifest.get("folder", name),
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

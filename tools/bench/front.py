@@ -1,7 +1,8 @@
-"""The picture that opens the README and the site: one stream's goodput beside other libp2p implementations.
+"""The picture at the top of the README and the site: goodput of one stream, compared with other libp2p
+implementations.
 
-`bench.page` draws it after each whole run. To draw it again from the data of the last one:
-`python -m bench.front docs/reports/bench/bench.json docs/reports/bench/front.svg`.
+`bench.page` draws it after each run of all measures. To draw it again from the data of the last one:
+`python -m tools.bench.front docs/reports/bench/bench.json docs/reports/bench/front.svg`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from bench.results import Results, read, shown
+from tools.bench.results import Results, read, shown
 
 MEASURE, FIGURE = "up", "goodput"
 SHOWN = {
@@ -34,11 +35,11 @@ def svg(found: Results) -> str:
     spreads = {name: found.spread(MEASURE, name, FIGURE) for name in SHOWN}
     figures = {name: spread.median for name, spread in spreads.items() if spread is not None}
     width, height = LEFT + WIDE + RIGHT, 24 + ROW * len(figures) + 34
-    told = ", ".join(f"{SHOWN[name]} {shown(value)}" for name, value in figures.items())
+    title = ", ".join(f"{SHOWN[name]} {shown(value)}" for name, value in figures.items())
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" font-family="{FONT}" font-size="14" fill="{INK}">',
-        f"<title>Goodput of one stream, Gbit/s: {escape(told)}</title>",
+        f"<title>Goodput of one stream, Gbit/s: {escape(title)}</title>",
     ]
     y = 12
     for name, value in figures.items():

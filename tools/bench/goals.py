@@ -1,6 +1,6 @@
-"""`make bench-goals`: the goals of this project's speed, judged by the last run's JSON.
+"""`make bench-goals`: compares the last run's JSON with the goals of this project's speed.
 
-Exit status: 0 when each is met, 1 while one is not, or was not measured.
+Exits with 0 if all are met, 1 if one is not met or was not measured.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import results
-from bench.results import Results, shown
+from tools.bench import results
+from tools.bench.results import Results, shown
 
 ADAPTER, HOST, ENGINE, QUINN = "adapter", "host", "engine", "quinn"
 RUST, GO, STOCK = "rust-libp2p", "go-libp2p", "stock"
@@ -24,7 +24,7 @@ class Goal:
     figure: Callable[[Results], float | None]
     bound: float
     is_most: bool = False
-    """The figure must not exceed the bound, instead of reaching it."""
+    """The figure must not exceed the bound; otherwise it must reach it."""
     unit: str = "x"
 
     def is_met(self, found: Results) -> bool:
@@ -37,8 +37,9 @@ class Goal:
         value = self.figure(found)
         figure = "not measured" if value is None else f"{shown(value)} {self.unit}"
         sign = "<=" if self.is_most else ">="
-        word = "met" if self.is_met(found) else "NOT MET"
-        return f"{word:8} {figure:>14}  {sign} {shown(self.bound)} {self.unit:4} {self.text}"
+        status = "met" if self.is_met(found) else "NOT MET"
+        bound = f"{shown(self.bound)} {self.unit}"
+        return f"{status:8} {figure:>14}  {sign} {bound:8}  {self.text}"
 
 
 def _times(measure: str, figure: str, ours: str, theirs: str) -> Callable[[Results], float | None]:
@@ -52,7 +53,7 @@ def _times(measure: str, figure: str, ours: str, theirs: str) -> Callable[[Resul
 
 
 def _both_ways(ours: str, theirs: str) -> Callable[[Results], float | None]:
-    """The lesser of the two directions: a goal for goodput is one for both."""
+    """The lesser of both directions, because a goal for goodput holds for both."""
     ways = [_times(measure, "goodput", ours, theirs) for measure in ("up", "down")]
 
     def figure_of(found: Results) -> float | None:
@@ -74,7 +75,7 @@ def _against_best(measure: str) -> Callable[[Results], float | None]:
 
 
 def _memory(measure: str) -> Callable[[Results], float | None]:
-    """The heavier end."""
+    """The end that uses more memory."""
 
     def figure_of(found: Results) -> float | None:
         ends = [found.spread(measure, ENGINE, end) for end in ("dialer", "listener")]
@@ -102,7 +103,7 @@ GOALS = (
     Goal("ping-pong p50, adapter / rust-libp2p", _times("ping", "p50", ADAPTER, RUST), 1.3, is_most=True),
     Goal("new streams, 100 in flight, adapter / stock", _times("requests100", "rate", ADAPTER, STOCK), 10.0),
     Goal(
-        "handshakes, one after another, adapter / rust-libp2p",
+        "handshakes, in sequence, adapter / rust-libp2p",
         _times("handshakes1", "rate", ADAPTER, RUST),
         1.0,
     ),
@@ -127,7 +128,7 @@ def text(found: Results) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.goals", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.goals", description=__doc__.split("\n")[0])
     parser.add_argument(
         "path", nargs="?", type=Path, default=results.LAST, help="a run (default: %(default)s)"
     )
@@ -135,7 +136,7 @@ def main() -> None:
     try:
         found = results.read(path)
     except FileNotFoundError:
-        parser.error(f"no run at {path}: `make bench` makes one")
+        parser.error(f"no run at {path}: run `make bench`")
     print(text(found))
     sys.exit(0 if all(goal.is_met(found) for goal in GOALS) else 1)
 

@@ -1,7 +1,6 @@
-"""What is measured: the words that a dialer gets, and what the figures of its line mean.
+"""The measures: the options that a dialer gets, and the figures of its line.
 
-One table. Nothing here starts a program or knows a contender, but for who can compute
-while it receives.
+A table, which starts no program. It names contenders only where a measure is for some of them.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ Line = dict[str, Any]
 
 GIB = 1 << 30
 _TIME = 4_000
-"""Milliseconds that a measure may take, where its size or count does not end it earlier."""
+"""Milliseconds after which a measure ends, if its size or count does not end it earlier."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a measure, and where it stands in the dialer's line."""
+    """One number of a measure, and its place in the dialer's line."""
 
     title: str
     unit: str
@@ -32,18 +31,18 @@ class Measure:
     name: str
     group: str
     title: str
-    words: dict[str, Any]
+    options: dict[str, Any]
     figures: dict[str, Figure]
     runs: int | None = None
-    """At most so many, since it takes long or hardly varies."""
+    """The most runs, if it takes long or hardly varies."""
     path: tuple[float, float] | None = None
-    """Round-trip time in milliseconds and loss in percent of the relay between the two."""
+    """Round-trip time in milliseconds and loss in percent of the relay."""
     only: tuple[str, ...] = field(default=())
-    """Contenders for which the measure means something; all when empty."""
+    """The contenders of this measure; all if empty."""
 
     @property
-    def verb(self) -> str:
-        return str(self.words["do"])
+    def command(self) -> str:
+        return str(self.options["do"])
 
 
 def _gigabits(line: Line) -> float:
@@ -69,7 +68,7 @@ _ROUNDS = {
     "rate": Figure("rate", "/s", lambda line: line["count"] / line["seconds"], is_more_better=True),
     "cpu": Figure("CPU, both ends", "µs each", lambda line: sum(line["cpu"]) * 1e6 / line["count"]),
 }
-# The rate comes first where it is what the goal is about.
+# The rate comes first if the goal is about it.
 _RATE = {name: _ROUNDS[name] for name in ("rate", "p50", "p99", "cpu")}
 _MEMORY = {
     "listener": Figure("listener", "KiB each", lambda line: line["each"][1] / 1024),
@@ -99,21 +98,21 @@ def _memory(count: int) -> Measure:
 
 
 def _growth(count: int) -> Measure:
-    words = {"do": "ping", "connections": count, "count": 20_000, "limit": _TIME}
+    options = {"do": "ping", "connections": count, "count": 20_000, "limit": _TIME}
     title = (
         f"Round trips on {_spaced(count)} connections at once"
         if count > 1
         else "Round trips on one connection"
     )
-    return Measure(f"active{count}", "growth", title, words, _GROWTH, runs=1)
+    return Measure(f"active{count}", "growth", title, options, _GROWTH, runs=1)
 
 
 def _path(rtt: int, loss: float) -> Measure:
-    words = {"do": "down", "size": GIB, "limit": 6_000}
-    # The goals are about the ends of the table.
+    options = {"do": "down", "size": GIB, "limit": 6_000}
+    # The goals are about the first and the last row.
     runs = 2 if (rtt, loss) in ((100, 0), (100, 1)) else 1
     title = f"Goodput, {rtt} ms round trip, {loss:g} % loss"
-    return Measure(f"path-{rtt}-{loss:g}", "path", title, words, _goodput(1), runs, (rtt, loss))
+    return Measure(f"path-{rtt}-{loss:g}", "path", title, options, _goodput(1), runs, (rtt, loss))
 
 
 MEASURES = (
@@ -141,14 +140,14 @@ MEASURES = (
     Measure(
         "ping",
         "ping",
-        "One byte and back, on an open stream",
+        "Round trips of one byte on an open stream",
         {"do": "ping", "count": 5_000, "limit": _TIME},
         _ROUNDS,
     ),
     Measure(
         "requests1",
         "requests",
-        "A new stream per request, one after another",
+        "A new stream per request, in sequence",
         {"do": "requests", "inflight": 1, "count": 5_000, "limit": 3_000},
         _RATE,
     ),
@@ -162,7 +161,7 @@ MEASURES = (
     Measure(
         "handshakes1",
         "handshakes",
-        "Handshakes, one after another",
+        "Handshakes, in sequence",
         {"do": "handshakes", "inflight": 1, "count": 1_000, "limit": 3_000},
         _RATE,
     ),
@@ -178,7 +177,7 @@ MEASURES = (
     Measure(
         "busy",
         "busy",
-        "One stream into a Python thread that computes half of the time",
+        "One stream into a Python thread that computes for half of the time",
         {"do": "down", "size": 2 * GIB, "limit": _TIME, "busy": 1},
         _goodput(1),
         only=("adapter", "host", "stock"),
@@ -188,7 +187,7 @@ MEASURES = (
     Measure(
         "fair10",
         "fairness",
-        "Ten connections at once, and what share each gets",
+        "Ten connections at once, and the share of each",
         {"do": "up", "size": 16 * GIB, "limit": 3_000, "streams": 10, "connections": 10},
         _FAIRNESS,
     ),
@@ -209,7 +208,7 @@ GROUPS = {
 
 
 def chosen(names: list[str]) -> list[Measure]:
-    """Measures of those groups or names, or all. Raises KeyError for an unknown one."""
+    """The measures of these groups or names, or all. Raises KeyError for an unknown one."""
     known = {*GROUPS, *(measure.name for measure in MEASURES)}
     for name in names:
         if name not in known:

@@ -1,16 +1,16 @@
-"""A run for people: the table on the terminal, and docs/reports/bench with page, JSON and pictures."""
+"""Shows a run: the table on the terminal, and docs/reports/bench with page, JSON and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bench import front
-from bench.contender import OURS
-from bench.measure import GROUPS, Measure
-from bench.plot import svg
-from bench.results import Results, Spread, labelled, shown
+from tools.bench import front
+from tools.bench.contender import OURS
+from tools.bench.measure import GROUPS, Measure
+from tools.bench.plot import svg
+from tools.bench.results import Results, Spread, labeled, shown
 
-PAGES = Path(__file__).parent.parent / "docs" / "reports" / "bench"
+PAGES = Path(__file__).parents[2] / "docs" / "reports" / "bench"
 
 
 def _cell(spread: Spread | None) -> str:
@@ -26,7 +26,7 @@ def _ratio(ratio: float | None) -> str:
 
 
 def rows(found: Results, measure: Measure) -> list[list[str]]:
-    """Title, then a figure and its ratio to ours each, then what went wrong."""
+    """Title, then each figure with its ratio to ours, then the reason of a failure."""
     made = []
     for contender in found.contenders:
         cells = found.of(measure.name, contender.name)
@@ -44,12 +44,12 @@ def rows(found: Results, measure: Measure) -> list[list[str]]:
 def _heads(measure: Measure) -> list[str]:
     heads = [measure.title]
     for figure in measure.figures.values():
-        heads += [labelled(figure), "x"]
+        heads += [labeled(figure), "x"]
     return [*heads, ""]
 
 
 def table(found: Results) -> str:
-    """All measures in columns, for the terminal. x is how many times our adapter's figure."""
+    """All measures in columns, for the terminal. x is the ratio to our adapter's figure."""
     parts = []
     for measure in found.measures:
         lines = [_heads(measure), *rows(found, measure)]
@@ -72,7 +72,7 @@ def _markdown(found: Results, measure: Measure) -> str:
 
 
 def write(found: Results, goals: str) -> Path:
-    """Page, JSON and one picture a group. The page's path."""
+    """Write the page, the JSON and one picture for each group. Returns the path of the page."""
     PAGES.mkdir(parents=True, exist_ok=True)
     found.write(PAGES / "bench.json")
     (PAGES / "front.svg").write_text(front.svg(found))
@@ -81,9 +81,9 @@ def write(found: Results, goals: str) -> Path:
         "",
         f"Made by `make bench` on {found.moment}, at {found.commit}. {found.machine}.",
         "",
-        "Every contender is two processes that talk over loopback, a listener and a dialer. Runs are "
-        f"interleaved (every contender once, then again), {found.runs} of each, fewer where one takes long. "
-        "Figures are medians [least .. most]. **x** is how many times our adapter's figure that is. Goodput "
+        "Every contender is two processes that communicate over loopback, a listener and a dialer. Runs are "
+        f"interleaved (every contender once, then again), {found.runs} of each, fewer of long ones. "
+        "Figures are medians [least .. most]. **x** is the ratio to our adapter's figure. Goodput "
         "is payload by the receiver's clock, from its first byte to its last; CPU time is that of the whole "
         "process. Datagrams are of 1452 bytes unless a row says otherwise.",
         "",
@@ -93,7 +93,7 @@ def write(found: Results, goals: str) -> Path:
         goals,
         "```",
         "",
-        "What is left of those that are not met, where the time goes, and what was tried: "
+        "For goals that are not met, the remaining time and experiments: "
         "[performance notes](../../dev/performance-notes.md).",
     ]
     for group, title in GROUPS.items():
@@ -103,20 +103,20 @@ def write(found: Results, goals: str) -> Path:
         (PAGES / f"{group}.svg").write_text(svg(found, measures))
         parts += ["", f"## {title}", "", f"![{title}]({group}.svg)"]
         for measure in measures:
-            said = " ".join(f"{name}={value}" for name, value in measure.words.items() if name != "do")
-            parts += ["", _markdown(found, measure), "", f"`{measure.verb} {said}`"]
+            said = " ".join(f"{name}={value}" for name, value in measure.options.items() if name != "do")
+            parts += ["", _markdown(found, measure), "", f"`{measure.command} {said}`"]
             if measure.path:
                 parts[-1] += ", through the relay, which delays and drops in both directions"
     parts += ["", "## Who is who", ""]
     parts += [f"- **{each.title}**: {each.description}" for each in found.contenders]
     parts += [
         "",
-        "## Do it again",
+        "## Run it again",
         "",
-        "`make bench` runs everything, `make bench ONLY=goodput RUNS=5` a part, `make bench-goals` judges "
-        "the last run. It needs Rust, Go and npm beside what the project needs; a contender that cannot be "
-        "built is shown as failed. The command line of the contenders, to run one by hand, is in "
-        "[bench/README.md](../../../bench/README.md).",
+        "`make bench` runs all measures, `make bench ONLY=goodput RUNS=5` a part, `make bench-goals` "
+        "evaluates the last run. It needs Rust, Go and npm in addition; a contender that cannot be built is "
+        "shown as failed. The command line of the contenders, to run one by hand, is in "
+        "[tools/bench/README.md](../../../tools/bench/README.md).",
         "",
     ]
     page = PAGES / "README.md"

@@ -1,12 +1,12 @@
-"""A group of measures as a picture: bars of the first figure, with the spread of the runs."""
+"""Draws a group of measures: bars of the first figure, with the spread of the runs."""
 
 from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from bench.drawing import picture, text
-from bench.measure import Measure
-from bench.results import Results, labelled, shown
+from testkit.drawing import picture, text
+from tools.bench.measure import Measure
+from tools.bench.results import Results, labeled, shown
 
 OURS = {"adapter", "host", "engine"}
 LEFT, BAR, ROW, WIDE, RIGHT = 270, 16, 24, 420, 110
@@ -18,7 +18,7 @@ def _bars(found: Results, measure: Measure, top: float) -> tuple[list[str], floa
     better = "more is better" if figure.is_more_better else "less is better"
     parts = [
         text(20, top + 14, measure.title, 'font-weight="600"'),
-        text(LEFT + WIDE + RIGHT, top + 14, f"{labelled(figure)}; {better}", 'text-anchor="end"'),
+        text(LEFT + WIDE + RIGHT, top + 14, f"{labeled(figure)}; {better}", 'text-anchor="end"'),
     ]
     spreads = {each.name: found.spread(measure.name, each.name, name) for each in found.contenders}
     most = max((spread.most for spread in spreads.values() if spread), default=0.0) or 1.0
@@ -30,13 +30,13 @@ def _bars(found: Results, measure: Measure, top: float) -> tuple[list[str], floa
                 continue
             parts.append(text(LEFT + 4, y + 13, "failed", 'font-style="italic"'))
         else:
-            colour = "#2f6fde" if contender.name in OURS else "#9aa5b4"
+            color = "#2f6fde" if contender.name in OURS else "#9aa5b4"
             width = WIDE * spread.median / most
             low, high = (LEFT + WIDE * value / most for value in (spread.least, spread.most))
             said = f"{contender.title}: {shown(spread.median)} {figure.unit}"
             parts.append(
                 f'<g><title>{escape(said)}</title><rect x="{LEFT}" y="{y}" width="{max(width, 1):.1f}" '
-                f'height="{BAR}" rx="3" fill="{colour}"/>'
+                f'height="{BAR}" rx="3" fill="{color}"/>'
                 f'<path d="M{low:.1f} {y + BAR / 2}H{high:.1f}M{low:.1f} {y + 4}V{y + 12}'
                 f'M{high:.1f} {y + 4}V{y + 12}" stroke="#1f2733" stroke-width="1.2" fill="none"/></g>'
             )

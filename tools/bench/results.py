@@ -1,4 +1,4 @@
-"""The lines of a run, on disk as JSON, and the figures that come out of them: median, spread, ratio."""
+"""Stores the lines of a run as JSON, and computes its figures: median, spread, ratio."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import origin
-from bench.contender import HERE, OURS, Contender
-from bench.measure import MEASURES, Figure, Line, Measure
+from testkit import origin
+from tools.bench.contender import HERE, OURS, Contender
+from tools.bench.measure import MEASURES, Figure, Line, Measure
 
 LAST = HERE / "results" / "last.json"
-"""Every run, also of a part. The pages of whole runs are in docs/reports/bench."""
+"""The last run, also of a part. Pages of runs of all measures are in docs/reports/bench."""
 
 _BY_NAME = {measure.name: measure for measure in MEASURES}
 
@@ -30,7 +30,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of one measure of one contender: a line, or why there is none."""
+    """One run of one measure of one contender: a line, or the reason for its absence."""
 
     measure: str
     contender: str
@@ -50,7 +50,7 @@ class Results:
 
     @property
     def measures(self) -> list[Measure]:
-        """Those that were run, in their order."""
+        """The measures that were run, in their order."""
         names = {cell.measure for cell in self.cells}
         return [measure for measure in MEASURES if measure.name in names]
 
@@ -58,7 +58,7 @@ class Results:
         return [cell for cell in self.cells if (cell.measure, cell.contender) == (measure, contender)]
 
     def spread(self, measure: str, contender: str, figure: str) -> Spread | None:
-        """None when no run of it succeeded."""
+        """None if no run succeeded."""
         read = _BY_NAME[measure].figures[figure].of
         values = [read(cell.line) for cell in self.of(measure, contender) if cell.line is not None]
         if not values:
@@ -66,14 +66,14 @@ class Results:
         return Spread(statistics.median(values), min(values), max(values), len(values))
 
     def ratio(self, measure: str, contender: str, figure: str) -> float | None:
-        """How many times our adapter's median."""
+        """The ratio to our adapter's median."""
         ours, theirs = (self.spread(measure, name, figure) for name in (OURS, contender))
         if ours is None or theirs is None or ours.median == 0:
             return None
         return theirs.median / ours.median
 
     def reason(self, measure: str, contender: str) -> str:
-        """Why there is no figure, or what failed beside those that there are."""
+        """Why there is no figure, or which runs failed."""
         cells = self.of(measure, contender)
         failed = [cell.failure for cell in cells if cell.failure]
         if failed:
@@ -96,11 +96,11 @@ def begin(contenders: list[Contender], runs: int) -> Results:
 
 
 def read(path: Path) -> Results:
-    """Raises OSError when there is no such run."""
-    told: dict[str, Any] = json.loads(path.read_text())
-    told["contenders"] = [Contender(**each) for each in told["contenders"]]
-    told["cells"] = [Cell(**each) for each in told["cells"]]
-    return Results(**told)
+    """Raises OSError if there is no such run."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    found["contenders"] = [Contender(**each) for each in found["contenders"]]
+    found["cells"] = [Cell(**each) for each in found["cells"]]
+    return Results(**found)
 
 
 def shown(value: float) -> str:
@@ -110,5 +110,5 @@ def shown(value: float) -> str:
     return f"{value:.3g}" if value >= 0.001 else f"{value:.1g}"
 
 
-def labelled(figure: Figure) -> str:
+def labeled(figure: Figure) -> str:
     return f"{figure.title}, {figure.unit}"

@@ -1,5 +1,5 @@
 """py-libp2p's own test suite, run on this transport and on the stock one.
 
-`python -m conformance`, or `make conformance`. Nothing here is installed with the package, and
-no test is written here: which of py-libp2p's tests are run, on what, and how the results compare.
+`python -m tools.conformance`, or `make conformance`. It selects py-libp2p's tests, runs them on both
+transports and compares the results. It has no tests of its own and is not installed.
 """

@@ -1,7 +1,7 @@
-"""The command line: `python -m conformance`, or `make conformance`.
+"""The command line: `python -m tools.conformance`, or `make conformance`.
 
-Status 0 only if every test about QUIC that is not excluded passes on ours, and no test of
-the wide run fails on ours that passes on the stock transport.
+Exits with 0 if every QUIC test that is not excluded passes on ours, and no test of the wide run fails on
+ours that passes on the stock transport.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from conformance import page, report, runs, suite
-from conformance.parts import PARTS, Part
-from conformance.trials import trials
+from tools.conformance import page, report, runs, suite
+from tools.conformance.parts import PARTS, Part
+from tools.conformance.trials import trials
 
 _DESCRIPTION = """\
-Runs py-libp2p's own test suite, out of its source distribution, on libp2p-quic and on
+Runs py-libp2p's own test suite, from its source distribution, on libp2p-quic and on
 py-libp2p's own QUIC transport, and compares. A test that fails on ours is run again, alone,
 up to ten times on each, and the counts are shown. No test may take more than two minutes.
-The closing tables go to docs/reports/conformance.md, a section a part, unless there is --ours-only.
+The final tables go to docs/reports/conformance.md, one section for each part, unless --ours-only is set.
 Half an hour on two idle processors, an hour on busy ones; --part quic --ours-only is a minute."""
-# A terminal is told at once; a log every so many seconds.
+# Seconds between two lines in a log; a terminal is updated at once.
 _LOG_EVERY = 20.0
 
 
 class _Progress:
-    """One line that says how far a run is."""
+    """A line with the progress of a run."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -62,7 +62,7 @@ def compare(part: Part, is_ours_only: bool, where: Path, jobs: int) -> report.Co
 
     ours = run("ours")
     stock = None if is_ours_only else run("stock")
-    # Both were run alone once, if they failed beside others.
+    # Each was run alone once, if it failed in the parallel run.
     doubtful = {test: result for test, result in ours.items() if result.runs > 1}
     if doubtful:
         print(f"{part.name}: {len(doubtful)} tests failed; each is run alone", file=sys.stderr, flush=True)
@@ -81,7 +81,9 @@ def _versions() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="conformance", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.conformance",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--part", choices=[part.name for part in PARTS], help="only this part")
     parser.add_argument("--ours-only", action="store_true", help="no comparison with the stock transport")
@@ -109,7 +111,7 @@ def main() -> int:
         if not options.ours_only:
             page.write(comparison, page.Run(_versions(), time.monotonic() - began))
         is_green = is_green and not comparison.regressions()
-        # All tests that may be excluded are in the part about QUIC.
+        # Only tests in the part about QUIC can be excluded.
         for pattern in comparison.stale_exclusions() if not part.every_host else ():
             print(f"exclusions.txt: no test matches {pattern}")
             is_green = False

@@ -1,7 +1,7 @@
-"""Runs py-libp2p's own example programs on our transport: `python -m conformance.examples`.
+"""Runs py-libp2p's own example programs on our transport: `python -m tools.conformance.examples`.
 
-Each is started as two processes, a listener and a dialer, out of the source distribution
-and unchanged. What they print says whether they worked. Status 0 only if all did.
+Each runs unchanged from the source distribution, as a listener and a dialer. Their output shows whether
+they work. Exits with 0 if all do.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from conformance import suite
+from tools.conformance import suite
 
 _ADDRESS = re.compile(r"(/ip4/127\.0\.0\.1/udp/\d+/quic(?:-v1)?/p2p/\w+)")
-# For a program to come to the next line that is waited for. Seconds.
+# Seconds until a program prints the next expected line.
 _PATIENCE = 60.0
 
 
 class ProgramError(Exception):
-    """A program did not print what it should; the message has what it did."""
+    """A program did not print the expected text; the message has its output."""
 
 
 class _Program:
@@ -70,7 +70,7 @@ class _Program:
 
     def wait_for(self, pattern: str | re.Pattern[str], within: float = _PATIENCE) -> re.Match[str]:
         found = self.shows(pattern, within)
-        # The reader may have ended between the last look and the last line.
+        # The reader may have ended between the last check and the last line.
         found = found or re.search(pattern, self.output)
         if found is None:
             raise ProgramError(f"no {pattern!r} in:\n{self.output[-3000:]}")
@@ -79,9 +79,9 @@ class _Program:
 
 @contextmanager
 def _started(where: Path, *arguments: str, environment: Mapping[str, str] = {}) -> Iterator[_Program]:
-    places = os.pathsep.join([str(where), str(Path(__file__).parent.parent)])
+    places = os.pathsep.join([str(where), str(Path(__file__).parents[2])])
     process = subprocess.Popen(
-        [sys.executable, "-m", "conformance.program", *arguments],
+        [sys.executable, "-m", "tools.conformance.program", *arguments],
         cwd=where,
         env={**os.environ, "PYTHONPATH": places, "PYTHONUNBUFFERED": "1", **environment},
         stdin=subprocess.PIPE,
@@ -118,12 +118,12 @@ def pubsub(where: Path) -> str:
         with _started(where, "examples/pubsub/pubsub.py", "-d", address) as client:
             client.wait_for(r"Connected to peer")
             for number in range(int(_PATIENCE)):
-                # What is published before the mesh has formed reaches nobody.
+                # Messages published before the mesh has formed are lost.
                 client.say(f"message {number}")
                 heard = server.shows(r"Received message: (message \d+)", within=1)
                 if heard is not None:
-                    return f"heard {heard[1]!r} over {_family(address)}"
-            raise ProgramError(f"the listener heard nothing:\n{server.output[-3000:]}")
+                    return f"received {heard[1]!r} over {_family(address)}"
+            raise ProgramError(f"the listener received nothing:\n{server.output[-3000:]}")
 
 
 def perf_example(where: Path) -> str:
@@ -138,7 +138,7 @@ def perf_example(where: Path) -> str:
 def perf_program(where: Path, size: int, iterations: int) -> str:
     """The program of the performance benchmark of the libp2p implementations."""
     if not _has_other_address():
-        # It refuses to dial loopback addresses.
+        # The program refuses to dial loopback addresses.
         return "left out: this machine has no address but loopback"
     script = "interop/perf/perf_test.py"
     with tempfile.TemporaryDirectory() as scratch:
@@ -173,7 +173,7 @@ def _family(address: str) -> str:
 def _has_other_address() -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Sends nothing: the system only chooses the address it would send from.
+            # Sends nothing: connect() only chooses the source address.
             probe.connect(("192.0.2.1", 9))
         except OSError:
             return False
@@ -181,12 +181,12 @@ def _has_other_address() -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="conformance.examples", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.conformance.examples", description=__doc__)
     parser.add_argument(
-        "--size", type=int, default=1024, help="MiB per transfer of perf (default: 1024, which is its own)"
+        "--size", type=int, default=1024, help="MiB per transfer of perf (default: 1024, the program's own)"
     )
     parser.add_argument("--iterations", type=int, default=2, help="transfers each way (default: 2)")
-    parser.add_argument("--only", help="the one whose name has this in it")
+    parser.add_argument("--only", help="run the programs whose name contains this")
     options = parser.parse_args()
 
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = Path(__file__).parent / "exclusions.txt"
-# How a test says, among all the skipped, that it is one of these.
+# The prefix that marks a skipped test as excluded.
 EXCLUDED = "excluded: "
 
 
@@ -23,7 +23,7 @@ class Exclusion:
 
 
 def read_exclusions() -> list[Exclusion]:
-    """Raises ValueError for a pattern without a reason above it."""
+    """Read all exclusions. Raises ValueError for a pattern without a reason above it."""
     exclusions = []
     reason: str | None = None
     for line in FILE.read_text(encoding="utf-8").splitlines():

@@ -1,7 +1,7 @@
 """docs/reports/conformance.md: the last full run of each part, in Markdown.
 
-A part that is run again takes its section's place and leaves the others, so that the parts
-may be run one by one. Only a run on both transports is written down.
+A part that is run again replaces its section only, so the parts can be run one by one. Only runs on both
+transports are written.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from conformance.parts import PARTS
-from conformance.report import HEADINGS, Comparison, exclusions, remarks
+from tools.conformance.parts import PARTS
+from tools.conformance.report import HEADINGS, Comparison, exclusions, remarks
 
-PAGE = Path(__file__).parent.parent / "docs" / "reports" / "conformance.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reports" / "conformance.md"
 
 _BEGINNING = """\
 # py-libp2p's own tests on this transport
 
 Made by `make conformance`. Do not edit: run it again.
 
-py-libp2p's test suite, out of its source distribution, on this transport and on py-libp2p's own.
-*over QUIC*: of the tests, those that dialed or listened with the transport; the others use mocks or
-no network, and say nothing of it. *failed*: run alone up to ten times, and failed at least once.
+py-libp2p's test suite, from its source distribution, on this transport and on py-libp2p's own.
+*over QUIC*: of the tests, those that dialed or listened with the transport; the others use mocks or no
+network. *failed*: run alone up to ten times, and failed at least once.
 *stock*: py-libp2p's own QUIC transport, whose failed tests were run alone once more. *excluded*: tests
-of the insides of py-libp2p's transport, each named in
-[exclusions.txt](../../conformance/exclusions.txt) with its reason. *skipped*: by the suite itself.
+of the internals of py-libp2p's transport, each named in
+[exclusions.txt](../../tools/conformance/exclusions.txt) with its reason. *skipped*: by the suite itself.
 
 The run is red if a test about QUIC fails here, or another test that the stock transport passes:
-plainly more often, where it is a matter of luck."""
+clearly more often, if the outcome varies.
+
+`tests/core/test_libp2p/test_libp2p.py::test_double_response` may fail while the machine is busy: it expects
+each `read(n)` to return the bytes of one `write`. A stream has no such boundaries (RFC 9000 section 2), and
+two writes that arrive before the read are returned together."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a section says about its run beside the outcomes."""
+    """The description of a run in its section."""
 
     versions: str
     seconds: float
@@ -47,13 +51,13 @@ class Run:
 
 
 def write(comparison: Comparison, run: Run) -> None:
-    """Put this run into its section of the page."""
+    """Write this run into its section of the page."""
     page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     PAGE.write_text(with_section(page, section(comparison, run), comparison.part.name), encoding="utf-8")
 
 
 def with_section(page: str, section: str, name: str) -> str:
-    """``page`` anew, with ``section`` for the part ``name`` and the sections of other parts as they were."""
+    """``page`` with ``section`` for the part ``name``; the other sections are kept."""
     found = re.split(r"^(?=## \w+: )", page, flags=re.MULTILINE)[1:]
     sections = {each[3:].partition(":")[0]: each.strip() for each in found}
     sections[name] = section
@@ -77,5 +81,5 @@ def section(comparison: Comparison, run: Run) -> str:
 
 
 def _plain(text: str) -> str:
-    """An error's text as text: Markdown would take its signs for its own."""
+    """An error's text with Markdown's characters escaped."""
     return re.sub(r"([<>*_`|\[\]\\])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""Which of py-libp2p's tests are run, and how they are grouped in the table."""
+"""Which of py-libp2p's tests are run, and their groups in the table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """A run of its own. With ``every_host``, hosts that ask for TCP are given QUIC."""
+    """A separate run. With ``every_host``, hosts that ask for TCP get QUIC."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ QUIC = Part(
 
 WIDE = Part(
     "wide",
-    "the rest of py-libp2p, with QUIC in the place of every host's TCP",
+    "the rest of py-libp2p, with QUIC instead of TCP in every host",
     every_host=True,
     rows={
         "swarm, connections, net_stream": ("tests/core/network",),
@@ -58,6 +58,6 @@ PARTS = (QUIC, WIDE)
 
 
 def row_of(part: Part, test: str) -> str:
-    """The row that ``test`` belongs to: that of the longest path that it begins with."""
+    """The row of ``test``: that of its longest path prefix."""
     paths = {path: row for row, paths in part.rows.items() for path in paths}
     return paths[max((path for path in paths if test.startswith(path)), key=len)]

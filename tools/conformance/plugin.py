@@ -1,8 +1,8 @@
-"""The pytest plugin that puts a transport into py-libp2p's test suite.
+"""A pytest plugin that substitutes the transport in py-libp2p's test suite.
 
-Loaded with `-p conformance.plugin`, before any test module is imported, since those bind
-names for good. It substitutes, skips what `exclusions.txt` names, and writes each outcome
-to a file, one JSON object a line. It does not change what a test does or expects.
+Loaded with `-p conformance.plugin`, before any test module is imported, because these bind names at
+import. It substitutes, skips the tests that `exclusions.txt` names, and writes each outcome to a file,
+one JSON object per line. It changes no test.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest
 from libp2p.transport.quic import transport as stock_transport
 
 import libp2p_quic
-from conformance.exclusions import EXCLUDED, read_exclusions
-from conformance.substitution import put_into_every_swarm
+from tools.conformance.exclusions import EXCLUDED, read_exclusions
+from tools.conformance.substitution import put_into_every_swarm
 
-# "as-shipped" leaves the suite alone: its hosts are on TCP.
+# "as-shipped" changes nothing: the suite's hosts are on TCP.
 _TRANSPORTS: dict[str, type[Any]] = {
     "ours": libp2p_quic.QUICTransport,
     "stock": stock_transport.QUICTransport,
@@ -30,14 +30,14 @@ _TRANSPORTS: dict[str, type[Any]] = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--transport", choices=[*_TRANSPORTS, "as-shipped"], default="ours")
-    group.addoption("--every-host", action="store_true", help="QUIC in the place of every host's TCP")
+    group.addoption("--every-host", action="store_true", help="QUIC instead of TCP in every host")
     group.addoption("--outcomes", type=Path, help="where to write one JSON object per phase of a test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--transport")
     if name == "ours":
-        # As a program does it, and nothing more: that it suffices is part of what is tested.
+        # Only this call, as in a program, because the run tests that it suffices.
         libp2p_quic.install()
     if name in _TRANSPORTS:
         transport = _TRANSPORTS[name]
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("--every-host"):
             put_into_every_swarm(transport)
     outcomes = config.getoption("--outcomes")
-    # Under xdist the workers' reports come to the one process that is no worker.
+    # Under xdist the controller process gets the workers' reports.
     if outcomes is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Outcomes(outcomes))
 
@@ -55,26 +55,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         pattern = next((e.pattern for e in exclusions if e.matches(item.nodeid)), None)
         if pattern is not None:
-            # Skipped and not deselected, so that it is reported and counted.
+            # Skipped and not deselected, so that the test is reported and counted.
             item.add_marker(pytest.mark.skip(reason=EXCLUDED + pattern))
 
 
 class _Usage:
-    """Notes on each test whether it dialed or listened with the transport.
+    """Records for each test whether it dialed or listened with the transport.
 
-    Most tests of some directories use mocks or no network at all, and say nothing about it.
+    In some directories most tests use mocks or no network.
     """
 
     def __init__(self, transport: type[Any]) -> None:
         self._is_used = False
-        for verb in ("dial", "create_listener"):
-            setattr(transport, verb, self._noting(getattr(transport, verb)))
+        for method in ("dial", "create_listener"):
+            setattr(transport, method, self._noting(getattr(transport, method)))
 
-    def _noting(self, verb: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(verb)
+    def _noting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
         def noting(*args: Any, **kwargs: Any) -> Any:
             self._is_used = True
-            return verb(*args, **kwargs)
+            return method(*args, **kwargs)
 
         return noting
 
@@ -90,7 +90,7 @@ class _Usage:
 
 
 class _Outcomes:
-    """Writes what pytest reports, as it comes, for the process that watches the run."""
+    """Writes each report of pytest at once, for the process that shows the progress."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8", buffering=1)

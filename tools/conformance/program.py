@@ -1,6 +1,6 @@
 """Runs one of py-libp2p's programs, unchanged, on a host whose transport is ours.
 
-`python -m conformance.program SCRIPT ARGUMENT...`. The command line that `examples` starts.
+`python -m tools.conformance.program SCRIPT ARGUMENT...`. The command line that `examples` starts.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import sys
 from types import ModuleType
 
 import libp2p_quic
-from conformance.substitution import put_into_every_swarm
+from tools.conformance.substitution import put_into_every_swarm
 
 
 def main() -> None:
     libp2p_quic.install()
     put_into_every_swarm(libp2p_quic.QUICTransport)
-    # The perf program imports it in any case, and uses it only where there is no local file.
+    # The perf program always imports it, and uses it only without a local file.
     sys.modules.setdefault("redis", ModuleType("redis"))
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,5 +1,4 @@
-"""The comparison of two runs: verdicts per test, and what is said of them. How it looks is `page`'s
-and the terminal's."""
+"""Compares two runs: a verdict for each test, and the remarks on them. `page` and the terminal format it."""
 
 from __future__ import annotations
 
@@ -7,13 +6,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from conformance.exclusions import read_exclusions
-from conformance.parts import Part, row_of
-from conformance.runs import Result
-from conformance.trials import Trial
+from tools.conformance.exclusions import read_exclusions
+from tools.conformance.parts import Part, row_of
+from tools.conformance.runs import Result
+from tools.conformance.trials import Trial
 
 Results = dict[str, Result]
-# How pytest marks a line of an error, within the frame of an exception group or without.
+# How pytest marks a line of an error, inside or outside of an exception group.
 _BEFORE_A_REASON = re.compile(r"^[ |]*(?:E +)?")
 HEADINGS = (
     "",
@@ -32,8 +31,8 @@ HEADINGS = (
 class Comparison:
     """``part`` on ours and on the stock transport.
 
-    ``ours_alone`` has the trials of what failed on ours; ``stock_alone`` and ``as_shipped``
-    only those of them that failed alone, too.
+    ``ours_alone`` has the trials of tests that failed on ours; ``stock_alone`` and ``as_shipped`` have
+    those that failed alone, too.
     """
 
     part: Part
@@ -56,12 +55,12 @@ class Comparison:
         return set(self.stock or ()) - set(self.ours)
 
     def is_upstreams_too(self, test: str) -> bool:
-        """Whether the stock transport does not plainly better, alone."""
+        """Whether the test, alone, passes on the stock transport not clearly more often."""
         stock = self.stock_alone.get(test)
-        return stock is not None and not self.ours_alone[test].is_plainly_worse_than(stock)
+        return stock is not None and not self.ours_alone[test].is_clearly_worse_than(stock)
 
     def regressions(self) -> list[Result]:
-        """What makes the run red. About QUIC itself, that stock fails too is no excuse."""
+        """The tests that make the run red. A QUIC test is red even if the stock transport fails it, too."""
         if not self.part.every_host:
             return self.failures()
         return [result for result in self.failures() if not self.is_upstreams_too(result.test)]
@@ -71,7 +70,7 @@ class Comparison:
         return [e.pattern for e in read_exclusions() if e.pattern not in used]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Counts, a line for each row of the part, and their sum."""
+        """Counts: a line for each row of the part, and their sum."""
         of = {test: row_of(self.part, test) for test in sorted({*self.ours, *(self.stock or ())})}
         lines = [self._counts(row, [t for t in of if of[t] == row]) for row in dict.fromkeys(of.values())]
         return [*lines, self._counts("together", list(of))]
@@ -105,20 +104,20 @@ def text(comparison: Comparison) -> str:
 
 
 def remarks(comparison: Comparison) -> dict[str, dict[str, str]]:
-    """Of each kind of failure that there was: the tests, and what is to be said of them."""
+    """For each kind of failure: its tests, and a remark on each."""
     red = {result.test for result in comparison.regressions()}
-    told: dict[str, dict[str, str]] = {
+    remarks_by_heading: dict[str, dict[str, str]] = {
         "FAILED on ours": {},
-        "failed on ours, and on the stock transport alike": {},
-        "failed on ours beside other tests, and never alone": {},
+        "failed on ours and equally on the stock transport": {},
+        "failed on ours in the parallel run, and never alone": {},
     }
-    ours, alike, crowded = told.values()
+    ours, both, in_parallel = remarks_by_heading.values()
     for result in comparison.failures():
-        (ours if result.test in red else alike)[result.test] = _where(comparison, result)
+        (ours if result.test in red else both)[result.test] = _where(comparison, result)
     for test, trial in comparison.ours_alone.items():
         if trial.is_clean:
-            crowded[test] = f"passes {trial} alone"
-    return {heading: tests for heading, tests in told.items() if tests}
+            in_parallel[test] = f"passes {trial} alone"
+    return {heading: tests for heading, tests in remarks_by_heading.items() if tests}
 
 
 def _where(comparison: Comparison, result: Result) -> str:
@@ -137,7 +136,7 @@ def _where(comparison: Comparison, result: Result) -> str:
 
 
 def exclusions(comparison: Comparison) -> dict[str, int]:
-    """Each reason, and how many tests it was given for."""
+    """Each reason for an exclusion, and the number of its tests."""
     counts = Counter(r.why for r in comparison.ours.values() if r.outcome == "excluded")
     reasons: dict[str, int] = {}
     for exclusion in read_exclusions():

@@ -1,7 +1,7 @@
-"""Runs a part of the suite on one transport, in processes of its own, and collects outcomes.
+"""Runs a part of the suite on one transport, in separate processes, and collects the outcomes.
 
-A test that failed is run again when nothing else runs, and the second run counts, for
-either transport. What a failure that is not always one means is `trials`' to say.
+A test that failed is run again alone, and the second run counts, for both transports. `trials` evaluates
+failures that do not always occur.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.exclusions import EXCLUDED
-from conformance.parts import Part
+from tools.conformance.exclusions import EXCLUDED
+from tools.conformance.parts import Part
 
 # For one test. py-libp2p's longest takes half a minute on an idle machine. Seconds.
 _TEST_TIMEOUT = 120
@@ -41,7 +41,7 @@ def run(part: Part, transport: str, suite: Path, jobs: int, progress: Progress) 
     """Every test of ``part`` on ``transport``, by its id."""
     paths = [path for paths in part.rows.values() for path in paths]
     results = _pytest(part, transport, suite, [*paths, "-m", "not serial_only"], jobs, progress)
-    # Their authors say that they must not run beside others.
+    # Their authors mark them as not to be run in parallel.
     results.update(_pytest(part, transport, suite, [*paths, "-m", "serial_only"], 0, lambda _: None))
     results.update(run_alone(part, transport, suite, skipped(results.values())))
     failed = [result.test for result in results.values() if result.outcome == "failed"]
@@ -52,8 +52,8 @@ def run(part: Part, transport: str, suite: Path, jobs: int, progress: Progress) 
 
 
 def skipped(results: Iterable[Result]) -> list[str]:
-    """The tests that skip themselves. Some do so only beside others, in a process of xdist,
-    and the reason that they give does not always come out of there."""
+    """The tests that skip themselves. Some do so only under xdist, which does not always report their
+    reason."""
     return [each.test for each in results if each.outcome == "skipped"]
 
 
@@ -69,18 +69,18 @@ def _pytest(
     with tempfile.TemporaryDirectory() as scratch:
         outcomes, screen = Path(scratch) / "outcomes", Path(scratch) / "screen"
         outcomes.touch()
-        command = [sys.executable, "-m", "pytest", "-p", "conformance.plugin", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-p", "tools.conformance.plugin", "-p", "no:cacheprovider"]
         # The suite's own options stop at ten failures.
         command += ["-o", "addopts=", "--tb=short", f"--timeout={_TEST_TIMEOUT}", f"-n{jobs}"]
-        # Without it, one process is left with the slow tests of a directory at the end.
+        # Without it, one process runs the slow tests of a directory at the end.
         command.append("--dist=worksteal")
         command += [f"--transport={transport}", f"--outcomes={outcomes}"]
         if part.every_host:
             command.append("--every-host")
-        # Both have packages named tests and examples, and the suite's have to be met.
-        places = os.pathsep.join([str(suite), str(Path(__file__).parent.parent)])
-        # A test of this project that starts this run may itself be in a process of xdist, and some
-        # of the suite's tests skip themselves where its variables say so.
+        # Both have packages named tests and examples, and the suite's must be imported.
+        places = os.pathsep.join([str(suite), str(Path(__file__).parents[2])])
+        # A test of this project may start this run in a process of xdist, and some of the suite's tests
+        # skip themselves if xdist's variables are set.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST_")}
         environment["PYTHONPATH"] = places
         with screen.open("w") as out:
@@ -94,7 +94,7 @@ def _pytest(
                 process.terminate()
                 process.wait()
         results = _read(outcomes)
-        # 0 and 1: the tests were run. Anything else is no outcome of a test.
+        # With 0 and 1 the tests were run. Any other status is no outcome of a test.
         if process.returncode not in (0, 1) or not results:
             raise RuntimeError(
                 f"pytest ended with status {process.returncode}:\n{screen.read_text()[-4000:]}"
@@ -114,7 +114,7 @@ def _read(outcomes: Path) -> dict[str, Result]:
     results: dict[str, Result] = {}
     for line in outcomes.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.endswith("\n"):
-            # Being written.
+            # The line is incomplete.
             break
         fields = json.loads(line)
         result = results.setdefault(fields["test"], Result(fields["test"], "passed"))

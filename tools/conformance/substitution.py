@@ -1,6 +1,6 @@
-"""QUIC in the place of TCP, for programs and tests whose hosts ask for TCP.
+"""Substitutes QUIC for TCP in programs and tests whose hosts ask for TCP.
 
-Two methods of py-libp2p's swarm are wrapped; the program that makes the hosts stays as it is.
+It wraps two methods of py-libp2p's swarm; the program that makes the hosts is unchanged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from multiaddr import Multiaddr
 
 
 def put_into_every_swarm(transport: type[Any]) -> None:
-    """Let ``transport`` take the place of TCP in new swarms, and of TCP's listening addresses.
+    """Replace TCP by ``transport`` in new swarms and in their listening addresses.
 
-    A swarm that the test gave QUIC, or no TCP, stays as it is.
+    A swarm with QUIC, or without TCP, is unchanged.
     """
     init, listen = Swarm.__init__, Swarm.listen
 
@@ -43,7 +43,7 @@ def put_into_every_swarm(transport: type[Any]) -> None:
 
 
 def _over_quic(maddr: Multiaddr) -> Multiaddr:
-    """The QUIC address with the host and port of a plain TCP one; any other as it is."""
+    """The QUIC address with the host and port of a plain TCP one; any other unchanged."""
     names = [protocol.name for protocol in maddr.protocols()]
     if names in (["ip4", "tcp"], ["ip6", "tcp"]):
         host, port = maddr.value_for_protocol(names[0]), maddr.value_for_protocol("tcp")

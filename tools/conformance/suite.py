@@ -1,7 +1,7 @@
-"""The source distribution of py-libp2p: fetched by name, version and hash, and unpacked once.
+"""Fetches the source distribution of py-libp2p by name, version and hash, and unpacks it once.
 
-Only the tests and what they import beside the package come out of it. The package itself
-stays behind, so that the tests meet the installed py-libp2p, as a program does.
+Only the tests and their imports besides the package are unpacked. The package itself is not, so that the
+tests use the installed py-libp2p, as programs do.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ VERSION = "0.8.1"
 _SHA256 = "3fb1493d215d10205f56095014e21c3d4eec025a9becb3e73a768d1151f27fd0"
 
 _UNPACKED = ("tests/", "examples/", "interop/", "scripts/", "docs/", "pyproject.toml")
-_ROOT = Path(__file__).parent.parent / ".conformance"
+_ROOT = Path(__file__).parents[2] / ".conformance"
 
 
 class SuiteError(Exception):
-    """The suite cannot be had; the message says what to do."""
+    """The suite cannot be fetched; the message has the remedy."""
 
 
 def fetch() -> Path:
     """The directory with the suite, downloaded with pip unless it is there. About 15 s.
 
-    Of several processes that ask at once, one downloads and the others wait.
+    Of several processes, one downloads and the others wait.
     """
     if version("libp2p") != VERSION:
         raise SuiteError(f"py-libp2p {version('libp2p')} is installed; the suite is that of {VERSION}")
@@ -63,6 +63,6 @@ def _unpack(archive: Path, into: Path) -> None:
     top = f"libp2p-{VERSION}/"
     with tarfile.open(archive) as tar:
         wanted = [m for m in tar.getmembers() if m.name.removeprefix(top).startswith(_UNPACKED)]
-        # Members that point out of the directory are refused, where Python knows how.
+        # Members with paths outside of the directory are refused, if this Python supports it.
         tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
         tar.extractall(into, members=wanted)

@@ -1,7 +1,7 @@
-"""A test that failed, run again on its own, on both transports, until it is plain whose failure it is.
+"""Runs a test that failed again, alone and on both transports, until the cause is clear.
 
-Many of py-libp2p's tests sleep for a moment and then expect something, and a loaded machine
-is not always through by then. One good run proves nothing, nor does one bad one.
+Many of py-libp2p's tests sleep and then expect a result, which a loaded machine may not have by then. So
+one run, passed or failed, proves nothing.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance import runs
-from conformance.parts import Part
-from conformance.runs import Result
+from tools.conformance import runs
+from tools.conformance.parts import Part
+from tools.conformance.runs import Result
 
 _RUNS = 10
-# That often without a single pass, and it is no matter of luck: no need of ten.
+# After this many failures without a pass the outcome is certain, and ten runs are not needed.
 _HOPELESS = 3
-# Fisher's exact test: of ten runs each, a difference of less than this may well be chance (5 %).
+# Fisher's exact test: of ten runs each, a smaller difference may be chance (5 %).
 _PLAINLY = 4
 
 
 @dataclass
 class Trial:
-    """How often a test passed on one transport when nothing else ran; ``why`` it failed, if it did."""
+    """How often a test passed alone on one transport; ``why`` it failed, if it did."""
 
     passed: int = 0
     runs: int = 0
@@ -43,7 +43,7 @@ class Trial:
         else:
             self.passed += 1
 
-    def is_plainly_worse_than(self, other: Trial) -> bool:
+    def is_clearly_worse_than(self, other: Trial) -> bool:
         if self.passed == 0:
             return other.passed > 0
         return other.passed - self.passed >= _PLAINLY
@@ -53,7 +53,7 @@ class Trial:
 
 
 def trials(part: Part, transport: str, suite: Path, first: dict[str, Result | None]) -> dict[str, Trial]:
-    """Each of these tests, alone, up to ten times; the first of which may have been run before."""
+    """Run each of these tests alone up to ten times; the first run may be an earlier one."""
     found = {test: Trial() for test in first}
     for test, result in first.items():
         if result is not None:
@@ -61,6 +61,6 @@ def trials(part: Part, transport: str, suite: Path, first: dict[str, Result | No
     while left := [test for test, trial in found.items() if not trial.is_settled]:
         results = runs.run_alone(part, transport, suite, left)
         for test in left:
-            # A test that no longer appears did not pass.
+            # A missing test counts as failed.
             found[test].count(results.get(test, Result(test, "failed", "it was not run")))
     return found

@@ -1,5 +1,5 @@
-"""Which lines of the four rooms the tests of both languages run.
+"""Measures which lines of each package the tests of both languages run.
 
-`make coverage`. The engine is built anew with counters in it, so that the Python tests count
-for it as well; what `make build` made stays as it is.
+`make coverage`. The engine is built again with counters, so that the Python tests count for it, too. The
+build of `make build` is not changed.
 """

@@ -1,7 +1,6 @@
-"""The command line: `python -m covered`, or `make coverage`.
+"""The command line: `python -m tools.coverage`, or `make coverage`.
 
-Status 0 only if all tests pass and they run enough lines of every room; 2 if that cannot
-be found out.
+Exits with 0 if all tests pass and run enough lines of every package, with 2 if that cannot be measured.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from covered import instrumented, measured
-from covered.rooms import FLOOR, ROOT, room_of
+from tools.coverage import instrumented, measured
+from tools.coverage.packages import FLOOR, ROOT, package_of
 
 _DESCRIPTION = f"""\
-Runs the tests of both languages with counters in the package and in the engine, and says
-how many lines of each room they ran. Fails under {FLOOR:.0f} %. On two processors it takes
+Runs the tests of both languages with counters, and reports how many lines of each package they ran. Fails
+under {FLOOR:.0f} %. On two processors it takes
 15 minutes, and 5 more the first time, to compile. Pages with every line: coverage/.
 A whole run, or --only report after all its steps, writes docs/reports/coverage.md."""
 _REPORT = ROOT / "coverage"
@@ -30,17 +29,17 @@ def _step(what: str) -> None:
 
 
 def _table(lines: dict[str, measured.Lines]) -> str:
-    """Every file, under its room."""
+    """Every file, under its package."""
     rows: list[tuple[str, ...]] = [("file", "lines", "run", "%")]
-    for room, together in measured.by_room(lines).items():
-        rows += [_row(path, file) for path, file in lines.items() if room_of(path) == room]
-        rows.append(_row(f"**{room}**", together))
+    for package, together in measured.by_package(lines).items():
+        rows += [_row(path, file) for path, file in lines.items() if package_of(path) == package]
+        rows.append(_row(f"**{package}**", together))
     return _markdown(rows)
 
 
 def _page(lines: dict[str, measured.Lines]) -> str:
-    """What is kept of a run: the rooms, and the files that fall short."""
-    rooms = [_row(f"**{room}**", each) for room, each in measured.by_room(lines).items()]
+    """The page of a run: the packages, and the files below the floor."""
+    packages = [_row(f"**{package}**", each) for package, each in measured.by_package(lines).items()]
     short = [_row(path, file) for path, file in lines.items() if file.percent < FLOOR]
     machine = f"a shared {os.cpu_count()}-core {platform.machine()} {platform.system()} machine"
     return f"""\
@@ -49,9 +48,9 @@ def _page(lines: dict[str, measured.Lines]) -> str:
 Made by `make coverage` on {date.today()}, on {machine}. Do not edit: run it again.
 
 Counted for the tests of Rust and Python together: a line of the engine also counts when a Python test
-runs it. Tests themselves are not counted. `make coverage` fails where a room is under {FLOOR:.0f} %.
+runs it. Tests themselves are not counted. `make coverage` fails where a package is under {FLOOR:.0f} %.
 
-{_markdown([("room", "lines", "run", "%"), *rooms])}
+{_markdown([("package", "lines", "run", "%"), *packages])}
 
 Files under {FLOOR:.0f} %:
 
@@ -60,7 +59,7 @@ Files under {FLOOR:.0f} %:
 
 
 def _markdown(rows: list[tuple[str, ...]]) -> str:
-    """A table that reads as one in a terminal as well."""
+    """A Markdown table that is aligned in a terminal, too."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     cells = [
         [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
@@ -78,26 +77,28 @@ def _report(objects: list[Path], is_whole: bool) -> int:
     _REPORT.mkdir(exist_ok=True)
     python = instrumented.write_python_report(_REPORT / "python")
     rust = instrumented.write_rust_report(objects, _REPORT / "rust")
-    lines = measured.with_the_unseen({**measured.python_lines(python), **measured.rust_lines(rust)})
+    lines = measured.with_unloaded_files({**measured.python_lines(python), **measured.rust_lines(rust)})
     table = _table(lines)
     (_REPORT / "README.md").write_text(f"# Lines that the tests run\n\n{table}\n", encoding="utf-8")
     if is_whole:
         _PAGE.write_text(_page(lines), encoding="utf-8")
     print(f"\n{table}\n\nLine by line: coverage/python/index.html, coverage/rust/index.html")
-    low = {room: each for room, each in measured.by_room(lines).items() if each.percent < FLOOR}
-    for room, each in low.items():
-        print(f"{room}: {each.percent:.1f} % of the lines are run; at least {FLOOR:.0f} % have to be")
+    low = {package: each for package, each in measured.by_package(lines).items() if each.percent < FLOOR}
+    for package, each in low.items():
+        print(f"{package}: {each.percent:.1f} % of the lines are run, the floor is {FLOOR:.0f} %")
     return 1 if low else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="covered", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.coverage",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--only",
         choices=["build", "rust", "python", "report"],
-        help="one step, on what the others left: to compile, one language's tests, the table",
+        help="one step, after earlier runs of the others: compile, the tests of one language, the table",
     )
     parser.add_argument("tests", nargs="*", help="for pytest: which Python tests (default: all)")
     options = parser.parse_args()
@@ -117,7 +118,7 @@ def main() -> int:
             instrumented.run_python_tests(options.tests)
         return _report(objects, is_whole=not options.tests) if is_wanted("report") else 0
     except instrumented.CoverageError as error:
-        print(f"covered: {error}", file=sys.stderr)
+        print(f"coverage: {error}", file=sys.stderr)
         return 2
 
 

@@ -1,7 +1,7 @@
-"""Builds with counters, and runs the tests of both languages on what was built.
+"""Builds with counters, and runs the tests of both languages on that build.
 
-Everything lies under `target/coverage`: cargo's files, a virtual environment whose package
-has the engine with counters in it, and what the counters say.
+All files are in `target/coverage`: cargo's, a virtual environment with the instrumented engine, and the
+counters.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from covered.rooms import ROOT
+from tools.coverage.packages import ROOT
 
 PLACE = ROOT / "target" / "coverage"
-# The models are the engine's sources once more, most of which nobody runs there.
+# The models compile the engine's sources a second time and run few of their lines.
 _CARGO = ["--workspace", "--exclude", "libp2p-quic-models", "--all-features", "--locked"]
 _RUSTC = str(Path(__file__).parent / "rustc")
 _PACKAGE = ROOT / "python" / "libp2p_quic"
-# Everything is slower with counters. Seconds, for one test.
+# Seconds for one test, because counters make everything slower.
 _TEST_TIMEOUT = 180
 
 
 class CoverageError(Exception):
-    """There is nothing to report; the message says what to do."""
+    """The run failed; the message has the remedy."""
 
 
 def llvm(tool: str) -> str:
-    """The path of ``tool`` of the LLVM that rustc was built with; others cannot read its counters."""
+    """The path of ``tool`` of the LLVM that rustc was built with; other versions cannot read its
+    counters."""
     where = _output("rustc", "--print", "target-libdir").strip()
     found = Path(where).parent / "bin" / tool
     if not found.exists():
-        raise CoverageError(f"rustc has no {tool} beside it: rustup component add llvm-tools")
+        raise CoverageError(f"rustc's toolchain has no {tool}: run `rustup component add llvm-tools`")
     return str(found)
 
 
@@ -44,7 +45,7 @@ def build() -> list[Path]:
     environment = _environment("builds", RUSTC_WORKSPACE_WRAPPER=_RUSTC)
     objects: list[Path] = []
     tests = ["cargo", "test", *_CARGO, "--no-run"]
-    # The binding is no test program: it has a build of its own, as maturin would make it.
+    # The binding is no test program, so it is built separately, as by maturin.
     binding = ["cargo", "build", "--package", "libp2p-quic-binding", "--locked"]
     for command in (tests, binding):
         messages = _output(*command, "--message-format=json-render-diagnostics", environment=environment)
@@ -60,7 +61,7 @@ def build() -> list[Path]:
 def _make_environment(engine: Path) -> None:
     """A virtual environment like `.venv`, where the package has ``engine`` and counts its lines.
 
-    Every process that a test starts is started with it too, whatever PYTHONPATH it is given.
+    Every process that a test starts uses it, too, with any PYTHONPATH.
     """
     packages = PLACE / "python"
     shutil.rmtree(packages, ignore_errors=True)
@@ -68,14 +69,14 @@ def _make_environment(engine: Path) -> None:
     ours.mkdir(parents=True)
     for source in _PACKAGE.iterdir():
         if source.name != "__pycache__" and source.suffix != ".so":
-            # A link, so that lines are counted for the file that it leads to.
+            # A link, so that lines are counted for its target.
             (ours / source.name).symlink_to(source)
     shutil.copy(engine, ours / "_engine.abi3.so")
     venv.create(PLACE / "venv", clear=True)
-    programs = PLACE / "venv" / "bin"
+    executables = PLACE / "venv" / "bin"
     for program in Path(sys.executable).parent.iterdir():
-        if not (programs / program.name).exists():
-            (programs / program.name).symlink_to(program)
+        if not (executables / program.name).exists():
+            (executables / program.name).symlink_to(program)
     (site,) = (PLACE / "venv" / "lib").glob("python*/site-packages")
     begin = "import coverage; coverage.process_startup()"
     everything_else = sysconfig.get_path("purelib")
@@ -98,7 +99,7 @@ def run_python_tests(arguments: list[str]) -> None:
 
 
 def _forget(tests: str) -> None:
-    """Remove what an earlier run of these tests counted."""
+    """Remove the counters of an earlier run of these tests."""
     counters = PLACE / "counters" / tests
     shutil.rmtree(counters, ignore_errors=True)
     counters.mkdir(parents=True)
@@ -121,7 +122,7 @@ def write_rust_report(objects: list[Path], html: Path) -> Path:
     counters = [str(path) for path in (PLACE / "counters").glob("*/*.profraw")]
     listed = PLACE / "profraws"
     listed.write_text("\n".join(counters), encoding="utf-8")
-    # A process that a test killed while it wrote leaves a file that cannot be read.
+    # A process that a test killed may leave an incomplete file.
     _run(
         "report",
         *(llvm("llvm-profdata"), "merge", "--sparse", "--failure-mode=all", "--input-files", str(listed)),
@@ -142,7 +143,7 @@ def _environment(tests: str, **more: str) -> dict[str, str]:
         "CARGO_TARGET_DIR": str(PLACE),
         # As maturin sets it: Python brings its own symbols.
         "PYO3_BUILD_EXTENSION_MODULE": "1",
-        # A file for each process, since some of them are killed.
+        # A file for each process, because some are killed.
         "LLVM_PROFILE_FILE": str(counters / "%p-%m.profraw"),
         "COVERAGE_FILE": str(counters / "python"),
         **more,

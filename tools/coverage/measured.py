@@ -1,4 +1,4 @@
-"""Counters become lines: what coverage.py and llvm-cov wrote, as one kind of result."""
+"""Converts the reports of coverage.py and llvm-cov into counts of lines."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from covered.rooms import ROOT, counted, has_code, room_of, sources
+from tools.coverage.packages import ROOT, counted, has_code, package_of, sources
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of one file, or of several together: those that can be run, and those that were."""
+    """Lines of one or several files: executable ones, and those that were run."""
 
     all: int
     run: int
@@ -22,25 +22,25 @@ class Lines:
 
 
 def python_lines(report: Path) -> dict[str, Lines]:
-    """Out of ``coverage json``."""
+    """Parse the report of ``coverage json``."""
     files = json.loads(report.read_text(encoding="utf-8"))["files"]
     return {
         path: Lines(file["summary"]["num_statements"], file["summary"]["covered_lines"])
         for path, file in files.items()
-        if room_of(path)
+        if package_of(path)
     }
 
 
 def rust_lines(report: Path) -> dict[str, Lines]:
-    """Out of ``llvm-cov export -format=lcov``."""
+    """Parse the report of ``llvm-cov export -format=lcov``."""
     counts: dict[str, dict[int, int]] = {}
     path = ""
     for entry in report.read_text(encoding="utf-8").splitlines():
         kind, _, value = entry.partition(":")
         if kind == "SF":
-            # Dependencies lie elsewhere, and are in no room.
+            # Dependencies are outside of every package.
             path = value.removeprefix(f"{ROOT}/")
-        elif kind == "DA" and room_of(path):
+        elif kind == "DA" and package_of(path):
             number, count = value.split(",")[:2]
             counts.setdefault(path, {})[int(number)] = int(count)
     lines = {}
@@ -51,17 +51,17 @@ def rust_lines(report: Path) -> dict[str, Lines]:
     return lines
 
 
-def with_the_unseen(lines: dict[str, Lines]) -> dict[str, Lines]:
-    """``lines`` and every file of a room that no counter told of: all its lines, none run."""
-    unseen = {path: Lines(len(counted(path)), 0) for path in sources() if has_code(path)}
-    return dict(sorted({**unseen, **lines}.items()))
+def with_unloaded_files(lines: dict[str, Lines]) -> dict[str, Lines]:
+    """``lines``, and every file without counters, with no line run."""
+    unloaded = {path: Lines(len(counted(path)), 0) for path in sources() if has_code(path)}
+    return dict(sorted({**unloaded, **lines}.items()))
 
 
-def by_room(lines: dict[str, Lines]) -> dict[str, Lines]:
+def by_package(lines: dict[str, Lines]) -> dict[str, Lines]:
     together: dict[str, Lines] = {}
     for path, file in lines.items():
-        room = room_of(path)
-        assert room is not None, path
-        before = together.get(room, Lines(0, 0))
-        together[room] = Lines(before.all + file.all, before.run + file.run)
+        package = package_of(path)
+        assert package is not None, path
+        before = together.get(package, Lines(0, 0))
+        together[package] = Lines(before.all + file.all, before.run + file.run)
     return together

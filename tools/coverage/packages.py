@@ -1,6 +1,6 @@
-"""Which source file belongs to which room, and how much of a room the tests must run.
+"""Which source file belongs to which package, and how much of a package the tests must run.
 
-Decided by the folder, so that a new file is in a room the moment it exists.
+The folder decides, so that every new file belongs to a package.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-# Of each room's lines, in percent.
+ROOT = Path(__file__).parents[2]
+# Percent of each package's lines.
 FLOOR = 90.0
 
-# Folder -> room. The longest folder that a file lies in decides.
+# Folder -> package. The longest match decides.
 _FOLDERS = {
     "python/libp2p_quic": "adapter",
     "python/libp2p_quic/_driver": "driver",
     "crates/binding/src": "binding",
     "crates/engine/src": "engine",
-    # Its own, as it is run by tests only and would make the engine look better than it is.
+    # Separate, because only tests run it, which would raise the engine's coverage.
     "crates/engine/src/simulation": "simulation",
 }
-# Tests that are modules of what they test. As lines that are all run, they would count twice.
+# Tests that are modules of the tested module. Their lines are always run, so they do not count.
 _TESTS = ("crates/engine/src/tls/handshake_tests/",)
 
 
-def room_of(path: str) -> str | None:
-    """The room of a source file, named from the root; None for what is no part of the product."""
+def package_of(path: str) -> str | None:
+    """The package of a source file, named from the root; None for a file that is not part of the product."""
     if path.startswith(_TESTS) or not path.endswith((".py", ".rs")):
         return None
     folders = [folder for folder in _FOLDERS if path.startswith(folder + "/")]
@@ -34,10 +34,10 @@ def room_of(path: str) -> str | None:
 
 
 def sources() -> list[str]:
-    """Every file of every room."""
+    """The files of all packages."""
     tops = sorted({folder.split("/")[0] for folder in _FOLDERS})
     found = (str(path.relative_to(ROOT)) for top in tops for path in (ROOT / top).rglob("*"))
-    return sorted(path for path in found if room_of(path))
+    return sorted(path for path in found if package_of(path))
 
 
 def counted(path: str) -> list[str]:
@@ -49,6 +49,6 @@ def counted(path: str) -> list[str]:
 
 
 def has_code(path: str) -> bool:
-    """Whether a test could run any line of it: a list of modules or a trait has none to run."""
+    """Whether a test could run any line of it: a list of modules or a trait has no executable line."""
     text = "\n".join(re.sub(r"//.*", "", line) for line in counted(path))
     return path.endswith(".py") or re.search(r"\bfn\b[^;{]*\{", text) is not None

@@ -1,6 +1,6 @@
-"""The demonstration: two hosts, two processes, one gibibyte.
+"""The demonstration: two hosts in two processes transfer one gibibyte.
 
-`python -m demo` tells the story (`__main__`); `pair` starts the two processes and keeps
-their time limits; `peer` is the program that both of them run; `payload` is what they
-move; `screen` is what you see. Only `peer` knows a transport, and it names it once.
+`__main__` is the command line; `pair` starts the two processes and enforces their time limits; `peer` is
+the program that both run; `payload` generates the bytes; `screen` is the output. Only `peer` names a
+transport, in one place.
 """

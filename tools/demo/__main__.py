@@ -1,7 +1,7 @@
-"""The demonstration's command line: `python -m demo --help`, or `make demo`.
+"""The demonstration's command line: `python -m tools.demo --help`, or `make demo`.
 
-Runs the pair of processes once per transport and compares. Status 0 only if every step
-held, 1 when one did not, 130 after Ctrl-C.
+Runs the pair of processes once per transport and compares. Exits with 0 if every step succeeded, 1 if one
+failed, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import sys
 
 import trio
 
-from demo.pair import Figures, StepError, run_pair
-from demo.screen import Screen, comparison, readable
+from tools.demo.pair import Figures, StepError, run_pair
+from tools.demo.screen import Screen, comparison, readable
 
 _DESCRIPTION = """\
-Two separate processes, each a py-libp2p host, talk QUIC over 127.0.0.1: first with
-libp2p-quic, then the same two programs with py-libp2p's own QUIC transport.
+Two processes, each a py-libp2p host, connect over 127.0.0.1: first with
+libp2p-quic, then with py-libp2p's own QUIC transport.
 
-Each pair connects, exchanges pings on /ipfs/ping/1.0.0, and moves bytes over one
-stream in writes of 64 KiB. The receiver checks the SHA-256 of what arrived."""
+Each pair connects, exchanges pings on /ipfs/ping/1.0.0, and transfers bytes over one stream in writes of
+64 KiB. The receiver checks their SHA-256."""
 
 _METHOD = """\
-what is timed:
-  handshake   the transport's dial, from the call to a proven peer. host.connect() takes
+what is measured:
+  handshake   the transport's dial, from the call to a verified peer. host.connect() takes
               at least 250 ms more on any transport: py-libp2p waits for better addresses.
   ping        one 32-byte round trip on an open stream, at the dialer; the median is shown
   goodput     payload bytes by the receiver's clock, from the transfer's header to the last
-              byte. The receiver's SHA-256 runs meanwhile in a thread of its own
-              and shares the processor; the sender's was computed before the clock starts.
+              byte. The receiver's SHA-256 runs in a separate thread on the same processors; the sender's
+              is computed before the clock starts.
 
 examples:
-  python -m demo                              the whole story, about a minute
-  python -m demo --size 64MiB --stock-size 1MiB
-  python -m demo --transport libp2p-quic --pings 1000"""
+  python -m tools.demo                              everything, about a minute
+  python -m tools.demo --size 64MiB --stock-size 1MiB
+  python -m tools.demo --transport libp2p-quic --pings 1000"""
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "KIB": 2**10, "M": 2**20, "MIB": 2**20, "G": 2**30, "GIB": 2**30}
 _NAMES = {"libp2p-quic": "libp2p-quic", "stock": "py-libp2p's own QUIC (aioquic)"}
@@ -45,10 +45,10 @@ _NAMES = {"libp2p-quic": "libp2p-quic", "stock": "py-libp2p's own QUIC (aioquic)
 def byte_count(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
     if match is None or match[2].upper() not in _UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; say 65536, 64MiB or 1GiB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 65536, 64MiB or 1GiB")
     size = int(float(match[1]) * _UNITS[match[2].upper()])
     if size < 1:
-        raise argparse.ArgumentTypeError("a transfer moves at least one byte")
+        raise argparse.ArgumentTypeError("a transfer has at least one byte")
     return size
 
 
@@ -66,7 +66,7 @@ def port_number(text: str) -> int:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m demo",
+        prog="python -m tools.demo",
         description=_DESCRIPTION,
         epilog=_METHOD,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -78,13 +78,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="which transport to run; the table needs both (default: both)",
     )
     parser.add_argument(
-        "--size", type=byte_count, default="1GiB", help="bytes to move with libp2p-quic (default: 1GiB)"
+        "--size", type=byte_count, default="1GiB", help="bytes to transfer with libp2p-quic (default: 1GiB)"
     )
     parser.add_argument(
         "--stock-size",
         type=byte_count,
         default="16MiB",
-        help="bytes to move with py-libp2p's own transport, which is slow (default: 16MiB)",
+        help="bytes to transfer with py-libp2p's own transport, which is slow (default: 16MiB)",
     )
     parser.add_argument("--pings", type=positive, default=100, help="round trips (default: 100)")
     parser.add_argument("--port", type=port_number, default=0, help="UDP port of the listener (default: any)")
@@ -100,7 +100,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
-async def story(arguments: argparse.Namespace) -> None:
+async def run(arguments: argparse.Namespace) -> None:
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} processors")
     sizes = {"libp2p-quic": arguments.size, "stock": arguments.stock_size}
     figures: dict[str, Figures] = {}
@@ -114,14 +114,14 @@ async def story(arguments: argparse.Namespace) -> None:
         print(f"\n{comparison(ours, stock)}\n")
         ratio = ours.gigabits / stock.gigabits
         if arguments.at_least is not None and ratio < arguments.at_least:
-            raise StepError(f"{ratio:.1f} times the stock goodput; {arguments.at_least:g} were asked")
+            raise StepError(f"{ratio:.1f} times the stock goodput; --at-least is {arguments.at_least:g}")
     print("Every step held.")
 
 
 def main() -> int:
     arguments = parse()
     try:
-        trio.run(story, arguments)
+        trio.run(run, arguments)
     except StepError as failure:
         print(f"\nFailed: {failure}", file=sys.stderr)
         return 1

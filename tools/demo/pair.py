@@ -1,7 +1,7 @@
-"""Two processes, a listener and a dialer, and every time limit of the demonstration.
+"""Runs two processes, a listener and a dialer, and enforces every time limit of the demonstration.
 
-Starts them, reads their reports, and ends them whatever happens. It knows no transport
-and prints nothing: what it learns goes to a `Watcher`.
+Starts them, reads their reports, and always ends them. It knows no transport and prints nothing: results
+go to a `Watcher`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LIMITS = {"start": 60.0, "connect": 30.0, "ping": 60.0, "transfer": 300.0, "leav
 
 
 class StepError(Exception):
-    """A step of the demonstration did not hold; the message says which and how."""
+    """A step of the demonstration failed; the message says which and why."""
 
 
 class Watcher(Protocol):
-    """Who wants to know what happens, while it happens."""
+    """Gets each result and the progress during the run."""
 
     def say(self, label: str, text: str) -> None: ...
     def progress(self, done: int, total: int) -> None: ...
@@ -72,7 +72,7 @@ class Peer:
         return report
 
     async def leave(self) -> None:
-        """Ask the process to leave, and see that it does so in peace."""
+        """Close the process's standard input, and require that it exits with status 0."""
         assert self._process.stdin is not None
         await self._process.stdin.aclose()
         status = await self._process.wait()
@@ -89,11 +89,11 @@ class Peer:
 async def _start(name: str, *arguments: str) -> AsyncIterator[Peer]:
     with tempfile.TemporaryFile() as errors:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "demo.peer", *arguments],
+            [sys.executable, "-m", "tools.demo.peer", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            # Ctrl-C is for the parent alone, which then ends its children in order.
+            # Only the parent gets Ctrl-C, and then ends its children in order.
             start_new_session=True,
         )
         try:
@@ -119,7 +119,7 @@ def _require(holds: bool, complaint: str) -> None:
 
 
 async def run_pair(transport: str, size: int, pings: int, port: int, watcher: Watcher) -> Figures:
-    """Run both processes on one transport. Raises StepError when a step does not hold."""
+    """Run both processes on one transport. Raises StepError if a step fails."""
     common = ("--transport", transport)
     async with _start("listener", *common, "listen", "--port", str(port)) as listener:
         async with _step("start"):
@@ -153,7 +153,7 @@ async def run_pair(transport: str, size: int, pings: int, port: int, watcher: Wa
                 answered = await dialer.report("answered")
             _require(received["bytes"] == size, f"{received['bytes']} of {size} bytes arrived")
             _require(received["intact"], "the receiver's SHA-256 differs from the sender's")
-            _require(answered["intact"], "the sender was told another SHA-256")
+            _require(answered["intact"], "the receiver reported another SHA-256")
             watcher.say("sha-256", f"{received['sha256'][:16]}… equal at both ends")
 
             figures = Figures(connected["seconds"], ping, size, received["seconds"])

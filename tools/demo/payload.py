@@ -1,7 +1,7 @@
-"""What the demonstration moves: bytes that cannot arrive wrong unnoticed.
+"""Bytes of the demonstration, in which every error of transmission is detected.
 
-Both the bytes and their SHA-256 live here. No network and no event loop, except that
-`RunningDigest` waits in trio when its thread is behind.
+Generates the bytes and computes their SHA-256. Opens no connections; only `RunningDigest` waits in trio,
+when its thread is behind.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ BLOCK = 65_536
 """Bytes in one write of the application."""
 
 _POOL = 1 << 20
-# An odd stride visits every offset of the pool before it repeats one, so that no two of
-# the first million blocks are equal: lost, doubled and swapped blocks change the digest.
+# An odd stride visits every offset of the pool before it repeats one, so the first million blocks are
+# distinct: lost, duplicated and swapped blocks change the digest.
 _STRIDE = 4099
 
 
@@ -44,16 +44,16 @@ class Payload:
 
 
 class RunningDigest:
-    """SHA-256 of a stream while it arrives, computed in a thread of its own.
+    """SHA-256 of a stream as it arrives, computed in a separate thread.
 
-    The thread shares the processor with the transfer, so hashing is part of what is
-    measured, but it does not stand between one read and the next.
+    The thread shares the processors with the transfer, so hashing is part of the measurement, but does
+    not delay reads.
     """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=256)
-        # A daemon: an abandoned transfer must not keep the process from ending.
+        # A daemon thread, so that an abandoned transfer does not prevent the exit.
         self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
         self._thread.start()
 

@@ -1,7 +1,7 @@
 """One of the two processes: a real py-libp2p host that listens, or one that dials.
 
-It reports to the process that started it, one JSON object a line on standard output, and
-leaves when its standard input is closed. It prints nothing for people.
+It reports to its parent, one JSON object per line on standard output, and exits when its standard input
+is closed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from demo.payload import BLOCK, Payload, RunningDigest
+from tools.demo.payload import BLOCK, Payload, RunningDigest
 
 if TYPE_CHECKING:
     from libp2p.abc import ITransport
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 TRANSFER = TProtocol("/libp2p-quic/demo/transfer/1.0.0")
 """8 bytes of length (big-endian), 32 bytes of SHA-256, then the payload. The receiver answers
-with the 32 bytes of SHA-256 that it computed, and only then the sender ends the stream: the
-stock transport can report an end that comes with the last bytes before those bytes."""
+with the 32 bytes of SHA-256 that it computed, and only then the sender finishes the stream: the stock
+transport can report a finish that arrives with the last bytes before those bytes."""
 
 _PROGRESS_INTERVAL = 0.1
 """Seconds between two progress reports."""
 
 
 def make_transport(name: str, key: PrivateKey) -> ITransport:
-    """The only difference between the two halves of the demonstration."""
+    """The transport: the only difference between the two runs of the demonstration."""
     if name == "libp2p-quic":
         from libp2p_quic import QUICTransport
 
@@ -77,13 +77,13 @@ def tell(event: str, **facts: object) -> None:
     print(json.dumps({"event": event, **facts}), flush=True)
 
 
-async def told_to_leave() -> None:
-    """Return once standard input is closed, be it on purpose or by the parent's death."""
+async def wait_for_end_of_input() -> None:
+    """Return when standard input is closed, by the parent or by its end."""
     await trio.lowlevel.wait_readable(sys.stdin.fileno())
 
 
 async def receive(stream: INetStream) -> None:
-    """Take one transfer: count, hash, compare, answer."""
+    """Receive one transfer: count, hash, compare, answer."""
     header = await read_exactly(stream, 40)
     size, promised = int.from_bytes(header[:8], "big"), header[8:]
     digest = RunningDigest()
@@ -121,7 +121,7 @@ async def listen(arguments: argparse.Namespace) -> None:
     async with host.run(listen_addrs=[address]):
         (bound,) = host.get_addrs()
         tell("listening", peer_id=str(host.get_id()), address=str(bound))
-        await told_to_leave()
+        await wait_for_end_of_input()
 
 
 async def dial(arguments: argparse.Namespace) -> None:
@@ -153,11 +153,11 @@ async def dial(arguments: argparse.Namespace) -> None:
         answer = await read_exactly(stream, 32)
         await stream.close()
         tell("answered", intact=answer == promised)
-        await told_to_leave()
+        await wait_for_end_of_input()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m demo.peer", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.demo.peer", description=__doc__)
     parser.add_argument("--transport", choices=["libp2p-quic", "stock"], required=True)
     roles = parser.add_subparsers(required=True)
     listener = roles.add_parser("listen")

@@ -1,4 +1,4 @@
-"""What the demonstration shows: lines, one live bar, one table. No control characters
+"""The output of the demonstration: lines, a progress bar, a table. No control characters
 unless standard output is a terminal."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 import time
 
-from demo.pair import Figures
+from tools.demo.pair import Figures
 
 _BAR = 32
 """Characters in a full progress bar."""
@@ -23,7 +23,7 @@ def readable(size: int) -> str:
 
 
 class Screen:
-    """Prints the story. One screen per pair of processes."""
+    """Prints the results of one pair of processes."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()

@@ -1,5 +1,5 @@
-"""The interoperability matrix: builds the peers, runs every case both ways, and reports.
+"""The interoperability matrix: builds the peers, runs every case in both directions, and reports.
 
-Each peer is a program in a folder of its own here, and speaks the command line that
-README.md describes. Nothing here knows what a peer is made of.
+Each peer is a program in a subfolder, with the command line that README.md describes. The runner is
+independent of a peer's language.
 """

@@ -1,8 +1,8 @@
-"""`make interop`: arguments, progress, and what is written where. No case and no verdict.
+"""`make interop`: arguments, progress, and output files. Has no cases and no verdicts.
 
-Exit status: 0 when every cell is green, absent or known; 1 when one is red or a peer could
-not be built; 2 for wrong arguments. With --missing-tools-pass, a peer whose build needs a tool
-that is not installed is still shown as not built, and is no failure.
+Exits with 0 if every cell is green, absent or known; 1 if one is red or a peer could not be built; 2 for
+wrong arguments. With --missing-tools-pass, a peer that needs a missing build tool is shown as not built,
+and is no failure.
 """
 
 from __future__ import annotations
@@ -16,40 +16,46 @@ from pathlib import Path
 
 import trio
 
-from interop import defects, matrix
-from interop.case import CASES, Case
-from interop.peer import BUILD, BuildError, MissingToolError, Peer, load
-from interop.picture import svg
-from interop.report import SIGNS, Report
+from tools.interop import defects, matrix
+from tools.interop.case import CASES, Case
+from tools.interop.peer import BUILD, BuildError, MissingToolError, Peer, load
+from tools.interop.picture import svg
+from tools.interop.report import SIGNS, Report
 
 _BUILDS = 2
-"""Builds at once: while one links or downloads, another has the cores."""
+"""Concurrent builds: while one links or downloads, another uses the processors."""
 
-PAGES = Path(__file__).parent.parent / "docs" / "reports" / "interop"
+PAGES = Path(__file__).parents[2] / "docs" / "reports" / "interop"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m interop", description=__doc__.split("\n")[0])
-    parser.add_argument("--peers", default="", help="names, with commas between them; default: all")
-    parser.add_argument("--cases", default="", help="names, with commas between them; default: all")
+    parser = argparse.ArgumentParser(prog="python -m tools.interop", description=__doc__.split("\n")[0])
+    parser.add_argument("--peers", default="", help="names, separated by commas; default: all")
+    parser.add_argument("--cases", default="", help="names, separated by commas; default: all")
+    parser.add_argument("--subject", default="ours", help="the program that meets the peers: ours or asyncio")
     parser.add_argument("--jobs", type=int, default=2, help="cases at once (default: %(default)s)")
-    parser.add_argument("--limit", type=float, default=math.inf, help="seconds for all; what is late is red")
+    parser.add_argument(
+        "--limit", type=float, default=math.inf, help="seconds for all cases; a later case is red"
+    )
     parser.add_argument("--missing-tools-pass", action="store_true", help="see the exit status")
     parser.add_argument(
-        "--judge", action="store_true", help="run nothing: judge the last run by today's list"
+        "--judge", action="store_true", help="run nothing: evaluate the last run with the current list"
     )
-    parser.add_argument("--pages", action="store_true", help="write the page and the picture even of a part")
+    parser.add_argument(
+        "--pages", action="store_true", help="write the page and the picture also after a part"
+    )
     arguments = parser.parse_args()
     if arguments.judge:
         last = json.loads((BUILD / "matrix.json").read_text())
         sys.exit(shown(Report.of(last, list(CASES), defects.known()), arguments.pages))
     names = [name for name in arguments.peers.split(",") if name]
     try:
-        peers = load(names or None)
+        peers = load(names or None, arguments.subject)
         cases = chosen([name for name in arguments.cases.split(",") if name])
     except KeyError as error:
         parser.error(str(error.args[0]))
-    arguments.pages |= not (names or arguments.cases)
+    # The pages are those of the transport.
+    arguments.pages |= not (names or arguments.cases or arguments.subject != "ours")
     sys.exit(trio.run(whole, peers, cases, arguments))
 
 
@@ -67,7 +73,7 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
     built, failures = await build_all(peers, deadline)
     unbuilt = {name: matrix.placeless(str(error)) for name, error in failures.items()}
     if not any(peer.name == "ours" for peer in built):
-        print("\nWithout our own peer there is nothing to compare with.")
+        print("\nOur own peer could not be built, and every case needs it.")
         return 1
     print()
     total = sum(2 if peer.name != "ours" else 1 for peer in built) * len(cases)
@@ -79,8 +85,8 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
         if result.outcome == "unbuilt":
             return
         done += 1
-        word, _ = defects.verdict(result, listed)
-        line = f"[{done:3}/{total}] {SIGNS[word]} {result.peer:9} {result.direction:10} {result.case:12}"
+        status, _ = defects.verdict(result, listed)
+        line = f"[{done:3}/{total}] {SIGNS[status]} {result.peer:9} {result.direction:10} {result.case:12}"
         print(f"{line} {result.seconds:5.1f} s  {result.evidence[:300]}", flush=True)
         if result.themselves:
             print(f"{'':13}two of {result.peer}: {result.themselves[:300]}", flush=True)
@@ -96,7 +102,7 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
 
 
 def shown(report: Report, has_pages: bool) -> int:
-    """Print and write a run; 1 if a cell is red."""
+    """Print and write a run; returns 1 if a cell is red."""
     print_table(report)
     write(report, has_pages)
     print(f"{report.counted}, in {report.seconds:.0f} s")
@@ -106,7 +112,7 @@ def shown(report: Report, has_pages: bool) -> int:
 
 
 async def build_all(peers: list[Peer], deadline: float) -> tuple[list[Peer], dict[str, BuildError]]:
-    """Those that could be built, and why the others could not."""
+    """Build the peers. Returns those that were built, and the errors of the others."""
     failures: dict[str, BuildError] = {}
     turns = trio.Semaphore(_BUILDS)
 
@@ -142,7 +148,7 @@ def print_table(report: Report) -> None:
 
 
 def write(report: Report, has_pages: bool) -> None:
-    """The data always; the page only of a whole run, since it is what the docs show."""
+    """Write the data always, and the page only after a run of everything, because the docs show it."""
     (BUILD / "matrix.json").write_text(json.dumps(report.data(), indent=1, ensure_ascii=False) + "\n")
     if not has_pages:
         return

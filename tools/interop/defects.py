@@ -1,7 +1,7 @@
-"""The reviewed list of what peers are known to get wrong, and the verdict on a result.
+"""The reviewed list of known defects of peers, and the verdict on a result.
 
-A red cell is excused only by an entry of known-defects.toml that names it and whose
-`shows` stands in the evidence, so that a new failure does not hide behind an old one.
+A red cell is known only if an entry of known-defects.toml names it and has a `shows` that is part of the
+evidence, so that a known failure does not hide a new one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from interop.matrix import Result
+from tools.interop.matrix import Result
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,17 +25,17 @@ Verdict = Literal["green", "known", "red", "absent", "unbuilt"]
 
 @dataclass(frozen=True)
 class Defect:
-    """One entry. ``directions`` and ``cases`` say which cells it excuses."""
+    """One entry. ``directions`` and ``cases`` select its cells."""
 
     peers: tuple[str, ...]
     cases: tuple[str, ...]
     directions: tuple[str, ...]
     shows: tuple[str, ...]
-    """A red cell is excused if one of these is a part of its evidence."""
+    """A red cell is known if one of these is part of its evidence."""
     reason: str
     evidence: str
 
-    def excuses(self, result: Result) -> bool:
+    def covers(self, result: Result) -> bool:
         return self.is_about(result) and any(each in result.evidence for each in self.shows)
 
     def is_about(self, result: Result) -> bool:
@@ -59,16 +59,16 @@ def known() -> list[Defect]:
 
 
 def verdict(result: Result, defects: list[Defect]) -> tuple[Verdict, Defect | None]:
-    """The verdict on a cell, and the entry that excuses it."""
+    """The verdict on a cell, and the entry that covers it."""
     if result.outcome in ("red", "unbuilt"):
         for defect in defects:
-            if defect.excuses(result):
+            if defect.covers(result):
                 return "known", defect
     return result.outcome, None
 
 
 def stale(results: list[Result], defects: list[Defect]) -> list[Defect]:
-    """Entries whose every cell that was run is green: they should be taken off the list."""
+    """Entries of which all cells that were run are green: they should be removed."""
     found = []
     for defect in defects:
         about = [result for result in results if defect.is_about(result)]

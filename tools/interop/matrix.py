@@ -1,7 +1,7 @@
-"""The run: which peer dials which, who listens, what runs beside what, and the results.
+"""Runs the matrix: which peer dials which, which cases run concurrently, and the results.
 
-Listeners are started once and shared by all cases that ask for the same kind; each case
-has a dialer process of its own. No case is defined here and nothing is printed.
+Listeners are started once and shared by all cases that need the same kind; each case has its own dialer
+process. Defines no cases and prints nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from interop.case import Absent, Case, Failed
-from interop.peer import HERE, OURS, Peer
-from interop.program import Line, Program, ProgramError, running
+from testkit.program import Line, Program, ProgramError, running
+from tools.interop.case import Absent, Case, Failed
+from tools.interop.peer import HERE, OURS, Peer
 
 if TYPE_CHECKING:
     from trio import TaskStatus  # type: ignore[attr-defined]
@@ -27,13 +27,13 @@ Direction = Literal["we dial", "they dial"]
 DIRECTIONS: tuple[Direction, ...] = ("we dial", "they dial")
 
 _START_LIMIT = 30.0
-"""Seconds in which a listener must say its addresses, on a machine that is busy."""
+"""Seconds until a listener must have printed its addresses, on a busy machine."""
 _QUIET_JOBS = 8
-"""Cases that wait more than they work, at once. Their programs start at once too."""
+"""The number of concurrent cases that mostly wait. Their programs start concurrently, too."""
 _END_LIMIT = 2.0
-"""Seconds in which a dialer that has answered may still send what it owes: its close, last bytes."""
+"""Seconds in which a dialer that has answered may still send its close and last bytes."""
 _EVENT_LIMIT = 10.0
-"""Seconds in which a listener must have told of what the dialer has already seen."""
+"""Seconds in which a listener must report events that the dialer has already reported."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Result:
     outcome: Outcome
     seconds: float
     evidence: str = ""
-    """Why it is not green; of a green cell, what is worth to know of it."""
+    """Why it is not green, or a remark on a green cell."""
     themselves: str = ""
-    """For a red cell: how the same case ended between two instances of the peer."""
+    """For a red cell: the result of the same case between two instances of the peer."""
 
 
 class Listening:
-    """A listener that runs, and the events it tells."""
+    """A running listener, and the events that it reports."""
 
     def __init__(self, program: Program, said: Line) -> None:
         self.program = program
@@ -64,7 +64,7 @@ class Listening:
         return self.address.split("/udp/")[1].split("/")[0]
 
     async def event(self, event: str, peer: str) -> Line:
-        """What it told of ``peer``, by its peer id. Raises Failed when it does not come."""
+        """The event about ``peer``, by its peer id. Raises Failed if there is none in time."""
 
         def is_it(line: Line) -> bool:
             return line.get("event") == event and line.get("peer") == peer
@@ -96,7 +96,7 @@ class Listeners:
             return found
 
     def forget(self, peer: Peer) -> None:
-        """What comes next gets new ones. These run on, for the cases that use them now."""
+        """Later cases get new ones. These continue to run for the cases that use them now."""
         for kind in [kind for kind in self._running if kind[0] == peer.name]:
             del self._running[kind]
 
@@ -108,17 +108,17 @@ class Listeners:
 
 @asynccontextmanager
 async def listener(peer: Peer, **options: str) -> AsyncIterator[Listening]:
-    async with running([*peer.command, "listen", *worded(options)]) as program:
+    async with running([*peer.command, "listen", *as_arguments(options)]) as program:
         said = await program.line(lambda line: "addrs" in line, _START_LIMIT, "addresses")
         yield Listening(program, said)
 
 
-def worded(options: Mapping[str, str]) -> list[str]:
-    return [word for name, value in options.items() for word in (f"--{name}", value)]
+def as_arguments(options: Mapping[str, str]) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
 
 
 class Stage:
-    """What a case may use: the two peers, their listeners and dialers."""
+    """The interface of a case: the two peers, their listeners and dialers."""
 
     def __init__(self, peer: Peer, dialer: Peer, listener: Peer, listeners: Listeners) -> None:
         self.peer = peer
@@ -128,15 +128,15 @@ class Stage:
         self._met: dict[tuple[str, str], Listening] = {}
 
     async def listening(self, key: str = "ed25519", ip: str = "4") -> Listening:
-        """The shared listener of that kind: the same one to the end of the case, though
-        another case may have put a new one into its place meanwhile."""
+        """The shared listener of that kind: the same one to the end of the case, even if another case has
+        replaced it."""
         if (key, ip) not in self._met:
             self._met[key, ip] = await self._listeners.of(self.listener, key, ip)
         return self._met[key, ip]
 
     @asynccontextmanager
     async def own_listener(self, **options: str) -> AsyncIterator[Listening]:
-        """A listener that the case may kill, with these options of the command line."""
+        """A separate listener that the case may kill, with these command-line options."""
         async with listener(self.listener, **options) as found:
             yield found
 
@@ -144,7 +144,7 @@ class Stage:
     async def dialing(
         self, case: str, address: str, more: Sequence[str] = (), **options: str
     ) -> AsyncIterator[Program]:
-        command = [*self.dialer.command, "dial", *worded(options), address, case, *more]
+        command = [*self.dialer.command, "dial", *as_arguments(options), address, case, *more]
         async with running(command) as program:
             yield program
 
@@ -157,7 +157,7 @@ class Stage:
         more: Sequence[str] = (),
         **options: str,
     ) -> Line:
-        """What the dialer told of the case, in a process of its own."""
+        """The answer of a dialer, in a process of its own."""
         address = address or (await self.listening(listener_key, ip)).address
         async with self.dialing(case, address, more, **options) as program:
             said = await program.line(lambda line: "ok" in line, float("inf"), "answer")
@@ -173,8 +173,8 @@ async def run(
     deadline: float,
     report: Callable[[Result], None],
 ) -> list[Result]:
-    """Every case in both directions; `report` hears of each as soon as it is known. What did not
-    begin before ``deadline`` is red."""
+    """Run every case in both directions; `report` gets each result at once. A case that did not start
+    before ``deadline`` is red."""
     results: list[Result] = []
     ours = next(peer for peer in peers if peer.name == OURS)
     async with trio.open_nursery() as keepers:
@@ -190,14 +190,14 @@ async def run(
             for stage, case, direction in through:
                 if trio.current_time() > deadline:
                     late = Result(
-                        stage.peer.name, direction, case.name, "red", 0, "not run: the time was over"
+                        stage.peer.name, direction, case.name, "red", 0, "not run: the time limit was reached"
                     )
                     results.append(late)
                     report(late)
                     continue
                 result = await cell(stage, case, direction)
                 if result.outcome == "red":
-                    # A listener that something was wrong with must not spoil other cases.
+                    # A failed case may have damaged the listener, so other cases get a new one.
                     listeners.forget(stage.listener)
                 if result.outcome == "red" and stage.peer is not ours:
                     listeners.forget(stage.peer)
@@ -222,7 +222,7 @@ async def run(
 
 
 async def between_themselves(stage: Stage, case: Case, direction: Direction) -> str:
-    """Whose defect is it? If a peer fails with its like, hardly ours."""
+    """Repeat a red case between two instances of the peer: if it fails there, the defect is hardly ours."""
     result = await cell(stage, case, direction)
     return f"{result.outcome} {result.evidence}".strip()
 
@@ -249,5 +249,5 @@ async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
 
 
 def placeless(text: str) -> str:
-    """Without the folders of this machine, which are nobody's business on a page."""
+    """The text without paths of this machine, which do not belong on a page."""
     return text.replace(f"{HERE.parent}/", "").replace(f"{Path.home()}/", "~/")

@@ -1,6 +1,6 @@
-"""A peer as the runner sees it: its manifest, how it is built, what it says of itself.
+"""A peer from the runner's view: its manifest, its build, its description of itself.
 
-The manifest is interop/NAME/peer.toml. No case and no verdict here.
+The manifest is tools/interop/NAME/peer.toml. Has no cases and no verdicts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from interop.program import ProgramError, answer_of
+from testkit.program import ProgramError, answer_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,19 +26,21 @@ else:
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 OURS = "ours"
+ASYNCIO = "asyncio"
+"""The other program of this project. It takes part if it is named: it has no host, and so not every case."""
 
 
 class BuildError(Exception):
-    """A peer cannot be had on this machine. The message is the tool's own last words."""
+    """A peer cannot be built on this machine. The message is the last output of the tool."""
 
 
 class MissingToolError(BuildError):
-    """Nothing went wrong: what builds this peer is not installed here."""
+    """The tool that builds this peer is not installed."""
 
 
 @dataclass
 class Peer:
-    """A program of interop/NAME, and after `build` what it can do."""
+    """A program of tools/interop/NAME, and after `build` its features."""
 
     name: str
     steps: list[list[str]]
@@ -46,21 +48,21 @@ class Peer:
     build_limit: float
     environment: dict[str, str] = field(default_factory=dict)
     stack_of: str = ""
-    """Whose QUIC stack it is, if it is a program of ours on that stack and not that project."""
+    """The project that uses this QUIC stack, if the program is ours and not that project's."""
     program: str = ""
     stack: str = ""
     keys: tuple[str, ...] = ()
     can: tuple[str, ...] = ()
-    """Words of README.md: what not every project can do."""
+    """Its optional features, see README.md."""
     certificates: tuple[str, ...] = ()
-    """Kinds of certificate that it can show besides an ordinary one."""
+    """The kinds of certificate that it supports besides the default."""
 
     @property
     def label(self) -> str:
         return f"{self.program}, {self.stack}"
 
     async def build(self, progress: Callable[[str], None], deadline: float) -> None:
-        """Make the program and ask it what it is, all before ``deadline``. Raises BuildError."""
+        """Build the program and run its `about` before ``deadline``. Raises BuildError."""
         folder = BUILD / self.name
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "build.log"
@@ -94,22 +96,27 @@ class Peer:
         if scope.cancelled_caught:
             raise BuildError(f"{step[0]} took more than {trio.current_time() - began:.0f} s")
         if done.returncode:
-            raise BuildError(f"{' '.join(step)}: {_last_words(log)}")
+            raise BuildError(f"{' '.join(step)}: {_last_output(log)}")
 
 
-def load(names: list[str] | None = None) -> list[Peer]:
-    """The peers that have a manifest: ours, then the other projects, then our programs on their
-    stacks. Raises KeyError for an unknown name."""
+def load(names: list[str] | None = None, subject: str = OURS) -> list[Peer]:
+    """All peers with a manifest: ours, then the other projects, then our programs on other stacks.
+
+    ``subject`` is the program that takes the place of ours. Raises KeyError for an unknown name.
+    """
     found = {path.parent.name: path for path in sorted(HERE.glob("*/peer.toml"))}
-    for name in names or ():
+    for name in (subject, *(names or ())):
         if name not in found:
             raise KeyError(f"no peer {name!r}: there are {', '.join(sorted(found))}")
-    wanted = found if names is None else {OURS, *names}
+    if subject != OURS:
+        # The runner knows the subject by the name of ours.
+        found[OURS] = found.pop(subject)
+    wanted = set(found) - {ASYNCIO} if names is None else {OURS, *names}
     peers = [_read(name, path) for name, path in found.items() if name in wanted]
     return sorted(peers, key=lambda peer: (peer.name != OURS, bool(peer.stack_of), peer.name))
 
 
-def _last_words(log: Path) -> str:
+def _last_output(log: Path) -> str:
     return " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
 
 
@@ -117,8 +124,8 @@ def _read(name: str, path: Path) -> Peer:
     manifest: dict[str, Any] = tomllib.loads(path.read_text())
     places = {"python": sys.executable, "here": str(path.parent), "build": str(BUILD / name)}
 
-    def filled(words: list[str]) -> list[str]:
-        return [word.format(**places) for word in words]
+    def filled(command: list[str]) -> list[str]:
+        return [part.format(**places) for part in command]
 
     return Peer(
         name=name,

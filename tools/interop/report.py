@@ -1,4 +1,4 @@
-"""A run as data: JSON, and from the same data the page in Markdown. No layout of pictures."""
+"""Writes a run as JSON, and as a page in Markdown. `picture` draws it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any
 
-from interop.case import Case
-from interop.defects import Defect, verdict
-from interop.matrix import DIRECTIONS, Direction, Result
-from interop.peer import OURS, Peer
+from tools.interop.case import Case
+from tools.interop.defects import Defect, verdict
+from tools.interop.matrix import DIRECTIONS, Direction, Result
+from tools.interop.peer import OURS, Peer
 
 SIGNS = {"green": "✓", "known": "●", "red": "✗", "absent": "-", "unbuilt": "?"}
-WORDS = {
+TITLES = {
     "green": "green",
-    "known": "a known defect or limit of the peer, by its number below",
+    "known": "a known defect or limit of the peer, with its number below",
     "red": "red",
-    "absent": "the peer has no such thing",
-    "unbuilt": "the peer could not be built here",
+    "absent": "the peer lacks the feature",
+    "unbuilt": "the peer could not be built",
 }
 
 
@@ -41,7 +41,7 @@ class Report:
 
     @classmethod
     def of(cls, data: dict[str, Any], cases: list[Case], defects: list[Defect]) -> Report:
-        """The run that `data` told of, judged anew. Its verdicts are not looked at."""
+        """The run of `data`, evaluated again; its old verdicts are ignored."""
         peers = []
         for name, said in data["peers"].items():
             peer = Peer(name, [], [], 0, stack_of=said["stack_of"])
@@ -66,12 +66,12 @@ class Report:
         return None
 
     def rows(self) -> list[tuple[str, str, Direction]]:
-        """Peer's name, its label, and the direction, in the order of the table."""
+        """The peer's name, its label, and the direction, in the order of the table."""
         labels = {peer.name: peer.label for peer in self.peers}
         rows: list[tuple[str, str, Direction]] = []
         for name in [peer.name for peer in self.peers] + list(self.unbuilt):
             for direction in DIRECTIONS:
-                # Between two of ours both directions are the same.
+                # Between two instances of ours both directions are the same.
                 if name != OURS or direction == "we dial":
                     rows.append((name, labels.get(name, name), direction))
         return rows
@@ -82,27 +82,33 @@ class Report:
 
     @property
     def notes(self) -> list[Defect]:
-        """The entries that excuse a cell, in their order; the number of one is its place, from 1."""
-        return [each for each in self.defects if any(each.excuses(result) for result in self.results)]
+        """The entries that cover a cell, in order; their numbers start with 1."""
+        return [each for each in self.defects if any(each.covers(result) for result in self.results)]
 
     def note(self, result: Result) -> str:
-        """The number of the entry that excuses this cell, if one does."""
+        """The number of the entry that covers this cell, if there is one."""
         _, defect = verdict(result, self.defects)
         return str(self.notes.index(defect) + 1) if defect else ""
 
-    def count(self, word: str) -> int:
-        return sum(verdict(result, self.defects)[0] == word for result in self.results)
+    def count(self, status: str) -> int:
+        return sum(verdict(result, self.defects)[0] == status for result in self.results)
 
     @property
     def counted(self) -> str:
-        words = {"green": "green", "known": "known", "absent": "absent", "red": "red", "unbuilt": "not built"}
-        return ", ".join(f"{self.count(word)} {said}" for word, said in words.items())
+        titles = {
+            "green": "green",
+            "known": "known",
+            "absent": "absent",
+            "red": "red",
+            "unbuilt": "not built",
+        }
+        return ", ".join(f"{self.count(status)} {said}" for status, said in titles.items())
 
     def data(self) -> dict[str, Any]:
         cells = []
         for result in self.results:
-            word, defect = verdict(result, self.defects)
-            cells.append({**asdict(result), "verdict": word, "reason": defect.reason if defect else None})
+            status, defect = verdict(result, self.defects)
+            cells.append({**asdict(result), "verdict": status, "reason": defect.reason if defect else None})
         return {
             "date": self.moment.isoformat(timespec="seconds"),
             "machine": self.machine,
@@ -122,7 +128,7 @@ class Report:
         }
 
     def page(self, picture: str) -> str:
-        """The page, which shows the file ``picture`` beside it."""
+        """The page, which shows the file ``picture`` of the same folder."""
         day = self.moment.strftime("%Y-%m-%d")
         lines = [
             "# Interoperability",
@@ -134,7 +140,7 @@ class Report:
             "",
             f"![The matrix as a picture]({picture})",
             "",
-            " · ".join(f"{sign} {WORDS[word]}" for word, sign in SIGNS.items()),
+            " · ".join(f"{sign} {TITLES[status]}" for status, sign in SIGNS.items()),
             "",
             "| peer | direction | " + " | ".join(case.name for case in self.cases) + " |",
             "|---" * (2 + len(self.cases)) + "|",
@@ -157,14 +163,14 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def _marked(self, peer: str, direction: Direction, case: str) -> str:
-        """The sign, and the number of the note that says more."""
+        """The sign, and the number of the note."""
         result = self.result(peer, direction, case)
         return self.sign(peer, direction, case) + (self.note(result) if result else "")
 
     def _remarks(self) -> list[str]:
-        told = [each for each in self.results if each.outcome == "green" and each.evidence]
-        remarks = ["", "## What was seen", ""] if told else []
-        remarks += [f"- **{r.peer}**, {r.direction}, {r.case}: {_cell(r.evidence)}." for r in told]
+        remarked = [each for each in self.results if each.outcome == "green" and each.evidence]
+        remarks = ["", "## What was seen", ""] if remarked else []
+        remarks += [f"- **{r.peer}**, {r.direction}, {r.case}: {_cell(r.evidence)}." for r in remarked]
         notes = self.notes
         lines = [*remarks, "", "## Known defects and limits of peers", ""] if notes else remarks
         for number, defect in enumerate(notes, 1):

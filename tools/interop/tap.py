@@ -1,9 +1,9 @@
-"""A tap on one handshake: it carries datagrams both ways and reads the hellos among them.
+"""A tap on one handshake: it forwards datagrams in both directions and reads the hellos.
 
 The keys of Initial packets follow from the connection id that the dialer chose for the
 listener's end, or, after a Retry packet, from the one in it (RFC 9001 section 5.2), so
-anybody on the way can read which key exchange a dialer offers and which one the listener
-takes. Nothing is changed, and nothing after the hellos can be read.
+any observer on the path can read which key exchange a dialer offers and which one the listener
+chooses. The tap changes nothing, and cannot read anything after the hellos.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aioquic.quic.packet import (
 GROUPS = {0x0017: "P-256", 0x0018: "P-384", 0x001D: "X25519", 0x001E: "X448", 0x11EC: "X25519MLKEM768"}
 
 _LARGEST = 65_536
-"""Bytes of a UDP datagram, at most."""
+"""The maximum size of a UDP datagram, in bytes."""
 
 _PADDING, _PING, _ACK, _ACK_WITH_ECN, _CRYPTO = 0x00, 0x01, 0x02, 0x03, 0x06
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
@@ -38,30 +38,30 @@ _RETRY_REQUEST = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e
 
 
 class Tap:
-    """``address`` leads to the listener through here; the rest is what was read."""
+    """``address`` leads to the listener through the tap; the other fields are what was read."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.offered: list[str] = []
-        """The groups of which the dialer sent a share, in its order."""
+        """The groups of the dialer's key shares, in its order."""
         self.agreed: str | None = None
         self.was_retried = False
-        """The listener asked for a share of another group first (TLS's HelloRetryRequest)."""
+        """The listener requested a share of another group first (TLS's HelloRetryRequest)."""
         self.sent_retry = False
-        """The listener asked for a proof of the dialer's address first (QUIC's Retry packet)."""
+        """The listener validated the dialer's address first (QUIC's Retry packet)."""
         self.server_name: str | None = None
         """The SNI of the dialer."""
         self._destination: bytes | None = None
-        """The connection id of which the secrets were made."""
+        """The connection id that the secrets are derived from."""
         self._secrets: dict[bool, CryptoPair] = {}
         self._pieces: dict[bool, dict[int, bytes]] = {True: {}, False: {}}
 
     def read(self, datagram: bytes, is_dialers: bool) -> None:
-        """Read what a datagram of either side says; what cannot be read is no error."""
+        """Read a datagram of either side; a datagram that cannot be read is no error."""
         try:
             start = 0
             while start < len(datagram):
-                # Peers may clear the fixed bit (RFC 9287), which aioquic does not know.
+                # Peers may clear the fixed bit (RFC 9287), which aioquic does not support.
                 buffer = Buffer(data=bytes([datagram[start] | _FIXED_BIT]) + datagram[start + 1 :])
                 header = pull_quic_header(buffer, host_cid_length=0)
                 if header.packet_type is QuicPacketType.RETRY and not is_dialers:
@@ -78,7 +78,7 @@ class Tap:
                 self._hellos(joined(self._pieces[is_dialers]))
                 start = end
         except (BufferReadError, CryptoError, ValueError):
-            # Something else than a handshake. The case fails by what was not seen.
+            # Not a handshake. The case fails because it lacks evidence.
             return
 
     def _set_up(self, destination: bytes, version: int) -> None:
@@ -88,8 +88,8 @@ class Tap:
             self._secrets[side].setup_initial(destination, not side, version)
 
     def _retry(self, header: QuicHeader, packet: bytes) -> None:
-        """Follow a Retry that the dialer follows: the first one, before any answer, and sound
-        (RFC 9000 section 17.2.5.2). What the dialer said before is said again."""
+        """Follow a Retry that the dialer follows: the first one, before any answer, and valid (RFC 9000
+        section 17.2.5.2). The dialer repeats its hello after it."""
         if self._destination is None or header.version is None or self.sent_retry or self._pieces[False]:
             return
         sealed = packet[:-RETRY_INTEGRITY_TAG_SIZE]
@@ -110,7 +110,7 @@ class Tap:
             elif kind == _CRYPTO:
                 offset = frames.pull_uint_var()
                 piece = frames.pull_bytes(frames.pull_uint_var())
-                # What is sent again may be cut at other places.
+                # Retransmitted data may be split at other offsets.
                 pieces[offset] = max(piece, pieces.get(offset, b""), key=len)
             elif kind not in (_PADDING, _PING):
                 return
@@ -120,7 +120,7 @@ class Tap:
         while messages.capacity - messages.tell() >= 4:
             kind, length = messages.pull_uint8(), int.from_bytes(messages.pull_bytes(3), "big")
             if kind not in (_CLIENT_HELLO, _SERVER_HELLO) or length > messages.capacity - messages.tell():
-                # Not a hello, or one of which a part is still to come.
+                # Not a hello, or an incomplete one.
                 return
             message = Buffer(data=messages.pull_bytes(length))
             message.pull_uint16()
@@ -145,7 +145,7 @@ class Tap:
 
 
 def joined(pieces: dict[int, bytes]) -> bytes:
-    """What has come without a gap."""
+    """The data up to the first gap."""
     said = b""
     for offset in sorted(pieces):
         if offset <= len(said):
@@ -154,7 +154,7 @@ def joined(pieces: dict[int, bytes]) -> bytes:
 
 
 def extension(hello: Buffer, wanted: int) -> bytes:
-    """The contents of one extension; empty if it is not there."""
+    """The contents of one extension; empty if it is absent."""
     hello.pull_uint16()
     while not hello.eof():
         kind, contents = hello.pull_uint16(), hello.pull_bytes(hello.pull_uint16())
@@ -169,7 +169,7 @@ def named(group: int) -> str:
 
 @asynccontextmanager
 async def tapped(address: str) -> AsyncIterator[Tap]:
-    """Stand between one dialer and the listener at ``address`` on 127.0.0.1."""
+    """Forward between one dialer and the listener at ``address`` on 127.0.0.1."""
     port = address.split("/")[4]
     front = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
     back = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
@@ -195,8 +195,8 @@ async def tapped(address: str) -> AsyncIterator[Tap]:
         async def carry() -> None:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_for_ever, to_listener)
-                    nursery.start_soon(_for_ever, to_dialer)
+                    nursery.start_soon(_forever, to_listener)
+                    nursery.start_soon(_forever, to_dialer)
             is_over.set()
 
         # A nursery around the block would wrap whatever the block raises.
@@ -209,10 +209,10 @@ async def tapped(address: str) -> AsyncIterator[Tap]:
                 await is_over.wait()
 
 
-async def _for_ever(carry: Callable[[], Awaitable[None]]) -> None:
+async def _forever(carry: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await carry()
         except ConnectionRefusedError:
-            # Nobody listens there any more: the datagram is lost, as it may be anywhere.
+            # The port is closed: the datagram is lost, as on the network.
             continue

@@ -1,12 +1,6 @@
-"""The long run: hosts that come and go for minutes, and nothing is left of them.
+"""The soak run: hosts start and stop for minutes, and leave nothing.
 
-`life` is what happens, `flood` the garbage among it; `run` lets it happen in rounds and weighs
-the processes at the quiet points between them; `verdict` judges what was weighed, `page` shows
-it. `plant` leaks on purpose, so that the tests see that leaks are noticed.
+`scenarios` and `flood` are the load; `run` runs it in rounds and measures the processes when they are
+idle between two rounds; `verdict` compares the measurements, `page` shows them. `leaks` leaks on purpose,
+so that tests can show that leaks are detected.
 """
-
-import sys
-from pathlib import Path
-
-# The hosts are those of the tests.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))

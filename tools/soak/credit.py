@@ -1,5 +1,5 @@
-"""A peer that opens streams up to the limit, writes a byte on each, neither reads nor ends them,
-and then ends some: it may open as many others at once, for as many rounds as there are.
+"""A peer opens streams up to the limit and writes a byte on each. When it ends some, it may open as many
+again at once, in every round.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any
 import trio
 from multiaddr import Multiaddr
 
-from peers.far import FarError, FarHost, far_host
-from peers.host import HOLD
-from peers.relay import Relay
-from soak.trial import Trial, Watch
+from testkit.far import FarError, FarHost, far_host
+from testkit.host import HOLD
+from testkit.relay import Relay
+from tools.soak.trial import Trial, Watch
 
 LIMIT = 1024
 """Streams that a peer may have open here, by default."""
 ENDED = (1, 2, 8, 100)
-"""How many it ends, before it opens as many others."""
+"""How many it ends before it opens as many again."""
 BOUND = 1.0
-"""Seconds for that on loopback; a lost credit costs minutes, or for ever."""
+"""Seconds for that on loopback; lost credit would delay it for minutes, or forever."""
 _ROUND_TRIPS = 8
-"""That it may take besides on a long path: the end, the credit, and py-libp2p's negotiation."""
+"""Round trips in addition on a long path: the end, the credit, and py-libp2p's negotiation."""
 
 _STOCK_STREAM = 0.2
-"""Seconds that the stock transport may take for each stream, beside a thousand others: it takes half
-of that on a busy machine, whatever the credit."""
+"""Seconds that the stock transport may take for each stream among a thousand: on a busy machine it takes
+half of that, regardless of credit."""
 
 _STOCK: dict[str, Any] = {
     "MAX_OUTGOING_STREAMS": 4 * LIMIT,
-    # It would take silence on a stream for its end.
+    # It would treat an idle stream as ended.
     "STREAM_READ_TIMEOUT": 600.0,
 }
 
@@ -44,7 +44,7 @@ class Plan:
     does_listener_open: bool = False
     rounds: int = 8
     delay: float = 0.0
-    """From one side to the other, in seconds."""
+    """One-way delay in seconds."""
     seed: int = 0
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ async def credit(plan: Plan, watch: Watch) -> Trial:
                 )
             )
 
-        # What the hosts ask each other is over by then, and so are its streams.
+        # The streams of identify have ended by then.
         await opener.do("ping", peer=holder.peer, count=1)
         await _held(opener, holder, 0)
         await more(LIMIT, 60)
@@ -100,7 +100,7 @@ async def credit(plan: Plan, watch: Watch) -> Trial:
                     await more(ended, limit + 10)
                 except (AssertionError, FarError) as error:
                     reason = str(error).splitlines()[0]
-                    trial.failures.append(f"{ended} ended, and {ended} others could not be opened: {reason}")
+                    trial.failures.append(f"{ended} ended, and {ended} could not be opened again: {reason}")
                     return trial
                 took = trio.current_time() - began
                 slowest[ended] = max(slowest[ended], took)
@@ -114,7 +114,7 @@ async def credit(plan: Plan, watch: Watch) -> Trial:
 
 
 async def _held(opener: FarHost, holder: FarHost, wanted: int) -> int:
-    """How many streams the holder has open, once they are as many as wanted or 10 s are over."""
+    """The number of the holder's open streams, after they are as many as wanted or after 10 s."""
     held = -1
     with trio.move_on_after(10):
         while held != wanted:

@@ -1,6 +1,5 @@
-"""Dials that are canceled at random moments, many at once: at a live listener, at a port that
-nobody listens on, and at one that never answers. Afterwards nothing is left of them on either
-side, and the listener serves within a second.
+"""Many concurrent dials are canceled at random moments: to a listener, to an unused port, and to a socket
+that never answers. Afterwards neither side has anything left, and the listener accepts within a second.
 """
 
 from __future__ import annotations
@@ -20,23 +19,24 @@ from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport
-from libp2p_quic._exceptions import DialError
-from peers.far import FarHost, far_host
-from peers.near import IP4, answers, near_host, near_transport, transport_of
-from soak.trial import Scales, Trial, Watch
+from libp2p_quic._connection import LIMIT_REACHED
+from libp2p_quic.exceptions import DialError
+from testkit.far import FarHost, far_host
+from testkit.near import IP4, answers, near_host, near_transport, transport_of
+from tools.soak.trial import Trial, Usages, Watch
 
 LIVE, DEAD, HOLE = "a live listener", "a dead port", "a black hole"
 TARGETS = (LIVE, DEAD, HOLE)
 WAYS = {"shared": 60, "bare": 20, "fresh": 10, "swarm": 8, "name": 2}
-"""How many of a hundred dials are made in which way: see the methods of `_Storm`."""
+"""How many of a hundred dials use each method of `_Dials`."""
 
 _LATEST = 0.03
-"""Seconds after which the last of them is canceled; a handshake takes a tenth of that."""
+"""The longest time in seconds until a cancellation; a handshake takes a tenth of it."""
 _SERVES = 1.0
-_QUIET = 25.0
-"""Seconds for what is left to go: a closing period is 10 s at most, and trio's own threads."""
+_RELEASE = 25.0
+"""Seconds to release everything: a closing period is at most 10 s, as long as trio keeps idle threads."""
 _DATAGRAMS = 10
-"""That a dial may cost the listener on average. A whole connection is some 12."""
+"""Datagrams that the listener may receive for a dial on average. A complete connection takes about 12."""
 _TELL_EVERY = 200
 
 
@@ -49,28 +49,28 @@ class Plan:
 
 
 @dataclass
-class _Storm:
+class _Dials:
     plan: Plan
     trial: Trial
     near: IHost
-    """It listens, so that its dials leave by its listening socket."""
+    """A host that listens, so that its dials leave from its listening socket."""
     bare: QUICTransport
     to: Multiaddr
     peer: ID
     dice: random.Random
-    guests: list[IHost] = field(default_factory=list)
-    """One that does not listen, and dials through its swarm."""
+    others: list[IHost] = field(default_factory=list)
+    """A host that does not listen and dials through its swarm."""
     keys: list[bytes] = field(default_factory=lambda: [bytes([number]) * 32 for number in range(1, 17)])
 
     async def shared(self) -> None:
-        # Canceled in here, it is a close that is canceled.
+        # A cancellation inside of this cancels a close.
         await (await transport_of(self.near).dial(self.to)).close()
 
     async def bare_one(self) -> None:
         await (await self.bare.dial(self.to)).close()
 
     async def fresh(self) -> None:
-        """A transport and its socket for this dial alone."""
+        """A transport and its socket for this dial only."""
         transport = QUICTransport(create_new_key_pair(self.dice.choice(self.keys)).private_key)
         try:
             await transport.dial(self.to)
@@ -79,12 +79,12 @@ class _Storm:
                 await transport.close()
 
     async def swarm(self) -> None:
-        (guest,) = self.guests
-        await guest.connect(PeerInfo(self.peer, [self.to]))
-        await guest.disconnect(self.peer)
+        (other,) = self.others
+        await other.connect(PeerInfo(self.peer, [self.to]))
+        await other.disconnect(self.peer)
 
     async def name(self) -> None:
-        """Canceled while the name is looked up, now and then."""
+        """Sometimes canceled while the name is resolved."""
         port = self.to.value_for_protocol("udp")
         host = "localhost" if self.plan.target != HOLE else "127.0.0.66"
         await (await self.bare.dial(Multiaddr(f"/dns4/{host}/udp/{port}/quic-v1"))).close()
@@ -98,14 +98,14 @@ class _Storm:
                 self.trial.counts["connected"] += 1
             except (DialError, BaseLibp2pError) as error:
                 self.trial.counts["refused"] += 1
-                # The listener's swarm takes eight connections of one peer and closes the others
-                # with code 0; no other end of a dial is right where somebody listens.
-                is_surplus = getattr(error, "error_code", None) == 0
+                # The listener's swarm accepts eight connections of one peer, and the others are closed
+                # with 0x1001 or 0; at a listener no other failure of a dial is right.
+                is_surplus = getattr(error, "error_code", None) in (0, LIMIT_REACHED)
                 if self.plan.target == LIVE and not is_surplus:
                     self.trial.failures.append(f"{way}: {type(error).__name__}: {error}")
         self.trial.counts["canceled"] += moment.cancelled_caught
 
-    async def blow(self, count: int, watch: Watch) -> None:
+    async def run(self, count: int, watch: Watch) -> None:
         left = count
 
         async def dialer() -> None:
@@ -117,13 +117,13 @@ class _Storm:
                 if self.trial.done % _TELL_EVERY == 0:
                     watch(self.trial)
 
-        # Gone in the end: its swarm connects by itself to whom it knows, at any time.
-        async with near_host() as guest:
-            self.guests.append(guest)
+        # Closed before the end, because its swarm connects to known peers at any time.
+        async with near_host() as other:
+            self.others.append(other)
             async with trio.open_nursery() as nursery:
                 for _ in range(self.plan.at_once):
                     nursery.start_soon(dialer)
-            self.guests.remove(guest)
+            self.others.remove(other)
 
 
 @asynccontextmanager
@@ -141,7 +141,7 @@ async def _target(kind: str, far: FarHost) -> AsyncIterator[Multiaddr]:
 
 
 async def dials(plan: Plan, watch: Watch) -> Trial:
-    """Raises nothing for what fails: that is in the trial."""
+    """Failures are recorded in the trial, and not raised."""
     trial = Trial(f"canceled dials at {plan.target}", plan.count, "dials")
     async with (
         far_host() as far,
@@ -152,23 +152,23 @@ async def dials(plan: Plan, watch: Watch) -> Trial:
         dice = random.Random(plan.seed)
         nobody = ID.from_pubkey(create_new_key_pair(bytes(32)).public_key)
         peer = far.peer_id if plan.target == LIVE else nobody
-        storm = _Storm(plan, trial, near, bare, to, peer, dice)
-        # What is made once and kept is there before anything is weighed.
-        await storm.blow(plan.count // 10, watch)
-        scales = Scales({"dialer": near}, {"listener": far})
-        before = await scales.quiet()
+        all_dials = _Dials(plan, trial, near, bare, to, peer, dice)
+        # First, so that objects made once and kept exist before the measurement.
+        await all_dials.run(plan.count // 10, watch)
+        usages = Usages({"dialer": near}, {"listener": far})
+        before = await usages.idle()
         heard = await far.do("received")
 
         began = trio.current_time()
-        await storm.blow(plan.count - plan.count // 10, watch)
+        await all_dials.run(plan.count - plan.count // 10, watch)
         took = trio.current_time() - began
         trial.figures["rate"] = f"{(plan.count - plan.count // 10) / took:.0f}/s, {plan.at_once} at once"
         await _serves(trial, far, near)
         each = (await far.do("received") - heard) / (plan.count - plan.count // 10)
-        trial.figures["datagrams that came to the listener for each dial"] = f"{each:.1f}"
+        trial.figures["datagrams at the listener for each dial"] = f"{each:.1f}"
         if each > _DATAGRAMS:
-            trial.failures.append(f"{each:.1f} datagrams came to the listener for each dial")
-        more, after = await scales.grown(before, _QUIET)
+            trial.failures.append(f"{each:.1f} datagrams arrived at the listener for each dial")
+        more, after = await usages.grown(before, _RELEASE)
         trial.failures += more
         watch(trial)
         for process, kinds in after.items():
@@ -184,15 +184,15 @@ async def dials(plan: Plan, watch: Watch) -> Trial:
 
 
 async def _serves(trial: Trial, far: FarHost, near: IHost) -> None:
-    """Both who listen take a new peer within a second of the last cancellation."""
+    """Both listeners accept a new peer within a second of the last cancellation."""
     addresses = {"the listener": (Multiaddr(far.addresses[0].split("/p2p/")[0]), far.peer_id)}
     addresses["the dialer's own listener"] = (near.get_addrs()[0], near.get_id())
     for name, (address, peer) in addresses.items():
         began = trio.current_time()
         with trio.move_on_after(10):
             if not await answers(address, peer):
-                trial.failures.append(f"another than {name} answered")
+                trial.failures.append(f"another peer than {name} answered")
         took = trio.current_time() - began
-        trial.figures[f"{name} serves again after"] = f"{1000 * took:.0f} ms"
+        trial.figures[f"{name} accepts again after"] = f"{1000 * took:.0f} ms"
         if took > _SERVES:
-            trial.failures.append(f"{name} served only after {took:.1f} s")
+            trial.failures.append(f"{name} accepted only after {took:.1f} s")

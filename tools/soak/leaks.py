@@ -1,4 +1,4 @@
-"""Leaks on purpose, one more in every round, so that the tests see that they are noticed."""
+"""Leaks on purpose, once in every round, so that tests can show that leaks are detected."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import trio
 from libp2p.abc import IHost
 
-from peers.near import near_transport
+from testkit.near import near_transport
 
 MIB = 1 << 20
 
 
-class Plant:
-    """Keeps what should have gone; `dig_up` lets go of what would outlive the run."""
+class Leak:
+    """Keeps resources that should be released; `release` frees those that would outlive the run."""
 
     def __init__(self, home: IHost) -> None:
         self._home = home
@@ -35,17 +35,17 @@ class Plant:
         trio.lowlevel.spawn_system_task(trio.sleep_forever)
 
     async def allocated(self) -> None:
-        # Not zeros, which the system would not keep.
+        # Random, because the system does not back pages of zeros.
         self._allocated.append(os.urandom(MIB) * 64)
 
     async def objects(self) -> None:
         self._objects.append([object() for _ in range(200_000)])
 
     async def connections(self) -> None:
-        # Its run, not this object, keeps the endpoint, and with it the connection.
+        # The trio run, not this object, keeps the endpoint and its connection.
         await near_transport(keep_alive_interval=0.5).dial(self._home.get_addrs()[0])
 
-    def dig_up(self) -> None:
+    def release(self) -> None:
         self._is_over.set()
         for descriptor in self._descriptors:
             os.close(descriptor)
@@ -55,10 +55,10 @@ KINDS = ("descriptors", "threads", "tasks", "allocated", "objects", "connections
 
 
 @contextmanager
-def planted(kind: str, home: IHost) -> Iterator[Callable[[], Awaitable[None]]]:
-    """What each round has to leave behind; nothing when ``kind`` is empty."""
-    plant = Plant(home)
+def leaking(kind: str, home: IHost) -> Iterator[Callable[[], Awaitable[None]]]:
+    """A function that leaks once; none if ``kind`` is empty."""
+    leak = Leak(home)
     try:
-        yield getattr(plant, kind) if kind in KINDS else trio.lowlevel.checkpoint
+        yield getattr(leak, kind) if kind in KINDS else trio.lowlevel.checkpoint
     finally:
-        plant.dig_up()
+        leak.release()

@@ -1,7 +1,7 @@
-"""The long forms of one scenario each: `make soak SOAK="NAME --help"`. Arguments, the progress line
-and the report; what happens is in the module of each.
+"""The long runs of one scenario each: `make soak SOAK="NAME --help"`. Arguments, the progress line and
+the report; each scenario is in its own module.
 
-Exit status: 0 when all passed, 1 otherwise, 2 for wrong arguments, 130 after Ctrl-C.
+Exits with 0 if all passed, 1 otherwise, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,45 +14,44 @@ from functools import partial
 
 import trio
 
-from soak import credit, dials, relisten, slow
-from soak.trial import Trial, Watch
+from tools.soak import credit, dials, relisten, slow
+from tools.soak.trial import Trial, Watch
 
 Run = Callable[[Watch], Awaitable[Trial]]
 
 _DIALS = """\
-Dials are canceled after 0 to 30 ms, many at once: at a host in a process of its own, at a port that
-nobody listens on (ICMP says so), and at a socket that never answers. They leave from a listening
-socket, from one that is kept for dials, from one made for each, through the swarm of a host, and
-to a name. Then: the listener serves a new peer within a second, and descriptors, threads, tasks
-and what the engines hold are as before on both sides, what is allocated within 2 MiB.
+Dials are canceled after 0 to 30 ms, many at once: at a host in a process of its own, at an unused port
+(ICMP reports it), and at a socket that never answers. They use a listening socket, one for all dials, one
+for each dial, the swarm of a host, and a name. Then the listener must accept a new peer within a second,
+and on both sides descriptors, threads, tasks and the engine's objects must be as before, and allocated
+memory within 2 MiB.
 
 examples:
   make soak SOAK="dials"                      100 000 at each of the three; minutes
   make soak SOAK="dials --count 5000 --at-once 200"
 """
 _CREDIT = """\
-A peer opens 1 024 streams, as many as it may, writes a byte on each and neither reads nor ends
-them. Then it ends 1, 2, 8 and 100 of them, by closing or by resetting, and opens as many others,
-which may take a second and eight round trips; again and again. The peer is a host of ours that
-dialed, one that listens, one 25 ms away, and one on py-libp2p's own transport.
+A peer opens 1 024 streams, its limit, and writes a byte on each. Then it ends 1, 2, 8 and 100 of them, by
+closing or by resetting, and opens as many again, which may take a second and eight round trips. The peer
+is a host of ours that dialed, one that listens, one 25 ms away, and one on py-libp2p's own transport.
 
 examples:
   make soak SOAK="credit"                     25 rounds of each; minutes
   make soak SOAK="credit --rounds 5"
 """
 _SLOW = """\
-Two hosts in processes of their own, and between them a network that delays, reorders and loses.
-Ten streams on one connection, five each way, whose readers take from 3 kB/s to 200 kB/s and pause,
-while their writers write all they may, in blocks or ten bytes at a time. Checksums are compared.
+Two hosts in separate processes, and a network between them that delays, reorders and drops.
+Ten streams on one connection, five each way, whose readers read 3 kB/s to 200 kB/s and pause, while their
+writers write without pause, in blocks or ten bytes at a time. Checksums are compared.
 
 examples:
   make soak SOAK="slow"                       ten minutes
   make soak SOAK="slow --seconds 30 --seed 7 --rough"
 """
 _RELISTEN = """\
-A transport listens, is dialed, closes its listener, and listens on the same port or on another,
-while it dials others and dials of others meet the switch at any moment. Six connections of earlier
-rounds live on and move bytes. In the end every port is free, and nothing is left.
+A transport listens, is dialed, closes its listener, and listens on the same port or another, while it
+dials others and is dialed at any moment of the switch. Six connections of earlier rounds stay open and
+transfer bytes. At the end every port is free, and nothing is left.
 
 examples:
   make soak SOAK="relisten"                   5 000 rounds; minutes
@@ -68,13 +67,13 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def parsed(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m soak")
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.soak")
     names = parser.add_subparsers(dest="name", required=True)
 
     def scenario(name: str, text: str) -> argparse.ArgumentParser:
         found = names.add_parser(name, epilog=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        found.add_argument("--seed", type=int, default=0, help="of the dice (default: 0)")
+        found.add_argument("--seed", type=int, default=0, help="of the random choices (default: 0)")
         return found
 
     of_dials = scenario("dials", _DIALS)
@@ -89,31 +88,31 @@ def parsed(words: list[str]) -> argparse.Namespace:
     )
     of_relisten = scenario("relisten", _RELISTEN)
     of_relisten.add_argument("--rounds", type=whole, default=5000, help="how many (default: 5000)")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
-def runs(told: argparse.Namespace) -> Iterator[Run]:
-    if told.name == "dials":
+def runs(options: argparse.Namespace) -> Iterator[Run]:
+    if options.name == "dials":
         for target in dials.TARGETS:
-            yield partial(dials.dials, dials.Plan(target, told.count, told.seed, told.at_once))
-    elif told.name == "credit":
+            yield partial(dials.dials, dials.Plan(target, options.count, options.seed, options.at_once))
+    elif options.name == "credit":
         plans = (
-            credit.Plan(rounds=told.rounds, seed=told.seed),
-            credit.Plan(does_listener_open=True, rounds=told.rounds, seed=told.seed),
-            credit.Plan(delay=0.025, rounds=told.rounds, seed=told.seed),
-            # It needs seconds for what others need milliseconds for.
-            credit.Plan(opener="stock", rounds=-(-told.rounds // 10), seed=told.seed),
+            credit.Plan(rounds=options.rounds, seed=options.seed),
+            credit.Plan(does_listener_open=True, rounds=options.rounds, seed=options.seed),
+            credit.Plan(delay=0.025, rounds=options.rounds, seed=options.seed),
+            # The stock transport takes seconds where others take milliseconds.
+            credit.Plan(opener="stock", rounds=-(-options.rounds // 10), seed=options.seed),
         )
         yield from (partial(credit.credit, plan) for plan in plans)
-    elif told.name == "slow":
-        network = slow.ROUGH if told.rough else slow.NETWORK
-        yield partial(slow.slow, slow.Plan(told.seconds, told.seed, network))
+    elif options.name == "slow":
+        network = slow.ROUGH if options.rough else slow.NETWORK
+        yield partial(slow.slow, slow.Plan(options.seconds, options.seed, network))
     else:
-        yield partial(relisten.relisten, relisten.Plan(told.rounds, told.seed))
+        yield partial(relisten.relisten, relisten.Plan(options.rounds, options.seed))
 
 
 class Line:
-    """One line that is drawn over itself on a terminal, and one in ten seconds elsewhere."""
+    """The progress: a line that is overwritten on a terminal, else one line in ten seconds."""
 
     def __init__(self) -> None:
         self._is_live = sys.stdout.isatty()
@@ -134,17 +133,17 @@ class Line:
             print("\r\x1b[K", end="")
 
 
-def main(words: list[str]) -> int:
-    told = parsed(words)
-    # py-libp2p reports at length what is done here on purpose.
+def main(arguments: list[str]) -> int:
+    options = parsed(arguments)
+    # py-libp2p logs every error, which this run causes on purpose.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     is_good = True
-    for run in runs(told):
+    for run in runs(options):
         line = Line()
         try:
             trial = trio.run(run, line)
         except KeyboardInterrupt:
-            print("\nInterrupted; every process was ended, and nothing was judged.")
+            print("\nInterrupted; every process was ended, without a result.")
             return 130
         line.over()
         print(trial.report(), flush=True)

@@ -1,4 +1,4 @@
-"""A soak for people: a page, its picture, and the figures as JSON. Judges nothing."""
+"""Writes the page of a soak run, its picture, and the figures as JSON."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench import origin
-from bench.drawing import INK, picture, text
-from soak.run import Record
-from soak.verdict import HEADS, UNITS, rows, sentence
+from testkit import origin
+from testkit.drawing import INK, picture, text
+from tools.soak.run import Record
+from tools.soak.verdict import HEADS, UNITS, rows, sentence
 
-PAGES = Path(__file__).parent.parent / "docs" / "reports" / "soak"
+PAGES = Path(__file__).parents[2] / "docs" / "reports" / "soak"
 WHOLE = 600.0
-"""Seconds; a shorter run shows nothing that is worth a page."""
+"""Seconds; a shorter run is not published."""
 
-COLOURS = {"home": "#2f6fde", "away": "#d9822b"}
+COLORS = {"home": "#2f6fde", "away": "#d9822b"}
 DRAWN = ("allocated", "resident", "descriptors", "threads", "tasks")
 LEFT, TOP, WIDE, HIGH, GAP = 60, 40, 620, 90, 44
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str) -> str:
+def _line(points: Sequence[tuple[float, float]], color: str) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+    return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6"/>'
 
 
 def _panel(record: Record, kind: str, top: float) -> list[str]:
     unit, samples = UNITS.get(kind, 1), record.samples
     longest = samples[-1].at
-    most = max(each[kind] for sample in samples for each in sample.weights.values()) / unit * 1.15 or 1.0
+    most = max(each[kind] for sample in samples for each in sample.usages.values()) / unit * 1.15 or 1.0
     cold = WIDE * next((sample.at for sample in record.counted), longest) / longest
     parts = [
         f'<rect x="{LEFT}" y="{top}" width="{WIDE}" height="{HIGH}" fill="#f6f8fa"/>',
@@ -39,17 +39,17 @@ def _panel(record: Record, kind: str, top: float) -> list[str]:
         text(LEFT - 6, top + 5, f"{most:.0f}", 'text-anchor="end" font-size="11"'),
         text(LEFT - 6, top + HIGH, "0", 'text-anchor="end" font-size="11"'),
     ]
-    for number, process in enumerate(samples[0].weights):
-        values = [sample.weights[process][kind] / unit for sample in samples]
+    for number, process in enumerate(samples[0].usages):
+        values = [sample.usages[process][kind] / unit for sample in samples]
         spots = [
             (LEFT + WIDE * sample.at / longest, top + HIGH * (1 - value / most))
             for sample, value in zip(samples, values, strict=True)
         ]
-        colour = COLOURS[process]
+        color = COLORS[process]
         end = f"{process} {values[-1]:.{1 if unit > 1 else 0}f}"
         parts += [
-            _line(spots, colour),
-            f'<circle cx="{LEFT + WIDE + 12}" cy="{top + 12 + 18 * number}" r="4" fill="{colour}"/>',
+            _line(spots, color),
+            f'<circle cx="{LEFT + WIDE + 12}" cy="{top + 12 + 18 * number}" r="4" fill="{color}"/>',
             text(LEFT + WIDE + 22, top + 16 + 18 * number, end),
         ]
     return parts
@@ -86,27 +86,27 @@ def page(record: Record) -> str:
             f"Made by `make soak` on {origin.moment()}, at {origin.commit()}. {origin.machine()}.",
             "",
             f"**{sentence(record)}** {minutes:.1f} minutes, seed {record.plan.seed}: "
-            f"{sum(done.values())} lives, {record.done['bytes'] / 1e9:.2f} GB there and back with their "
+            f"{sum(done.values())} scenarios, {record.done['bytes'] / 1e9:.2f} GB echoed with their "
             f"checksums compared, {record.done['garbage']} datagrams of garbage.",
             "",
             *_markdown(record),
             "",
-            "![What the two processes weighed](soak.svg)",
+            "![Usage of the two processes](soak.svg)",
             "",
-            "Two hosts of py-libp2p stay on this transport for the whole time: *home*, in the process where "
-            "most guests live too, and *away*, in a process of its own. All others come, do one of the "
-            "things below, and go. Every so often all are let go; when the last is gone and the engines "
-            "hold no connection, the two processes are weighed, after a garbage collection. What was weighed "
-            "in the first fifth of the time (the darker part of the picture) is drawn and does not count.",
+            "Two hosts of py-libp2p use this transport for the whole time: *home*, in the process that also "
+            "runs most of the other hosts, and *away*, in a process of its own. Other hosts start, run one "
+            "of the scenarios below, and stop. At intervals all of them stop. When the engines hold no "
+            "connection, the two processes are measured, after a garbage collection. Measurements in the "
+            "first fifth of the time (the darker part of the picture) are drawn and do not count.",
             "",
-            "Descriptors, threads, tasks, and what the engine holds must be no more in the end than at the "
-            "start. What malloc has given out and Python's objects, which lie in memory of their own, waver "
-            "and have a bound; and their slope, the median of those between all pairs of weighings, may not "
-            "come to more than half of that in the time from start to end. Resident memory is what the "
-            "system shows: a page counts as long as a small piece of it is in use, so that it goes up and "
-            "down by many MiB, and is bounded without a slope.",
+            "Descriptors, threads, tasks, and the engine's objects must not be more at the end than at the "
+            "start. Memory allocated by malloc and Python's objects, which are in Python's own arenas, "
+            "fluctuate and have a bound. Their slope, the median of the slopes between all pairs of "
+            "measurements, may not exceed half of that bound over the time from start to end. Resident "
+            "memory has only a wide bound: a page counts if a small part of it is in use, so this value goes "
+            "up and down by many MiB.",
             "",
-            "| what happened | times |",
+            "| scenario | times |",
             "| --- | ---: |",
             *(f"| {name.replace('_', ' ')} | {count} |" for name, count in done.items()),
             "",
@@ -118,13 +118,13 @@ def page(record: Record) -> str:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """The page's path; its picture and figures lie beside it."""
-    # First, as it says whether anything differs from the commit.
-    words = page(record)
+    """The page's path; its picture and figures are in the same folder."""
+    # First, because the commit is marked as modified if a file differs.
+    text = page(record)
     folder.mkdir(parents=True, exist_ok=True)
-    # `asdict` makes no Counter anew.
+    # `asdict` cannot copy a Counter.
     figures = asdict(replace(record, done=Counter())) | {"done": record.done}
     (folder / "soak.json").write_text(json.dumps(figures, indent=1) + "\n")
     (folder / "soak.svg").write_text(svg(record))
-    (folder / "README.md").write_text(words)
+    (folder / "README.md").write_text(text)
     return folder / "README.md"

@@ -1,6 +1,6 @@
-"""A host that alternates between listening and not: it listens, closes the listener, listens on the
-same port or another, is dialed and dials meanwhile, and connections of earlier rounds live on.
-No port stays taken, and nothing is left.
+"""A host alternates between listening and not: it listens, closes the listener, listens on the same port
+or another, while it dials and is dialed. Connections of earlier rounds stay open. No port stays in use,
+and nothing is left.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from libp2p.abc import IHost
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICListener, QUICTransport
-from libp2p_quic._exceptions import DialError, ListenError, StreamEOF
-from peers.census import eventually
-from peers.near import IP4, near_host, near_transport, transport_of
-from soak.trial import Scales, Trial, Watch
+from libp2p_quic.exceptions import DialError, ListenError, StreamEOF
+from testkit.census import eventually
+from testkit.names import free_port
+from testkit.near import IP4, near_host, near_transport, transport_of
+from tools.soak.trial import Trial, Usages, Watch
 
 _LIVING = 6
-"""Connections of earlier rounds that live on at a time."""
+"""The number of connections of earlier rounds that stay open."""
 _PATIENCE = 10.0
 _PORTS = 4
 
@@ -34,7 +35,7 @@ class Plan:
 
 
 @dataclass
-class _Living:
+class _Open:
     """A connection with both its ends."""
 
     dialed: QUICConnection
@@ -45,14 +46,14 @@ class _Living:
 class _Alternation:
     trial: Trial
     host: IHost
-    """Its transport is the one that alternates."""
+    """The transport that alternates."""
     stays: Multiaddr
-    """Where another listens all the time."""
+    """The address of another transport that always listens."""
     dice: random.Random
     dialer: QUICTransport
-    """Of the connections that live on."""
+    """The ends of the connections that stay open."""
     others: list[QUICTransport]
-    living: deque[_Living] = field(default_factory=deque)
+    living: deque[_Open] = field(default_factory=deque)
     ports: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,8 +61,8 @@ class _Alternation:
         self._arrived, self._arrivals = trio.open_memory_channel[QUICConnection](1000)
 
     async def listen(self) -> QUICListener:
-        """On a port of before, or on a new one; now and then it is canceled first."""
-        port = self.dice.choice([0, *self.ports[-_PORTS:]])
+        """Listen on an earlier port or a new one; sometimes canceled once before."""
+        port = self.dice.choice([free_port(), *self.ports[-_PORTS:]])
         address = Multiaddr(f"/ip4/127.0.0.1/udp/{port}/quic-v1")
         if self.dice.random() < 0.2:
             canceled = self.transport.create_listener(self._arrived.send)
@@ -69,28 +70,27 @@ class _Alternation:
                 scope.cancel()
                 await canceled.listen(address)
             if canceled.is_listening():
-                self.trial.failures.append("a canceled listener listens")
+                self.trial.failures.append("a canceled listen call has opened a listener")
         listener = self.transport.create_listener(self._arrived.send)
         await listener.listen(address)
-        (bound,) = listener.get_addrs()
-        number = int(bound.value_for_protocol("udp") or 0)
-        if number not in self.ports:
-            self.ports.append(number)
-        self.trial.counts["listened on a new port" if not port else "listened on a port again"] += 1
+        is_new = port not in self.ports
+        if is_new:
+            self.ports.append(port)
+        self.trial.counts["listened on a new port" if is_new else "listened on a port again"] += 1
         return listener
 
     async def dial_in(self, listener: QUICListener) -> None:
-        """The connection stays in the list of those that live on."""
+        """The connection joins the list of open ones."""
         (address,) = listener.get_addrs()
         dialed = await self.dialer.dial(address)
-        # The others are those of `dial_at_the_switch`, and close by themselves.
+        # The others are from `dial_at_the_switch` and close by themselves.
         while (accepted := await self._arrivals.receive()).peer_id != self.dialer._peer_id:
             await accepted.close()
-        self.living.append(_Living(dialed, accepted))
+        self.living.append(_Open(dialed, accepted))
         self.trial.counts["dialed in"] += 1
 
     async def dial_at_the_switch(self, listener: QUICListener) -> None:
-        """A dial that the close of the listener meets at any moment: it is whole, or refused."""
+        """Dial while the listener closes: the connection works or is refused."""
         (address,) = listener.get_addrs()
         with trio.move_on_after(self.dice.uniform(0, 0.02)):  # scenario: a random moment
             try:
@@ -105,7 +105,7 @@ class _Alternation:
         await dialed.close()
         self.trial.counts["dialed out"] += 1
 
-    async def speak(self, living: _Living) -> None:
+    async def speak(self, living: _Open) -> None:
         data = self.dice.randbytes(self.dice.randint(1, 20_000))
         stream = await living.dialed.open_stream()
         await stream.write(data)
@@ -117,11 +117,11 @@ class _Alternation:
                 got += await theirs.read(len(data))
         await theirs.close()
         if got != data:
-            self.trial.failures.append(f"{len(got)} bytes of {len(data)} by a connection that lived on")
-        self.trial.counts["spoke by one that lived on"] += 1
+            self.trial.failures.append(f"{len(got)} bytes of {len(data)} on a connection that stayed open")
+        self.trial.counts["echoed on one that stayed open"] += 1
 
     async def let_go(self) -> None:
-        """The oldest ends, from either side; a port without connections is free again."""
+        """The oldest connection is closed by either side; a port without connections is free again."""
         gone = self.living.popleft()
         first, second = (gone.dialed, gone.accepted)
         if self.dice.random() < 0.5:
@@ -142,7 +142,7 @@ class _Alternation:
             await trio.sleep(self.dice.uniform(0, 0.01))
             await listener.close()
             nursery.start_soon(self.dial_out)
-        # What arrived at the switch is nobody's, and its dialer has closed it.
+        # A connection accepted at the switch has no owner, and its dialer has closed it.
         while self._arrivals.statistics().current_buffer_used:
             await (await self._arrivals.receive()).close()
         await self.speak(self.dice.choice(self.living))
@@ -154,11 +154,11 @@ class _Alternation:
             await self.let_go()
         for port in self.ports:
             if not await eventually(lambda port=port: _is_free(port), _PATIENCE):  # type: ignore[misc]
-                self.trial.failures.append(f"port {port} is still taken")
+                self.trial.failures.append(f"port {port} is still in use")
 
 
 async def _ignore(accepted: QUICConnection) -> None:
-    """A handler that has nothing to do."""
+    """A handler that does nothing."""
 
 
 def _is_free(port: int) -> bool:
@@ -182,8 +182,8 @@ async def relisten(plan: Plan, watch: Watch) -> Trial:
         await run.dial_out()
         for dialer in dialers:
             await (await dialer.dial(listener.get_addrs()[0])).close()
-        scales = Scales({"home": host}, {})
-        before = await scales.quiet()
+        usages = Usages({"home": host}, {})
+        before = await usages.idle()
         try:
             while trial.done < plan.rounds:
                 with trio.fail_after(_PATIENCE):
@@ -194,7 +194,7 @@ async def relisten(plan: Plan, watch: Watch) -> Trial:
             trial.failures.append(f"in round {trial.done}: {type(error).__name__}: {error}")
         trial.figures["rate"] = f"{trial.done / trial.seconds:.0f} rounds/s"
         await run.end()
-        more, after = await scales.grown(before, 25)
+        more, after = await usages.grown(before, 25)
         trial.failures += more
         for process, kinds in after.items():
             then = before[process]

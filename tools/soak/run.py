@@ -1,7 +1,7 @@
-"""Rounds of life, and what the processes weigh at the quiet point after each.
+"""Runs rounds of scenarios, and measures the processes when they are idle after each.
 
-A point is quiet when every guest is gone and the engines hold nothing; that is waited for, and
-whoever waits in vain is weighed as it is. Knows no figure's meaning; those are `verdict`'s.
+They are idle when every peer has ended and the engines hold no connection. If that takes too long, they
+are measured anyway. `verdict` evaluates the figures.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import trio
 from libp2p.abc import IHost
 from libp2p.exceptions import BaseLibp2pError
 
-from peers.census import Census, census
-from peers.far import FarError, FarHost, far_host
-from peers.near import IP4, near_host
-from peers.weight import weight
-from soak.life import CONFIG, Life
-from soak.plant import planted
+from testkit.census import Census, census
+from testkit.far import FarError, FarHost, far_host
+from testkit.near import IP4, near_host
+from testkit.usage import usage
+from tools.soak.leaks import leaking
+from tools.soak.scenarios import CONFIG, Scenarios
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup  # type: ignore[import-not-found, unused-ignore]
 
 WARM_UP = 0.2
-"""The part of the time after which the first weighing counts."""
+"""The share of the time after which measurements count."""
 
 _LONGEST_ROUND = 15.0
 _ROUNDS = 20
 _AT_ONCE = 5
 _FAILURES = 10
-"""Enough to see what is wrong."""
+"""The number of failures after which a run ends."""
 
 _WRONG = (AssertionError, BaseLibp2pError, FarError, OSError, ExceptionGroup)
-"""What a way of living raises when it did not go as it should."""
+"""Exceptions of a scenario that failed."""
 
-Weight = dict[str, int]
+Usage = dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Plan:
     seed: int = 0
     has_children: bool = True
     patience: float = 20.0
-    """How long a point may take to become quiet."""
+    """Seconds that the processes may take to become idle."""
     growth: int = 2 << 20
-    """Bytes that a process may have allocated more in the end. What wavers is a tenth of it."""
+    """Bytes by which the allocations of a process may grow. Fluctuations are a tenth of it."""
     leak: str = ""
-    """What `plant` leaves behind."""
+    """The kind of leak that is made on purpose: see `leaks`."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Sample:
     """Seconds since the beginning."""
     counts: bool
     """The warm-up is over."""
-    weights: dict[str, Weight]
+    usages: dict[str, Usage]
     """By process: "home", "away"."""
 
 
@@ -71,7 +71,7 @@ class Record:
     done: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     left: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    """By process, what was there in the end and not when the warm-up was over."""
+    """By process, the objects at the end that did not exist after the warm-up."""
 
     @property
     def counted(self) -> list[Sample]:
@@ -79,11 +79,11 @@ class Record:
 
 
 Watch = Callable[[float, Record], None]
-"""Told the seconds that went by, now and then."""
+"""Called from time to time with the elapsed seconds."""
 
 
 def shown(error: BaseException) -> str:
-    """The first line of each reason, out of whatever groups trio put them in."""
+    """The first line of each cause, also inside of trio's groups."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(shown(each) for each in error.exceptions)
     first = str(error).splitlines()[:1]
@@ -105,8 +105,8 @@ class _Soak:
         self.record = Record(plan)
         self._home = home
         self._away = away
-        self._life = Life(home, away, plan.seed)
-        self.record.done = self._life.done
+        self._scenarios = Scenarios(home, away, plan.seed)
+        self.record.done = self._scenarios.done
         self._began = trio.current_time()
         self._first: dict[str, Census] = {}
 
@@ -114,42 +114,42 @@ class _Soak:
     def clock(self) -> float:
         return trio.current_time() - self._began
 
-    async def live(self, seconds: float) -> None:
-        """Every way once, and then by dice until the time is over; several at once."""
+    async def load(self, seconds: float) -> None:
+        """Run every scenario once, then random ones until the time is over, several at once."""
         until = self.clock + seconds
-        todo = self._life.ways
-        self._life.dice.shuffle(todo)
+        todo = self._scenarios.all
+        self._scenarios.dice.shuffle(todo)
 
-        async def guest() -> None:
+        async def worker() -> None:
             while todo or self.clock < until:
-                way = todo.pop() if todo else self._life.dice.choice(self._life.ways)
+                chosen = todo.pop() if todo else self._scenarios.dice.choice(self._scenarios.all)
                 try:
-                    await self._life.live(way)
+                    await self._scenarios.run(chosen)
                 except _WRONG as error:
-                    # The run goes on, and ends as failed.
-                    self.record.failures.append(f"{way.__name__} at {self.clock:.1f} s: {shown(error)}")
+                    # The run continues, and fails at its end.
+                    self.record.failures.append(f"{chosen.__name__} at {self.clock:.1f} s: {shown(error)}")
 
         async with trio.open_nursery() as nursery:
             for _ in range(_AT_ONCE):
-                nursery.start_soon(guest)
+                nursery.start_soon(worker)
 
-    async def weigh(self) -> None:
+    async def measure(self) -> None:
         counts = self.clock >= WARM_UP * self.record.plan.seconds
         deadline = self.clock + self.record.plan.patience
-        weights = await self._weights()
-        while not self._is_quiet(weights) and self.clock < deadline:
-            await trio.sleep(0.1)  # scenario: no event says that a process became quiet
-            weights = await self._weights()
-        self.record.samples.append(Sample(self.clock, counts, weights))
+        usages = await self._usages()
+        while not self._is_idle(usages) and self.clock < deadline:
+            await trio.sleep(0.1)  # scenario: no event says that a process became idle
+            usages = await self._usages()
+        self.record.samples.append(Sample(self.clock, counts, usages))
         if counts:
             now = await self._censuses()
             self._first = self._first or now
             self.record.left = {name: now[name].beyond(self._first[name]) for name in now}
 
-    async def _weights(self) -> dict[str, Weight]:
-        found = {"home": weight(self._home)}
+    async def _usages(self) -> dict[str, Usage]:
+        found = {"home": usage(self._home)}
         if self._away is not None:
-            found["away"] = await self._away.do("weight")
+            found["away"] = await self._away.do("usage")
         return found
 
     async def _censuses(self) -> dict[str, Census]:
@@ -158,15 +158,15 @@ class _Soak:
             found["away"] = await self._away.census()
         return found
 
-    def _is_quiet(self, weights: dict[str, Weight]) -> bool:
+    def _is_idle(self, usages: dict[str, Usage]) -> bool:
         held = ("keepers", "connections", "handshakes", "streams", "promised", "unacked", "kept")
-        if any(each[name] for each in weights.values() for name in held):
+        if any(each[name] for each in usages.values() for name in held):
             return False
-        # What is on its way out, like a thread that has done its work, is waited for, too.
+        # Also wait for objects that are about to end, such as finished threads.
         first = next(iter(self.record.counted), None)
         return first is None or all(
-            weights[process][name] <= first.weights[process][name]
-            for process in weights
+            usages[process][name] <= first.usages[process][name]
+            for process in usages
             for name in ("descriptors", "threads", "tasks")
         )
 
@@ -178,16 +178,16 @@ async def soak(plan: Plan, watch: Watch) -> Record:
         async def tell() -> None:
             while True:
                 watch(run.clock, run.record)
-                await trio.sleep(1)  # scenario: once a second for whoever looks on
+                await trio.sleep(1)  # scenario: progress once a second
 
-        with planted(plan.leak, home) as leak:
+        with leaking(plan.leak, home) as leak:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(tell)
-                # Two that count are the least that can be compared.
+                # A comparison needs at least two measurements.
                 while run.clock < plan.seconds or len(run.record.counted) < 2:
-                    await run.live(min(_LONGEST_ROUND, plan.seconds / _ROUNDS))
+                    await run.load(min(_LONGEST_ROUND, plan.seconds / _ROUNDS))
                     await leak()
-                    await run.weigh()
+                    await run.measure()
                     if len(run.record.failures) >= _FAILURES:
                         break
                 nursery.cancel_scope.cancel()

@@ -1,8 +1,8 @@
-"""What happens in a soak, by dice: hosts come, move bytes, change their minds, die.
+"""The scenarios of a soak run, chosen at random: hosts connect, transfer bytes, cancel, are killed.
 
-Everything is done to two hosts that stay: `home`, in this process, and `away`, in one of its
-own, where children are allowed. Each way of living ends with nothing left; `verdict` sees to
-that. A checksum that differs, or an error that is none of the scenario's, is a failure.
+All of them use two hosts that stay: `home`, in this process, and `away`, in a child process, if children
+are allowed. Each scenario must leave nothing, which `verdict` checks. A wrong checksum, or an error that
+is not part of the scenario, is a failure.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport, QUICTransportConfig
-from libp2p_quic._exceptions import DialError
-from peers.far import FarError, FarHost, far_host
-from peers.host import ECHO, echo
-from peers.near import IP4, gone, near_host, new_stream, swarm, transport_of
-from peers.payload import MIB, drain, echoed, payload, sha256
-from soak.flood import flood
+from libp2p_quic.exceptions import DialError
+from testkit.far import FarError, FarHost, far_host
+from testkit.host import ECHO, echo
+from testkit.near import IP4, gone, near_host, new_stream, swarm, transport_of
+from testkit.payload import MIB, drain, echoed, payload, sha256
+from tools.soak.flood import flood
 
 CONFIG: dict[str, Any] = {
     "idle_timeout": 3.0,
     "keep_alive_interval": 0.5,
     "CONNECTION_HANDSHAKE_TIMEOUT": 2.0,
 }
-"""Whoever is killed is missed soon."""
+"""Short timeouts, so that killed peers are detected soon."""
 
 FICKLE = TProtocol("/soak/fickle")
-_GUESTS = 24
+_PEERS = 24
 _PATIENCE = 15.0
 _GARBAGE = 400
 
@@ -51,24 +51,24 @@ async def fickle(stream: INetStream) -> None:
     await stream.reset()
 
 
-class Life:
+class Scenarios:
     def __init__(self, home: IHost, away: FarHost | None, seed: int) -> None:
         self.dice = random.Random(seed)
         self.done: Counter[str] = Counter()
-        """How often what happened, and how many bytes and datagrams that was."""
+        """How often each scenario ran, and the number of bytes and datagrams."""
         self._home = home
         self._away = away
         self._address = home.get_addrs()[0]
-        # Always the same: py-libp2p remembers every peer that it ever met.
-        self._seeds = [bytes([number]) * 32 for number in range(1, _GUESTS + 1)]
+        # Always the same keys, because py-libp2p keeps an entry of every peer.
+        self._seeds = [bytes([number]) * 32 for number in range(1, _PEERS + 1)]
         home.set_stream_handler(ECHO, echo)
         home.set_stream_handler(FICKLE, fickle)
 
     @property
-    def ways(self) -> list[Callable[[], Awaitable[None]]]:
+    def all(self) -> list[Callable[[], Awaitable[None]]]:
         near: list[Callable[[], Awaitable[None]]] = [
             self.stayed_whole,
-            self.cancelled,
+            self.canceled,
             self.was_reset,
             self.vanished,
             self.was_dialed,
@@ -77,15 +77,15 @@ class Life:
         ]
         return near if self._away is None else [*near, self.visited, self.child_left, self.child_killed]
 
-    async def live(self, way: Callable[[], Awaitable[None]]) -> None:
-        await way()
-        self.done[way.__name__] += 1
+    async def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        await scenario()
+        self.done[scenario.__name__] += 1
 
-    # Guests
+    # Peers
 
     @asynccontextmanager
     async def _key(self) -> AsyncIterator[bytes]:
-        """A key of somebody who is nowhere; in the end home is rid of them again."""
+        """The key of a peer that does not exist; `home` deletes it again."""
         seed = self._seeds.pop(self.dice.randrange(len(self._seeds)))
         peer = _peer(seed)
         try:
@@ -95,29 +95,29 @@ class Life:
                 with trio.CancelScope(shield=True):
                     await gone(self._home, peer, within=_PATIENCE)
             finally:
-                # A port is another one every time, and that nobody was at the last one is no news.
+                # Ports differ every time, and a failed dial to the last one does not matter.
                 self._home.get_peerstore().clear_addrs(peer)
                 swarm(self._home).unblock_peer(peer)
                 self._seeds.append(seed)
 
     @asynccontextmanager
     async def _host(self, *listen: str) -> AsyncIterator[IHost]:
-        """A host of this process, for a while."""
+        """A temporary host in this process."""
         async with self._key() as seed:
             pair = create_new_key_pair(seed)
             async with near_host(*listen, config=CONFIG, key_pair=pair) as host:
                 yield host
 
     @asynccontextmanager
-    async def _guest(self) -> AsyncIterator[IHost]:
-        """One that is connected to home."""
+    async def _connected_host(self) -> AsyncIterator[IHost]:
+        """A temporary host that is connected to `home`."""
         async with self._host() as host:
             await host.connect(PeerInfo(self._home.get_id(), [self._address]))
             yield host
 
     async def _exchange(self, host: IHost, peer: ID, most: int = 4 * MIB) -> None:
-        """Bytes along and back, all of them and the right ones."""
-        # Sizes of all magnitudes.
+        """Echo bytes and compare them."""
+        # Sizes over all magnitudes.
         size = int(most ** self.dice.random())
         data = payload(self.dice.getrandbits(32), size)
         stream = await new_stream(host, peer, ECHO)
@@ -126,16 +126,16 @@ class Life:
         await stream.close()
         self.done["bytes"] += 2 * size
 
-    # Ways to live
+    # Scenarios
 
     async def stayed_whole(self) -> None:
-        async with self._guest() as host:
+        async with self._connected_host() as host:
             for _ in range(self.dice.randint(1, 4)):
                 await self._exchange(host, self._home.get_id())
 
-    async def cancelled(self) -> None:
-        """Transfers that are given up at any moment; every other stream is just left lying."""
-        async with self._guest() as host:
+    async def canceled(self) -> None:
+        """Transfers that are canceled at random moments; every second stream is dropped without an end."""
+        async with self._connected_host() as host:
             for number in range(4):
                 stream = None
                 with trio.move_on_after(self.dice.random() * 0.1), suppress(StreamError):
@@ -146,8 +146,8 @@ class Life:
             await self._exchange(host, self._home.get_id(), MIB)
 
     async def was_reset(self) -> None:
-        """By the other side, and by this one in the middle."""
-        async with self._guest() as host:
+        """Reset by the peer, and by this side during a transfer."""
+        async with self._connected_host() as host:
             for _ in range(4):
                 stream = await new_stream(host, self._home.get_id(), FICKLE)
                 await stream.write(bytes(2000))
@@ -158,14 +158,14 @@ class Life:
                 await stream.reset()
 
     async def vanished(self) -> None:
-        """The whole host is cancelled, wherever it is."""
+        """The whole host is canceled, at any point."""
         with trio.move_on_after(self.dice.random()):
-            async with self._guest() as host:
+            async with self._connected_host() as host:
                 while True:
                     await self._exchange(host, self._home.get_id())
 
     async def was_dialed(self) -> None:
-        """A listener that comes and goes; whoever leaves first."""
+        """A listener that is dialed and closed; either side closes first."""
         async with self._host(IP4) as host:
             host.set_stream_handler(ECHO, echo)
             await self._home.connect(PeerInfo(host.get_id(), host.get_addrs()))
@@ -174,7 +174,7 @@ class Life:
                 await self._home.disconnect(host.get_id())
 
     async def found_nobody(self) -> None:
-        """Ports that are silent, and dials that are given up."""
+        """Dials to ports that do not answer, some of them canceled."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", 0))
             address = Multiaddr(f"/ip4/127.0.0.1/udp/{silent.getsockname()[1]}/quic-v1")
@@ -199,7 +199,7 @@ class Life:
     # With other processes
 
     async def visited(self) -> None:
-        """A guest of this process at the host that stays in another."""
+        """A host of this process connects to `away`."""
         assert self._away is not None
         async with self._host() as host:
             await host.connect(self._away.info)
@@ -210,7 +210,7 @@ class Life:
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator[tuple[FarHost, int]]:
-        """A host that came to home in a process of its own, and its stream to there."""
+        """A host in a child process that is connected to `home`, and a stream to it."""
         async with self._key() as seed, far_host(seed=seed, config=CONFIG) as far:
             home = str(self._home.get_id())
             await far.do("connect", address=str(self._address))
@@ -233,7 +233,7 @@ class Life:
                 try:
                     await far.do("echo_back", stream=stream, seed=1, size=16 * MIB)
                 except (AssertionError, FarError):
-                    assert is_its_time.is_set(), "it failed before it was killed"
+                    assert is_its_time.is_set(), "the transfer failed before the process was killed"
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(talk)

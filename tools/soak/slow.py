@@ -1,6 +1,6 @@
-"""Readers that are slower than the writer for minutes, through a network that delays, reorders
-and loses: every byte arrives, in order, at its reader's pace. What waits for a slow reader lies in
-pieces then, and what limits the pieces must not end the connection.
+"""Readers are slower than their writers for minutes, through a network that delays, reorders and drops:
+every byte arrives, in order, at the reader's rate. Bytes that wait for a slow reader are fragmented, and
+the limit of fragments must not end the connection.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import trio
 from multiaddr import Multiaddr
 
-from peers.far import FarError, FarHost, far_host
-from peers.mixture import OF_A_CONNECTION
-from peers.relay import Relay
-from soak.trial import Scales, Trial, Watch
+from testkit.far import FarError, FarHost, far_host
+from testkit.mixture import IDLE, OF_A_CONNECTION
+from testkit.relay import Relay
+from tools.soak.trial import Trial, Usages, Watch
 
 PARK = "/test/park"
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Bytes a second in the long run, bytes of each write, and how many seconds it stops for as often
-    as it has read for one."""
+    """Bytes per second on average, bytes of each write, and seconds of pause after each second of
+    reading."""
 
     rate: int
     block: int
@@ -33,15 +33,15 @@ READERS = (
     Reader(200_000, 65_536, 0.0),
     Reader(100_000, 65_536, 2.0),
     Reader(50_000, 1200, 0.3),
-    # Many small pieces of one stream are in flight, and in disorder.
+    # Many small frames of one stream are in flight, out of order.
     Reader(15_000, 100, 0.5),
     Reader(3_000, 10, 3.0),
 )
-"""One stream each way for each of them, all at once on one connection."""
+"""One stream in each direction for each of them, all at once on one connection."""
 
 NETWORK = ("--delay", "5ms", "--jitter", "2ms", "--reorder", "10%", "--loss", "0.2%")
 ROUGH = ("--delay", "2ms", "--jitter", "2ms", "--reorder", "40%", "--loss", "0.5%")
-"""What is reordered is taken for lost, too: a sender is still faster than all readers."""
+"""Reordered packets count as lost, too; the sender is still faster than all readers."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ async def slow(plan: Plan, watch: Watch) -> Trial:
         Relay.to(Multiaddr(listener.addresses[0]), "--seed", str(plan.seed), *plan.network) as relay,
     ):
         await dialer.do("connect", 30, address=f"{relay.address}/p2p/{listener.peer}")
-        scales = Scales({}, {"listener": listener, "dialer": dialer})
+        usages = Usages({}, {"listener": listener, "dialer": dialer})
         ways = []
         for pace in READERS:
             for writer, reader in ((dialer, listener), (listener, dialer)):
                 ours = await writer.do("open", 30, peer=reader.peer, protocol=PARK)
                 theirs = await reader.do("arrived", 30)
                 ways.append(_Way(writer, reader, ours, theirs, pace, dice.getrandbits(32)))
-        before = await scales.now()
+        before = await usages.now()
 
         async def tell() -> None:
             while True:
@@ -101,19 +101,22 @@ async def slow(plan: Plan, watch: Watch) -> Trial:
             if not count:
                 trial.failures.append(f"no datagram was {what}")
         if totals["kernel_drops"]:
-            trial.failures.append(f"the relay itself lost {totals['kernel_drops']}")
+            trial.failures.append(f"the relay's socket lost {totals['kernel_drops']}")
         statistics = await dialer.do("statistics", peer=listener.peer)
         trial.figures["round-trip time in the end"] = f"{1000 * statistics['rtt']:.0f} ms"
         await dialer.do("disconnect", peer=listener.peer)
-        # The streams' own objects stay with the program, which knows them by number.
-        after = await scales.quiet()
+        # CONNECTION_CLOSE is sent once, and this network may lose it: the idle timeout ends it then.
+        if not await listener.do("parted", 60, peer=dialer.peer, after=IDLE):
+            trial.failures.append("the listener heard of no end")
+        # The host program keeps the stream objects, by number.
+        after = await usages.idle()
         for process, kinds in after.items():
             then = before[process]
             mib = [each["allocated"] / 2**20 for each in (then, kinds)]
             trial.figures[process] = f"allocated {mib[0]:.1f} and {mib[1]:.1f} MiB"
             held = {kind: kinds[kind] for kind in OF_A_CONNECTION if kinds[kind]}
             if held:
-                trial.failures.append(f"left at the {process}: {held}")
+                trial.failures.append(f"still open at the {process}: {held}")
             for kind in ("descriptors", "threads", "tasks"):
                 if kinds[kind] > before[process][kind]:
                     trial.failures.append(
@@ -126,7 +129,7 @@ async def slow(plan: Plan, watch: Watch) -> Trial:
 
 async def _move(way: _Way, plan: Plan, trial: Trial) -> None:
     pace = way.pace
-    # One that rests catches up afterwards.
+    # A reader that paused catches up afterwards.
     size = pace.rate * plan.seconds
     patience = 3 * plan.seconds + 60
     name = f"{size} bytes in writes of {pace.block} to a reader of {pace.rate}/s"

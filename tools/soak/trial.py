@@ -1,5 +1,5 @@
-"""One long form besides the ten minutes of hosts: its progress, what it counted, what failed,
-and the comparison of what the processes weigh before and after. Knows no scenario.
+"""The result of one long run: its progress, counters and failures, and the comparison of the processes'
+usage before and after. Knows no scenario.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 import trio
 from libp2p.abc import IHost
 
-from peers.far import FarHost
-from peers.mixture import OF_A_CONNECTION
-from peers.weight import weight
-from soak.verdict import ROOM
+from testkit.far import FarHost
+from testkit.mixture import OF_A_CONNECTION
+from testkit.usage import usage
+from tools.soak.verdict import ROOM
 
-Weights = dict[str, dict[str, int]]
-"""By process, then by kind: see `peers.weight`."""
+Usage = dict[str, dict[str, int]]
+"""By process, then by kind: see `testkit.usage`."""
 
 GROWTH = 2 << 20
-"""Bytes that a process may have allocated more in the end."""
+"""Bytes by which the allocations of a process may grow."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Trial:
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     figures: dict[str, str] = field(default_factory=dict)
-    """What was measured, in the words of the report."""
+    """The measured figures, as text for the report."""
     failures: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -46,7 +46,7 @@ class Trial:
         return not self.failures and self.done >= self.total
 
     def line(self) -> str:
-        """Where it stands."""
+        """The progress line."""
         rate = self.done / max(self.seconds, 0.001)
         left = (self.total - self.done) / rate if self.done else float("inf")
         counted = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()))
@@ -64,47 +64,46 @@ class Trial:
 
 
 Watch = Callable[[Trial], None]
-"""Told now and then how far it is."""
+"""Called from time to time with the progress."""
 
 
-class Scales:
-    """What processes with a host each weigh, by name."""
+class Usages:
+    """Measures processes with one host each, by name."""
 
     def __init__(self, near: dict[str, IHost], far: dict[str, FarHost]) -> None:
         self._near = near
         self._far = far
 
-    async def now(self) -> Weights:
-        found = {name: weight(host) for name, host in self._near.items()}
+    async def now(self) -> Usage:
+        found = {name: usage(host) for name, host in self._near.items()}
         for name, far in self._far.items():
-            found[name] = await far.do("weight")
+            found[name] = await far.do("usage")
         return found
 
-    async def quiet(self, within: float = 25) -> Weights:
-        """What they weigh once the engines hold nothing of a connection, or time is over. That is
-        10 s after the last at most, which is as long as a closing period may take."""
+    async def idle(self, within: float = 25) -> Usage:
+        """Measure when the engines hold no connection, or after the time limit. A closing period ends at
+        most 10 s after the last connection."""
         deadline = trio.current_time() + within
         while trio.current_time() < deadline:
-            weights = await self.now()
-            if not any(each[kind] for each in weights.values() for kind in OF_A_CONNECTION):
+            usages = await self.now()
+            if not any(each[kind] for each in usages.values() for kind in OF_A_CONNECTION):
                 break
-            await trio.sleep(0.2)  # scenario: no event says that a process became quiet
-        return weights
+            await trio.sleep(0.2)  # scenario: no event says that a process became idle
+        return usages
 
-    async def grown(self, before: Weights, within: float) -> tuple[list[str], Weights]:
-        """What is more than it was before, once it had ``within`` seconds to go, and all that
-        there was then."""
+    async def grown(self, before: Usage, within: float) -> tuple[list[str], Usage]:
+        """What has grown, after at most ``within`` seconds to release it, and the last measurement."""
         deadline = trio.current_time() + within
         while True:
             after = await self.now()
             more = grown(before, after)
             if not more or trio.current_time() >= deadline:
                 return more, after
-            await trio.sleep(0.2)  # scenario: no event says that a process became quiet
+            await trio.sleep(0.2)  # scenario: no event says that a process became idle
 
 
-def grown(before: Weights, after: Weights) -> list[str]:
-    """Of a connection nothing may be there at all: it may have been left before, too."""
+def grown(before: Usage, after: Usage) -> list[str]:
+    """No state of a connection may exist at all, because it may also be left from before."""
     found = []
     for process, kinds in after.items():
         for kind, value in kinds.items():

@@ -1,10 +1,9 @@
-"""Whether anything grew: the first weighing that counts beside the last, row by row.
+"""Decides whether anything grew: compares the first measurement that counts with the last.
 
-What is counted must be there no more often in the end. What was allocated wavers a little, so
-that it has a bound, for what the end is above the start; what its slope makes of the whole time
-may be half of that: a leak is slow and goes on, a buffer is kept once. Resident memory goes up
-and down with the pages that one small piece keeps, by more in a minute than a leak, and has a
-wide bound only.
+Counts must not be higher at the end. Allocated memory fluctuates, so its increase has a bound; its slope
+over the whole time may be half of the bound, because a leak is slow and continues, and a buffer is kept
+once. Resident memory goes up and down with partly used pages, by more in a minute than a leak, and has
+only a wide bound.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from soak.run import Record
+from tools.soak.run import Record
 
 MIB = 1 << 20
 UNITS = {"allocated": MIB, "resident": MIB}
 
 ROOM = {"allocated": 1.0, "objects": 1 / 256, "resident": 8.0}
-"""How much more there may be, in parts of the plan's growth; of all else, nothing. An object is
-some hundred bytes."""
+"""The allowed increase, as a fraction of the plan's growth; zero for all other kinds. An object has about
+a hundred bytes."""
 BREATHES = ("resident",)
-"""Of what a slope says nothing."""
+"""Kinds for which a slope has no meaning."""
 
 
 def slope(at: Sequence[float], values: Sequence[float]) -> float:
-    """Growth per second: the median of the slopes between all pairs (Theil and Sen), which a
-    single weighing at a bad moment does not bend."""
+    """Growth per second: the median of the slopes between all pairs (Theil and Sen), which one outlier
+    does not change."""
     pairs = combinations(zip(at, values, strict=True), 2)
     return statistics.median((v - u) / (t - s) for (s, u), (t, v) in pairs)
 
@@ -45,12 +44,12 @@ class Row:
     seconds: float
     """From start to end."""
     bound: float
-    """How much more there may be."""
+    """The allowed increase."""
 
     @property
     def has_grown(self) -> bool:
         is_more = self.end - self.start > self.bound
-        # Counts are whole: what came once and stayed is no slope, and what wavers is none.
+        # Counts are integers: a single step is no slope, and fluctuation is none.
         has_slope = self.bound > 0 and self.kind not in BREATHES
         return is_more or (has_slope and self.slope * self.seconds > self.bound / 2)
 
@@ -74,9 +73,9 @@ def rows(record: Record) -> list[Row]:
         return []
     at = [sample.at for sample in counted]
     found = []
-    for process, first in counted[0].weights.items():
+    for process, first in counted[0].usages.items():
         for kind in first:
-            values = [sample.weights[process][kind] for sample in counted]
+            values = [sample.usages[process][kind] for sample in counted]
             bound = record.plan.growth * ROOM.get(kind, 0)
             figures = (values[0], values[-1], max(values), slope(at, values), at[-1] - at[0], bound)
             found.append(Row(process, kind, *figures))
@@ -88,7 +87,7 @@ def is_good(record: Record) -> bool:
 
 
 def table(record: Record) -> str:
-    """Columns for the terminal, what went wrong, and the verdict."""
+    """The table for the terminal, the failures, and the verdict."""
     lines = [HEADS, *(row.cells for row in rows(record))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
     parts = []
@@ -110,5 +109,5 @@ def sentence(record: Record) -> str:
     if grown:
         return f"It grew: {', '.join(grown)}."
     if record.failures:
-        return f"Nothing grew, but {len(record.failures)} of what happened went wrong."
-    return "Nothing grew, and everything that was to arrive arrived."
+        return f"Nothing grew, but there were {len(record.failures)} failures."
+    return "Nothing grew, and every byte arrived."

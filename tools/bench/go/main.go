@@ -1,6 +1,6 @@
-// The contender go-libp2p: its QUIC transport, alone, with neither host nor negotiation above
-// it. It speaks the command line of bench/README.md. Here are the arguments, the listener and
-// what both ends share; what the dialer does is in measures.go.
+// The contender go-libp2p: its QUIC transport alone, without host and negotiation. It has the command
+// line of tools/bench/README.md. This file has the arguments, the listener and the code of both ends;
+// measures.go has the dialer.
 package main
 
 import (
@@ -28,14 +28,14 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// piece is how many bytes one read and one write move.
+// piece is the number of bytes of one read and one write.
 const piece = 64 << 10
 
 var start = time.Now()
 
 func now() uint64 { return uint64(time.Since(start)) }
 
-// usage tells the nanoseconds of CPU time of all threads, and the resident bytes.
+// usage returns the nanoseconds of CPU time of all threads, and the resident bytes.
 func usage() (cpu, memory uint64) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
@@ -101,7 +101,7 @@ func serve() error {
 			for {
 				stream, err := connection.AcceptStream()
 				if err != nil {
-					// The dialer closed it, as is expected.
+					// The dialer closed it, as expected.
 					return
 				}
 				go answer(stream)
@@ -110,7 +110,7 @@ func serve() error {
 	}
 }
 
-// answer serves one stream: its first byte says what is asked. The dialer tells its own failures.
+// answer serves one stream: its first byte is the command. The dialer reports its own failures.
 func answer(stream network.MuxedStream) {
 	defer stream.Close()
 	var what [1]byte
@@ -134,7 +134,7 @@ func answer(stream network.MuxedStream) {
 	}
 }
 
-// drain reads to the end, or for so long, and tells when the first and the last bytes came.
+// drain reads to the end, or until limit, and returns the times of the first and the last bytes.
 func drain(from io.Reader, limit time.Duration) (bytes, began, ended uint64, err error) {
 	block := make([]byte, piece)
 	for {
@@ -152,7 +152,7 @@ func drain(from io.Reader, limit time.Duration) (bytes, began, ended uint64, err
 	}
 }
 
-// fill writes size bytes, or as many as there is time for.
+// fill writes size bytes, or as many as it can until limit.
 func fill(to io.Writer, size uint64, limit time.Duration) error {
 	block := make([]byte, piece)
 	for end := time.Now().Add(limit); size > 0 && time.Now().Before(end); {
@@ -179,10 +179,10 @@ func readNumbers(from io.Reader, count int) ([]uint64, error) {
 	return numbers, binary.Read(from, binary.BigEndian, numbers)
 }
 
-func dial(address, what string, words []string) error {
+func dial(address, what string, arguments []string) error {
 	options := map[string]uint64{}
-	for _, word := range words {
-		name, value, _ := strings.Cut(word, "=")
+	for _, argument := range arguments {
+		name, value, _ := strings.Cut(argument, "=")
 		number, err := strconv.ParseUint(value, 10, 64)
 		if err != nil {
 			return err
@@ -207,11 +207,11 @@ func dial(address, what string, words []string) error {
 
 func main() {
 	var err error
-	switch words := os.Args[1:]; {
-	case len(words) == 1 && words[0] == "serve":
+	switch arguments := os.Args[1:]; {
+	case len(arguments) == 1 && arguments[0] == "serve":
 		err = serve()
-	case len(words) >= 3 && words[0] == "dial":
-		err = dial(words[1], words[2], words[3:])
+	case len(arguments) >= 3 && arguments[0] == "dial":
+		err = dial(arguments[1], arguments[2], arguments[3:])
 	default:
 		err = errors.New("serve, or dial ADDRESS MEASURE name=value")
 	}

@@ -17,7 +17,7 @@ import (
 
 type facts map[string]any
 
-// dialer does one measure; names and options are those of bench/README.md.
+// dialer runs one measure; names and options are those of tools/bench/README.md.
 type dialer struct {
 	transport transport.Transport
 	address   ma.Multiaddr
@@ -96,7 +96,7 @@ func (d dialer) measure(ctx context.Context, what string) (facts, error) {
 	return said, nil
 }
 
-// census tells CPU time here and there, memory here and there.
+// census returns the CPU time of dialer and listener, then their memory.
 func census(ctx context.Context, connection network.MuxedConn) ([]uint64, error) {
 	stream, err := connection.OpenStream(ctx)
 	if err != nil {
@@ -145,7 +145,7 @@ func (d dialer) goodput(ctx context.Context, connections []transport.CapableConn
 			if err := writeNumbers(stream, size, uint64(d.limit())); err != nil {
 				return err
 			}
-			// What a sender still holds when its time is over may be many seconds' worth.
+			// At the time limit a sender may hold the bytes of many seconds.
 			bytes, began, ended, err := drain(stream, d.limit())
 			done[i] = []uint64{bytes, began, ended}
 			return err
@@ -165,7 +165,7 @@ func (d dialer) goodput(ctx context.Context, connections []transport.CapableConn
 	return facts{"bytes": bytes, "seconds": float64(ended-began) / 1e9, "rates": rates}, nil
 }
 
-// latencies tells what many rounds were like, in microseconds.
+// latencies returns percentiles of many rounds, in microseconds.
 func latencies(times []uint64, began uint64) facts {
 	slices.Sort(times)
 	at := func(part int) float64 { return float64(times[len(times)*part/100]) / 1e3 }
@@ -181,7 +181,7 @@ func round(stream io.ReadWriter) error {
 	return err
 }
 
-// warmed is a stream on each connection, after a tenth as many rounds as there will be.
+// warmed returns a stream on each connection, after a tenth of the rounds for warm-up.
 func (d dialer) warmed(ctx context.Context, connections []transport.CapableConn) ([]network.MuxedStream, error) {
 	count := d.option("count", 5000)/uint64(len(connections))/10 + 1
 	streams := make([]network.MuxedStream, len(connections))
@@ -234,7 +234,7 @@ func (d dialer) ping(streams []network.MuxedStream) (facts, error) {
 	return latencies(times, began), nil
 }
 
-// repeated runs one, as many at once as asked, as often as asked or as long as there is time.
+// repeated runs one count times, inflight at once, or until the time limit.
 func (d dialer) repeated(one func() error) (facts, error) {
 	inflight := d.option("inflight", 1)
 	count := d.option("count", 5000) / inflight
@@ -300,7 +300,7 @@ func (d dialer) idle(ctx context.Context, first transport.CapableConn) (facts, e
 			if held[i], err = d.dial(ctx); err != nil {
 				return err
 			}
-			// Used once: its memory counts too, and the listener has accepted it.
+			// Used once: its memory counts, too, and the listener has accepted it.
 			_, err = census(ctx, held[i])
 			return err
 		})

@@ -1,6 +1,6 @@
-// The contender js-libp2p: a node with its QUIC transport and no other services. It speaks the
-// command line of bench/README.md. Here are the arguments, the listener and what both ends
-// share; what the dialer does is in measures.mjs. Reader, tell and write are interop/js's.
+// The contender js-libp2p: a node with its QUIC transport and no other services. It has the command line
+// of tools/bench/README.md. This file has the arguments, the listener and the code of both ends;
+// measures.mjs has the dialer. Reader, tell and write are tools/interop/js's.
 
 import { quic } from '@chainsafe/libp2p-quic'
 import { createLibp2p } from 'libp2p'
@@ -43,7 +43,7 @@ async function serve () {
     try {
       await answer(stream)
     } catch (error) {
-      // The dialer tells its own failures.
+      // The dialer reports its own failures.
       stream.abort(error)
     }
   }, { maxInboundStreams: 1000 })
@@ -51,19 +51,19 @@ async function serve () {
   process.stdin.on('end', () => process.exit(0)).resume()
 }
 
-async function dial (address, what, words) {
-  const options = Object.fromEntries(words.map(word => word.split('=')).map(([name, value]) => [name, Number(value)]))
+async function dial (address, what, args) {
+  const options = Object.fromEntries(args.map(arg => arg.split('=')).map(([name, value]) => [name, Number(value)]))
   const node = await makeNode([])
   tell(await measured(node, address, what, options))
   process.exit(0)
 }
 
-// What fails late in the background is a remark, not the end of the measure.
+// A late failure in the background is printed and does not end the measure.
 process.on('unhandledRejection', error => console.error('unhandled', error))
 
-const [role, ...words] = process.argv.slice(2)
+const [role, ...args] = process.argv.slice(2)
 switch (role) {
   case 'serve': await serve(); break
-  case 'dial': await dial(words[0], words[1], words.slice(2)); break
+  case 'dial': await dial(args[0], args[1], args.slice(2)); break
   default: throw new Error('serve, or dial ADDRESS MEASURE name=value...')
 }

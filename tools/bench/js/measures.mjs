@@ -1,4 +1,4 @@
-// What the dialer does; names and options are those of bench/README.md.
+// The dialer's side of each measure; names and options are those of tools/bench/README.md.
 
 import { multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL, drain, fill, now, numbers, usage } from './work.mjs'
@@ -28,7 +28,7 @@ function latencies (times, began) {
   return { count: times.length, seconds: (now() - began) / 1e9, p50: at(50), p99: at(99) }
 }
 
-/** `one` again and again, so many at once, so often or as long as there is time. */
+/** Runs `one` `count` times, `inflight` at once, or until the time limit. */
 async function repeated ({ inflight = 1, count = 5000, limit = 6000 }, one) {
   const times = []
   const began = now()
@@ -54,7 +54,7 @@ async function goodput (isUp, connections, { streams = 1, size = 2 ** 31, limit 
       return readNumbers(reader, 3)
     }
     await write(stream, Buffer.concat([Buffer.from('d'), numbers(share, limit * 1e6)]))
-    // What a sender still holds when its time is over may be many seconds' worth.
+    // At the time limit a sender may hold the bytes of many seconds.
     return drain(reader, limit)
   }))
   return {
@@ -110,7 +110,7 @@ async function idle (first, dial, { count = 1000 }) {
   while (held.length < count) {
     held.push(...await Promise.all(Array.from({ length: Math.min(8, count - held.length) }, async () => {
       const connection = await dial()
-      // Used once: its memory counts too, and the listener has accepted it.
+      // Used once: its memory counts, too, and the listener has accepted it.
       await census(connection)
       return connection
     })))
@@ -121,7 +121,7 @@ async function idle (first, dial, { count = 1000 }) {
 
 export async function measured (node, address, what, options) {
   const to = multiaddr(address)
-  // Without force, a second dial to the same peer is the first connection again.
+  // Without force, a second dial to the same peer returns the first connection.
   const dial = () => node.dial(to, { force: true })
   const first = await dial()
   const connections = [first]

@@ -1,4 +1,4 @@
-// What both ends do with a stream, and what this process has used.
+// The code of both ends of a stream, and the resource usage of this process.
 
 import { readFileSync } from 'node:fs'
 import { write } from './wire.mjs'
@@ -20,7 +20,7 @@ export function numbers (...values) {
   return bytes
 }
 
-/** Reads to the end, or for so many milliseconds: bytes, and when the first and the last came. */
+/** Reads to the end, or for `limit` ms. Returns the bytes and the times of the first and the last. */
 export async function drain (reader, limit = Infinity) {
   let bytes = 0
   let began = 0
@@ -36,7 +36,7 @@ export async function drain (reader, limit = Infinity) {
   return [bytes, began, now()]
 }
 
-/** Writes that many bytes, or as many as fit into so many milliseconds. */
+/** Writes `size` bytes, or as many as it can in `limit` ms. */
 export async function fill (stream, size, limit) {
   const end = now() + limit * 1e6
   const block = new Uint8Array(PIECE)

@@ -1,1 +1,1 @@
-"""The contenders that are Python: this transport and py-libp2p's own, alone or under a host."""
+"""The contenders in Python: this transport and py-libp2p's own, alone or in a host."""

@@ -1,6 +1,6 @@
-"""A contender that is Python. It speaks the command line of bench/README.md:
-`python -m bench.python [--stock] [--host] [--defaults] serve`, or
-`... dial ADDRESS MEASURE name=value...`. Here are the arguments and the listener.
+"""A contender in Python, with the command line of tools/bench/README.md:
+`python -m tools.bench.python [--stock] [--host] [--defaults] serve`, or
+`... dial ADDRESS MEASURE name=value...`. This module has the arguments and the listener.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from functools import partial
 
 import trio
 
-from bench.python.level import ENDS, Stream, running
-from bench.python.measures import MEASURES, PIECE, drain, fill, measured, read_numbers, usage
+from tools.bench.python.level import ENDS, Stream, running
+from tools.bench.python.measures import MEASURES, drain, fill, measured, read_numbers
+from tools.bench.python.usage import PIECE, usage
 
 
 async def answer(stream: Stream) -> None:
-    """One stream: its first byte says what is asked."""
+    """Serve one stream: its first byte is the command."""
     try:
         what = await stream.read(1)
         if what == b"u":
@@ -31,7 +32,7 @@ async def answer(stream: Stream) -> None:
             await tell(stream, *usage())
         await stream.close()
     except ENDS:
-        # The dialer ends many a stream, and tells its own failures itself.
+        # The dialer ends streams and reports its own failures.
         return
 
 
@@ -54,23 +55,23 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 async def dial(arguments: argparse.Namespace) -> None:
-    words = {name: int(value) for name, value in (word.split("=") for word in arguments.words)}
+    options = {name: int(value) for name, value in (option.split("=") for option in arguments.options)}
     async with running(arguments.host, arguments.stock, arguments.defaults, is_listener=False) as node:
-        said = await measured(node, arguments.address, arguments.measure, words, arguments.stock)
-        print(json.dumps(said), flush=True)
+        line = await measured(node, arguments.address, arguments.measure, options, arguments.stock)
+        print(json.dumps(line), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.python")
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.python")
     parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport")
     parser.add_argument("--host", action="store_true", help="through a py-libp2p host")
-    parser.add_argument("--defaults", action="store_true", help="windows and datagrams as they come")
+    parser.add_argument("--defaults", action="store_true", help="py-libp2p's default windows and datagrams")
     roles = parser.add_subparsers(required=True)
     roles.add_parser("serve").set_defaults(role=serve)
     dialing = roles.add_parser("dial")
     dialing.add_argument("address")
     dialing.add_argument("measure", choices=MEASURES)
-    dialing.add_argument("words", nargs="*", metavar="name=value")
+    dialing.add_argument("options", nargs="*", metavar="name=value")
     dialing.set_defaults(role=dial)
     arguments = parser.parse_args()
     trio.run(partial(arguments.role, arguments))

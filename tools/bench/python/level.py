@@ -1,7 +1,7 @@
-"""Where a Python program meets the transport: at the transport itself, or at a host above it.
+"""The two levels of a Python program: the transport itself, or a host above it.
 
-Both levels offer one interface, `Node`, so that the measures are the same lines for both and
-for both transports. No measure here.
+Both levels offer one interface, `Node`, so that the measures are the same code for both and for both
+transports.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from libp2p_quic import QUICTransport, QUICTransportConfig
 
 LISTEN = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
 ENDS = (BaseLibp2pError, QUICError, OSError, EOFError)
-"""What the other side's leaving looks like."""
+"""The errors after the other side has ended."""
 PROTOCOL = TProtocol("/libp2p-quic/bench/1.0.0")
 
 
 class Stream(Protocol):
-    """What py-libp2p's muxed streams and the host's streams have in common."""
+    """The common interface of py-libp2p's muxed streams and the host's streams."""
 
     async def read(self, n: int | None = None) -> bytes: ...
     async def write(self, data: bytes) -> None: ...
@@ -50,7 +50,7 @@ class Connection(Protocol):
 
 
 class Node(Protocol):
-    """One that listens, or one that dials."""
+    """A node that listens, or one that dials."""
 
     async def listen(self, handler: Handler) -> str: ...
     async def dial(self, address: str) -> Connection: ...
@@ -58,7 +58,7 @@ class Node(Protocol):
 
 def make_transport(is_stock: bool, has_defaults: bool, key_pair: KeyPair) -> ITransport:
     if not is_stock:
-        # Every connection of a measure comes from one address.
+        # All connections of a measure have one source address.
         ours = QUICTransportConfig(
             MAX_INCOMING_STREAMS=256, max_connections=100_000, max_connections_per_address=None
         )
@@ -114,7 +114,7 @@ class _TransportNode:
 
 
 class _Hosted:
-    """What a host makes of its connection to one peer."""
+    """A host's connection to one peer."""
 
     def __init__(self, host: IHost, peer: ID) -> None:
         self._host = host
@@ -145,7 +145,7 @@ class _HostNode:
 async def running(
     is_hosted: bool, is_stock: bool, has_defaults: bool, is_listener: bool
 ) -> AsyncIterator[Node]:
-    """A node; what it left running is cancelled when the block ends."""
+    """A node; its tasks are canceled at the end of the block."""
     key_pair = create_new_key_pair()
     transport = make_transport(is_stock, has_defaults, key_pair)
     if is_hosted:

@@ -1,11 +1,10 @@
-"""What the dialer does in each measure of bench/README.md; each returns its line of JSON.
+"""The dialer's side of each measure of tools/bench/README.md; each returns its line of JSON.
 
-64 KiB in a read and in a write, and plain trio tasks: what a user would write.
+It reads and writes 64 KiB at a time in plain trio tasks, as user programs do.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,44 +12,37 @@ from functools import partial
 
 import trio
 
-from bench.python.level import Connection, Node, Stream
+from tools.bench.python.level import Connection, Node, Stream
+from tools.bench.python.usage import BLOCK, PIECE, latencies, usage
 
-PIECE = 64 * 1024
-_BLOCK = bytes(PIECE)
 _BUSY = 0.02
-"""Seconds that a receiver which computes half of the time computes at a stretch."""
+"""Seconds of computing without a pause, in a receiver that computes for half of the time."""
 
 
 Line = dict[str, object]
-Words = Mapping[str, int]
+Options = Mapping[str, int]
 
 
 @dataclass
 class Task:
-    """What a measure has to work with; ``words`` are its options."""
+    """The node, the connections and the options of a measure."""
 
     node: Node
     address: str
-    words: Words
+    options: Options
     may_end_early: bool = False
-    """An end of stream in the place of an answer's last bytes is a known defect, and no failure."""
+    """An end of stream instead of an answer's last bytes is a known defect, and no failure."""
     connections: list[Connection] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
-    """Open ones, one a connection, for round trips."""
+    """Open streams, one for each connection, for round trips."""
 
     @property
     def first(self) -> Connection:
         return self.connections[0]
 
 
-def usage() -> tuple[int, int]:
-    """Nanoseconds of CPU time of all threads, and resident bytes."""
-    with open("/proc/self/statm") as file:
-        return time.process_time_ns(), int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
 async def read_numbers(stream: Stream, count: int) -> list[int]:
-    """As many 64-bit numbers, big-endian. Raises EOFError."""
+    """Read ``count`` 64-bit numbers, big-endian. Raises EOFError."""
     data = b""
     while len(data) < 8 * count:
         data += await stream.read(8 * count - len(data))
@@ -58,8 +50,8 @@ async def read_numbers(stream: Stream, count: int) -> list[int]:
 
 
 async def drain(stream: Stream, limit: float = float("inf")) -> tuple[int, int, int]:
-    """Read to the end, or for ``limit`` seconds from the first byte: bytes, and the
-    nanoseconds of the first and of the last of them."""
+    """Read to the end, or for ``limit`` seconds from the first byte. Returns the number of bytes, and the
+    nanoseconds of the first and of the last."""
     count = began = now = 0
     try:
         while now - began <= limit * 1e9:
@@ -75,12 +67,12 @@ async def fill(stream: Stream, size: int, limit: float) -> None:
     """Write ``size`` bytes, or as many as fit into ``limit`` seconds."""
     end = time.perf_counter() + limit
     while size > 0 and time.perf_counter() < end:
-        await stream.write(_BLOCK if size >= PIECE else _BLOCK[:size])
+        await stream.write(BLOCK if size >= PIECE else BLOCK[:size])
         size -= PIECE
 
 
 async def census(connection: Connection) -> list[int]:
-    """CPU time here and there, memory here and there."""
+    """CPU time of the dialer and the listener, then their memory."""
     stream = await connection.open()
     await stream.write(b"c")
     cpu, memory = await read_numbers(stream, 2)
@@ -90,10 +82,10 @@ async def census(connection: Connection) -> list[int]:
 
 
 async def goodput(is_up: bool, task: Task) -> Line:
-    words = task.words
-    streams = words.get("streams", 1)
-    size = words.get("size", 2 << 30) // streams
-    limit = words.get("limit", 6_000) / 1000
+    options = task.options
+    streams = options.get("streams", 1)
+    size = options.get("size", 2 << 30) // streams
+    limit = options.get("limit", 6_000) / 1000
     done: list[tuple[int, int, int]] = []
 
     async def one(connection: Connection) -> None:
@@ -106,12 +98,12 @@ async def goodput(is_up: bool, task: Task) -> Line:
             done.append((bytes_, began, ended))
         else:
             await stream.write(b"d" + size.to_bytes(8, "big") + int(limit * 1e9).to_bytes(8, "big"))
-            # What a sender still holds when its time is over may be many seconds' worth.
+            # At the time limit a sender may hold the bytes of many seconds.
             done.append(await drain(stream, limit))
         await stream.close()
 
     async with trio.open_nursery() as computing:
-        if words.get("busy"):
+        if options.get("busy"):
             computing.start_soon(compute_half_of_the_time)
         async with trio.open_nursery() as nursery:
             for i in range(streams):
@@ -132,17 +124,9 @@ async def compute_half_of_the_time() -> None:
         await trio.sleep(_BUSY)  # scenario: the other half
 
 
-def latencies(times: list[int], began: int) -> Line:
-    """What many rounds were like: microseconds."""
-    times.sort()
-    at = [times[len(times) * part // 100] / 1e3 for part in (50, 99)]
-    seconds = (time.perf_counter_ns() - began) / 1e9
-    return {"count": len(times), "seconds": seconds, "p50": at[0], "p99": at[1]}
-
-
 async def warm(task: Task) -> None:
-    """A stream on each connection, after a tenth as many rounds as there will be."""
-    count = task.words.get("count", 5_000) // len(task.connections) // 10 + 1
+    """A stream on each connection, after a tenth of the rounds for warm-up."""
+    count = task.options.get("count", 5_000) // len(task.connections) // 10 + 1
 
     async def one(connection: Connection) -> None:
         stream = await connection.open()
@@ -158,9 +142,9 @@ async def warm(task: Task) -> None:
 
 
 async def ping(task: Task) -> Line:
-    count = task.words.get("count", 5_000) // len(task.streams)
+    count = task.options.get("count", 5_000) // len(task.streams)
     began = time.perf_counter_ns()
-    until = began + task.words.get("limit", 6_000) * 1_000_000
+    until = began + task.options.get("limit", 6_000) * 1_000_000
     times: list[int] = []
 
     async def rounds(stream: Stream) -> None:
@@ -180,13 +164,13 @@ async def ping(task: Task) -> Line:
     return latencies(times, began)
 
 
-async def repeated(words: Words, one: Callable[[], Awaitable[None]]) -> Line:
-    """Run ``one``, ``inflight`` of them at once, ``count`` times or as long as there is time."""
-    inflight = words.get("inflight", 1)
-    count = words.get("count", 5_000) // inflight
+async def repeated(options: Options, one: Callable[[], Awaitable[None]]) -> Line:
+    """Run ``one`` ``count`` times, ``inflight`` at once, or until the time limit."""
+    inflight = options.get("inflight", 1)
+    count = options.get("count", 5_000) // inflight
     times: list[int] = []
     began = time.perf_counter_ns()
-    limit = words.get("limit", 6_000) * 1_000_000
+    limit = options.get("limit", 6_000) * 1_000_000
 
     async def again() -> None:
         for _ in range(count):
@@ -216,25 +200,25 @@ async def requests(task: Task) -> Line:
                 raise
         await stream.close()
 
-    return await repeated(task.words, one)
+    return await repeated(task.options, one)
 
 
 async def handshakes(task: Task) -> Line:
     async def one() -> None:
         await (await task.node.dial(task.address)).close()
 
-    return await repeated(task.words, one)
+    return await repeated(task.options, one)
 
 
 async def idle(task: Task) -> Line:
-    count = task.words.get("count", 1_000)
+    count = task.options.get("count", 1_000)
     before = await census(task.first)
     began = time.perf_counter()
     held: list[Connection] = []
 
     async def hold() -> None:
         connection = await task.node.dial(task.address)
-        # Used once: its memory counts too, and the listener has accepted it.
+        # Used once: its memory counts, too, and the listener has accepted it.
         await census(connection)
         held.append(connection)
 
@@ -259,9 +243,9 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-async def measured(node: Node, address: str, what: str, words: Words, may_end_early: bool) -> Line:
-    task = Task(node, address, words, may_end_early)
-    for _ in range(words.get("connections", 1)):
+async def measured(node: Node, address: str, what: str, options: Options, may_end_early: bool) -> Line:
+    task = Task(node, address, options, may_end_early)
+    for _ in range(options.get("connections", 1)):
         task.connections.append(await node.dial(address))
     if what == "ping":
         await warm(task)

@@ -1,5 +1,5 @@
-// What the dialer does in each case of interop/README.md. Each adds its facts to what the
-// program says, or returns an error.
+// The dialer's side of each case of tools/interop/README.md. Each adds its facts to the answer, or
+// returns an error.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// more is what only the case many is given: the listeners after the first one.
+// more is for the case many only: the listeners after the first one.
 var cases = map[string]func(h host.Host, to peer.AddrInfo, said facts, more ...peer.AddrInfo) error{
 	"handshake": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 		said["remote"] = h.Network().ConnsToPeer(to.ID)[0].RemotePeer().String()
@@ -90,7 +90,7 @@ var cases = map[string]func(h host.Host, to peer.AddrInfo, said facts, more ...p
 	},
 	"many": many,
 	"back": func(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
-		// The host answers the listener's ping meanwhile.
+		// The host answers the listener's ping concurrently.
 		_, came, ended, err := provoke(h, to.ID, back)
 		if len(came) > 0 {
 			said["answer"] = came[0]
@@ -147,7 +147,7 @@ func identifies(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) e
 	return nil
 }
 
-// isEchoed writes random bytes, finishes, and meanwhile reads what comes back to its end.
+// isEchoed writes random bytes, finishes, and concurrently reads the answer to its end.
 func isEchoed(s network.Stream, size int) (bool, error) {
 	defer s.Close()
 	data := make([]byte, size)
@@ -214,7 +214,7 @@ func bulk(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	return err
 }
 
-// isSourced tells whether source sends what it says that it sends. Nothing is read at first.
+// isSourced returns whether the bytes of source match their SHA-256. It reads nothing during pause.
 func isSourced(h host.Host, to peer.ID, size uint64, pause time.Duration) (bool, error) {
 	s, err := open(h, to, source)
 	if err != nil {
@@ -236,7 +236,7 @@ func isSourced(h host.Host, to peer.ID, size uint64, pause time.Duration) (bool,
 	return bytes.Equal(digest.Sum(nil), promised), err
 }
 
-// load runs short streams one after the other beside a long one.
+// load runs short streams in sequence during a long one.
 func load(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error {
 	var beside errgroup.Group
 	beside.Go(func() error {
@@ -286,7 +286,7 @@ func stops(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error 
 		if ended == nil && string(came) == "x" {
 			answered++
 		}
-		// Nobody reads it any more, which is no defect of whoever says so here.
+		// The peer has stopped reading, so this write may fail.
 		s.Write(make([]byte, 1024))
 		if err := s.Close(); err != nil {
 			return err
@@ -333,7 +333,7 @@ func performs(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) err
 	return err
 }
 
-// watched opens a stream whose end the listener tells the runner about.
+// watched opens a stream whose end the listener reports to the runner.
 func watched(h host.Host, to peer.ID) (network.Stream, error) {
 	s, err := open(h, to, watch)
 	if err != nil {
@@ -346,7 +346,7 @@ func watched(h host.Host, to peer.ID) (network.Stream, error) {
 	return s, err
 }
 
-// provoke opens a stream, writes a byte, and returns what came and what its reading ended with.
+// provoke opens a stream, writes a byte, and returns the received bytes and the error that ended reading.
 func provoke(h host.Host, to peer.ID, id protocol.ID) (s network.Stream, came []byte, ended, err error) {
 	if s, err = open(h, to, id); err != nil {
 		return
@@ -364,7 +364,7 @@ func resets(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error
 		return err
 	}
 	said["cut"], said["read_code"] = ended != nil, codeOf(ended)
-	// The listener asked us to stop, and that may come after its reset.
+	// The listener sent STOP_SENDING, too, which may arrive after its reset.
 	for err == nil {
 		_, err = s.Write(make([]byte, 1024))
 	}
@@ -376,7 +376,7 @@ func resets(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) error
 	if err := abandon(s, dialerCode); err != nil {
 		return err
 	}
-	// The connection must outlive the reset, and this shows that it does.
+	// Shows that the connection outlives the reset.
 	return pingRounds(h, to.ID, 1)
 }
 
@@ -412,7 +412,7 @@ func restart(h host.Host, to peer.AddrInfo, said facts, _ ...peer.AddrInfo) erro
 	began := time.Now()
 	for tries := 1; ; tries++ {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		// Without a limit of its own a swarm waits ever longer before it dials again.
+		// Without this limit a swarm waits longer before each new dial.
 		err := h.Connect(network.WithForceDirectDial(ctx, "restart"), to)
 		if err == nil {
 			if answer := <-ping.Ping(ctx, h, to.ID); answer.Error == nil {

@@ -13,12 +13,12 @@ import (
 
 var can = []string{"reset", "reset code", "close code", "both roles", "same port", "perf", "post-quantum", "retry"}
 
-// alwaysRetry makes a listener believe no address that was not proven.
+// alwaysRetry makes a listener validate every address.
 func alwaysRetry() libp2p.Option {
 	return libp2p.QUICReuse(quicreuse.NewConnManager, quicreuse.VerifySourceAddress(func(net.Addr) bool { return true }))
 }
 
-// abandon gives up both directions of a stream.
+// abandon resets both directions of a stream.
 func abandon(s network.Stream, code network.StreamErrorCode) error {
 	return s.ResetWithError(code)
 }
@@ -28,7 +28,7 @@ func end(c network.Conn, code network.ConnErrorCode) error {
 	return c.CloseWithError(code)
 }
 
-// codeOf finds the code that came with the end of a stream or of its connection.
+// codeOf returns the code of the end of a stream or of its connection.
 func codeOf(err error) any {
 	var ofStream *network.StreamError
 	if errors.As(err, &ofStream) {

@@ -1,6 +1,6 @@
-// The peer of go-libp2p. It speaks the command line of interop/README.md with a plain host
-// of the project and nothing else: the arguments, the keys and the listener are here, what a
-// dialer does is in cases.go, codes of resets and closes in codes.go.
+// The peer of go-libp2p. It has the command line of tools/interop/README.md and uses a plain host of the
+// project. This file has the arguments, the keys and the listener; cases.go has the dialer, codes.go the
+// codes of resets and closes.
 package main
 
 import (
@@ -93,7 +93,7 @@ func makeHost(key, seed string, options libp2p.Option, listen ...string) (host.H
 		libp2p.Transport(quic.NewTransport),
 		libp2p.ListenAddrStrings(listen...),
 		libp2p.DisableRelay(),
-		// The limits of the default would count what 100 streams do, not what QUIC does.
+		// The default limits would stop 100 streams, which is not a matter of QUIC.
 		libp2p.ResourceManager(&network.NullResourceManager{}),
 	)
 }
@@ -206,7 +206,7 @@ func serveAll(h host.Host) {
 		}
 		return s.Close()
 	})
-	// go-libp2p itself has this protocol in its test programs only.
+	// go-libp2p has this protocol only in its test programs.
 	serve(h, perf, func(s network.Stream) error {
 		var size [8]byte
 		if _, err := io.ReadFull(s, size[:]); err != nil {
@@ -246,7 +246,7 @@ func listen(arguments []string) error {
 		tell(facts{"event": "connected", "peer": c.RemotePeer().String()})
 	}})
 	var addrs []string
-	// The addresses of the sockets: the host's own list may leave out loopback.
+	// The addresses of the sockets, because the host's own list may omit loopback.
 	for _, each := range h.Network().ListenAddresses() {
 		addrs = append(addrs, fmt.Sprintf("%s/p2p/%s", each, h.ID()))
 	}
@@ -315,8 +315,12 @@ func main() {
 		err = listen(os.Args[2:])
 	case "dial":
 		err = dial(os.Args[2:])
+	case "relay":
+		err = natRelay(os.Args[2:])
+	case "home":
+		err = natHome(os.Args[2:])
 	default:
-		err = fmt.Errorf("unknown command %q: about, listen or dial", command)
+		err = fmt.Errorf("unknown command %q: about, listen, dial, relay or home", command)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,4 +1,4 @@
-// What the dialer does in each case of interop/README.md; each returns its facts.
+// The dialer's side of each case of tools/interop/README.md; each returns its facts.
 
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -21,7 +21,7 @@ export async function ping (connection, rounds) {
   await stream.close()
 }
 
-/** Writes random bytes, finishes, and meanwhile reads what comes back up to its end. */
+/** Writes random bytes, finishes, and concurrently reads the answer to its end. */
 async function isEchoed (stream, size) {
   const data = randomBytes(size)
   const reading = new Reader(stream).rest()
@@ -75,9 +75,9 @@ async function isSourced (connection, size, wait) {
 /** Opens a stream, writes a byte, and sees how reading ends. */
 async function provoke (connection, protocol) {
   const stream = await open(connection, protocol)
-  // Reading begins first: whoever begins after the end waits for it forever.
+  // Reading starts first: a reader that starts after the end waits for it forever.
   const end = new Reader(stream).rest().then(
-    // The end of the iteration is also what a cut looks like; the status tells them apart.
+    // The iteration also ends after a reset; the status distinguishes them.
     () => ['reset', 'aborted'].includes(stream.status) || connection.status !== 'open',
     () => true
   )
@@ -164,7 +164,7 @@ export const cases = {
       try {
         await write(stream, Buffer.alloc(1024))
       } catch {
-        // Nobody reads it any more, which is no defect of whoever says so here.
+        // The peer has stopped reading, so this write may fail.
       }
       await stream.close()
       closed++
@@ -192,7 +192,7 @@ export const cases = {
   async back (node, connection) {
     const stream = await open(connection, BACK)
     await write(stream, Buffer.from('x'))
-    // The node answers the listener's ping meanwhile.
+    // The node answers the listener's ping concurrently.
     const answer = await new Reader(stream).rest()
     await stream.close()
     return { answer: answer[0] }
@@ -219,7 +219,7 @@ export const cases = {
 
   async reset (node, connection) {
     const { stream, cut } = await provoke(connection, RESET)
-    // The listener asked us to stop, and that may come after its reset.
+    // The listener sent STOP_SENDING, too, which may arrive after its reset.
     try {
       for (;;) {
         await write(stream, Buffer.alloc(1024))
@@ -227,7 +227,7 @@ export const cases = {
       }
     } catch {}
     (await watched(connection)).abort(new Error('asked for'))
-    // The connection must outlive the reset, and this shows that it does.
+    // Shows that the connection outlives the reset.
     await ping(connection, 1)
     return { cut, read_code: null, write_code: null }
   },

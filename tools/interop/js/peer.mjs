@@ -1,6 +1,5 @@
-// The peer of js-libp2p. It speaks the command line of interop/README.md with a plain node
-// of the project and nothing else: the arguments, the keys and the listener are here, what a
-// dialer does is in cases.mjs.
+// The peer of js-libp2p. It has the command line of tools/interop/README.md and uses a plain node of the
+// project. This file has the arguments, the keys and the listener; cases.mjs has the dialer.
 
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -25,7 +24,7 @@ async function makeNode (options, listen) {
     addresses: { listen },
     transports: [quic()],
     services: { ping: ping(), identify: identify({ runOnConnectionOpen: false }) },
-    // It would ping by itself every 10 s, and "idle" is to be idle.
+    // It would ping by itself every 10 s, which would disturb the case "idle".
     connectionMonitor: { enabled: false }
   })
 }
@@ -70,7 +69,7 @@ const served = {
     try {
       await write(stream, await reader.exactly(1))
       await reader.rest()
-      // The end of the iteration is also what a reset looks like; the status tells them apart.
+      // The iteration also ends after a reset; the status distinguishes them.
       how = ['reset', 'aborted'].includes(stream.status) || connection.status !== 'open' ? 'cut' : 'finished'
     } catch {
       how = 'cut'
@@ -100,7 +99,7 @@ const served = {
     await stream.close()
   },
 
-  // js-libp2p has it in a package of its own; this is all that there is to it.
+  // js-libp2p has it in a separate package; this is the complete protocol.
   async [PERF] (stream) {
     const reader = new Reader(stream)
     const size = (await reader.exactly(8)).readBigUInt64BE()
@@ -154,7 +153,7 @@ function about () {
   })
 }
 
-// What fails late in the background is a remark, not the end of the case.
+// A late failure in the background is printed and does not end the case.
 process.on('unhandledRejection', error => console.error('unhandled', error))
 
 const { values, positionals } = parseArgs({
@@ -166,10 +165,10 @@ const { values, positionals } = parseArgs({
     port: { type: 'string', default: '0' }
   }
 })
-const [command, ...words] = positionals
+const [command, ...args] = positionals
 switch (command) {
   case 'about': about(); break
   case 'listen': await listen(values); break
-  case 'dial': await dial(values, ...words); break
+  case 'dial': await dial(values, ...args); break
   default: throw new Error('about, listen, or dial ADDRESS CASE')
 }

@@ -1,5 +1,5 @@
-// What both ends share: names of protocols, lines for the runner, and reading and writing
-// of streams with back-pressure.
+// Code of both ends: names of protocols, lines for the runner, and reading and writing of streams with
+// back-pressure.
 
 import { createHash } from 'node:crypto'
 import { writeSync } from 'node:fs'

@@ -1,5 +1,5 @@
-// Codes of resets and closes: go-libp2p 0.32 could neither send nor show them. Nor did it let
-// a program choose when to send a Retry packet.
+// Codes of resets and closes, which go-libp2p 0.32 can neither send nor report. It also has no option to
+// always send a Retry packet.
 package main
 
 import (
@@ -9,12 +9,12 @@ import (
 
 var can = []string{"reset", "both roles", "same port", "perf"}
 
-// alwaysRetry is never asked for: "can" lacks its word.
+// alwaysRetry is never called: "can" lacks this feature.
 func alwaysRetry() libp2p.Option {
 	return libp2p.ChainOptions()
 }
 
-// abandon gives up both directions of a stream.
+// abandon resets both directions of a stream.
 func abandon(s network.Stream, _ uint32) error {
 	return s.Reset()
 }
@@ -24,7 +24,7 @@ func end(c network.Conn, _ uint32) error {
 	return c.Close()
 }
 
-// codeOf would find the code that came with the end of a stream or of its connection.
+// codeOf would return the code of the end of a stream or of its connection.
 func codeOf(error) any {
 	return nil
 }

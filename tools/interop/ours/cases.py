@@ -1,4 +1,4 @@
-"""What the dialer does in each case of interop/README.md; each returns its facts."""
+"""The dialer's side of each case of tools/interop/README.md; each returns its facts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from libp2p.perf import PerfService
 from libp2p.transport.quic.exceptions import QUICError
 from multiaddr import Multiaddr
 
-from interop.ours.wire import (
+from tools.interop.ours.wire import (
     BACK,
     BLOCK,
     CLOSE,
@@ -84,7 +84,7 @@ async def echo(host: IHost, peer: ID) -> dict[str, object]:
 
 
 async def echoed(stream: INetStream, data: bytes) -> bytes:
-    """Write ``data``, finish, and meanwhile read what comes back up to its end."""
+    """Write ``data``, finish, and concurrently read the answer to its end."""
     back = b""
 
     async def read() -> None:
@@ -132,11 +132,11 @@ async def bulk(host: IHost, peer: ID) -> dict[str, object]:
 
 
 async def is_sourced(host: IHost, peer: ID, size: int, pause: float = 0) -> bool:
-    """Whether ``source`` sends what it says that it sends. Nothing is read for ``pause`` seconds."""
+    """Whether the bytes of ``source`` match their SHA-256. Nothing is read for ``pause`` seconds."""
     stream = await host.new_stream(peer, [SOURCE])
     await stream.write(size.to_bytes(8, "big"))
     await finish(stream)
-    await trio.sleep(pause)  # scenario: a reader that is busy elsewhere
+    await trio.sleep(pause)  # scenario: the reader pauses
     digest, left = hashlib.sha256(), size
     while left:
         data = await stream.read(min(left, BLOCK))
@@ -151,7 +151,7 @@ async def load(host: IHost, peer: ID) -> dict[str, object]:
     is_up_same = False
     same = 0
 
-    async def bulk_beside() -> None:
+    async def bulk_meanwhile() -> None:
         nonlocal is_up_same
         stream = await host.new_stream(peer, [SINK])
         sent = await pump(stream, 16 << 20)
@@ -165,7 +165,7 @@ async def load(host: IHost, peer: ID) -> dict[str, object]:
             data = os.urandom(1024)
             same += await echoed(await host.new_stream(peer, [ECHO]), data) == data
 
-    await together(bulk_beside, short_ones)
+    await together(bulk_meanwhile, short_ones)
     return {"streams": 300, "same": same, "up": is_up_same}
 
 
@@ -190,7 +190,7 @@ async def stop(host: IHost, peer: ID) -> dict[str, object]:
         await stream.write(b"x")
         answered += await drained(stream) == b"x"
         with suppress(StreamError):
-            # Nobody reads it any more, which is no defect of whoever says so here.
+            # The peer has stopped reading, so this write may fail.
             await stream.write(bytes(1024))
         await stream.close()
         closed += 1
@@ -233,23 +233,23 @@ async def many(host: IHost, *peers: ID) -> dict[str, object]:
 async def back(host: IHost, peer: ID) -> dict[str, object]:
     stream = await host.new_stream(peer, [BACK])
     await stream.write(b"x")
-    # The listener's ping is answered by the host meanwhile.
+    # The host answers the listener's ping concurrently.
     answer = await drained(stream)
     await stream.close()
     return {"answer": answer[0]}
 
 
 async def listening(host: IHost, peer: ID) -> dict[str, object]:
-    said = await identify(host, peer)
-    return {"observed": said["observed"], "addrs": [str(address) for address in host.get_addrs()]}
+    identified = await identify(host, peer)
+    return {"observed": identified["observed"], "addrs": [str(address) for address in host.get_addrs()]}
 
 
 async def perf(host: IHost, peer: ID) -> dict[str, object]:
     size = 8 << 20
     address = host_info(host, peer).addrs[0].encapsulate(Multiaddr(f"/p2p/{peer}"))
-    async for told in PerfService(host).measure_performance(address, size, size):
-        if told["type"] == "final":
-            return {"sent": told["upload_bytes"], "received": told["download_bytes"]}
+    async for report in PerfService(host).measure_performance(address, size, size):
+        if report["type"] == "final":
+            return {"sent": report["upload_bytes"], "received": report["download_bytes"]}
     raise ValueError("the perf service ended without figures")
 
 
@@ -263,8 +263,8 @@ async def reset(host: IHost, peer: ID) -> dict[str, object]:
         is_cut, read_code = True, code_of(error)
     muxed = cast(NetStream, stream).muxed_stream
     try:
-        # The listener asked us to stop, and that may come after its reset. The muxed stream
-        # is asked, because py-libp2p's own gives up both directions after the first error.
+        # The listener sent STOP_SENDING, too, which may arrive after its reset. The muxed stream is used,
+        # because py-libp2p's own ends both directions after the first error.
         while True:
             await muxed.write(b"x")
             await trio.lowlevel.checkpoint()
@@ -274,7 +274,7 @@ async def reset(host: IHost, peer: ID) -> dict[str, object]:
     await watched.write(b"x")
     await read_exactly(watched, 1)
     await cast(Any, watched).muxed_stream.reset(DIALER_CODE)
-    # The connection must outlive the reset, and this shows that it does.
+    # Shows that the connection outlives the reset.
     await ping_rounds(host, peer, 1)
     return {"cut": is_cut, "read_code": read_code, "write_code": write_code}
 

@@ -1,7 +1,7 @@
 """ECDSA host keys for py-libp2p, which has none: classes of its interfaces on `cryptography`.
 
 Public keys, signatures and private keys have the encodings of libp2p's peer-ids specification ("ECDSA"), as
-go-libp2p writes them: SubjectPublicKeyInfo, DER over SHA-256, ECPrivateKey.
+in go-libp2p: SubjectPublicKeyInfo, DER over SHA-256, ECPrivateKey.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def create_new_key_pair(curve: ec.EllipticCurve) -> KeyPair:
     return KeyPair(private, private.get_public_key())
 
 
-# The names that interop's peers have for the types of their keys.
+# The names of the key types on the command line of interop's peers.
 KEYS: dict[str, Callable[[], KeyPair]] = {
     "ecdsa": partial(create_new_key_pair, ec.SECP256R1()),
     "ecdsa-p384": partial(create_new_key_pair, ec.SECP384R1()),

@@ -1,8 +1,8 @@
 """The peer of py-libp2p, on this project's transport or (``--stock``) on py-libp2p's own.
 
-It speaks the command line of interop/README.md with a real host and nothing else. Both
-transports run the same lines, so what differs between the two rows is the transport. Here
-are the arguments, the keys and the listener; what a dialer does is in `cases`.
+It has the command line of tools/interop/README.md and uses a real host. Both transports run the same
+code, so the two rows differ by the transport only. This module has the arguments, the keys and the
+listener; `cases` has the dialer.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from interop.ours import ecdsa
-from interop.ours.cases import CASES, ping_rounds
-from interop.ours.wire import (
+from tools.interop.ours import ecdsa
+from tools.interop.ours.cases import CASES, ping_rounds
+from tools.interop.ours.wire import (
     BACK,
     BLOCK,
     CLOSE,
@@ -56,7 +56,7 @@ STOCK_KEYS: dict[str, Callable[[], KeyPair]] = {
     "secp256k1": secp256k1.create_new_key_pair,
     "rsa": rsa.create_new_key_pair,
 }
-# py-libp2p has no ECDSA key that other implementations would know, and cannot verify theirs.
+# py-libp2p has no ECDSA key in libp2p's encoding, and cannot verify those of others.
 KEYS = {**STOCK_KEYS, **ecdsa.KEYS}
 
 
@@ -71,7 +71,7 @@ def make_host(is_stock: bool, pair: KeyPair, retry: str = "") -> IHost:
     return new_host(key_pair=pair, transports=[transport])
 
 
-# What a listener serves
+# The protocols of a listener
 
 
 async def serve_echo(stream: INetStream) -> None:
@@ -100,7 +100,7 @@ async def serve_source(stream: INetStream) -> None:
 
 async def serve_reset(stream: INetStream) -> None:
     await read_exactly(stream, 1)
-    # py-libp2p's own stream has no way to name a code.
+    # py-libp2p's own stream has no parameter for a code.
     await cast(Any, stream).muxed_stream.reset(LISTENER_CODE)
 
 
@@ -159,7 +159,7 @@ def key_pair(arguments: argparse.Namespace) -> KeyPair:
 
 
 class Connected:
-    """Tells the runner of every connection that comes in."""
+    """Reports every inbound connection to the runner."""
 
     async def connected(self, network: object, connection: Any) -> None:
         tell(event="connected", peer=str(connection.muxed_conn.peer_id))
@@ -215,12 +215,12 @@ async def dial(arguments: argparse.Namespace) -> None:
 
 
 def reason(error: BaseException | None) -> str:
-    said = []
+    causes = []
     while error is not None:
-        said.append(f"{type(error).__name__}: {error}")
-        said += [reason(each) for each in getattr(error, "errors", ())]
+        causes.append(f"{type(error).__name__}: {error}")
+        causes += [reason(each) for each in getattr(error, "errors", ())]
         error = error.__cause__
-    return " <- ".join(said)
+    return " <- ".join(causes)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What both ends share: protocols, lines for the runner, and the ends of streams."""
+"""Code of both ends: protocols, lines for the runner, and the ends of streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tell(**facts: object) -> None:
 
 
 def code_of(error: BaseException | None) -> int | None:
-    """The code that came with the end of a stream or of its connection."""
+    """The code of the end of a stream or of its connection."""
     while error is not None:
         code = getattr(error, "error_code", None)
         if code is not None:
@@ -70,17 +70,17 @@ async def together(*tasks: Callable[[], Awaitable[None]]) -> None:
 
 
 async def finish(stream: INetStream) -> None:
-    """End our direction only; py-libp2p's interface forgets that its streams can."""
+    """Finish our direction only, which py-libp2p's interface does not declare."""
     await cast(NetStream, stream).close_write()
 
 
 def pattern(size: int) -> bytes:
-    """``size`` bytes that repeat with the prime 251, so that no loss hides in a block."""
+    """``size`` bytes that repeat with the prime 251, so that a lost block changes the sequence."""
     return (bytes(range(251)) * (size // 251 + 1))[:size]
 
 
 async def pump(stream: INetStream, size: int) -> bytes:
-    """Write that much of the pattern; the SHA-256 of it."""
+    """Write ``size`` bytes of the pattern; returns their SHA-256."""
     digest = hashlib.sha256()
     block = pattern(251 * 256)
     while size:
@@ -92,7 +92,7 @@ async def pump(stream: INetStream, size: int) -> bytes:
 
 
 async def close_connection(stream: INetStream, code: int) -> None:
-    """End the connection under ``stream``, with ``code`` where the transport can send one."""
+    """Close the connection of ``stream``, with ``code`` if the transport can send one."""
     connection = stream.muxed_conn
     if isinstance(connection, libp2p_quic.QUICConnection):
         await connection.close(code)

@@ -1,1 +1,1 @@
-"""The applications that libp2p's unified-testing runs: transport (`ping`) and perf (`perf`)."""
+"""The programs for libp2p's unified-testing: `ping` for transport, `perf`, and `hole_punch`."""

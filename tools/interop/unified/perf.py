@@ -1,8 +1,8 @@
 """The program for unified-testing's perf suite: throughput both ways, and latency.
 
-`python -m interop.unified.perf`, as listener or dialer, as the environment orders. The protocol
-is /perf/1.0.0 of the libp2p specifications: a count, as many bytes as one likes, the end of the
-stream; back come as many bytes as the count says, and the end of the stream.
+`python -m tools.interop.unified.perf`, as listener or dialer, as the environment says. The protocol
+is /perf/1.0.0 of the libp2p specifications: the dialer sends a count, any number of bytes, and the end of
+the stream; the listener answers with as many bytes as the count, and the end of the stream.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.perf import PROTOCOL_NAME, WRITE_BLOCK_SIZE, PerfService
 from multiaddr import Multiaddr
 
-from interop.unified.harness import Harness, positive, run
-from interop.unified.node import published_address, running_node
-from interop.unified.summary import yaml
+from tools.interop.unified.harness import Harness, positive, run
+from tools.interop.unified.node import published_address, running_node
+from tools.interop.unified.summary import yaml
 
 _ABOUT = """\
 The perf program of libp2p's unified-testing, on libp2p-quic. The dialer also reads
@@ -38,12 +38,12 @@ _BLOCK = bytes(WRITE_BLOCK_SIZE)
 
 
 class PerfError(Exception):
-    """The listener gave another number of bytes than it was asked for."""
+    """The listener sent another number of bytes than requested."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is moved, and how often."""
+    """The number of bytes and of repetitions."""
 
     upload_bytes: int
     download_bytes: int
@@ -67,7 +67,7 @@ async def exchange(host: IHost, peer: ID, upload: int, download: int) -> float:
     """Send ``upload`` bytes and fetch ``download``; how long that took, in seconds.
 
     The clock runs from before the stream is opened until the listener has ended it, which it
-    does when it has read everything: what only lies in a buffer here does not count as sent.
+    does when it has read everything: bytes in a local buffer do not count as sent.
     Raises PerfError.
     """
     began = time.perf_counter()
@@ -75,7 +75,7 @@ async def exchange(host: IHost, peer: ID, upload: int, download: int) -> float:
     await stream.write(download.to_bytes(8, "big"))
     for start in range(0, upload, len(_BLOCK)):
         await stream.write(_BLOCK[: upload - start])
-    # py-libp2p's interface forgets that its streams can end one direction.
+    # py-libp2p's interface does not declare that a stream can finish one direction.
     await cast(NetStream, stream).close_write()
     received = 0
     try:
@@ -103,7 +103,7 @@ async def dial(harness: Harness) -> None:
         await host.connect(listener)
 
         async def throughput(name: str, times: int, upload: int, download: int) -> list[float]:
-            """Gbit/s of each time."""
+            """Gbit/s of each duration."""
             samples = []
             for turn in range(times):
                 seconds = await exchange(host, listener.peer_id, upload, download)

@@ -1,6 +1,6 @@
-"""The program for unified-testing's transport suite: connect, ping once, say how long both took.
+"""The program for unified-testing's transport suite: connect, ping once, print the time of both.
 
-`python -m interop.unified.ping`, as listener or dialer, as the environment orders.
+`python -m tools.interop.unified.ping`, as listener or dialer, as the environment says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from interop.unified.harness import Harness, run
-from interop.unified.node import published_address, running_node
+from tools.interop.unified.harness import Harness, run
+from tools.interop.unified.node import published_address, running_node
 
 
 async def listen(harness: Harness) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 def yaml(name: str, unit: str, samples: Sequence[float]) -> str:
     """One section of the results. ``samples``: at least one, in any order.
 
-    Outliers lie more than 1.5 interquartile ranges below the first or above the third
+    Outliers are more than 1.5 interquartile ranges below the first or above the third
     quartile; ``min`` and ``max`` are those of the rest, the ends of the whiskers.
     """
     ordered = sorted(samples)

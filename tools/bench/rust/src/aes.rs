@@ -1,13 +1,13 @@
-//! The other floor: AES-128-GCM of ring over payloads of packet size, in one thread, no network.
+//! An upper bound: AES-128-GCM of ring over payloads of packet size, in one thread, without a network.
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Value, json};
 
 use crate::{net::Outcome, usage};
 
-/// What a datagram of 1452 bytes has to encrypt.
+/// The encrypted payload of a datagram of 1452 bytes.
 const PAYLOAD: usize = 1410;
-/// Packets between two looks at the clock: they stay in the cache, as packets do.
+/// Packets between two reads of the clock: they stay in the cache, as real packets do.
 const BLOCK: u64 = 44;
 
 pub fn goodput(size: u64) -> Outcome<Value> {

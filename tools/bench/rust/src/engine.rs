@@ -1,4 +1,4 @@
-//! Ours, from Rust: the engine's poll verbs, and a runtime that only runs tasks.
+//! This project from Rust: the engine's poll methods in tasks of a runtime that only runs tasks.
 
 use std::{
     future::{poll_fn, ready},
@@ -22,7 +22,7 @@ pub struct Node {
 impl Node {
     pub fn new() -> Outcome<Self> {
         let mut config = Config::default();
-        // Every connection of a measure comes from one address.
+        // All connections of a measure have one source address.
         config.max_connections = None;
         config.max_connections_per_address = None;
         config.max_incoming_streams = 256;

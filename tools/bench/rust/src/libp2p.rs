@@ -1,4 +1,4 @@
-//! rust-libp2p's own QUIC transport, alone: no swarm and no protocol negotiation above it.
+//! rust-libp2p's own QUIC transport alone, without swarm and protocol negotiation.
 
 use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc};
 
@@ -74,7 +74,7 @@ impl net::Node for Node {
     }
 }
 
-/// A muxer remembers one waiting task, so tasks take turns.
+/// A muxer stores one waker, so tasks take turns.
 #[derive(Clone)]
 pub struct Shared(Arc<Mutex<Connection>>);
 

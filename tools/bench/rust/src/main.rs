@@ -1,4 +1,4 @@
-//! The contenders that are Rust, one word each. The command line is that of bench/README.md:
+//! The contenders in Rust, each with a name. The command line is that of tools/bench/README.md:
 //! `contender NAME serve` and `contender NAME dial ADDRESS MEASURE name=value...`.
 
 mod aes;
@@ -13,25 +13,25 @@ mod usage;
 
 use std::{env, net::SocketAddr, time::Duration};
 
-use measure::{Words, measure};
+use measure::{Options, measure};
 use net::{Node, Outcome};
 use tokio::runtime::{Builder, Runtime};
 
 enum Role {
     Serve,
-    Dial(SocketAddr, String, Words),
+    Dial(SocketAddr, String, Options),
 }
 
-fn role(words: &[String]) -> Outcome<Role> {
-    match words {
+fn role(arguments: &[String]) -> Outcome<Role> {
+    match arguments {
         [role] if role == "serve" => Ok(Role::Serve),
         [role, address, measure, rest @ ..] if role == "dial" => {
             let port = address.split('/').nth(4).unwrap_or_default();
             let port = port
                 .parse()
                 .map_err(|_| format!("{address} is no /ip4/.../udp/PORT/quic-v1"))?;
-            let pairs = rest.iter().filter_map(|word| word.split_once('='));
-            let words = Words(
+            let pairs = rest.iter().filter_map(|argument| argument.split_once('='));
+            let options = Options(
                 pairs
                     .map(|(name, value)| (name.into(), value.into()))
                     .collect(),
@@ -39,7 +39,7 @@ fn role(words: &[String]) -> Outcome<Role> {
             Ok(Role::Dial(
                 SocketAddr::from(([127, 0, 0, 1], port)),
                 measure.clone(),
-                words,
+                options,
             ))
         }
         _ => Err("NAME serve, or NAME dial ADDRESS MEASURE name=value...".into()),
@@ -49,14 +49,14 @@ fn role(words: &[String]) -> Outcome<Role> {
 async fn run<N: Node>(node: N, role: Role) -> Outcome<()> {
     match role {
         Role::Serve => serve::serve(node).await,
-        Role::Dial(to, what, words) => {
-            println!("{}", measure(node, to, &what, &words).await?);
+        Role::Dial(to, what, options) => {
+            println!("{}", measure(node, to, &what, &options).await?);
             Ok(())
         }
     }
 }
 
-/// What `#[tokio::main]` makes.
+/// The runtime of `#[tokio::main]`.
 fn multi() -> Outcome<Runtime> {
     Ok(Builder::new_multi_thread().enable_all().build()?)
 }
@@ -66,15 +66,15 @@ fn current() -> Outcome<Runtime> {
 }
 
 fn main() -> Outcome<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let Some((name, rest)) = words.split_first() else {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
         return Err(
             "engine, quinn, quinn-multi, quinn-default, libp2p, libp2p-current, udp or aes".into(),
         );
     };
     let role = role(rest)?;
     match (name.as_str(), role) {
-        // It has a thread of its own for sockets and timers; this runtime has neither.
+        // The engine has its own thread for sockets and timers, so this runtime has neither.
         ("engine", role) => Builder::new_current_thread()
             .build()?
             .block_on(run(engine::Node::new()?, role)),
@@ -92,9 +92,12 @@ fn main() -> Outcome<()> {
             current()?.block_on(async { run(libp2p::Node::new().await?, role).await })
         }
         ("udp", Role::Serve) => udp::serve(),
-        ("udp", Role::Dial(to, _, words)) => {
-            let limit = Duration::from_millis(words.get("limit", 6_000)?);
-            println!("{}", udp::goodput(to, words.get("size", 2 << 30)?, limit)?);
+        ("udp", Role::Dial(to, _, options)) => {
+            let limit = Duration::from_millis(options.get("limit", 6_000)?);
+            println!(
+                "{}",
+                udp::goodput(to, options.get("size", 2 << 30)?, limit)?
+            );
             Ok(())
         }
         ("aes", Role::Serve) => {
@@ -105,8 +108,8 @@ fn main() -> Outcome<()> {
             std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new())?;
             Ok(())
         }
-        ("aes", Role::Dial(_, _, words)) => {
-            println!("{}", aes::goodput(words.get("size", 2 << 30)?)?);
+        ("aes", Role::Dial(_, _, options)) => {
+            println!("{}", aes::goodput(options.get("size", 2 << 30)?)?);
             Ok(())
         }
         _ => Err(format!("no contender {name}").into()),

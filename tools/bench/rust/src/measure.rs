@@ -1,5 +1,5 @@
-//! The dialing side: one measure, one line of JSON. Names and arguments are those of
-//! bench/README.md.
+//! The dialer's side: one measure, one line of JSON. Names and options are those of
+//! tools/bench/README.md.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use crate::{
     usage,
 };
 
-/// The `name=value` words behind the measure.
-pub struct Words(pub HashMap<String, String>);
+/// The `name=value` options after the measure.
+pub struct Options(pub HashMap<String, String>);
 
-impl Words {
+impl Options {
     pub fn get(&self, name: &str, default: u64) -> Outcome<u64> {
         match self.0.get(name) {
             None => Ok(default),
             Some(text) => Ok(text
                 .parse()
-                .map_err(|_| format!("{name}={text} is no number"))?),
+                .map_err(|_| format!("{name}={text}: the value must be a number"))?),
         }
     }
 }
@@ -30,25 +30,25 @@ pub async fn measure<N: Node>(
     node: N,
     to: SocketAddr,
     what: &str,
-    words: &Words,
+    options: &Options,
 ) -> Outcome<Value> {
     let node = Arc::new(node);
     let first = node.dial(to).await?;
     let mut connections = vec![first.clone()];
-    for _ in 1..words.get("connections", 1)? {
+    for _ in 1..options.get("connections", 1)? {
         connections.push(node.dial(to).await?);
     }
     let streams = match what {
-        "ping" => warmed(&connections, words).await?,
+        "ping" => warmed(&connections, options).await?,
         _ => Vec::new(),
     };
     let before = census(&first).await?;
     let mut said = match what {
-        "up" | "down" => goodput(&connections, what == "up", words).await?,
-        "ping" => ping(streams, words).await?,
-        "requests" => requests(&first, words).await?,
-        "handshakes" => handshakes(&node, to, words).await?,
-        "idle" => return idle(&*node, &first, to, words).await,
+        "up" | "down" => goodput(&connections, what == "up", options).await?,
+        "ping" => ping(streams, options).await?,
+        "requests" => requests(&first, options).await?,
+        "handshakes" => handshakes(&node, to, options).await?,
+        "idle" => return idle(&*node, &first, to, options).await,
         _ => return Err(format!("no measure {what}").into()),
     };
     let after = census(&first).await?;
@@ -61,7 +61,7 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
-/// CPU time here and there, memory here and there.
+/// CPU time of dialer and listener, then their memory.
 async fn census(connection: &impl Connection) -> Outcome<[u64; 4]> {
     let mut stream = connection.open().await?;
     stream.write_all(b"c").await?;
@@ -70,10 +70,14 @@ async fn census(connection: &impl Connection) -> Outcome<[u64; 4]> {
     Ok([usage::cpu(), cpu, usage::memory(), memory])
 }
 
-async fn goodput<C: Connection>(connections: &[C], is_up: bool, words: &Words) -> Outcome<Value> {
-    let streams = words.get("streams", 1)?;
-    let size = words.get("size", 2 << 30)? / streams;
-    let limit = Duration::from_millis(words.get("limit", 6_000)?);
+async fn goodput<C: Connection>(
+    connections: &[C],
+    is_up: bool,
+    options: &Options,
+) -> Outcome<Value> {
+    let streams = options.get("streams", 1)?;
+    let size = options.get("size", 2 << 30)? / streams;
+    let limit = Duration::from_millis(options.get("limit", 6_000)?);
     let tasks = (0..streams).map(|i| {
         let connection = connections[i as usize % connections.len()].clone();
         tokio::spawn(async move {
@@ -89,7 +93,7 @@ async fn goodput<C: Connection>(connections: &[C], is_up: bool, words: &Words) -
                 ask.extend(size.to_be_bytes());
                 ask.extend((limit.as_nanos() as u64).to_be_bytes());
                 stream.write_all(&ask).await?;
-                // What a sender still holds when its time is over may be many seconds' worth.
+                // At the time limit a sender may hold the bytes of many seconds.
                 drain(&mut stream, limit).await
             }
         })
@@ -111,7 +115,7 @@ async fn goodput<C: Connection>(connections: &[C], is_up: bool, words: &Words) -
     }))
 }
 
-/// What many rounds were like: microseconds.
+/// Percentiles of many rounds, in microseconds.
 fn latencies(mut times: Vec<u64>, began: u64) -> Value {
     times.sort_unstable();
     let at = |part: usize| times.get(times.len() * part / 100).map(|n| *n as f64 / 1e3);
@@ -127,9 +131,9 @@ async fn round(stream: &mut impl Stream) -> Outcome<u64> {
     Ok(usage::now() - began)
 }
 
-/// A stream on each connection, after a tenth as many rounds as there will be.
-async fn warmed<C: Connection>(connections: &[C], words: &Words) -> Outcome<Vec<C::Stream>> {
-    let count = words.get("count", 5_000)? / connections.len() as u64 / 10 + 1;
+/// A stream on each connection, after a tenth of the rounds for warm-up.
+async fn warmed<C: Connection>(connections: &[C], options: &Options) -> Outcome<Vec<C::Stream>> {
+    let count = options.get("count", 5_000)? / connections.len() as u64 / 10 + 1;
     let warm = connections.iter().map(async |connection| {
         let mut stream = connection.open().await?;
         stream.write_all(b"e").await?;
@@ -141,10 +145,10 @@ async fn warmed<C: Connection>(connections: &[C], words: &Words) -> Outcome<Vec<
     try_join_all(warm).await
 }
 
-async fn ping<S: Stream>(streams: Vec<S>, words: &Words) -> Outcome<Value> {
-    let count = words.get("count", 5_000)? / streams.len() as u64;
+async fn ping<S: Stream>(streams: Vec<S>, options: &Options) -> Outcome<Value> {
+    let count = options.get("count", 5_000)? / streams.len() as u64;
     let began = usage::now();
-    let end = began + Duration::from_millis(words.get("limit", 6_000)?).as_nanos() as u64;
+    let end = began + Duration::from_millis(options.get("limit", 6_000)?).as_nanos() as u64;
     let tasks: Vec<_> = streams
         .into_iter()
         .map(|mut stream| {
@@ -165,16 +169,16 @@ async fn ping<S: Stream>(streams: Vec<S>, words: &Words) -> Outcome<Value> {
     Ok(latencies(times, began))
 }
 
-/// Run `one` again and again, `inflight` of them at once, `count` times or as long as there is time.
-async fn repeated<F, Fut>(words: &Words, one: F) -> Outcome<Value>
+/// Run `one` `count` times, `inflight` at once, or until the time limit.
+async fn repeated<F, Fut>(options: &Options, one: F) -> Outcome<Value>
 where
     F: Fn() -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Outcome<()>> + Send + 'static,
 {
-    let inflight = words.get("inflight", 1)?;
-    let count = words.get("count", 5_000)? / inflight;
+    let inflight = options.get("inflight", 1)?;
+    let count = options.get("count", 5_000)? / inflight;
     let began = usage::now();
-    let end = began + Duration::from_millis(words.get("limit", 6_000)?).as_nanos() as u64;
+    let end = began + Duration::from_millis(options.get("limit", 6_000)?).as_nanos() as u64;
     let tasks: Vec<_> = (0..inflight)
         .map(|_| {
             let one = one.clone();
@@ -196,9 +200,9 @@ where
     Ok(latencies(times, began))
 }
 
-async fn requests(connection: &impl Connection, words: &Words) -> Outcome<Value> {
+async fn requests(connection: &impl Connection, options: &Options) -> Outcome<Value> {
     let connection = connection.clone();
-    repeated(words, move || {
+    repeated(options, move || {
         let connection = connection.clone();
         async move {
             let mut stream = connection.open().await?;
@@ -216,9 +220,9 @@ async fn requests(connection: &impl Connection, words: &Words) -> Outcome<Value>
     .await
 }
 
-async fn handshakes<N: Node>(node: &Arc<N>, to: SocketAddr, words: &Words) -> Outcome<Value> {
+async fn handshakes<N: Node>(node: &Arc<N>, to: SocketAddr, options: &Options) -> Outcome<Value> {
     let node = node.clone();
-    repeated(words, move || {
+    repeated(options, move || {
         let node = node.clone();
         async move { node.dial(to).await.map(drop) }
     })
@@ -229,9 +233,9 @@ async fn idle<N: Node>(
     node: &N,
     first: &N::Connection,
     to: SocketAddr,
-    words: &Words,
+    options: &Options,
 ) -> Outcome<Value> {
-    let count = words.get("count", 1_000)?;
+    let count = options.get("count", 1_000)?;
     let before = census(first).await?;
     let began = usage::now();
     let mut held = Vec::new();
@@ -239,7 +243,7 @@ async fn idle<N: Node>(
         let batch = (count - held.len() as u64).min(8);
         let dials = (0..batch).map(async |_| {
             let connection = node.dial(to).await?;
-            // Used once: its memory counts too, and the listener has accepted it.
+            // Used once: its memory counts, too, and the listener has accepted it.
             census(&connection).await?;
             Outcome::Ok(connection)
         });

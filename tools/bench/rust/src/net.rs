@@ -1,5 +1,5 @@
-//! What a contender has to offer, and nothing of how it does it: nodes, connections, streams.
-//! The streams are the futures crate's reader and writer in one, since all contenders have that.
+//! The interface of a contender: nodes, connections, streams. A stream is the futures crate's reader and
+//! writer, which all contenders have.
 
 use std::{error::Error, net::SocketAddr};
 
@@ -20,14 +20,14 @@ pub trait Connection: Clone + Send + Sync + 'static {
     fn accept(&self) -> impl Future<Output = Outcome<Self::Stream>> + Send;
 }
 
-/// One that listens, or one that dials.
+/// A node that listens, or one that dials.
 pub trait Node: Send + Sync + 'static {
     type Connection: Connection;
 
     fn address(&self) -> SocketAddr;
-    /// The next dial that comes in; its own future is the handshake, where that is not done.
+    /// The next inbound connection; its own future is the rest of the handshake.
     fn accept(&self) -> impl Future<Output = Outcome<Handshake<Self::Connection>>> + Send;
-    /// Resolves when the handshake is done.
+    /// Resolves when the handshake is complete.
     fn dial(&self, to: SocketAddr) -> impl Future<Output = Outcome<Self::Connection>> + Send;
 }
 

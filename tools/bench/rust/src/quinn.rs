@@ -1,5 +1,5 @@
-//! Raw quinn as published, with AES-128-GCM first. Only the server has a certificate, and the
-//! client takes any whose key signed the handshake: less work than libp2p asks for.
+//! Raw quinn as published, with AES-128-GCM first. Only the server has a certificate, and the client
+//! accepts any certificate whose key signed the handshake: less work than libp2p requires.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::net::{self, Handshake, Outcome};
 
-/// What is asked of the kernel, as our engine does.
+/// The requested socket buffers, the same as in our engine.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 pub struct Node {
@@ -48,9 +48,9 @@ impl Node {
         let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth();
-        // As libp2p's: every handshake is a full one.
+        // As in libp2p, every handshake is a full one.
         client.resumption = Resumption::disabled();
         let mut transport = TransportConfig::default();
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
@@ -92,9 +92,9 @@ fn provider() -> CryptoProvider {
 }
 
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,5 +1,5 @@
-//! The listening side: it answers what the first byte of each stream asks for. The letters
-//! are those of bench/README.md.
+//! The listener: the first byte of each stream is the command. The letters are those of
+//! tools/bench/README.md.
 
 use std::{io::Read, time::Duration};
 
@@ -20,17 +20,17 @@ pub async fn serve<N: Node>(node: N) -> Outcome<()> {
         "{}",
         json!({"address": format!("/ip4/127.0.0.1/udp/{}/quic-v1", node.address().port())})
     );
-    leave_with_the_runner();
+    exit_at_end_of_input();
     loop {
         let handshake = node.accept().await?;
         tokio::spawn(async move {
-            // A dialer that gives up says so itself.
+            // A dialer reports its own failures.
             let Ok(connection) = handshake.await else {
                 return;
             };
             while let Ok(stream) = connection.accept().await {
                 tokio::spawn(async move {
-                    // The dialer ends many a stream and tells its own failures itself.
+                    // The dialer ends streams and reports its own failures.
                     let _ = answer(stream).await;
                 });
             }
@@ -38,7 +38,7 @@ pub async fn serve<N: Node>(node: N) -> Outcome<()> {
     }
 }
 
-pub fn leave_with_the_runner() {
+pub fn exit_at_end_of_input() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
@@ -75,7 +75,8 @@ async fn answer(mut stream: impl Stream) -> Outcome<()> {
     Ok(stream.close().await?)
 }
 
-/// Read to the end, or for so long: bytes, and when the first and the last of them came.
+/// Read to the end, or until `limit`. Returns the number of bytes, and the times of the first and the
+/// last.
 pub async fn drain(stream: &mut impl Stream, limit: Duration) -> Outcome<(u64, u64, u64)> {
     let mut piece = vec![0; PIECE];
     let mut bytes = stream.read(&mut piece).await? as u64;
@@ -90,7 +91,7 @@ pub async fn drain(stream: &mut impl Stream, limit: Duration) -> Outcome<(u64, u
     }
 }
 
-/// Write `size` bytes, or as many as there is time for.
+/// Write `size` bytes, or as many as it can until `limit`.
 pub async fn fill(stream: &mut impl Stream, size: u64, limit: Duration) -> Outcome<()> {
     let piece = vec![0x5a; PIECE];
     let end = usage::now() + limit.as_nanos() as u64;

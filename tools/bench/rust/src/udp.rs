@@ -1,5 +1,5 @@
-//! The floor beneath everyone: datagrams of 1452 bytes over loopback with GSO and GRO, no
-//! QUIC. It has no flow control, so what counts is what arrived.
+//! An upper bound for all: datagrams of 1452 bytes over loopback with GSO and GRO, without QUIC. Without
+//! flow control, only datagrams that arrived count.
 
 use std::{
     io::{self, ErrorKind, IoSliceMut},
@@ -15,7 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::{net::Outcome, serve::leave_with_the_runner, usage};
 
 const DATAGRAM: usize = 1452;
-/// The most that one system call may carry: 64 KiB less headers.
+/// The most bytes of one system call: 64 KiB less headers.
 const BATCH: usize = 44;
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -30,7 +30,7 @@ fn socket() -> Outcome<(UdpSocket, UdpSocketState)> {
     Ok((socket, state))
 }
 
-/// A datagram of one byte asks what has come since the last question.
+/// A datagram of one byte queries the counters since the last query.
 pub fn serve() -> Outcome<()> {
     let (socket, state) = socket()?;
     println!(
@@ -74,7 +74,7 @@ pub fn goodput(to: SocketAddr, size: u64, limit: Duration) -> Outcome<Value> {
     while sent < size && usage::now() - began < limit.as_nanos() as u64 {
         match state.try_send(UdpSockRef::from(&socket), &transmit) {
             Ok(()) => sent += contents.len() as u64,
-            // The receiver's queue is full, which loopback may tell the sender.
+            // The receiver's queue is full, which loopback may report to the sender.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => thread::yield_now(),
             Err(error) => return Err(error.into()),
         }
@@ -89,7 +89,7 @@ pub fn goodput(to: SocketAddr, size: u64, limit: Duration) -> Outcome<Value> {
     }))
 }
 
-/// Ask until an answer comes: the question may be dropped as well.
+/// Repeat the query until an answer arrives, because a query may be dropped.
 fn ask(socket: &UdpSocket, to: SocketAddr) -> io::Result<[u64; 5]> {
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut answer = [0; 40];

@@ -1,4 +1,4 @@
-//! What this process has used so far, and the clock that its reports share.
+//! The resource usage of this process, and the clock of its reports.
 
 use std::{fs, sync::OnceLock, time::Instant};
 

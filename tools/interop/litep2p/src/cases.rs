@@ -1,4 +1,4 @@
-//! What the dialer does in each case of interop/README.md; each returns its facts.
+//! The dialer's side of each case of tools/interop/README.md; each returns its facts.
 
 use std::{
     io,
@@ -66,7 +66,7 @@ pub async fn run(
         "stop" => stop(node, peer).await,
         "early" => {
             for _ in 0..10 {
-                // A protocol hears of a connection later than whoever dialed, and cannot end it before.
+                // A protocol gets a connection later than the dialing task, and cannot end it before.
                 let mut is_over = false;
                 while !is_over {
                     node.disconnect(peer).await;
@@ -126,7 +126,7 @@ async fn ping(node: &Node, peer: PeerId, rounds: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Write random bytes, finish, and meanwhile read what comes back up to its end.
+/// Write random bytes, finish, and concurrently read the answer to its end.
 async fn is_echoed(stream: Substream, size: usize) -> Result<bool, Failure> {
     let data: Vec<u8> = (0..size).map(|_| rand::random()).collect();
     let (mut reader, mut writer) = tokio::io::split(stream);
@@ -140,7 +140,7 @@ async fn is_echoed(stream: Substream, size: usize) -> Result<bool, Failure> {
     Ok(back == data)
 }
 
-/// Send that much into the sink; whether the sum that comes back is right.
+/// Send `size` bytes to the sink; returns whether the answered SHA-256 is right.
 async fn is_sunk(node: &Node, peer: PeerId, size: u64) -> Result<bool, Failure> {
     let mut stream = node.open(peer, SINK).await?;
     let sent = pump(&mut stream, size).await?;
@@ -150,7 +150,7 @@ async fn is_sunk(node: &Node, peer: PeerId, size: u64) -> Result<bool, Failure> 
     Ok(heard == sent)
 }
 
-/// Whether the source sends what it says that it sends. Nothing is read at first.
+/// Whether the bytes of the source match their SHA-256. Nothing is read during `pause`.
 async fn is_sourced(
     node: &Node,
     peer: PeerId,
@@ -192,7 +192,7 @@ async fn load(node: &Node, peer: PeerId) -> Result<Value, Failure> {
     Ok(json!({"streams": 300, "same": same, "up": up}))
 }
 
-/// Open a stream, write a byte, and see how reading ends.
+/// Open a stream, write a byte, and return how reading ends.
 async fn provoke(
     node: &Node,
     peer: PeerId,
@@ -204,7 +204,7 @@ async fn provoke(
     Ok((stream, end))
 }
 
-/// A stream whose end the listener tells the runner about.
+/// A stream whose end the listener reports to the runner.
 async fn watched(node: &Node, peer: PeerId) -> Result<Substream, Failure> {
     let mut stream = node.open(peer, WATCH).await?;
     stream.write_all(b"x").await?;
@@ -221,7 +221,7 @@ async fn stop(node: &Node, peer: PeerId) -> Result<Value, Failure> {
         let mut came = Vec::new();
         stream.read_to_end(&mut came).await?;
         answered += usize::from(came == b"x");
-        // Nobody reads it any more, which is no defect of whoever says so here.
+        // The peer has stopped reading, so this write may fail.
         stream.write_all(&[0; 1024]).await.ok();
         stream.shutdown().await?;
         closed += 1;
@@ -232,7 +232,7 @@ async fn stop(node: &Node, peer: PeerId) -> Result<Value, Failure> {
 
 async fn reset(node: &Node, peer: PeerId) -> Result<Value, Failure> {
     let (mut stream, end) = provoke(node, peer, RESET).await?;
-    // The listener asked us to stop, and that may come after its reset.
+    // The listener sent STOP_SENDING, too, which may arrive after its reset.
     let stopped = loop {
         if let Err(error) = stream.write(&[0; 1024]).await {
             break error;
@@ -258,7 +258,7 @@ async fn close(node: &Node, peer: PeerId, address: &Multiaddr) -> Result<Value, 
     let stream = watched(node, peer).await?;
     node.disconnect(peer).await;
     node.disconnected(peer).await?;
-    // While a stream lives, litep2p only forgets the connection and does not close it.
+    // While a stream is open, litep2p drops the connection without closing it.
     drop(stream);
     Ok(json!({"cut": end.is_err(), "code": end.err().as_ref().and_then(code_of)}))
 }
@@ -274,7 +274,7 @@ async fn restart(node: &Node, peer: PeerId, address: &Multiaddr) -> Result<Value
     let mut tries = 0;
     loop {
         tries += 1;
-        // It takes no second connection to a peer that was killed and still looks connected.
+        // It accepts no second connection to a killed peer that still looks connected.
         node.disconnect(peer).await;
         let again = async {
             node.disconnected(peer).await?;

@@ -1,6 +1,5 @@
-//! The peer of litep2p. It speaks the command line of interop/README.md with a plain litep2p
-//! and nothing else: the arguments, the keys and the listener are here, litep2p's own loops
-//! are in `node`, what a dialer does is in `cases`.
+//! The peer of litep2p. It has the command line of tools/interop/README.md and uses a plain litep2p. This
+//! file has the arguments, the keys and the listener; `node` has litep2p's own loops, `cases` the dialer.
 
 mod cases;
 mod node;
@@ -37,7 +36,7 @@ pub fn tell(said: Value) {
     println!("{said}");
 }
 
-/// The code that came with the end of a stream or of its connection.
+/// The code of the end of a stream or of its connection.
 pub fn code_of(error: &io::Error) -> Option<u64> {
     let inner = error.get_ref()?;
     let lost = if let Some(read) = inner.downcast_ref::<quinn::ReadError>() {
@@ -110,7 +109,7 @@ pub async fn serve(
         CLOSE => {
             s.read_exact(&mut first).await?;
             node.disconnect(peer).await;
-            // While a stream lives, litep2p only forgets the connection and does not close it.
+            // While a stream is open, litep2p drops the connection without closing it.
             node.disconnected(peer).await?;
             return Ok(());
         }
@@ -202,7 +201,7 @@ async fn dial(address: &str, case: &str, more: &[&str], key: Keypair) -> Result<
     }
     tell(said);
     node.disconnect(peer).await;
-    // quinn tells the other side from a task of its own, which ends with the program.
+    // quinn sends CONNECTION_CLOSE from its own task, which ends with the program.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     Ok(())
 }
@@ -229,22 +228,22 @@ fn about() {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut options = HashMap::new();
-    let mut words = Vec::new();
+    let mut positional = Vec::new();
     let mut arguments = std::env::args().skip(1);
-    while let Some(word) = arguments.next() {
-        match word.strip_prefix("--") {
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--") {
             Some(name) => {
                 options.insert(
                     name.to_owned(),
                     arguments.next().ok_or("an option has a value")?,
                 );
             }
-            None => words.push(word),
+            None => positional.push(argument),
         }
     }
     let key = options.get("key").map_or("ed25519", String::as_str);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let positional: Vec<&str> = positional.iter().map(String::as_str).collect();
+    match positional[..] {
         ["about"] => {
             about();
             Ok(())

@@ -1,6 +1,6 @@
 //! A litep2p that runs by itself, and a handle to it: connect, disconnect, streams, identify.
 //!
-//! litep2p gives every protocol a loop of its own; `Protocol` is that loop, the same for all.
+//! litep2p runs a loop for every protocol; `Protocol` is that loop, the same for all.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Failure, PING, PROTOCOLS, serve, tell};
 
-/// Longer than any case: nothing here is to happen by the clock.
+/// Longer than any case, so that no timeout occurs.
 const NEVER: Duration = Duration::from_secs(3600);
 
 type Answer<T> = oneshot::Sender<Result<T, Failure>>;
@@ -50,8 +50,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A listener answers pings by the project's own protocol, which no program can ask for a
-    /// ping; so whoever only dials has a protocol of ours under that name.
+    /// A listener answers pings by the project's own protocol, which cannot send a ping on demand; so a
+    /// dialer has a protocol of this program under that name.
     pub fn start(key: Keypair, listen: Vec<Multiaddr>) -> Result<(Self, PeerId), Failure> {
         let is_listener = !listen.is_empty();
         let (pings, mut pings_done) = ping::ConfigBuilder::new().with_ping_interval(NEVER).build();
@@ -60,7 +60,7 @@ impl Node {
             .with_keypair(key)
             .with_quic(QuicConfig {
                 listen_addresses: listen,
-                // It is the idle timeout of connections too.
+                // It is also the idle timeout of connections.
                 connection_open_timeout: NEVER,
                 ..QuicConfig::default()
             })
@@ -205,7 +205,7 @@ impl Node {
         Ok(())
     }
 
-    /// What the other side said of itself.
+    /// The identify message of the other side.
     pub async fn identified(&self) -> Result<Value, Failure> {
         let mut identified = self.identified.clone();
         let found = identified.wait_for(Option::is_some).await?.clone();
@@ -238,7 +238,7 @@ impl UserProtocol for Protocol {
 
     async fn run(mut self: Box<Self>, mut service: TransportService) -> litep2p::Result<()> {
         let mut opening: HashMap<SubstreamId, Answer<Substream>> = HashMap::new();
-        // Asked for by whoever heard of the connection before this loop did.
+        // Requested by a task that got the connection before this loop did.
         let mut early: Vec<(PeerId, Answer<Substream>)> = Vec::new();
         loop {
             tokio::select! {

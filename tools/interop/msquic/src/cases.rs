@@ -1,4 +1,4 @@
-//! What the dialer does in each case of interop/README.md; each returns its facts.
+//! The dialer's side of each case of tools/interop/README.md; each returns its facts.
 
 use std::{
     io::{self, Read, Write},
@@ -112,7 +112,7 @@ fn listening(node: &Node, to: &Place) -> Result<Value, Failure> {
     Ok(facts)
 }
 
-/// Write random bytes, finish, and meanwhile read what comes back up to its end.
+/// Write random bytes, finish, and concurrently read the answer to its end.
 fn is_echoed(stream: Stream, size: usize) -> Result<bool, Failure> {
     let data: Vec<u8> = (0..size).map(|_| rand::random()).collect();
     let mut back = Vec::with_capacity(size);
@@ -145,7 +145,7 @@ fn streams(c: &Connection) -> Result<Value, Failure> {
     Ok(json!({"streams": 100, "same": same}))
 }
 
-/// Whether a sink heard what was sent, and its SHA-256.
+/// Whether the sink received the right bytes, and their SHA-256.
 fn up(c: &Connection, size: u64) -> Result<(bool, Vec<u8>), Failure> {
     let stream = open(c, SINK)?;
     let sent = pump(&stream, size)?;
@@ -156,7 +156,7 @@ fn up(c: &Connection, size: u64) -> Result<(bool, Vec<u8>), Failure> {
     Ok((heard == sent, sent))
 }
 
-/// Whether a source sent what it says, and the SHA-256 of what came.
+/// Whether the bytes of the source match their SHA-256, and that SHA-256.
 fn down(c: &Connection, size: u64, pause: Duration) -> Result<(bool, Vec<u8>), Failure> {
     let stream = open(c, SOURCE)?;
     (&stream).write_all(&size.to_be_bytes())?;
@@ -182,7 +182,7 @@ fn load(c: &Connection) -> Result<Value, Failure> {
     Ok(json!({"streams": 300, "same": same, "up": up}))
 }
 
-/// Open a stream, write a byte, and see how reading ends.
+/// Open a stream, write a byte, and return how reading ends.
 fn provoke(c: &Connection, protocol: &str) -> Result<(Stream, io::Result<usize>), Failure> {
     let stream = open(c, protocol)?;
     (&stream).write_all(b"x")?;
@@ -190,7 +190,7 @@ fn provoke(c: &Connection, protocol: &str) -> Result<(Stream, io::Result<usize>)
     Ok((stream, end))
 }
 
-/// A stream whose end the listener tells the runner about.
+/// A stream whose end the listener reports to the runner.
 fn watched(c: &Connection) -> Result<Stream, Failure> {
     let stream = open(c, WATCH)?;
     (&stream).write_all(b"x")?;
@@ -207,7 +207,7 @@ fn stop(c: &Connection) -> Result<Value, Failure> {
         let mut came = Vec::new();
         (&stream).read_to_end(&mut came)?;
         answered += usize::from(came == b"x");
-        // Nobody reads it any more, which is no defect of whoever says so here.
+        // The peer has stopped reading, so this write may fail.
         (&stream).write_all(&[0; 1024]).ok();
         stream.close()?;
         closed += 1;
@@ -229,14 +229,14 @@ fn early(node: &Node, to: &Place, first: &Connection) -> Result<Value, Failure> 
 
 fn reset(c: &Connection) -> Result<Value, Failure> {
     let (stream, end) = provoke(c, RESET)?;
-    // The listener asked us to stop, and that may come after its reset.
+    // The listener sent STOP_SENDING, too, which may arrive after its reset.
     let stopped = loop {
         if let Err(error) = (&stream).write(&[0; 1024]) {
             break error;
         }
     };
     watched(c)?.reset(DIALER_CODE)?;
-    // The connection must outlive the reset, and this shows that it does.
+    // Shows that the connection outlives the reset.
     ping(c, 1)?;
     Ok(json!({
         "cut": end.is_err(),
@@ -307,5 +307,5 @@ fn restart(node: &Node, to: &Place, c: &Connection) -> Result<Value, Failure> {
         }
         thread::sleep(Duration::from_millis(500));
     }
-    unreachable!("the runner ends what takes too long")
+    unreachable!("the runner enforces the time limit")
 }

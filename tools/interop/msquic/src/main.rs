@@ -1,7 +1,6 @@
-//! The peer on msquic, the stack of .NET's and Zig's libp2p. It speaks the command line of
-//! interop/README.md: the arguments, the keys and the lines for the runner are here, msquic in
-//! `quic` and `stream`, libp2p's certificates in `tls`, what is served in `protocol`, what a
-//! dialer does in `cases`.
+//! The peer on msquic, the stack of .NET's and Zig's libp2p. It has the command line of
+//! tools/interop/README.md. This file has the arguments, the keys and the lines for the runner; `quic`
+//! and `stream` have msquic, `tls` libp2p's certificates, `protocol` the listener, `cases` the dialer.
 
 mod cases;
 mod protocol;
@@ -31,10 +30,10 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 pub const LISTENER_CODE: u64 = 42;
 
-/// Ours, set once at the beginning.
+/// The key of this host, set once at the start.
 pub static HOST_KEY: OnceLock<Keypair> = OnceLock::new();
 
-/// Where a peer is, and which one.
+/// The address and the peer id of a peer.
 pub type Place = (SocketAddr, PeerId);
 
 /// One line for the runner.
@@ -42,7 +41,7 @@ pub fn tell(said: Value) {
     println!("{said}");
 }
 
-/// The code that came with the end of a stream or of its connection.
+/// The code of the end of a stream or of its connection.
 pub fn code_of(error: &io::Error) -> Option<u64> {
     error.get_ref()?.downcast_ref::<Cut>()?.0
 }
@@ -69,7 +68,7 @@ fn place(address: &str) -> Result<Place, Failure> {
     }
 }
 
-/// Dial, and serve what the other side asks for on that connection.
+/// Dial, and serve the streams of the other side on that connection.
 pub fn connect(node: &Node, to: &Place) -> Result<Connection, Failure> {
     let connection = node.dial(to.0, to.1)?;
     let (served, peer) = (connection.clone(), to.1);
@@ -169,15 +168,15 @@ fn about() {
 
 fn main() -> Result<(), Failure> {
     let mut options = HashMap::new();
-    let mut words = Vec::new();
+    let mut positional = Vec::new();
     let mut arguments = std::env::args().skip(1);
-    while let Some(word) = arguments.next() {
-        match word.strip_prefix("--") {
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--") {
             Some(name) => {
                 let value = arguments.next().ok_or("an option has a value")?;
                 options.insert(name.to_owned(), value);
             }
-            None => words.push(word),
+            None => positional.push(argument),
         }
     }
     let key = || {
@@ -185,8 +184,8 @@ fn main() -> Result<(), Failure> {
         let key = key_pair(kind, options.get("seed"))?;
         Ok::<_, Failure>(HOST_KEY.get_or_init(|| key))
     };
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let positional: Vec<&str> = positional.iter().map(String::as_str).collect();
+    match positional[..] {
         ["about"] => about(),
         ["listen"] => listen(&options, key()?)?,
         ["dial", address, case, ref more @ ..] => dial(&[&[address], more].concat(), case, key()?)?,

@@ -1,4 +1,4 @@
-//! Protocols over streams: their choice by multistream-select, and what this peer serves.
+//! Protocols over streams: negotiation by multistream-select, and the protocols of this peer.
 
 use std::{
     io::{self, Read, Write},
@@ -33,8 +33,8 @@ const SERVED: [&str; 12] = [
 
 const MULTISTREAM: &str = "/multistream/1.0.0";
 
-/// The messages of multistream-select are lines with their length before them; none that we
-/// know is as long as a length of two bytes would allow.
+/// A message of multistream-select is a line after its length. No known message needs a length of two
+/// bytes.
 fn say(mut stream: &Stream, line: &str) -> io::Result<()> {
     let mut message = vec![line.len() as u8 + 1];
     message.extend(line.as_bytes());
@@ -85,7 +85,7 @@ fn agreed(stream: &Stream) -> Result<&'static str, Failure> {
     }
 }
 
-/// Serve every stream that comes on a connection, until it is over.
+/// Serve every inbound stream of a connection, until the connection ends.
 pub fn serve_all(connection: &Connection, peer: PeerId) {
     while let Some(stream) = connection.accept() {
         thread::spawn(move || {
@@ -96,7 +96,7 @@ pub fn serve_all(connection: &Connection, peer: PeerId) {
     }
 }
 
-/// A stream that fails is dropped, which cuts it.
+/// A stream that fails is dropped, which resets it.
 fn serve(protocol: &str, stream: Stream, peer: PeerId) -> Result<(), Failure> {
     let mut s = &stream;
     let mut first = [0];
@@ -193,14 +193,14 @@ pub fn ping(connection: &Connection, rounds: usize) -> Result<(), Failure> {
         (&stream).write_all(&sent)?;
         (&stream).read_exact(&mut back)?;
         if back != sent {
-            return Err("another pong than its ping".into());
+            return Err("the pong differs from the ping".into());
         }
     }
     stream.close()
 }
 
-/// The message of https://github.com/libp2p/specs/blob/master/identify/README.md, as far as
-/// this peer has something to put there.
+/// The message of https://github.com/libp2p/specs/blob/master/identify/README.md, as far as this peer has
+/// values for it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Identify {
     #[prost(bytes = "vec", tag = "1")]

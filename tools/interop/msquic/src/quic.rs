@@ -1,6 +1,6 @@
-//! msquic made blocking: its callbacks note what happened and wake whoever waits. Here are the
-//! node, its listeners and its connections; `stream` does the same for streams. No other file
-//! has to do with callbacks or `unsafe`.
+//! A blocking interface to msquic: its callbacks record events and wake waiting threads. This file has
+//! the node, its listeners and its connections; `stream` has streams. Only these two files have callbacks
+//! and `unsafe`.
 
 use std::{
     net::SocketAddr,
@@ -26,26 +26,26 @@ use crate::{
     watched::Watched,
 };
 
-/// One certificate, and what dials and listens with it.
+/// A certificate, and the msquic objects that dial and listen with it.
 pub struct Node {
     dialing: Configuration,
     listening: Arc<Configuration>,
-    // The last one, because it waits until everything else is closed.
+    // Dropped last, because it waits until everything else is closed.
     registration: Registration,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Whatever still serves a connection ends with it.
+        // Threads that serve a connection end with it.
         self.registration.shutdown();
     }
 }
 
-/// Have every listener of this process ask who dials for a proof of its address, by a Retry packet.
-/// msquic does so above this share of the memory that handshakes hold.
+/// Have every listener of this process validate addresses by a Retry packet. msquic does so above this
+/// share of the memory for handshakes.
 pub fn always_retry() -> Result<(), Failure> {
     let percent: u16 = 0;
-    // Loads the library, of which the setting is.
+    // Loads the library, which has the setting.
     let _registration = Registration::new(&RegistrationConfig::new())?;
     // SAFETY: this setting has no handle and takes two bytes, which outlive the call.
     unsafe {
@@ -72,7 +72,7 @@ impl Node {
                 Configuration::open(&registration, &[BufferRef::from("libp2p")], Some(&settings))?;
             made.load_credential(
                 &CredentialConfig::new()
-                    // The certificate of a libp2p peer is its own; `peer_of` judges it.
+                    // A libp2p peer has a self-signed certificate; `peer_of` verifies it.
                     .set_credential_flags(
                         role | CredentialFlags::INDICATE_CERTIFICATE_RECEIVED
                             | CredentialFlags::DEFER_CERTIFICATE_VALIDATION
@@ -94,7 +94,7 @@ impl Node {
         })
     }
 
-    /// Connect, and prove that `peer` is there.
+    /// Connect, and verify `peer`.
     pub fn dial(&self, to: SocketAddr, peer: PeerId) -> Result<Connection, Failure> {
         let (state, callback, streams) = connection_callback(Some(peer));
         let handle = msquic::Connection::open(&self.registration, callback)?;
@@ -104,8 +104,8 @@ impl Node {
         Ok(connection)
     }
 
-    /// Listen, until the listener is dropped. Its connections come with their handshakes still
-    /// on the way.
+    /// Listen, until the listener is dropped. Its connections arrive before their handshakes are
+    /// complete.
     pub fn listen(&self, at: SocketAddr) -> Result<(Listener, Receiver<Connection>), Failure> {
         let configuration = self.listening.clone();
         let (sender, connections) = mpsc::channel();
@@ -114,9 +114,9 @@ impl Node {
                 let (state, callback, streams) = connection_callback(None);
                 connection.set_callback_handler(callback);
                 connection.set_configuration(&configuration)?;
-                // SAFETY: msquic leaves a connection that was taken to whoever took it.
+                // SAFETY: msquic transfers the ownership of an accepted connection.
                 let handle = unsafe { msquic::Connection::from_raw(connection.as_raw()) };
-                // Nobody takes connections of a program that ends, which closes them.
+                // A program that ends accepts no connections, which closes them.
                 sender.send(Connection::new(handle, state, streams)).ok();
             }
             Ok(())
@@ -173,7 +173,7 @@ fn connection_callback(
             ConnectionEvent::Connected { .. } => state.change(|state| state.is_connected = true),
             ConnectionEvent::PeerStreamStarted { stream, .. } => {
                 if let Some(sender) = &sender {
-                    // Nobody takes streams of a connection that is dropped, which closes them.
+                    // A dropped connection accepts no streams, which closes them.
                     sender.send(Incoming::new(&stream)).ok();
                 }
             }
@@ -200,13 +200,13 @@ fn connection_callback(
     (watched, callback, streams)
 }
 
-/// One connection. Clones are the same connection; the last one that goes closes it.
+/// One connection. Clones are the same connection; dropping the last one closes it.
 #[derive(Clone)]
 pub struct Connection(Arc<ConnectionHandle>);
 
 struct ConnectionHandle {
     state: Arc<Watched<ConnectionState>>,
-    // Before the connection: streams are closed first.
+    // Dropped before the connection, because streams must be closed first.
     streams: Mutex<Receiver<Incoming>>,
     handle: msquic::Connection,
 }
@@ -224,11 +224,15 @@ impl Connection {
         }))
     }
 
-    /// Wait for the end of the handshake: who is there.
+    /// Wait for the end of the handshake; returns the peer id.
     pub fn proven(&self) -> Result<PeerId, Failure> {
         self.0.state.wait(|state| {
             if state.is_connected {
-                return Some(state.peer.ok_or_else(|| "it showed no certificate".into()));
+                return Some(
+                    state
+                        .peer
+                        .ok_or_else(|| "the peer sent no certificate".into()),
+                );
             }
             let ended = state.ended.clone().unwrap_or_else(|| "ended".to_owned());
             state

@@ -1,4 +1,4 @@
-//! A stream of msquic made blocking: read, write, finish, reset.
+//! A blocking interface to msquic's streams: read, write, finish, reset.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use msquic::{
 
 use crate::{Failure, quic::Connection, watched::Watched};
 
-/// Why a stream or its connection ended early: the code that the other side gave, if it did.
+/// Why a stream or its connection ended early: the code of the other side, if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut(pub Option<u64>);
 
@@ -30,7 +30,7 @@ impl fmt::Display for Cut {
 
 #[derive(Default)]
 struct StreamState {
-    /// What came and was not credited to the other side yet; `taken` of it was read.
+    /// Received bytes without new credit for the other side; `taken` of them were read.
     incoming: Vec<u8>,
     taken: usize,
     is_finished: bool,
@@ -58,7 +58,7 @@ fn callback() -> (
                         state.incoming.extend_from_slice(buffer.as_bytes());
                     }
                 });
-                // `read` says when all of it was taken, and until then no more comes.
+                // `read` reports when all of it was read; until then msquic delivers no more.
                 return Err(StatusCode::QUIC_STATUS_PENDING.into());
             }
             StreamEvent::PeerSendShutdown => state.change(|state| state.is_finished = true),
@@ -88,7 +88,7 @@ fn callback() -> (
     (watched, callback)
 }
 
-/// A stream that the other side opened, before anybody took it.
+/// A stream that the other side opened, before it is accepted.
 pub struct Incoming {
     handle: msquic::Stream,
     state: Arc<Watched<StreamState>>,
@@ -98,7 +98,7 @@ impl Incoming {
     pub fn new(stream: &msquic::StreamRef) -> Self {
         let (state, callback) = callback();
         stream.set_callback_handler(callback);
-        // SAFETY: msquic leaves a stream that came in to the callback that is told of it.
+        // SAFETY: msquic transfers the ownership of an inbound stream to this callback.
         let handle = unsafe { msquic::Stream::from_raw(stream.as_raw()) };
         Incoming { handle, state }
     }
@@ -115,7 +115,7 @@ impl Incoming {
 /// One stream. `&Stream` reads and writes, so that two threads can do both at once.
 pub struct Stream {
     state: Arc<Watched<StreamState>>,
-    // Before the connection: streams are closed first.
+    // Dropped before the connection, because streams must be closed first.
     handle: msquic::Stream,
     pub connection: Connection,
 }
@@ -137,8 +137,8 @@ impl Stream {
         Ok(self.handle.shutdown(StreamShutdownFlags::GRACEFUL, 0)?)
     }
 
-    /// End our direction and wait until the other side has ended its own and has all of ours.
-    /// A stream that is dropped before is cut.
+    /// Finish our direction, and wait until the other side has finished its own and acknowledged all of
+    /// ours. A stream that is dropped before is reset.
     pub fn close(self) -> Result<(), Failure> {
         self.finish()?;
         io::copy(&mut &self, &mut io::sink())?;
@@ -146,7 +146,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Want no more of it: our direction ends in order, the other side is asked to stop.
+    /// Finish our direction and send STOP_SENDING.
     pub fn leave(self) -> Result<(), Failure> {
         self.finish()?;
         self.handle
@@ -155,7 +155,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Abandon both directions.
+    /// Reset both directions.
     pub fn reset(&self, code: u64) -> Result<(), Failure> {
         Ok(self.handle.shutdown(StreamShutdownFlags::ABORT, code)?)
     }

@@ -1,5 +1,5 @@
-//! What libp2p adds to TLS 1.3: the certificate that carries a host key, and its judgement
-//! (https://github.com/libp2p/specs/blob/master/tls/tls.md). libp2p-tls knows both.
+//! libp2p's part of TLS 1.3: the certificate with a host key, and its verification
+//! (https://github.com/libp2p/specs/blob/master/tls/tls.md), both by libp2p-tls.
 
 use std::{fs, path::PathBuf};
 
@@ -9,7 +9,8 @@ use rustls_pki_types::CertificateDer;
 
 use crate::Failure;
 
-/// A certificate and its key as files, because msquic takes no others. They go with this.
+/// A certificate and its key as files, because msquic accepts only files. They are deleted with this
+/// object.
 pub struct Certificate {
     folder: PathBuf,
     pub certificate: PathBuf,
@@ -46,12 +47,12 @@ impl Drop for Certificate {
     }
 }
 
-/// Who shows this certificate. An error if it proves nothing, or another peer than `expected`.
+/// The peer id of this certificate. An error if it is invalid, or has another peer id than `expected`.
 pub fn peer_of(der: &[u8], expected: Option<PeerId>) -> Result<PeerId, Failure> {
     let peer = certificate::parse(&CertificateDer::from(der))?.peer_id();
     match expected {
         Some(expected) if expected != peer => {
-            Err(format!("{peer} is there, not {expected}").into())
+            Err(format!("the peer is {peer}, not {expected}").into())
         }
         _ => Ok(peer),
     }

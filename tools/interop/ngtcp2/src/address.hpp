@@ -1,4 +1,4 @@
-// Addresses of sockets, and how libp2p writes them (https://github.com/multiformats/multiaddr).
+// Addresses of sockets, and their form in libp2p (https://github.com/multiformats/multiaddr).
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ struct Address {
     std::string bytes() const;
 };
 
-// A peer and where it is.
+// A peer id and its address.
 struct Place {
     Address address;
     std::string peer;
@@ -30,5 +30,5 @@ struct Place {
     static Place of(std::string_view text);
 };
 
-// The text of a multiaddr's bytes. Throws at a protocol that this program has no use for.
+// The text of a multiaddr's bytes. Throws for a protocol that this program does not support.
 std::string multiaddr_text(std::string_view bytes);

@@ -1,4 +1,4 @@
-// Bytes are std::string everywhere; the C libraries want them as unsigned.
+// Bytes are std::string everywhere; the C libraries require unsigned pointers.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ inline std::string bytes_of(const void* data, size_t size) {
     return {static_cast<const char*>(data), size};
 }
 
-// A length or code as libp2p writes it: 7 bits a byte, the lowest first.
+// A varint: 7 bits per byte, the lowest first.
 inline std::string varint(uint64_t value) {
     std::string out;
     for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
@@ -32,12 +32,12 @@ inline uint64_t take_varint(std::string_view& from) {
         value |= uint64_t{byte & 0x7fu} << shift;
         if (byte < 0x80) return value;
     }
-    throw std::runtime_error("a number that does not end");
+    throw std::runtime_error("an incomplete varint");
 }
 
 // Takes `size` bytes from the beginning of `from`.
 inline std::string take(std::string_view& from, uint64_t size) {
-    if (size > from.size()) throw std::runtime_error("a message that is shorter than it says");
+    if (size > from.size()) throw std::runtime_error("a message that is shorter than its length");
     std::string taken{from.substr(0, size)};
     from.remove_prefix(size);
     return taken;

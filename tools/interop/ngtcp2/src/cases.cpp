@@ -17,7 +17,7 @@ namespace {
 constexpr uint64_t DIALER_CODE = 43, MIB = 1 << 20;
 constexpr size_t BLOCK = 1 << 16;
 
-// Dials, and serves what the other side asks for on that connection.
+// Dials, and serves the streams of the other side on that connection.
 ConnectionPointer connect(Endpoint& endpoint, const Place& place) {
     auto connection = endpoint.dial(place);
     std::thread([connection, key = endpoint.key()] { serve(connection, key); }).detach();
@@ -45,7 +45,7 @@ Line identify(const ConnectionPointer& c) {
     };
 }
 
-// Writes random bytes, finishes, and meanwhile reads what comes back up to its end.
+// Writes random bytes, finishes, and concurrently reads the answer to its end.
 bool is_echoed(const StreamPointer& stream, size_t size) {
     auto data = random_bytes(size);
     auto writing = std::async(std::launch::async, [&] {
@@ -74,7 +74,7 @@ struct Transfer {
     std::string digest;
 };
 
-// To a sink: whether it heard what was sent.
+// To a sink: whether it received the right bytes.
 Transfer up(const ConnectionPointer& c, uint64_t size) {
     auto stream = open(c, SINK);
     auto sent = pump(*stream, size);
@@ -84,7 +84,7 @@ Transfer up(const ConnectionPointer& c, uint64_t size) {
     return {heard == sent, sent};
 }
 
-// From a source: whether it sent what it says. Nothing is read for `pause`.
+// From a source: whether its bytes match their SHA-256. Nothing is read for `pause`.
 Transfer down(const ConnectionPointer& c, uint64_t size, std::chrono::seconds pause = 0s) {
     auto stream = open(c, SOURCE);
     stream->write(number(size));
@@ -116,7 +116,7 @@ Line load(const ConnectionPointer& c) {
     return {{"streams", "300"}, {"same", std::to_string(same)}, {"up", truth(sink.get())}};
 }
 
-// Opens a stream, writes a byte, and reads: how that ends, if not in order.
+// Opens a stream, writes a byte, and reads. Returns the error that ended reading, if any.
 std::pair<StreamPointer, std::optional<Cut>> provoke(const ConnectionPointer& c, const std::string& protocol) {
     auto stream = open(c, protocol);
     stream->write("x");
@@ -128,7 +128,7 @@ std::pair<StreamPointer, std::optional<Cut>> provoke(const ConnectionPointer& c,
     }
 }
 
-// A stream whose end the listener tells the runner about.
+// A stream whose end the listener reports to the runner.
 StreamPointer watched(const ConnectionPointer& c) {
     auto stream = open(c, WATCH);
     stream->write("x");
@@ -140,13 +140,13 @@ Line reset(const ConnectionPointer& c) {
     auto [stream, cut] = provoke(c, RESET);
     std::optional<uint64_t> write_code;
     try {
-        // The listener asked us to stop, and that may come after its reset.
+        // The listener sent STOP_SENDING, too, which may arrive after its reset.
         for (;;) stream->write(std::string(1024, 'x'));
     } catch (const Cut& stopped) {
         write_code = stopped.code;
     }
     watched(c)->reset(DIALER_CODE);
-    // The connection must outlive the reset, and this shows that it does.
+    // Shows that the connection outlives the reset.
     ping(c, 1);
     return {
         {"cut", truth(cut.has_value())},
@@ -198,7 +198,7 @@ Line stop(const ConnectionPointer& c) {
         try {
             stream->write(std::string(1024, 'x'));
         } catch (const Cut&) {
-            // Nobody reads it any more, which is no defect of whoever says so here.
+            // The peer has stopped reading, so this write may fail.
         }
         stream->close();
     }
@@ -286,7 +286,7 @@ Line run(const std::string& name, Endpoint& endpoint, const std::vector<Place>& 
     if (name == "back") {
         auto stream = open(c, BACK);
         stream->write("x");
-        // The listener's ping is answered meanwhile, as on any connection.
+        // The listener's ping is answered concurrently, as on any connection.
         auto answer = stream->read_exactly(1);
         stream->close();
         return {{"answer", std::to_string(answer[0])}};

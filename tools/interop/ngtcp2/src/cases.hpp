@@ -1,4 +1,4 @@
-// What the dialer does in each case of interop/README.md.
+// The dialer's side of each case of tools/interop/README.md.
 #pragma once
 
 #include <string>
@@ -8,5 +8,5 @@
 #include "endpoint.hpp"
 #include "report.hpp"
 
-// Runs a case; `places` are where it dials, and most cases have one. Its facts, or an exception.
+// Runs a case that dials `places`, in most cases one. Returns its facts or throws.
 Line run(const std::string& name, Endpoint& endpoint, const std::vector<Place>& places);

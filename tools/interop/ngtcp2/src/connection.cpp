@@ -15,7 +15,7 @@ constexpr uint64_t STREAM_WINDOW = 1 << 20, CONNECTION_WINDOW = 8 << 20, STREAMS
 constexpr ngtcp2_duration HANDSHAKE_TIMEOUT = 5 * NGTCP2_SECONDS, IDLE_TIMEOUT = 10 * NGTCP2_SECONDS,
                           KEEP_ALIVE = 5 * NGTCP2_SECONDS, FAREWELL = 3 * NGTCP2_SECONDS;
 
-// TLS 1.3 as QUIC wants it (RFC 9001, section 8.4): without the compatibility of a middlebox.
+// TLS 1.3 as QUIC requires it (RFC 9001, section 8.4): without middlebox compatibility.
 constexpr char PRIORITIES[] =
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:"
     "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:%DISABLE_TLS13_COMPAT_MODE";
@@ -182,7 +182,7 @@ Connection::~Connection() {
     gnutls_deinit(session_);
 }
 
-// What a constructor cannot do yet, because the endpoint's table shares the connection.
+// Not in the constructor, because the endpoint's table needs a shared pointer to the connection.
 void Connection::begin_tls(unsigned role) {
     gnutls_init(&session_, role | GNUTLS_NO_END_OF_EARLY_DATA | GNUTLS_FORCE_CLIENT_CERT);
     gnutls_priority_set_direct(session_, PRIORITIES, nullptr);
@@ -207,7 +207,7 @@ void Connection::begin_tls(unsigned role) {
     for (auto& id : ids) endpoint_.add(id, shared_from_this());
 }
 
-// A libp2p certificate is alone, and proves its peer by itself.
+// A libp2p chain is one certificate, which is self-signed.
 void Connection::judge() {
     unsigned count = 0;
     auto* certificates = gnutls_certificate_get_peers(session_, &count);
@@ -255,7 +255,7 @@ void Connection::close(uint64_t code) {
     ngtcp2_connection_close_error reason;
     ngtcp2_connection_close_error_default(&reason);
     ngtcp2_connection_close_error_set_application_error(&reason, code, nullptr, 0);
-    say_goodbye(reason);
+    send_close(reason);
     end("closed here", std::nullopt);
 }
 
@@ -269,7 +269,7 @@ void Connection::wake() const {
 
 void Connection::credit(Stream& stream, size_t size) {
     if (is_over_) return;
-    // The stream may be over already; the connection's credit is due all the same.
+    // The stream may have ended; the connection's credit must be extended anyway.
     if (!stream.is_over_) ngtcp2_conn_extend_max_stream_offset(conn_, stream.id, size);
     ngtcp2_conn_extend_max_offset(conn_, size);
     wake();
@@ -306,7 +306,7 @@ void Connection::on_time() {
     if (error != 0) fail(error);
 }
 
-// Sends what may go now. Streams take turns, a packet each.
+// Sends what the windows allow. Streams take turns, a packet each.
 void Connection::flush() {
     if (is_over_) return;
     std::deque<std::shared_ptr<Stream>> turns;
@@ -340,7 +340,7 @@ void Connection::flush() {
         if (size == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
             turns.pop_front();
         } else if (size == NGTCP2_ERR_STREAM_SHUT_WR || size == NGTCP2_ERR_STREAM_NOT_FOUND) {
-            // The other side asked us to stop. This ngtcp2 does not say with which code.
+            // The other side sent STOP_SENDING. This version of ngtcp2 does not report its code.
             if (!stream->write_cut_) stream->write_cut_ = Cut(std::nullopt);
             stream->news_.notify_all();
             turns.pop_front();
@@ -382,11 +382,11 @@ void Connection::fail(int error) {
         break;
     default: ngtcp2_connection_close_error_set_transport_error_liberr(&reason, error, nullptr, 0);
     }
-    say_goodbye(reason);
+    send_close(reason);
     end(why, std::nullopt);
 }
 
-void Connection::say_goodbye(const ngtcp2_connection_close_error& reason) {
+void Connection::send_close(const ngtcp2_connection_close_error& reason) {
     std::vector<uint8_t> packet(NGTCP2_MAX_UDP_PAYLOAD_SIZE);
     ngtcp2_pkt_info info;
     auto size = ngtcp2_conn_write_connection_close(conn_, nullptr, &info, packet.data(), packet.size(), &reason, now());

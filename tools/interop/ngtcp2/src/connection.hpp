@@ -1,4 +1,4 @@
-// One QUIC connection: ngtcp2's state, its streams, and who is at the other end.
+// One QUIC connection: ngtcp2's state, its streams, and the peer id.
 #pragma once
 
 #include <condition_variable>
@@ -20,18 +20,18 @@ class Endpoint;
 
 class Connection : public std::enable_shared_from_this<Connection> {
 public:
-    // One that dials `place`, and one that answers a client's first packet, or the first after a
-    // Retry packet: then `before_retry` is the id that the one before was for.
+    // A connection that dials `place`, and one that answers a client's first packet, or its first after a
+    // Retry packet: then `before_retry` is the original destination connection id.
     Connection(Endpoint& endpoint, const Place& place);
     Connection(Endpoint& endpoint, const Address& from, const ngtcp2_pkt_hd& first,
                const std::optional<ngtcp2_cid>& before_retry);
     ~Connection();
 
-    // Waits for the end of the handshake: who is there. Throws if it failed.
+    // Waits for the end of the handshake and returns the peer id. Throws if it failed.
     std::string proven();
-    // Waits until the other side lets us open one more stream. Throws when the connection is over.
+    // Waits until the peer's limit allows one more stream. Throws if the connection ended.
     std::shared_ptr<Stream> open();
-    // The next stream that the other side opened; null when the connection is over.
+    // The next stream that the other side opened; null if the connection ended.
     std::shared_ptr<Stream> accept();
     void close(uint64_t code);
     Address remote() const { return remote_; }
@@ -41,7 +41,7 @@ private:
     friend class Stream;
     friend struct Callbacks;
 
-    // For streams and the endpoint. All of it but `locked` is called with the lock held.
+    // For streams and the endpoint. All except `locked` are called with the lock held.
     std::unique_lock<std::mutex> locked() const;
     void wake() const;
     void credit(Stream& stream, size_t size);
@@ -55,9 +55,9 @@ private:
     void flush();
     std::shared_ptr<Stream> add_stream(int64_t id);
     void judge();
-    // Ends it because of an error of ngtcp2, and tells the other side if that is in order.
+    // Ends it after an error of ngtcp2, and sends CONNECTION_CLOSE if that is allowed.
     void fail(int error);
-    void say_goodbye(const ngtcp2_connection_close_error& reason);
+    void send_close(const ngtcp2_connection_close_error& reason);
     void end(const std::string& why, std::optional<uint64_t> code);
 
     Endpoint& endpoint_;
@@ -68,7 +68,7 @@ private:
     ngtcp2_crypto_conn_ref reference_{};
     bool is_proven_ = false, is_over_ = false;
     std::string why_over_;
-    // The packet with our close: what comes later is answered with it again.
+    // The packet with our CONNECTION_CLOSE, which answers later packets again.
     std::string farewell_;
     ngtcp2_tstamp forget_at_ = UINT64_MAX;
     std::map<int64_t, std::shared_ptr<Stream>> streams_;

@@ -17,7 +17,7 @@
 
 namespace {
 
-// Packets that are read before acknowledgements go out.
+// Packets that are read before acknowledgments are sent.
 constexpr int MOST_AT_ONCE = 64;
 constexpr ngtcp2_duration TOKEN_LIFE = 10 * NGTCP2_SECONDS;
 constexpr size_t RETRY_SIZE = 256;
@@ -47,7 +47,7 @@ Endpoint::Endpoint(const Address& at, const HostKey& key, Manner manner)
     : key_(key), manner_(std::move(manner)), address_(at) {
     gnutls_rnd(GNUTLS_RND_KEY, secret_.data(), secret_.size());
     must(socket_ = ::socket(at.raw()->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
-    must(bell_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
+    must(wakeup_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
     must(bind(socket_, at.raw(), at.size), "bind");
     must(getsockname(socket_, address_.raw(), &address_.size), "getsockname");
 
@@ -112,11 +112,11 @@ void Endpoint::run() {
                 time.tv_nsec = static_cast<long>((next - present) % NGTCP2_SECONDS);
             }
         }
-        std::array<pollfd, 2> awaited{{{socket_, POLLIN, 0}, {bell_, POLLIN, 0}}};
+        std::array<pollfd, 2> awaited{{{socket_, POLLIN, 0}, {wakeup_, POLLIN, 0}}};
         ppoll(awaited.data(), awaited.size(), has_time ? &time : nullptr, nullptr);
         std::unique_lock lock(lock_);
-        eventfd_t rings;
-        eventfd_read(bell_, &rings);
+        eventfd_t count;
+        eventfd_read(wakeup_, &count);
         receive();
         std::set<std::shared_ptr<Connection>> all;
         for (auto& [_, connection] : connections_) all.insert(connection);
@@ -145,7 +145,7 @@ void Endpoint::receive() {
         if (size < 0) return;
         take(packet.data(), static_cast<size_t>(size), from);
     }
-    // There may be more, after what these packets asked for.
+    // There may be more, after these packets are answered.
     wake();
 }
 
@@ -195,11 +195,11 @@ std::optional<ngtcp2_cid> Endpoint::retried(const ngtcp2_pkt_hd& first, const Ad
 }
 
 void Endpoint::wake() const {
-    eventfd_write(bell_, 1);
+    eventfd_write(wakeup_, 1);
 }
 
 void Endpoint::send(const uint8_t* data, size_t size, const Address& to) const {
-    // What the socket does not take is lost, as it may be anywhere on the way.
+    // A packet that the socket refuses is lost, as on the network.
     sendto(socket_, data, size, 0, to.raw(), to.size);
 }
 

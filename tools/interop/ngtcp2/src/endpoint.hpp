@@ -1,5 +1,5 @@
-// A UDP socket and the one thread that drives ngtcp2: packets in, timers, packets out. Whatever
-// touches ngtcp2's state holds the endpoint's lock; whoever waits, waits without it.
+// A UDP socket and the one thread that drives ngtcp2: packets in, timers, packets out. Code that uses
+// ngtcp2's state holds the endpoint's lock; threads wait without it.
 #pragma once
 
 #include <array>
@@ -18,13 +18,13 @@
 #include "connection.hpp"
 #include "identity.hpp"
 
-// What it shows of itself otherwise than usual; empty means as usual.
+// Unusual properties of this peer; empty means the default.
 struct Manner {
     // A kind of HostKey::certificate.
     std::string certificate;
-    // The SNI of its dials. Usually there is none.
+    // The SNI of its dials; none by default.
     std::string server_name;
-    // Whether who dials must prove its address first, by a Retry packet.
+    // Whether dialers must validate their address first, by a Retry packet.
     bool is_retrying = false;
 };
 
@@ -33,13 +33,13 @@ public:
     // Bound to `at`, where port 0 means any.
     Endpoint(const Address& at, const HostKey& key, Manner manner);
 
-    // Connects and proves the peer. Throws if it cannot.
+    // Connects and verifies the peer. Throws if it cannot.
     std::shared_ptr<Connection> dial(const Place& place);
-    // From now on, others may connect.
+    // Accept connections from now on.
     void listen();
-    // The next connection that came in, its handshake still on the way.
+    // The next inbound connection, before its handshake is complete.
     std::shared_ptr<Connection> accept();
-    // Says goodbye to everybody.
+    // Closes every connection.
     void close();
 
     Address address() const { return address_; }
@@ -55,7 +55,7 @@ private:
     void take(const uint8_t* data, size_t size, const Address& from);
     // Answers a first packet with a Retry packet.
     void retry(const ngtcp2_pkt_hd& first, const Address& from) const;
-    // The id that the packet before our Retry packet was for; nothing if the token is not ours.
+    // The original destination connection id; nothing if the token is not ours.
     std::optional<ngtcp2_cid> retried(const ngtcp2_pkt_hd& first, const Address& from) const;
 
     // For connections; called with the lock held.
@@ -66,20 +66,20 @@ private:
 
     const HostKey key_;
     const Manner manner_;
-    int socket_, bell_;
+    int socket_, wakeup_;
     Address address_;
     gnutls_certificate_credentials_t credentials_;
     std::mutex lock_;
     bool is_listening_ = false;
-    // What Retry tokens are sealed with.
+    // The key that encrypts Retry tokens.
     std::array<uint8_t, 32> secret_;
-    // By the ids that the other side puts on its packets; a connection has several.
+    // By destination connection id; a connection has several.
     std::map<std::string, std::shared_ptr<Connection>> connections_;
     std::deque<std::shared_ptr<Connection>> incoming_;
     std::condition_variable news_;
 };
 
 ngtcp2_tstamp now();
-// A new id for our end of a connection.
+// A new connection id for our end.
 ngtcp2_cid new_id(size_t size);
 constexpr size_t ID_SIZE = 16;

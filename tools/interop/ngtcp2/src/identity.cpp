@@ -46,7 +46,7 @@ Key owned(EVP_PKEY* key) {
     return {key, EVP_PKEY_free};
 }
 
-// What i2d_* writes.
+// The output of i2d_*.
 template <class T> std::string der_of(int (*write)(const T*, uint8_t**), const T* it) {
     uint8_t* data = nullptr;
     int size = write(it, &data);
@@ -119,7 +119,7 @@ Key secp256k1_of(const std::string& point) {
     return owned(key);
 }
 
-// Whether the host key in `public_key` signed `message`. Throws if it is no key.
+// Whether the host key in `public_key` signed `message`. Throws if it is not a valid key.
 bool is_signed(const std::string& public_key, const std::string& by, const std::string& message) {
     std::string_view rest = public_key;
     uint64_t type = RSA_KEY;
@@ -225,7 +225,7 @@ std::string peer_of(std::string_view certificate_der) {
     X509Pointer certificate{d2i_X509(nullptr, &at, static_cast<long>(certificate_der.size()))};
     must(certificate != nullptr, "certificate");
     auto* key = X509_get0_pubkey(certificate.get());
-    must(key != nullptr && X509_verify(certificate.get(), key) == 1, "certificate: not signed by itself");
+    must(key != nullptr && X509_verify(certificate.get(), key) == 1, "certificate: not self-signed");
     bool is_valid = X509_cmp_current_time(X509_get0_notBefore(certificate.get())) < 0 &&
                     X509_cmp_current_time(X509_get0_notAfter(certificate.get())) > 0;
     must(is_valid, "certificate: not valid now");

@@ -1,6 +1,6 @@
-// Host keys, peer ids, and the certificates that prove them
-// (https://github.com/libp2p/specs/blob/master/tls/tls.md). libcrypto does the work, because it
-// has all four types of keys; GnuTLS, which does the handshakes, knows no secp256k1.
+// Host keys, peer ids and certificates
+// (https://github.com/libp2p/specs/blob/master/tls/tls.md). It uses libcrypto, which has all four types
+// of keys; GnuTLS, which does the handshakes, has no secp256k1.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@ struct Certificate {
     std::string der, key_der;
 };
 
-// What peers do, or must not do: with another key than P-256, and with libp2p's extension critical;
-// one that is over, one without libp2p's extension, one with a critical extension nobody knows.
+// Valid kinds: another key than P-256, libp2p's extension as critical. Invalid kinds: expired, without
+// libp2p's extension, with an unknown critical extension.
 constexpr const char* CERTIFICATES[] = {"ed25519", "p384", "rsa", "critical", "expired", "bare", "foreign"};
 
 class HostKey {
@@ -23,10 +23,10 @@ public:
     HostKey(std::string_view type, std::string_view seed);
 
     std::string peer() const;
-    // The protobuf message that peer ids are made of.
+    // The protobuf message that a peer id is the hash of.
     std::string public_key() const;
     // A new key for the handshakes, and a certificate in which the host key signs it. `kind` is one
-    // of CERTIFICATES, or empty for an ordinary one.
+    // of CERTIFICATES, or empty for the default.
     Certificate certificate(const std::string& kind) const;
 
 private:
@@ -34,7 +34,7 @@ private:
     std::shared_ptr<EVP_PKEY> key_;
 };
 
-// The peer that a certificate proves. Throws if it proves none.
+// The peer id of a certificate. Throws if it is invalid.
 std::string peer_of(std::string_view certificate_der);
 
 std::string base58(std::string_view bytes);

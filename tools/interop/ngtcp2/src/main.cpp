@@ -1,7 +1,7 @@
-// The peer on ngtcp2, the stack that Nim's libp2p began with. It speaks the command line of
-// interop/README.md: the arguments are read here; ngtcp2 is in `endpoint`, `connection` and
-// `stream`, libp2p's certificates in `identity`, what is served in `protocol`, what a dialer does
-// in `cases`, lines for the runner in `report`.
+// The peer on ngtcp2, the first stack of Nim's libp2p. It has the command line of
+// tools/interop/README.md. This file has the arguments; `endpoint`, `connection` and `stream` have
+// ngtcp2, `identity` libp2p's certificates, `protocol` the listener, `cases` the dialer, `report` the
+// lines for the runner.
 #include <cstdlib>
 #include <iostream>
 #include <map>
@@ -57,20 +57,20 @@ void listen(const Options& options) {
     for (std::string line; std::getline(std::cin, line);) {
     }
     endpoint.close();
-    // Threads still serve, and nothing of this program outlives it.
+    // Exit without cleanup, because threads still serve.
     std::_Exit(EXIT_SUCCESS);
 }
 
-void dial(const std::vector<std::string>& words, const Options& options) {
+void dial(const std::vector<std::string>& positional, const Options& options) {
     auto key = key_of(options);
-    std::vector<Place> places{Place::of(words.at(1))};
-    for (size_t i = 3; i < words.size(); ++i) places.push_back(Place::of(words[i]));
+    std::vector<Place> places{Place::of(positional.at(1))};
+    for (size_t i = 3; i < positional.size(); ++i) places.push_back(Place::of(positional[i]));
     bool is_six = places[0].address.storage.ss_family == AF_INET6;
     Endpoint endpoint(Address::of(is_six ? "::1" : "127.0.0.1", 0), key,
                       {option(options, "certificate", ""), option(options, "name", "")});
     Line said{{"ok", truth(true)}, {"self", text(key.peer())}};
     try {
-        said.merge(run(words.at(2), endpoint, places));
+        said.merge(run(positional.at(2), endpoint, places));
     } catch (const std::runtime_error& error) {
         said["ok"] = truth(false);
         said["error"] = text(error.what());
@@ -84,24 +84,24 @@ void dial(const std::vector<std::string>& words, const Options& options) {
 
 int main(int count, char** arguments) try {
     Options options;
-    std::vector<std::string> words;
+    std::vector<std::string> positional;
     for (int i = 1; i < count; ++i) {
-        std::string word = arguments[i];
-        if (!word.starts_with("--")) {
-            words.push_back(word);
+        std::string argument = arguments[i];
+        if (!argument.starts_with("--")) {
+            positional.push_back(argument);
         } else if (++i < count) {
-            options[word.substr(2)] = arguments[i];
+            options[argument.substr(2)] = arguments[i];
         } else {
-            throw std::runtime_error(word + " needs a value");
+            throw std::runtime_error(argument + " needs a value");
         }
     }
-    auto command = words.empty() ? "" : words[0];
+    auto command = positional.empty() ? "" : positional[0];
     if (command == "about") {
         about();
     } else if (command == "listen") {
         listen(options);
-    } else if (command == "dial" && words.size() >= 3) {
-        dial(words, options);
+    } else if (command == "dial" && positional.size() >= 3) {
+        dial(positional, options);
     } else {
         throw std::runtime_error("about, listen, or dial ADDRESS CASE");
     }

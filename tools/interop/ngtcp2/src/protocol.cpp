@@ -21,7 +21,7 @@ void say(Stream& stream, const std::string& line) {
     stream.write(varint(line.size() + 1) + line + "\n");
 }
 
-// A line of multistream-select; none that we know is as long as a length of two bytes allows.
+// A line of multistream-select. No known line needs a length of two bytes.
 std::string hear(Stream& stream) {
     auto size = static_cast<uint8_t>(stream.read_exactly(1)[0]);
     if (size < 1 || size > LONGEST_LINE) throw std::runtime_error("a line of multistream-select that is too long");
@@ -48,8 +48,8 @@ uint64_t number_from(Stream& stream) {
     return value;
 }
 
-// The message of https://github.com/libp2p/specs/blob/master/identify/README.md, as far as this
-// peer has something to put there.
+// The message of https://github.com/libp2p/specs/blob/master/identify/README.md, as far as this peer has
+// values for it.
 std::string identity(const Connection& connection, const HostKey& key) {
     auto message = protobuf_bytes(1, key.public_key());
     for (auto* protocol : SERVED) message += protobuf_bytes(3, protocol);
@@ -155,7 +155,7 @@ void ping(const ConnectionPointer& connection, int rounds) {
     for (int i = 0; i < rounds; ++i) {
         auto sent = random_bytes(PING_SIZE);
         stream->write(sent);
-        if (stream->read_exactly(PING_SIZE) != sent) throw std::runtime_error("another pong than its ping");
+        if (stream->read_exactly(PING_SIZE) != sent) throw std::runtime_error("the pong differs from the ping");
     }
     stream->close();
 }

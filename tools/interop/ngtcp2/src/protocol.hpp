@@ -1,4 +1,4 @@
-// Protocols over streams: their choice by multistream-select, and what this peer serves.
+// Protocols over streams: negotiation by multistream-select, and the protocols of this peer.
 #pragma once
 
 #include <memory>
@@ -23,13 +23,13 @@ using ConnectionPointer = std::shared_ptr<Connection>;
 // Opens a stream and agrees on a protocol.
 StreamPointer open(const ConnectionPointer& connection, const std::string& protocol);
 
-// Serves every stream that comes on a connection, each in a thread, until it is over.
+// Serves every inbound stream of a connection, each in a thread, until the connection ends.
 void serve(const ConnectionPointer& connection, const HostKey& key);
 
-// Takes connections for ever, tells the runner of each that is proven, and serves them.
+// Accepts connections forever, reports each verified one to the runner, and serves them.
 void serve(Endpoint& endpoint);
 
-// `rounds` pings on one stream. Throws if one comes back wrong.
+// `rounds` pings on one stream. Throws if an answer is wrong.
 void ping(const ConnectionPointer& connection, int rounds);
 
 // Writes `size` bytes that repeat with the prime 251; their SHA-256.

@@ -1,4 +1,4 @@
-// SHA-256 of what comes in parts.
+// SHA-256 of data in parts.
 #pragma once
 
 #include <memory>
@@ -11,7 +11,7 @@ class Sha256 {
 public:
     Sha256() { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
     void add(std::string_view data) { EVP_DigestUpdate(context_.get(), data.data(), data.size()); }
-    // The 32 bytes; nothing may be added after that.
+    // The 32 bytes; no data may be added after that.
     std::string end() {
         std::string out(32, '\0');
         EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(out.data()), nullptr);

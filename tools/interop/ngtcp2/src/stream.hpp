@@ -1,4 +1,4 @@
-// A stream of ngtcp2 made blocking: read, write, finish, reset. The endpoint's thread fills and
+// A blocking interface to ngtcp2's streams: read, write, finish, reset. The endpoint's thread fills and
 // empties its queues; threads that use the stream wait on them.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 class Connection;
 
-// A stream or its connection ended early; `code` is what the other side gave, if it is known.
+// A stream or its connection ended early; `code` is the peer's, if it is known.
 struct Cut : std::runtime_error {
     explicit Cut(std::optional<uint64_t> code)
         : std::runtime_error(code ? "cut by the other side with code " + std::to_string(*code) : "cut"),
@@ -27,19 +27,20 @@ public:
 
     // At most `size` bytes, none at the end of the stream. Throws Cut.
     std::string read(size_t size);
-    // As many bytes. Throws Cut, or std::runtime_error when the stream ends before.
+    // Exactly `size` bytes. Throws Cut, or std::runtime_error if the stream ends before.
     std::string read_exactly(size_t size);
     // All bytes up to the end of the stream. Throws Cut.
     std::string read_to_end();
-    // Waits while too much is on its way. Throws Cut.
+    // Waits while too many bytes are unacknowledged. Throws Cut.
     void write(std::string_view data);
     // End our direction.
     void finish();
-    // End our direction, and wait until the other side has ended its own and has all of ours.
+    // Finish our direction, and wait until the other side has finished its own and acknowledged all of
+    // ours.
     void close();
-    // Want no more of it: our direction ends in order, the other side is asked to stop.
+    // Finish our direction and send STOP_SENDING.
     void leave();
-    // Abandon both directions.
+    // Reset both directions.
     void reset(uint64_t code);
 
     const std::shared_ptr<Connection> connection;
@@ -52,17 +53,17 @@ private:
     void cut(std::optional<uint64_t> code);
     void wait_until_over();
 
-    // What follows belongs to the lock of the endpoint.
+    // The following members are protected by the endpoint's lock.
     std::string incoming_;
     bool is_finished_ = false;
     std::optional<Cut> read_cut_, write_cut_;
     bool is_over_ = false;
     std::condition_variable news_;
 
-    // ngtcp2 keeps no copy: a chunk stays where it is until the other side has all of it.
+    // ngtcp2 keeps no copy: a chunk is kept until it is acknowledged.
     std::deque<std::string> outgoing_;
     size_t unacknowledged_ = 0, acknowledged_of_first_ = 0;
-    // What goes out next: a chunk's number and a place in it.
+    // The next bytes to send: the number of a chunk and an offset in it.
     size_t next_ = 0, at_ = 0;
     bool has_end_ = false, is_end_sent_ = false;
 

@@ -1,4 +1,4 @@
-//! What the dialer does in each case of interop/README.md; each returns its facts.
+//! The dialer's side of each case of tools/interop/README.md; each returns its facts.
 
 use std::{
     io,
@@ -76,7 +76,7 @@ pub async fn run(
             Ok(json!({"remotes": remotes}))
         }
         "back" => {
-            // The swarm answers the listener's ping meanwhile.
+            // The swarm answers the listener's ping concurrently.
             let mut stream = open(node, peer, BACK).await?;
             stream.write_all(b"x").await?;
             stream.flush().await?;
@@ -116,14 +116,14 @@ pub async fn ping(node: &Node, peer: PeerId, rounds: usize) -> Result<(), Failur
         stream.flush().await?;
         stream.read_exact(&mut back).await?;
         if back != sent {
-            return Err("another pong than its ping".into());
+            return Err("the pong differs from the ping".into());
         }
     }
     stream.close().await?;
     Ok(())
 }
 
-/// Write random bytes, finish, and meanwhile read what comes back up to its end.
+/// Write random bytes, finish, and concurrently read the answer to its end.
 async fn is_echoed(stream: Stream, size: usize) -> Result<bool, Failure> {
     let data: Vec<u8> = (0..size).map(|_| rand::random()).collect();
     let (mut reader, mut writer) = stream.split();
@@ -151,7 +151,7 @@ async fn identify(node: &Node) -> Result<Value, Failure> {
     Ok(json!({"agent": info.agent_version, "protocols": protocols, "observed": observed}))
 }
 
-/// Send that much into the sink; whether the sum that comes back is right.
+/// Send `size` bytes to the sink; returns whether the answered SHA-256 is right.
 async fn is_sunk(node: &Node, peer: PeerId, size: u64) -> Result<bool, Failure> {
     let mut stream = open(node, peer, SINK).await?;
     let sent = pump(&mut stream, size).await?;
@@ -161,7 +161,7 @@ async fn is_sunk(node: &Node, peer: PeerId, size: u64) -> Result<bool, Failure> 
     Ok(heard == sent)
 }
 
-/// Whether the source sends what it says that it sends. Nothing is read at first.
+/// Whether the bytes of the source match their SHA-256. Nothing is read during `pause`.
 async fn is_sourced(
     node: &Node,
     peer: PeerId,
@@ -214,7 +214,7 @@ async fn perf(node: &Node, peer: PeerId) -> Result<Value, Failure> {
     Ok(json!({"sent": size, "received": received.len()}))
 }
 
-/// Open a stream, write a byte, and see how reading ends.
+/// Open a stream, write a byte, and return how reading ends.
 async fn provoke(
     node: &Node,
     peer: PeerId,
@@ -227,7 +227,7 @@ async fn provoke(
     Ok((stream, end))
 }
 
-/// A stream whose end the listener tells the runner about.
+/// A stream whose end the listener reports to the runner.
 async fn watched(node: &Node, peer: PeerId) -> Result<Stream, Failure> {
     let mut stream = open(node, peer, WATCH).await?;
     stream.write_all(b"x").await?;
@@ -246,7 +246,7 @@ async fn stop(node: &Node, peer: PeerId) -> Result<Value, Failure> {
         let mut came = Vec::new();
         stream.read_to_end(&mut came).await?;
         answered += usize::from(came == b"x");
-        // Nobody reads it any more, which is no defect of whoever says so here.
+        // The peer has stopped reading, so this write may fail.
         stream.write_all(&[0; 1024]).await.ok();
         stream.close().await?;
         closed += 1;
@@ -257,7 +257,7 @@ async fn stop(node: &Node, peer: PeerId) -> Result<Value, Failure> {
 
 async fn reset(node: &Node, peer: PeerId) -> Result<Value, Failure> {
     let (mut stream, end) = provoke(node, peer, RESET).await?;
-    // The listener asked us to stop, and that may come after its reset.
+    // The listener sent STOP_SENDING, too, which may arrive after its reset.
     let stopped = loop {
         if let Err(error) = stream.write(&[0; 1024]).await {
             break error;

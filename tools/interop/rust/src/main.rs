@@ -1,8 +1,9 @@
-//! The peer of rust-libp2p. It speaks the command line of interop/README.md with a plain
-//! swarm of the project and nothing else: the arguments, the keys and the listener are here,
-//! the swarm's own loop is in `node`, what a dialer does is in `cases`.
+//! The peer of rust-libp2p. It has the command line of tools/interop/README.md and uses a plain swarm of
+//! the project. This file has the arguments, the keys and the listener; `node` has the swarm's loop,
+//! `cases` the dialer.
 
 mod cases;
+mod nat;
 mod node;
 
 use std::{collections::HashMap, error::Error, io};
@@ -26,7 +27,7 @@ pub const WATCH: StreamProtocol = StreamProtocol::new("/libp2p-quic/watch/1.0.0"
 pub const NOTE: StreamProtocol = StreamProtocol::new("/libp2p-quic/note/1.0.0");
 pub const STOP: StreamProtocol = StreamProtocol::new("/libp2p-quic/stop/1.0.0");
 pub const BACK: StreamProtocol = StreamProtocol::new("/libp2p-quic/back/1.0.0");
-/// rust-libp2p has it in a crate of its own, which is for an older libp2p.
+/// rust-libp2p has it in a separate crate, for an older libp2p.
 pub const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
 
 /// One line for the runner.
@@ -34,7 +35,7 @@ pub fn tell(said: Value) {
     println!("{said}");
 }
 
-/// The code that came with the end of a stream or of its connection.
+/// The code of the end of a stream or of its connection.
 pub fn code_of(error: &io::Error) -> Option<u64> {
     let inner = error.get_ref()?;
     let lost = if let Some(read) = inner.downcast_ref::<quinn::ReadError>() {
@@ -108,7 +109,7 @@ async fn serve(
         "/libp2p-quic/close/1.0.0" => {
             s.read_exact(&mut first).await?;
             node.disconnect(peer).await;
-            // A stream that is dropped is finished, which is not what the case is about.
+            // Keep the stream: dropping it would finish it, which the case does not test.
             s.read(&mut first).await?;
             return Ok(());
         }
@@ -213,7 +214,7 @@ async fn dial(address: &str, case: &str, more: &[&str], key: Keypair) -> Result<
     let own: Multiaddr = "/ip4/127.0.0.1/udp/0/quic-v1".parse()?;
     let (node, id) = Node::start(key, (case == "listening").then_some(own))?;
     if case == "listening" {
-        // Who dials before the socket is there dials from another one.
+        // A dial before the socket is open leaves from another one.
         node.listening().await?;
     }
     let mut said = json!({"ok": true, "self": id.to_string()});
@@ -231,7 +232,7 @@ async fn dial(address: &str, case: &str, more: &[&str], key: Keypair) -> Result<
     }
     tell(said);
     node.disconnect(peer).await;
-    // quinn tells the other side from a task of its own, which ends with the program.
+    // quinn sends CONNECTION_CLOSE from its own task, which ends with the program.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     Ok(())
 }
@@ -258,30 +259,32 @@ fn about() {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut options = HashMap::new();
-    let mut words = Vec::new();
+    let mut positional = Vec::new();
     let mut arguments = std::env::args().skip(1);
-    while let Some(word) = arguments.next() {
-        match word.strip_prefix("--") {
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--") {
             Some(name) => {
                 options.insert(
                     name.to_owned(),
                     arguments.next().ok_or("an option has a value")?,
                 );
             }
-            None => words.push(word),
+            None => positional.push(argument),
         }
     }
     let key = options.get("key").map_or("ed25519", String::as_str);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let positional: Vec<&str> = positional.iter().map(String::as_str).collect();
+    match positional[..] {
         ["about"] => {
             about();
             Ok(())
         }
+        ["relay"] => nat::relay(&options).await,
+        ["home"] => nat::home(&options).await,
         ["listen"] => listen(&options, key_pair(key, options.get("seed"))?).await,
         ["dial", address, case, ref more @ ..] => {
             dial(address, case, more, key_pair(key, options.get("seed"))?).await
         }
-        _ => Err("about, listen, or dial ADDRESS CASE".into()),
+        _ => Err("about, listen, relay, home, or dial ADDRESS CASE".into()),
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Failure, tell};
 
-/// Longer than any case: nothing here is to happen by the clock.
+/// Longer than any case, so that no timeout occurs.
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[derive(NetworkBehaviour)]
@@ -128,14 +128,14 @@ impl Node {
         self.control.clone()
     }
 
-    /// The address of the socket, as soon as there is one.
+    /// The address of the socket, as soon as it is bound.
     pub async fn listening(&self) -> Result<Multiaddr, Failure> {
         let mut address = self.address.clone();
         let found = address.wait_for(Option::is_some).await?.clone();
         Ok(found.expect("it was waited for"))
     }
 
-    /// What the other side said of itself.
+    /// The identify message of the other side.
     pub async fn identified(&self) -> Result<identify::Info, Failure> {
         let mut identified = self.identified.clone();
         let found = identified.wait_for(Option::is_some).await?.clone();
@@ -159,7 +159,7 @@ fn options(address: Multiaddr) -> Result<DialOpts, Failure> {
     let Some(libp2p::multiaddr::Protocol::P2p(peer)) = address.iter().last() else {
         return Err("no peer id at the end of the address".into());
     };
-    // Always: a peer that was killed still looks connected.
+    // Always, because a killed peer still looks connected.
     Ok(DialOpts::peer_id(peer)
         .condition(PeerCondition::Always)
         .addresses(vec![address])

@@ -10,7 +10,7 @@ import java.nio.ByteBuffer;
 /**
  * The only kind of multiaddr that is dialed here, /ip4 or /ip6, /udp, /quic-v1 and /p2p.
  *
- * @param peer the peer id, or null where none is said
+ * @param peer the peer id, or null if the address has none
  */
 record Address(InetSocketAddress socket, String peer) {
     // Codes of https://github.com/multiformats/multiaddr, protocols.csv.
@@ -52,7 +52,7 @@ record Address(InetSocketAddress socket, String peer) {
                 case UDP -> text.append("/udp/").append(port(Wire.exactly(in, 2)));
                 case QUIC_V1 -> text.append("/quic-v1");
                 case P2P -> text.append("/p2p/").append(HostKey.base58(Wire.prefixed(in)));
-                default -> throw new IOException("unknown part " + code + " of an address that begins " + text);
+                default -> throw new IOException("unknown part " + code + " of an address that starts with " + text);
             }
         }
         return text.toString();

@@ -19,7 +19,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
-/** What a dialer does: the table "What a dialer does" of interop/README.md. Each case adds its facts to the answer. */
+/** What a dialer does: the table "What a dialer does" of tools/interop/README.md. Each case adds its facts to the answer. */
 final class Cases {
     interface Case {
         void run(Cases dialer) throws IOException, InterruptedException;
@@ -118,7 +118,7 @@ final class Cases {
                 stream.out.write(new byte[KIBIBYTE]);
             }
         } catch (IOException error) {
-            // Netty does not show the code of a STOP_SENDING.
+            // Netty does not report the code of a STOP_SENDING.
             said.with("write_code", null);
         }
         watched(connection).reset(CODE);
@@ -181,7 +181,7 @@ final class Cases {
             try {
                 stream.out.write(new byte[KIBIBYTE]);
             } catch (IOException error) {
-                // Nobody reads it any more, which is no defect of whoever says so here.
+                // The peer has stopped reading, so this write may fail.
             }
             stream.close();
         }
@@ -254,11 +254,11 @@ final class Cases {
         }
     }
 
-    private static Stream open(Connection connection, String word) throws IOException {
-        return connection.open(Services.name(word));
+    private static Stream open(Connection connection, String protocol) throws IOException {
+        return connection.open(Services.name(protocol));
     }
 
-    /** Writes random bytes, finishes, and meanwhile reads what comes back to its end. */
+    /** Writes random bytes, finishes, and concurrently reads the answer to its end. */
     private static boolean isEchoed(Stream stream, int size) throws IOException, InterruptedException {
         byte[] sent = new byte[size];
         ThreadLocalRandom.current().nextBytes(sent);

@@ -34,8 +34,8 @@ import org.bouncycastle.operator.jcajce.JcaContentSignerBuilder;
 import org.bouncycastle.operator.jcajce.JcaContentVerifierProviderBuilder;
 
 /**
- * The certificate with which a peer proves its host key in TLS, and the judgement on the one of
- * another peer. The rules are in libp2p's TLS specification.
+ * The certificate with which a peer proves its host key in TLS, and the verification of another peer's.
+ * The rules are in libp2p's TLS specification.
  */
 record Certificate(PrivateKey key, X509Certificate chain) {
     /** What peers do, or must not do, besides what is usual. */
@@ -49,7 +49,7 @@ record Certificate(PrivateKey key, X509Certificate chain) {
         EXPIRED,
         /** Without libp2p's extension. */
         BARE,
-        /** With a critical extension that nobody knows. */
+        /** With an unknown critical extension. */
         FOREIGN
     }
 
@@ -57,7 +57,7 @@ record Certificate(PrivateKey key, X509Certificate chain) {
     private static final ASN1ObjectIdentifier UNKNOWN = new ASN1ObjectIdentifier("1.3.6.1.4.1.53594.99");
     private static final byte[] PREFIX = "libp2p-tls-handshake:".getBytes(StandardCharsets.US_ASCII);
 
-    /** Clocks of peers differ, and nobody makes a new certificate while the program runs. */
+    /** Clocks of peers differ, and the certificate is used as long as the program runs. */
     private static final Duration BEFORE = Duration.ofHours(1), AFTER = Duration.ofDays(36_500);
 
     static Certificate make(HostKey host, Kind kind) throws GeneralSecurityException, IOException {
@@ -93,9 +93,9 @@ record Certificate(PrivateKey key, X509Certificate chain) {
     }
 
     /**
-     * The peer id that a chain proves. Throws for every chain that proves none, and whatever is
-     * thrown, Netty refuses the peer. Java's own parser is not asked: it refuses an issuer without
-     * a name, which is what rust-libp2p sends.
+     * The peer id of a chain. Throws for every invalid chain; after any exception Netty refuses the peer.
+     * Java's own parser is not used, because it refuses an issuer without a name, which rust-libp2p
+     * sends.
      */
     static String provenBy(java.security.cert.Certificate[] chain) throws CertificateException {
         if (chain.length != 1) {
@@ -105,7 +105,7 @@ record Certificate(PrivateKey key, X509Certificate chain) {
             var certificate = new X509CertificateHolder(chain[0].getEncoded());
             SubjectPublicKeyInfo key = certificate.getSubjectPublicKeyInfo();
             Extension extension = certificate.getExtension(PROOF);
-            must(certificate.isValidOn(new Date()), "it is not valid today");
+            must(certificate.isValidOn(new Date()), "it is expired or not valid yet");
             must(Set.of(PROOF).containsAll(certificate.getCriticalExtensionOIDs()), "a critical extension is unknown");
             var verifier = new JcaContentVerifierProviderBuilder().setProvider(HostKey.PROVIDER).build(key);
             must(certificate.isSignatureValid(verifier), "it was not signed with its own key");
@@ -131,9 +131,9 @@ record Certificate(PrivateKey key, X509Certificate chain) {
     }
 
     /**
-     * Takes whoever proves to be the expected peer.
+     * Accepts the expected peer only.
      *
-     * @param expected a peer id; null takes everybody who proves to be somebody
+     * @param expected a peer id; null accepts every verified peer
      */
     record Judge(String expected) implements X509TrustManager {
         @Override

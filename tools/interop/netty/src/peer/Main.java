@@ -20,9 +20,9 @@ import java.util.jar.Attributes;
 import java.util.jar.Manifest;
 
 /**
- * The peer of Netty's QUIC codec. It speaks the command line of interop/README.md. Where to look:
- * Node listens and dials, Certificate proves and judges, Stream and Connection are what Netty
- * offers, Services is what a listener does and Cases what a dialer does.
+ * The peer of Netty's QUIC codec. It has the command line of tools/interop/README.md. Node listens
+ * and dials, Certificate creates and verifies certificates, Stream and Connection wrap Netty's
+ * objects, Services has the listener's protocols and Cases the dialer.
  */
 public final class Main {
     private static final String USAGE = """
@@ -31,21 +31,21 @@ public final class Main {
             peer dial [--key TYPE] [--certificate KIND] [--name SNI] ADDRESS CASE [ADDRESS...]""";
 
     private final Map<String, String> options = new HashMap<>();
-    private final List<String> words = new ArrayList<>();
+    private final List<String> positional = new ArrayList<>();
 
     private Main(String[] arguments) {
         for (int i = 0; i < arguments.length; i++) {
             if (arguments[i].startsWith("--") && i + 1 < arguments.length) {
                 options.put(arguments[i].substring(2), arguments[++i]);
             } else {
-                words.add(arguments[i]);
+                positional.add(arguments[i]);
             }
         }
     }
 
     public static void main(String[] arguments) throws Exception {
         Main main = new Main(arguments);
-        switch (main.words.isEmpty() ? "" : main.words.remove(0)) {
+        switch (main.positional.isEmpty() ? "" : main.positional.remove(0)) {
             case "about" -> about();
             case "listen" -> main.listen();
             case "dial" -> main.dial();
@@ -60,8 +60,8 @@ public final class Main {
         Attributes netty = manifest();
         Line.of("program", "Netty QUIC " + netty.getValue("Implementation-Version"))
                 .with("stack", "quiche " + revision(netty, "Quiche") + ", BoringSSL " + revision(netty, "BoringSSL"))
-                .with("keys", words(HostKey.Type.values()))
-                .with("certificates", words(Certificate.Kind.values()).stream().skip(1).toList())
+                .with("keys", names(HostKey.Type.values()))
+                .with("certificates", names(Certificate.Kind.values()).stream().skip(1).toList())
                 .with("can", List.of("reset", "reset code", "close code", "both roles", "perf", "server name",
                         "retry"))
                 .tell();
@@ -80,9 +80,9 @@ public final class Main {
 
     private void dial() throws GeneralSecurityException, IOException, InterruptedException {
         List<Address> addresses = new ArrayList<>();
-        String wanted = words.remove(1);
-        for (String word : words) {
-            addresses.add(Address.parse(word));
+        String wanted = positional.remove(1);
+        for (String address : positional) {
+            addresses.add(Address.parse(address));
         }
         Node node = node();
         Line said = Line.of("ok", true).with("self", node.peer);
@@ -119,7 +119,7 @@ public final class Main {
         throw new IOException("Netty's native QUIC library is not on the class path");
     }
 
-    private static List<String> words(Enum<?>[] all) {
+    private static List<String> names(Enum<?>[] all) {
         return Arrays.stream(all).map(each -> each.name().toLowerCase(Locale.ROOT)).toList();
     }
 

@@ -26,7 +26,7 @@ import java.security.GeneralSecurityException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
-/** A host key at work: it listens, dials, and serves on every connection, whoever dialed. */
+/** A node with a host key: it listens, dials, and serves on every connection, inbound or outbound. */
 final class Node {
     private static final AttributeKey<String> EXPECTED = AttributeKey.valueOf(Node.class, "expected");
     private static final int DIAL_MILLISECONDS = 5_000;
@@ -52,8 +52,8 @@ final class Node {
     }
 
     /**
-     * @param isRetrying whether who dials must prove its address first, by a Retry packet
-     * @param onProven hears who the peer of every connection is that was accepted
+     * @param isRetrying whether dialers must validate their address first, by a Retry packet
+     * @param onProven gets the peer id of every accepted connection
      */
     Address listen(InetSocketAddress at, boolean isRetrying, Consumer<String> onProven) throws IOException {
         QuicSslContext tls = QuicSslContextBuilder.forServer(certificate.key(), null, certificate.chain())
@@ -93,7 +93,7 @@ final class Node {
             dialer = bind(new InetSocketAddress(0), limits(new QuicClientCodecBuilder())
                     .sslEngineProvider(channel -> {
                         QuicSslContext tls = dialing(channel.attr(EXPECTED).get());
-                        // An engine that is given no name sends no SNI.
+                        // An engine without a name sends no SNI.
                         return serverName == null
                                 ? tls.newEngine(channel.alloc())
                                 : tls.newEngine(channel.alloc(), serverName, 0);
@@ -107,7 +107,7 @@ final class Node {
         return QuicSslContextBuilder.forClient()
                 .keyManager(certificate.key(), null, certificate.chain())
                 .trustManager(new Certificate.Judge(expected))
-                // The certificate names a peer and no host.
+                // The certificate has a peer id and no host name.
                 .endpointIdentificationAlgorithm("")
                 .applicationProtocols("libp2p")
                 .build();
@@ -120,7 +120,7 @@ final class Node {
     }
 
     private static <B extends QuicCodecBuilder<B>> B limits(B builder) {
-        // quiche sends nothing by itself to keep a connection alive, so the limit is long.
+        // quiche sends no keep-alives, so the idle timeout is long.
         return builder.maxIdleTimeout(60, TimeUnit.SECONDS)
                 .initialMaxData(15 * MEBIBYTE)
                 .initialMaxStreamDataBidirectionalLocal(10 * MEBIBYTE)

@@ -20,7 +20,7 @@ final class Pattern {
 
     private Pattern() { }
 
-    /** Writes so many bytes and returns their digest. */
+    /** Writes {@code size} bytes and returns their digest. */
     static byte[] write(OutputStream out, long size) throws IOException {
         MessageDigest digest = sha256();
         for (long left = size; left > 0; left -= BLOCK.length) {

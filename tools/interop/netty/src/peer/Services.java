@@ -9,7 +9,7 @@ import java.util.Set;
 import java.util.concurrent.Executor;
 import java.util.concurrent.Executors;
 
-/** What a node does on the streams that others open: the table "What a listener serves" of interop/README.md. */
+/** What a node does on the streams that others open: the table "What a listener serves" of tools/interop/README.md. */
 final class Services {
     static final String PERF = "/perf/1.0.0";
 
@@ -48,8 +48,8 @@ final class Services {
     }
 
     /** The whole name of a protocol of the matrix. */
-    static String name(String word) {
-        return "/libp2p-quic/" + word + "/1.0.0";
+    static String name(String protocol) {
+        return "/libp2p-quic/" + protocol + "/1.0.0";
     }
 
     /** Serves a stream in a thread of its own. A failure resets it. */

@@ -16,9 +16,9 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 
 /**
- * A QUIC stream as Java's blocking streams. Netty reads only what somebody waits for here, and a
- * write waits until the peer's credit allows it, so each side holds the other back. Every call
- * waits for Netty's thread, so none may be made on it.
+ * A QUIC stream as Java's blocking streams. Netty reads only bytes that a caller waits for, and
+ * a write waits for the peer's credit, so there is back-pressure in both directions. Every call
+ * waits for Netty's thread, so no call may be made on it.
  */
 final class Stream extends ChannelInboundHandlerAdapter {
     /** It ended otherwise than by the peer's finishing it. */
@@ -46,7 +46,7 @@ final class Stream extends ChannelInboundHandlerAdapter {
         this.connection = connection;
         this.channel = channel;
         channel.config().setAutoRead(false);
-        // Only frames tell the end of a stream from the end of its connection.
+        // Only frames distinguish the end of a stream from the end of its connection.
         channel.config().setReadFrames(true);
         channel.pipeline().addLast(this);
     }

@@ -1,0 +1,1 @@
+"""The programs behind the commands of the Makefile; each folder is one program. None is installed."""
