@@ -69,3 +69,18 @@ fn credit_released_once() {
 fn event_loop() {
     explore(models::event_loop);
 }
+
+#[test]
+fn accept() {
+    explore(models::accept);
+}
+
+#[test]
+fn listener_close() {
+    explore(models::listener_close);
+}
+
+#[test]
+fn endpoint_close() {
+    explore(models::endpoint_close);
+}

@@ -10,14 +10,20 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    driver::{Command, Commands, fill::fill, handover::CoreTask},
+    driver::{
+        Command, Commands,
+        fill::{Rest, fill},
+        handover::CoreTask,
+    },
     error::ReadError,
     queue::{LocalEnd, PeerEnd},
     ready::Waiters,
     receive_credit::CHUNK_COST,
-    stream::StreamShared,
-    sync::atomic::{AtomicU64, Ordering},
+    shared::StreamShared,
+    sync::atomic::Ordering,
 };
+
+use super::clock::Clock;
 
 /// The connection between a send queue and a receive queue.
 #[derive(Clone, Copy)]
@@ -34,32 +40,6 @@ impl Default for Network {
             window: usize::MAX,
             is_slow: false,
         }
-    }
-}
-
-/// A clock that advances when the I/O thread waits for a time.
-pub(super) struct Clock {
-    began: Instant,
-    seconds: AtomicU64,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            seconds: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Clock {
-    fn now(&self) -> Instant {
-        self.began + Duration::from_secs(self.seconds.load(Ordering::SeqCst))
-    }
-
-    pub(super) fn advance_to(&self, at: Instant) {
-        let seconds = at.saturating_duration_since(self.began).as_secs();
-        self.seconds.fetch_max(seconds, Ordering::SeqCst);
     }
 }
 
@@ -116,12 +96,12 @@ impl Line {
         let filled = fill(&self.shared, bound, &mut Vec::new(), |mut room, taken| {
             while room > 0 {
                 let Some(chunk) = arrived.pop_front() else {
-                    return Some((end.clone(), false));
+                    return end.clone().map_or(Rest::Nothing, Rest::End);
                 };
                 room = room.saturating_sub(chunk.len() + CHUNK_COST);
                 taken.push(chunk);
             }
-            Some((None, true))
+            Rest::More
         });
         self.is_waiting_for_credit = filled.is_waiting_for_credit;
     }
@@ -237,7 +217,7 @@ impl CoreTask for Echo {
         self.commands.has_some()
     }
 
-    fn needs_the_thread(&self) -> bool {
+    fn is_releasable(&self) -> bool {
         self.is_closed
     }
 
@@ -248,7 +228,7 @@ impl CoreTask for Echo {
 
 impl Drop for Echo {
     fn drop(&mut self) {
-        // Breaks a reference cycle: queued commands hold streams, which hold the commands.
+        // As the engine's core: later commands are refused.
         self.commands.close();
     }
 }

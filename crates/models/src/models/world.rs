@@ -5,24 +5,45 @@ use std::{
     sync::Arc,
 };
 
-use super::echo::{Clock, Echo, Network};
+use super::{
+    clock::Clock,
+    echo::{Echo, Network},
+};
 use crate::{
     Flush,
     budget::Budget,
     congestion::CongestionSignals,
-    connection::{ConnectionMemory, ConnectionShared, Handle},
     driver::{
         Command, Commands,
-        handover::{IoHandle, Shared, TaskSlots},
+        handover::{CoreTask, IoHandle, Shared, TaskSlots},
     },
+    handle::Handle,
     receive_credit::ReceiveCredit,
+    shared::{ConnectionMemory, ConnectionShared, StreamShared},
     signal::Signal,
-    stream::{Stream, StreamShared},
+    stream::Stream,
     sync::{
         atomic::{AtomicU64, Ordering},
         thread::{self, JoinHandle},
     },
 };
+
+/// The shared state of a connection that may hold `allowance` bytes.
+pub(super) fn connection(id: u64, allowance: u64) -> Arc<ConnectionShared> {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let memory = ConnectionMemory {
+        receive_credit: ReceiveCredit::new(Budget::new(1 << 30), allowance),
+        unacked: Budget::new(1 << 30),
+    };
+    ConnectionShared::new(
+        id,
+        true,
+        nowhere,
+        nowhere,
+        memory,
+        CongestionSignals::default(),
+    )
+}
 
 /// One endpoint with one connection.
 pub(super) struct Endpoint {
@@ -39,7 +60,8 @@ pub(super) struct World {
     first: Endpoint,
 }
 
-fn run(shared: &Arc<Shared<Echo>>, clock: &Clock) {
+/// What the I/O thread does.
+pub(super) fn run<W: CoreTask>(shared: &Arc<Shared<W>>, clock: &Clock) {
     let mut tasks = TaskSlots::new(shared.clone());
     loop {
         tasks.take_new_tasks();
@@ -73,41 +95,19 @@ impl Endpoint {
         let io_handle = Arc::new(IoHandle::new(shared.clone()));
         let commands = Commands::new(io_handle.clone(), flush);
         io_handle.send(Echo::new(commands.clone(), network, clock.clone()));
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let memory = ConnectionMemory {
-            receive_credit: ReceiveCredit::new(Budget::new(1 << 30), allowance),
-            unacked: Budget::new(1 << 30),
-        };
-        let connection = ConnectionShared::new(
-            0,
-            true,
-            nowhere,
-            nowhere,
-            commands.clone(),
-            memory,
-            CongestionSignals::default(),
-        );
+        let connection = connection(0, allowance);
         Self {
+            connection: Handle::new(connection, commands.clone()),
             commands,
-            connection: Arc::new(Handle(connection)),
             next_stream: AtomicU64::new(0),
         }
     }
 
     pub(super) fn stream(&self, read_buffer: usize, write_buffer: usize) -> Stream {
         let id = self.next_stream.fetch_add(1, Ordering::SeqCst);
-        let receive_credit = self.connection.0.receive_credit.clone();
-        let commands = self.commands.clone();
-        let unacked = self.connection.0.unacked.clone();
-        let shared = StreamShared::new(
-            id,
-            0,
-            commands,
-            receive_credit,
-            unacked,
-            read_buffer,
-            write_buffer,
-        );
+        let receive_credit = self.connection.shared.receive_credit.clone();
+        let unacked = self.connection.shared.unacked.clone();
+        let shared = StreamShared::new(id, receive_credit, unacked, read_buffer, write_buffer);
         Stream::new(shared, self.connection.clone())
     }
 
