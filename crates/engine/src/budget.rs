@@ -9,6 +9,13 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// the opening message of any libp2p protocol.
 pub(crate) const MIN_QUEUE_BOUND: usize = 4096;
 
+/// How much of a budget a reservation may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    Whole,
+    Half,
+}
+
 /// A counter of charged bytes with a limit.
 pub(crate) struct Budget {
     limit: u64,
@@ -51,11 +58,13 @@ impl Budget {
         }
     }
 
-    /// Charge `bytes` if they are at most a quarter of the rest, so that a few large connections
-    /// leave room for many small ones. Growth caused by blocked readers (`is_read` false) may use
-    /// at most half of the budget.
-    pub(crate) fn try_reserve(&self, bytes: u64, is_read: bool) -> bool {
-        let limit = if is_read { self.limit } else { self.limit / 2 };
+    /// Charge `bytes` if they are at most a quarter of the rest of the share, so that a few large connections
+    /// leave room for many small ones.
+    pub(crate) fn try_reserve(&self, bytes: u64, share: Share) -> bool {
+        let limit = match share {
+            Share::Whole => self.limit,
+            Share::Half => self.limit / 2,
+        };
         let charge = |charged: u64| {
             let left = limit.saturating_sub(charged);
             (bytes <= left / 4).then_some(charged + bytes)

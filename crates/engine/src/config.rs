@@ -8,23 +8,11 @@ use std::{sync::Arc, time::Duration};
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::{
-    congestion::{Congestion, CongestionSignals},
+    congestion::{Congestion, CongestionControl, CongestionSignals},
     driver::FIRST_SEND_WINDOW,
     error::ConfigError,
     receive_credit::FIRST_WINDOW,
 };
-
-/// Which algorithm decides how fast to send.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CongestionControl {
-    /// BBR: follows measured bandwidth and round-trip time.
-    Bbr,
-    /// CUBIC (RFC 9438) that competes as two flows do, like go-libp2p's.
-    #[default]
-    Cubic,
-    /// NewReno (RFC 9002).
-    NewReno,
-}
 
 /// When methods hand their work to the I/O thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,10 @@
-//! One connection: open and accept streams, close, and report why it ended.
+//! One connection: open and accept streams, close, and read why it ended.
 //!
 //! The I/O thread opens streams ahead of need, so that opening one costs no round trip between
 //! threads. QUIC announces a stream only with its first frame, so that an unused one costs
 //! the peer nothing.
 
 use std::{
-    collections::VecDeque,
     fmt,
     net::SocketAddr,
     sync::Arc,
@@ -14,137 +13,15 @@ use std::{
 
 use crate::{
     blocking,
-    budget::Budget,
-    congestion::CongestionSignals,
     driver::{Command, Commands},
     error::ConnectionError,
+    handle::Handle,
     host_key::PublicKey,
     identity::PeerId,
-    ready::Waiters,
-    receive_credit::ReceiveCredit,
+    shared::{ConnectionShared, STREAMS_OPENED_AHEAD},
     statistics::Statistics,
-    stream::{Stream, StreamShared},
-    sync::Mutex,
+    stream::Stream,
 };
-
-/// The state that the application's [`Connection`] and the I/O thread share.
-pub(crate) struct ConnectionShared {
-    /// Unique in the process: quinn-proto's own handles are reused.
-    pub(crate) id: u64,
-    pub(crate) is_initiator: bool,
-    pub(crate) commands: Arc<Commands>,
-    /// Received bytes that this connection holds for readers.
-    pub(crate) receive_credit: Arc<ReceiveCredit>,
-    /// The endpoint's budget of bytes not yet acknowledged.
-    pub(crate) unacked: Arc<Budget>,
-    pub(crate) congestion_signals: CongestionSignals,
-    pub(crate) state: Mutex<State>,
-}
-
-pub(crate) struct State {
-    pub(crate) remote: SocketAddr,
-    pub(crate) local: SocketAddr,
-    pub(crate) peer: Option<(PeerId, PublicKey)>,
-    /// Why the connection has ended.
-    pub(crate) error: Option<ConnectionError>,
-    /// Opened ahead of need, lowest id first.
-    pub(crate) opened_ahead: VecDeque<Arc<StreamShared>>,
-    /// The I/O thread has been asked to refill `opened_ahead`.
-    pub(crate) is_refilling: bool,
-    /// Streams opened by the peer and not yet accepted.
-    pub(crate) arrived: VecDeque<Arc<StreamShared>>,
-    pub(crate) statistics: Statistics,
-    pub(crate) connected: Waiters,
-    pub(crate) openable: Waiters,
-    pub(crate) acceptable: Waiters,
-    pub(crate) closed: Waiters,
-}
-
-impl State {
-    fn wake_all(&mut self) {
-        self.connected.wake();
-        self.openable.wake();
-        self.acceptable.wake();
-        self.closed.wake();
-    }
-}
-
-/// The memory accounts of a connection, for receiving and sending.
-pub(crate) struct ConnectionMemory {
-    pub(crate) receive_credit: Arc<ReceiveCredit>,
-    pub(crate) unacked: Arc<Budget>,
-}
-
-/// Streams that the I/O thread keeps opened ahead of need.
-pub(crate) const STREAMS_OPENED_AHEAD: usize = 8;
-
-impl ConnectionShared {
-    pub(crate) fn new(
-        id: u64,
-        is_initiator: bool,
-        remote: SocketAddr,
-        local: SocketAddr,
-        commands: Arc<Commands>,
-        memory: ConnectionMemory,
-        congestion_signals: CongestionSignals,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            is_initiator,
-            commands,
-            receive_credit: memory.receive_credit,
-            unacked: memory.unacked,
-            congestion_signals,
-            state: Mutex::new(State {
-                remote,
-                local,
-                peer: None,
-                error: None,
-                opened_ahead: VecDeque::new(),
-                is_refilling: false,
-                arrived: VecDeque::new(),
-                statistics: Statistics::default(),
-                connected: Waiters::default(),
-                openable: Waiters::default(),
-                acceptable: Waiters::default(),
-                closed: Waiters::default(),
-            }),
-        })
-    }
-}
-
-/// Closes the connection when its last handle or stream is dropped.
-pub(crate) struct Handle(pub(crate) Arc<ConnectionShared>);
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.0.close(0, b"dropped");
-    }
-}
-
-impl ConnectionShared {
-    /// Record why the connection ended and wake all waiters. The first error counts; true when
-    /// this is it.
-    pub(crate) fn end(&self, error: ConnectionError) -> bool {
-        let mut state = self.state.lock();
-        let is_first = state.error.is_none();
-        state.error.get_or_insert(error);
-        state.opened_ahead.clear();
-        state.wake_all();
-        is_first
-    }
-
-    fn close(&self, code: u64, reason: &[u8]) {
-        if !self.end(ConnectionError::closed_here(code, reason)) {
-            return;
-        }
-        self.commands.push(Command::Close {
-            connection: self.id,
-            code,
-            reason: reason.to_vec(),
-        });
-    }
-}
 
 /// A QUIC connection. Clones are the same connection, which closes with code 0 when the last
 /// clone and the last of its streams are dropped.
@@ -152,12 +29,12 @@ impl ConnectionShared {
 pub struct Connection(pub(crate) Arc<Handle>);
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<ConnectionShared>) -> Self {
-        Self(Arc::new(Handle(shared)))
+    pub(crate) fn new(shared: Arc<ConnectionShared>, commands: Arc<Commands>) -> Self {
+        Self(Handle::new(shared, commands))
     }
 
     fn shared(&self) -> &ConnectionShared {
-        &self.0.0
+        &self.0.shared
     }
 
     /// Ready when the handshake has completed and the peer's id is verified, or with the error
@@ -208,9 +85,7 @@ impl Connection {
             )
         };
         if refill {
-            self.shared()
-                .commands
-                .push(Command::Refill(self.shared().id));
+            self.0.commands.push(Command::Refill(self.shared().id));
         }
         result
     }
@@ -226,8 +101,9 @@ impl Connection {
         let mut state = self.shared().state.lock();
         if let Some(stream) = state.arrived.pop_front() {
             drop(state);
+            let stream = Stream::new(stream, self.0.clone());
             stream.accept();
-            return Poll::Ready(Ok(Stream::new(stream, self.0.clone())));
+            return Poll::Ready(Ok(stream));
         }
         if let Some(error) = &state.error {
             return Poll::Ready(Err(error.clone()));
@@ -251,7 +127,7 @@ impl Connection {
     /// most [`Config::linger`](crate::Config::linger). Does nothing on a connection that has
     /// ended.
     pub fn close(&self, code: u64, reason: &[u8]) {
-        self.shared().close(code, reason);
+        self.0.close(code, reason);
     }
 
     /// The error that ended the connection; `None` while it is open.
@@ -268,6 +144,14 @@ impl Connection {
     pub fn public_key(&self) -> Option<PublicKey> {
         let state = self.shared().state.lock();
         state.peer.as_ref().map(|(_, key)| key.clone())
+    }
+
+    /// Whether the peer's host reported, while the dial was unanswered, that nothing listens on the
+    /// port (ICMP port unreachable). The dial continues: the host of a peer that is just starting
+    /// reports the same. When this becomes true the waker of [`poll_connected`](Self::poll_connected)
+    /// is woken, so that a program can try another address beside this one.
+    pub fn is_port_unreachable(&self) -> bool {
+        self.shared().state.lock().is_port_unreachable
     }
 
     /// Whether this program dialed.

@@ -164,7 +164,7 @@ pub(super) fn unix_seconds(value: Value<'_>) -> Result<i64, NotDer> {
     Ok(((days_since_1970(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar. The year is counted from March,
+/// Days from 1970-01-01 to a Gregorian date. The year is counted from March,
 /// so that the leap day comes last and months have a regular length.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };

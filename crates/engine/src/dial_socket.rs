@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::driver::{SocketInfo, SocketProvider};
+use crate::{driver::SocketProvider, shared::SocketInfo};
 
 /// The best of `sockets` for a dial to `remote`. `source` is the source address of the system's
 /// route, unless the lookup failed.
@@ -133,7 +133,10 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber, span};
 
     use super::*;
-    use crate::driver::{BoundSocket, Census, SocketKey};
+    use crate::{
+        census::Census,
+        driver::{BoundSocket, SocketKey},
+    };
 
     /// A machine with one address, which it may lose; real ones are in tests/test_dial_sockets.py.
     struct Machine {

@@ -6,34 +6,34 @@
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     blocking,
+    census::Census,
     config::Config,
     congestion::CongestionSignals,
-    connection::{Connection, ConnectionShared},
+    connection::Connection,
     destination::{no_route, objection, unmapped},
+    dial_mode::DialMode,
     dial_socket::socket_for,
-    driver::{
-        BoundSocket, Census, Command, Commands, Core, EndpointState, Settings, SocketInfo,
-        SocketKey, SocketProvider, on_the_io_thread,
-    },
+    driver::{BoundSocket, Command, Commands, Core, Settings, SocketProvider, on_the_io_thread},
     error::{Closed, ConnectionError, EndpointError},
     gate::{Gate, Prefix},
     identity::{Identity, PeerId},
-    listener::{Listener, ListenerShared},
+    inbound::Inbound,
+    listener::Listener,
+    shared::{ConnectionShared, EndpointState, ListenerShared, SocketInfo},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-/// The state of one endpoint that its handle and its listeners share.
-pub(crate) struct EndpointShared {
+/// The parts of an endpoint.
+struct EndpointInner {
     peer_id: PeerId,
     settings: Arc<Settings>,
     commands: Arc<Commands>,
@@ -43,14 +43,7 @@ pub(crate) struct EndpointShared {
     next_connection: AtomicU64,
 }
 
-impl EndpointShared {
-    pub(crate) fn stop_listening(&self, socket: SocketKey) {
-        for info in &mut self.state.lock().sockets {
-            info.is_listening &= info.key != socket;
-        }
-        self.commands.push(Command::StopListening(socket));
-    }
-
+impl EndpointInner {
     /// Bind a socket. The caller holds the lock of `state` and records the socket there.
     fn bind(&self, addr: SocketAddr, is_kept: bool) -> io::Result<SocketInfo> {
         let key = self.next_socket.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +67,7 @@ impl EndpointShared {
     fn failed_dial(&self, remote: SocketAddr, error: ConnectionError) -> Connection {
         let shared = self.new_connection(remote, any(remote), CongestionSignals::default());
         shared.end(error);
-        Connection::new(shared)
+        Connection::new(shared, self.commands.clone())
     }
 
     fn new_connection(
@@ -88,7 +81,6 @@ impl EndpointShared {
             true,
             remote,
             local,
-            self.commands.clone(),
             self.settings.memory(),
             congestion_signals,
         )
@@ -106,7 +98,7 @@ fn any(remote: SocketAddr) -> SocketAddr {
 
 /// One identity with its UDP sockets. Dropping it closes every listener and connection with
 /// code 0.
-pub struct Endpoint(Arc<EndpointShared>);
+pub struct Endpoint(EndpointInner);
 
 impl Endpoint {
     /// Create an endpoint. It has no sockets until it listens or dials.
@@ -130,7 +122,7 @@ impl Endpoint {
     ) -> (Core, Self) {
         let state = Arc::<Mutex<EndpointState>>::default();
         let core = Core::new(settings.clone(), state.clone(), commands.clone());
-        let endpoint = Self(Arc::new(EndpointShared {
+        let endpoint = Self(EndpointInner {
             peer_id: identity.peer_id(),
             settings,
             commands,
@@ -138,7 +130,7 @@ impl Endpoint {
             state,
             next_socket: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
-        }));
+        });
         (core, endpoint)
     }
 
@@ -175,11 +167,13 @@ impl Endpoint {
                 info
             }
         };
+        let inbound = state.inbound.clone();
         drop(state);
         let backlog = self.0.settings.config.max_accept_backlog;
-        let listener = ListenerShared::new(&info, backlog);
+        let listener = ListenerShared::new(&info, backlog, inbound);
         self.0.commands.push(Command::Listen(listener.clone()));
-        Ok(Listener::new(listener, self.0.clone()))
+        let (commands, state) = (self.0.commands.clone(), self.0.state.clone());
+        Ok(Listener::new(listener, commands, state))
     }
 
     /// Start a handshake and return at once; [`Connection::poll_connected`] gives its result.
@@ -201,6 +195,19 @@ impl Endpoint {
         &self,
         remote: SocketAddr,
         peer: Option<PeerId>,
+    ) -> Result<Connection, EndpointError> {
+        self.connect_as(remote, peer, DialMode::Plain)
+    }
+
+    /// [`connect`](Self::connect) in another way.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_as(
+        &self,
+        remote: SocketAddr,
+        peer: Option<PeerId>,
+        mode: DialMode,
     ) -> Result<Connection, EndpointError> {
         let remote = unmapped(remote);
         if self.0.state.lock().is_closing {
@@ -229,8 +236,15 @@ impl Endpoint {
         if state.is_closing {
             return Err(Closed.into());
         }
-        let info = match socket_for(&*self.0.sockets, &mut state.sockets, remote, source) {
+        let is_fresh = mode == DialMode::FreshPort;
+        let known = match is_fresh {
+            true => None,
+            false => socket_for(&*self.0.sockets, &mut state.sockets, remote, source),
+        };
+        let info = match known {
             Some(info) => info,
+            // Not recorded, so that no other dial uses it.
+            None if is_fresh => self.0.bind(any(remote), true)?,
             None => {
                 let info = self.0.bind(any(remote), true)?;
                 state.sockets.push(info);
@@ -239,7 +253,10 @@ impl Endpoint {
         };
         drop(state);
         let congestion_signals = CongestionSignals::default();
-        let (config, verdict) = self.0.settings.client(peer, congestion_signals.clone());
+        let (config, verdict) = self
+            .0
+            .settings
+            .client(peer, congestion_signals.clone(), mode);
         let shared = self
             .0
             .new_connection(remote, info.local, congestion_signals);
@@ -248,8 +265,16 @@ impl Endpoint {
             shared: shared.clone(),
             config: Box::new(config),
             verdict,
+            mode,
         });
-        Ok(Connection::new(shared))
+        Ok(Connection::new(shared, self.0.commands.clone()))
+    }
+
+    /// Wait for the next inbound connection of `peer`; [`Inbound::punch`] opens NATs for it.
+    pub fn next_inbound(&self, peer: PeerId) -> Inbound {
+        let inner = &self.0;
+        let (commands, sockets) = (inner.commands.clone(), inner.sockets.clone());
+        Inbound::new(peer, commands, inner.state.clone(), sockets)
     }
 
     /// Replace the deny list: refuse inbound handshakes from these addresses or networks. Neither
@@ -273,6 +298,7 @@ impl Endpoint {
             if std::mem::replace(&mut state.is_closing, true) {
                 return;
             }
+            state.inbound.close();
             for info in &mut state.sockets {
                 info.is_listening = false;
             }

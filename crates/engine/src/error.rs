@@ -6,8 +6,6 @@
 
 use std::{error, fmt, io};
 
-use crate::identity::IdentityError;
-
 /// Who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
@@ -173,6 +171,27 @@ pub struct ConfigError {
     pub field: &'static str,
     /// What is wrong with its value.
     pub reason: String,
+}
+
+/// Why an [`Identity`](crate::Identity) could not be created: the private key cannot be read, or no certificate can
+/// be made for it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct IdentityError {
+    what: &'static str,
+    source: Box<dyn error::Error + Send + Sync>,
+}
+
+impl IdentityError {
+    pub(crate) fn new(
+        what: &'static str,
+        source: impl Into<Box<dyn error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            what,
+            source: source.into(),
+        }
+    }
 }
 
 /// Why an endpoint could not be created, listen or dial.

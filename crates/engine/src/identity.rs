@@ -1,10 +1,9 @@
 //! An endpoint's identity: the libp2p host key, its peer id, and the TLS certificate that the
 //! host key signs.
 //!
-//! The private key stays in this module and `host_key`. Other modules get the peer id, the
-//! public key, secrets derived from the private key under a label, and the certificate.
+//! The private key stays in this module, `host_key`, and `tls::issue`, which signs with it. Other
+//! modules get the peer id, the public key, secrets derived under a label, and the certificate.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +12,7 @@ pub use libp2p_identity::PeerId;
 use ring::{digest, hmac};
 use rustls::sign::CertifiedKey;
 
+use crate::error::IdentityError;
 use crate::host_key::{PrivateKey, PublicKey, extract};
 use crate::tls::issue;
 
@@ -151,29 +151,10 @@ fn tag_bytes(tag: &hmac::Tag) -> [u8; 32] {
     bytes
 }
 
-/// Why an [`Identity`] could not be created: the private key cannot be read, or no certificate can
-/// be made for it.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}")]
-pub struct IdentityError {
-    what: &'static str,
-    source: Box<dyn StdError + Send + Sync>,
-}
-
-impl IdentityError {
-    pub(crate) fn new(
-        what: &'static str,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
-        Self {
-            what,
-            source: source.into(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     fn private(kind: u8, key: &[u8]) -> Vec<u8> {

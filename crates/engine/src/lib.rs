@@ -31,29 +31,35 @@
 //! ```
 //!
 //! Modules: `driver` drives quinn-proto's state machines; `congestion` and `tls` implement its
-//! traits, and `config` builds its transport configuration. `queue` holds the byte queues between
-//! application threads and the I/O thread; `ready` carries wake-ups to an event loop.
+//! traits, `config` builds its transport configuration, and `simulation` replaces its sources of
+//! randomness. No other module names it. `shared` has the state that handles and the I/O thread
+//! share, `queue` the byte queues in it; `ready` carries wake-ups to an event loop.
 #![forbid(unsafe_code)]
 
 mod blocking;
 mod budget;
+mod census;
 mod config;
 mod congestion;
 mod connection;
 mod der;
 mod destination;
+mod dial_mode;
 mod dial_socket;
 mod driver;
 mod endpoint;
 mod error;
 mod gate;
+mod handle;
 mod host_key;
 mod identity;
+mod inbound;
 mod listener;
 mod queue;
 mod ready;
 mod receive_credit;
 mod send_buffers;
+mod shared;
 #[cfg(not(models))]
 mod signal;
 #[cfg(models)]
@@ -74,17 +80,23 @@ pub mod models;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 
-pub use config::{Config, CongestionControl, Flush};
+pub use census::Census;
+pub use config::{Config, Flush};
+pub use congestion::CongestionControl;
 pub use connection::Connection;
-pub use driver::{Census, forget_the_thread};
+pub use dial_mode::DialMode;
+pub use driver::forget_the_thread;
 pub use endpoint::Endpoint;
 pub use error::{
-    CloseKind, Closed, ConfigError, ConnectionError, EndpointError, Party, ReadError, WriteError,
+    CloseKind, Closed, ConfigError, ConnectionError, EndpointError, IdentityError, Party,
+    ReadError, WriteError,
 };
 pub use gate::{Prefix, PrefixError};
-pub use host_key::PublicKey;
-pub use identity::{Identity, IdentityError, PeerId};
-pub use listener::{Listener, ListenerStatistics};
+pub use host_key::{NewKeyType, PublicKey, ed25519_private_key, generate_private_key};
+pub use identity::{Identity, PeerId};
+pub use inbound::{Inbound, LONGEST_PUNCH, MAX_PUNCHED_ADDRESSES, PunchError};
+pub use listener::Listener;
 pub use ready::ReadyQueue;
+pub use shared::ListenerStatistics;
 pub use statistics::Statistics;
 pub use stream::Stream;

@@ -1,144 +1,39 @@
-//! A listening socket, its backlog of established connections, and its counters.
+//! A listening socket: accept connections, close, read the counters.
 
 use std::{
-    collections::VecDeque,
     fmt,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
-
-use nix::errno::Errno;
-use parking_lot::Mutex;
 
 use crate::{
     blocking,
-    connection::{Connection, ConnectionShared},
-    driver::{Limit, LimitLog, Multiaddr, SocketInfo, SocketKey},
-    endpoint::EndpointShared,
-    error::{CloseKind, Closed, ConnectionError, Party},
-    ready::Waiters,
+    connection::Connection,
+    driver::{Command, Commands},
+    error::Closed,
+    shared::{EndpointState, ListenerShared, ListenerStatistics},
+    sync::Mutex,
 };
-
-/// Counters of a listener since it was created.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct ListenerStatistics {
-    /// Handshakes started.
-    pub handshakes_started: u64,
-    /// Handshakes that failed, for any reason.
-    pub handshakes_failed: u64,
-    /// Failed handshakes that this side refused, because of the peer's certificate.
-    pub handshakes_refused: u64,
-    /// Connections whose handshake completed.
-    pub connections_accepted: u64,
-    /// Connections refused because of a limit or the deny list. Each counts once, however many
-    /// packets its peer has sent.
-    pub connections_refused: u64,
-    /// Retry packets sent to validate an address (RFC 9000 section 8.1.2).
-    pub retries_sent: u64,
-    /// Stateless resets sent for packets of unknown connections (RFC 9000 section 10.3).
-    pub resets_sent: u64,
-    /// Stateless resets not sent, because of the limit of 1 000 per second after a burst of 1 000.
-    pub resets_suppressed: u64,
-    /// Datagrams received on the socket.
-    pub datagrams_received: u64,
-    /// Bytes of UDP payload received.
-    pub bytes_received: u64,
-    /// Received datagrams that were dropped because their source cannot be answered: UDP port 0, a
-    /// multicast or broadcast address, no address.
-    pub datagrams_unanswerable: u64,
-    /// Connections that wait for [`Listener::poll_accept`] now.
-    pub backlog: usize,
-}
-
-/// The state that the application's [`Listener`] and the I/O thread share.
-pub(crate) struct ListenerShared {
-    pub(crate) socket: SocketKey,
-    local: SocketAddr,
-    refusal: Option<Errno>,
-    max_backlog: usize,
-    pub(crate) state: Mutex<State>,
-}
-
-#[derive(Default)]
-pub(crate) struct State {
-    backlog: VecDeque<Connection>,
-    is_closed: bool,
-    acceptable: Waiters,
-    limit_log: LimitLog,
-    pub(crate) statistics: ListenerStatistics,
-}
-
-impl ListenerShared {
-    pub(crate) fn new(info: &SocketInfo, max_backlog: usize) -> Arc<Self> {
-        Arc::new(Self {
-            socket: info.key,
-            local: info.local,
-            refusal: info.refusal,
-            max_backlog,
-            state: Mutex::default(),
-        })
-    }
-
-    /// Queue an established connection. False when the backlog is full or the listener closed.
-    pub(crate) fn offer(
-        &self,
-        connection: &Arc<ConnectionShared>,
-        now: Instant,
-        remote: SocketAddr,
-    ) -> bool {
-        let mut state = self.state.lock();
-        if state.is_closed || state.backlog.len() >= self.max_backlog {
-            state.statistics.connections_refused += 1;
-            if !state.is_closed {
-                state.limit_log.note(now, Limit::AcceptBacklog, remote);
-            }
-            return false;
-        }
-        state.statistics.connections_accepted += 1;
-        state.backlog.push_back(Connection::new(connection.clone()));
-        state.acceptable.wake();
-        true
-    }
-
-    pub(crate) fn handshake_failed(&self, error: &ConnectionError, remote: SocketAddr) {
-        tracing::debug!("inbound handshake failed: {}, {error}", Multiaddr(remote));
-        let statistics = &mut self.state.lock().statistics;
-        statistics.handshakes_failed += 1;
-        if error.by == Party::Local && error.kind == CloseKind::Refused {
-            statistics.handshakes_refused += 1;
-        }
-    }
-
-    /// Stop accepting and close the connections in the backlog. True for the first call.
-    pub(crate) fn close(&self) -> bool {
-        let backlog = {
-            let mut state = self.state.lock();
-            if state.is_closed {
-                return false;
-            }
-            state.is_closed = true;
-            state.acceptable.wake();
-            std::mem::take(&mut state.backlog)
-        };
-        for connection in backlog {
-            connection.close(0, b"listener closed");
-        }
-        true
-    }
-}
 
 /// A listening socket. It accepts connections until it is closed or dropped.
 pub struct Listener {
     shared: Arc<ListenerShared>,
-    endpoint: Arc<EndpointShared>,
+    commands: Arc<Commands>,
+    endpoint: Arc<Mutex<EndpointState>>,
 }
 
 impl Listener {
-    pub(crate) fn new(shared: Arc<ListenerShared>, endpoint: Arc<EndpointShared>) -> Self {
-        Self { shared, endpoint }
+    pub(crate) fn new(
+        shared: Arc<ListenerShared>,
+        commands: Arc<Commands>,
+        endpoint: Arc<Mutex<EndpointState>>,
+    ) -> Self {
+        Self {
+            shared,
+            commands,
+            endpoint,
+        }
     }
 
     /// The address that it listens on, with the port that the system chose.
@@ -170,7 +65,7 @@ impl Listener {
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Connection, Closed>> {
         let mut state = self.shared.state.lock();
         if let Some(connection) = state.backlog.pop_front() {
-            return Poll::Ready(Ok(connection));
+            return Poll::Ready(Ok(Connection::new(connection, self.commands.clone())));
         }
         if state.is_closed {
             return Poll::Ready(Err(Closed));
@@ -187,8 +82,10 @@ impl Listener {
     /// Stop accepting, and close connections that were not accepted. Accepted ones live on, and
     /// the socket with them.
     pub fn close(&self) {
-        if self.shared.close() {
-            self.endpoint.stop_listening(self.shared.socket);
+        if self.commands.close_listener(&self.shared) {
+            let socket = self.shared.socket;
+            self.endpoint.lock().stop_listening(socket);
+            self.commands.push(Command::StopListening(socket));
         }
     }
 

@@ -1,8 +1,8 @@
 //! The two bounded byte queues of a stream, between application threads and the I/O thread.
 //!
-//! Written bytes are copied once; received bytes stay in the buffers of their datagrams. Each
-//! queue has its own lock, which is held for list operations only and never across a wait. The
-//! I/O thread's use of the queues is in `driver::streams`.
+//! Written bytes are copied once; received bytes stay in the buffers of their datagrams.
+//! `shared::StreamShared` gives each queue a lock, which is held for list operations only and never
+//! across a wait. The I/O thread's use of the queues is in `driver::streams`.
 
 use std::{
     collections::VecDeque,
@@ -210,6 +210,16 @@ pub(crate) enum PeerEnd {
     Failed(ReadError),
 }
 
+/// Whether received bytes go to a receive queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Open,
+    /// This program stopped reading, with this code.
+    Stopped(u64),
+    /// The end has arrived.
+    Ended,
+}
+
 /// Received bytes that the application has not read.
 #[derive(Default)]
 pub(crate) struct RecvQueue {
@@ -265,6 +275,15 @@ impl RecvQueue {
         self.len -= taken;
         self.cost -= taken;
         Poll::Ready(Ok(taken))
+    }
+
+    /// Whether received bytes still go to this queue.
+    pub(crate) fn reading(&self) -> Reading {
+        match (self.stopped, &self.end) {
+            (Some(code), _) => Reading::Stopped(code),
+            (None, Some(_)) => Reading::Ended,
+            (None, None) => Reading::Open,
+        }
     }
 
     /// Whether the I/O thread should move more bytes out of QUIC: half of `bound` is free, so that

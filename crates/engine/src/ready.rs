@@ -15,7 +15,7 @@ use crate::{
     signal::Signal,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,6 +24,8 @@ use crate::{
 pub struct ReadyQueue {
     ready: Mutex<Vec<u64>>,
     pub(crate) signal: Signal,
+    /// The signal was raised since the last drain that cleared it.
+    is_raised: AtomicBool,
     next_token: AtomicU64,
 }
 
@@ -36,6 +38,7 @@ impl ReadyQueue {
         Ok(Arc::new(Self {
             ready: Mutex::new(Vec::new()),
             signal: Signal::new()?,
+            is_raised: AtomicBool::new(false),
             next_token: AtomicU64::new(1),
         }))
     }
@@ -58,20 +61,27 @@ impl ReadyQueue {
     pub fn drain(&self, taken: &mut Vec<u64>) {
         taken.clear();
         let mut ready = self.ready.lock();
-        if ready.is_empty() {
+        if ready.is_empty() && !self.is_raised.load(Ordering::SeqCst) {
             return;
         }
         // Cleared under the lock: the next token finds an empty queue and raises the signal again.
+        self.is_raised.store(false, Ordering::SeqCst);
         self.signal.clear();
         std::mem::swap(&mut *ready, taken);
     }
 
     fn push(&self, token: u64) {
-        let mut ready = self.ready.lock();
-        if ready.is_empty() {
+        let was_empty = {
+            let mut ready = self.ready.lock();
+            ready.push(token);
+            ready.len() == 1
+        };
+        if was_empty {
+            // Without the lock, on which the woken thread would block at once. If `drain` took the
+            // token meanwhile, the signal is stale; the note, which comes later, has it cleared.
             self.signal.raise();
+            self.is_raised.store(true, Ordering::SeqCst);
         }
-        ready.push(token);
     }
 }
 

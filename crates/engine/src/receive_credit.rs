@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Share},
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -19,6 +19,15 @@ pub(crate) const FIRST_WINDOW: u64 = 32 * 1024;
 
 /// Bytes that a queued chunk costs beside its contents: a peer may send single bytes.
 pub(crate) const CHUNK_COST: usize = 64;
+
+/// Why a connection's receive window should grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrowthReason {
+    /// The readers read as fast as the window lets the peer send.
+    ReaderKeepsUp,
+    /// A stuck reader holds credit that the other streams need.
+    PeerBlocked,
+}
 
 /// The account of one connection. The I/O thread adds to it, readers release.
 pub(crate) struct ReceiveCredit {
@@ -68,11 +77,16 @@ impl ReceiveCredit {
     }
 
     /// Double the allowance, and with it the window, if the budget allows.
-    pub(crate) fn grow(&self, is_read: bool) -> bool {
+    pub(crate) fn grow(&self, reason: GrowthReason) -> bool {
         let allowance = self.allowance();
         let wider = allowance.saturating_mul(2);
         let more = self.charge(wider) - self.charge(allowance);
-        let is_granted = self.budget.try_reserve(more, is_read);
+        // Growth caused by blocked readers leaves half of the budget to the others.
+        let share = match reason {
+            GrowthReason::ReaderKeepsUp => Share::Whole,
+            GrowthReason::PeerBlocked => Share::Half,
+        };
+        let is_granted = self.budget.try_reserve(more, share);
         if is_granted {
             self.allowance.store(wider, Ordering::Relaxed);
         }
@@ -134,7 +148,7 @@ mod tests {
         let first = ReceiveCredit::new(budget.clone(), most);
         assert_eq!(first.window(), FIRST_WINDOW);
         let mut windows = Vec::new();
-        while !first.is_widest() && first.grow(true) {
+        while !first.is_widest() && first.grow(GrowthReason::ReaderKeepsUp) {
             windows.push(first.window());
         }
         assert_eq!(windows, [65_536, 131_072, 262_144, 300_000]);
@@ -143,7 +157,7 @@ mod tests {
             .map(|_| ReceiveCredit::new(budget.clone(), most))
             .collect();
         for other in &others {
-            while other.grow(true) {}
+            while other.grow(GrowthReason::ReaderKeepsUp) {}
         }
         assert!(budget.charged() <= 2 * 1024 * 1024);
         assert!(others[0].window() > others[9].window());
@@ -166,10 +180,13 @@ mod tests {
             .map(|_| ReceiveCredit::new(budget.clone(), 1 << 40))
             .collect();
         for connection in &idle {
-            while connection.grow(false) {}
+            while connection.grow(GrowthReason::PeerBlocked) {}
         }
         assert!(budget.charged() <= 2 * 1024 * 1024);
-        assert!(idle[29].grow(true), "readers have the other half");
+        assert!(
+            idle[29].grow(GrowthReason::ReaderKeepsUp),
+            "readers have the other half"
+        );
     }
 
     #[test]

@@ -11,106 +11,14 @@ use bytes::Bytes;
 
 use crate::{
     blocking,
-    budget::Budget,
-    connection::Handle,
-    driver::{Command, Commands},
+    driver::Command,
     error::{ReadError, WriteError},
-    queue::{LocalEnd, RecvQueue, SendQueue},
-    receive_credit::ReceiveCredit,
+    handle::Handle,
+    queue::LocalEnd,
     send_buffers,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    shared::StreamShared,
+    sync::atomic::Ordering,
 };
-
-/// The state that the application's [`Stream`] and the I/O thread share.
-pub(crate) struct StreamShared {
-    pub(crate) id: u64,
-    connection: u64,
-    pub(crate) recv_queue: Mutex<RecvQueue>,
-    pub(crate) send_queue: Mutex<SendQueue>,
-    /// The I/O thread has a command for this stream that it has not handled yet.
-    pub(crate) is_queued: AtomicBool,
-    commands: Arc<Commands>,
-    /// Received bytes that the whole connection holds.
-    pub(crate) receive_credit: Arc<ReceiveCredit>,
-    read_buffer: usize,
-    write_buffer: usize,
-}
-
-impl StreamShared {
-    pub(crate) fn new(
-        id: u64,
-        connection: u64,
-        commands: Arc<Commands>,
-        receive_credit: Arc<ReceiveCredit>,
-        unacked: Arc<Budget>,
-        read_buffer: usize,
-        write_buffer: usize,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            connection,
-            recv_queue: Mutex::default(),
-            send_queue: Mutex::new(SendQueue::new(unacked)),
-            is_queued: AtomicBool::new(false),
-            commands,
-            receive_credit,
-            read_buffer,
-            write_buffer,
-        })
-    }
-
-    pub(crate) fn read_buffer(&self) -> usize {
-        self.read_buffer
-    }
-
-    pub(crate) fn write_buffer(&self) -> usize {
-        self.write_buffer
-    }
-
-    /// Stop reading. True when the peer must be asked to stop.
-    pub(crate) fn stop(&self, code: u64) -> bool {
-        let (is_news, cost) = {
-            let mut recv_queue = self.recv_queue.lock();
-            let cost = recv_queue.cost;
-            (recv_queue.stop(code), cost)
-        };
-        self.release(cost);
-        is_news
-    }
-
-    /// `cost` was read or dropped: resume other streams of the connection that wait for credit.
-    fn release(&self, cost: usize) {
-        if self.receive_credit.release(cost) {
-            self.commands.push(Command::Resume(self.connection));
-        }
-    }
-
-    /// The application has taken this stream, which the peer opened.
-    pub(crate) fn accept(self: &Arc<Self>) {
-        let is_news = self.send_queue.lock().accept();
-        if is_news {
-            self.notify();
-        }
-    }
-
-    /// Have the I/O thread process this stream.
-    fn notify(self: &Arc<Self>) {
-        if !self.is_queued.swap(true, Ordering::AcqRel) {
-            self.commands
-                .push(Command::Stream(self.connection, self.clone()));
-        }
-    }
-}
-
-impl Drop for StreamShared {
-    fn drop(&mut self) {
-        let cost = self.recv_queue.get_mut().cost;
-        self.release(cost);
-    }
-}
 
 /// A bidirectional byte stream.
 ///
@@ -120,14 +28,35 @@ impl Drop for StreamShared {
 pub struct Stream {
     shared: Arc<StreamShared>,
     /// Keeps the connection open while it has streams.
-    _connection: Arc<Handle>,
+    connection: Arc<Handle>,
 }
 
 impl Stream {
     pub(crate) fn new(shared: Arc<StreamShared>, connection: Arc<Handle>) -> Self {
-        Self {
-            shared,
-            _connection: connection,
+        Self { shared, connection }
+    }
+
+    /// The application has taken this stream, which the peer opened.
+    pub(crate) fn accept(&self) {
+        let is_news = self.shared.send_queue.lock().accept();
+        if is_news {
+            self.notify();
+        }
+    }
+
+    /// Have the I/O thread process this stream.
+    fn notify(&self) {
+        if !self.shared.is_queued.swap(true, Ordering::AcqRel) {
+            let Handle { shared, commands } = &*self.connection;
+            commands.push(Command::Stream(shared.id, self.shared.clone()));
+        }
+    }
+
+    /// `cost` was read or dropped: resume other streams of the connection that wait for credit.
+    fn release(&self, cost: usize) {
+        if self.shared.receive_credit.release(cost) {
+            let Handle { shared, commands } = &*self.connection;
+            commands.push(Command::Resume(shared.id));
         }
     }
 
@@ -155,13 +84,13 @@ impl Stream {
             let mut recv_queue = self.shared.recv_queue.lock();
             let before = recv_queue.cost;
             let result = recv_queue.poll_read_chunks(cx, max, into);
-            let wants_more = recv_queue.wants_more(self.shared.read_buffer);
+            let wants_more = recv_queue.wants_more(self.shared.read_buffer());
             (result, wants_more, before - recv_queue.cost)
         };
         if wants_more {
-            self.shared.notify();
+            self.notify();
         }
-        self.shared.release(cost);
+        self.release(cost);
         result
     }
 
@@ -202,13 +131,13 @@ impl Stream {
             self.shared
                 .send_queue
                 .lock()
-                .poll_room(cx, data.len(), self.shared.write_buffer);
+                .poll_room(cx, data.len(), self.shared.write_buffer());
         let data = &data[..ready!(room)?];
         let chunks: Vec<Bytes> = send_buffers::copied(data).collect();
         let (result, is_news) = {
             let mut send_queue = self.shared.send_queue.lock();
             // Again: another thread may have written, reset or finished meanwhile.
-            let result = send_queue.poll_room(cx, data.len(), self.shared.write_buffer);
+            let result = send_queue.poll_room(cx, data.len(), self.shared.write_buffer());
             if let Poll::Ready(Ok(mut room)) = result {
                 send_queue.push(chunks.into_iter().map_while(|mut chunk| {
                     chunk.truncate(room);
@@ -221,7 +150,7 @@ impl Stream {
             (result, is_news)
         };
         if is_news {
-            self.shared.notify();
+            self.notify();
         }
         result
     }
@@ -242,7 +171,7 @@ impl Stream {
     fn end(&self, ending: LocalEnd) {
         let is_news = self.shared.send_queue.lock().end(ending);
         if is_news {
-            self.shared.notify();
+            self.notify();
         }
     }
 
@@ -254,8 +183,14 @@ impl Stream {
     /// the finish. Some peers take STOP_SENDING for the end of both directions and would lose the
     /// tail, and closing a stream should not cause an error in the peer's program.
     pub fn stop(&self, code: u64) {
-        if self.shared.stop(code) {
-            self.shared.notify();
+        let (is_news, cost) = {
+            let mut recv_queue = self.shared.recv_queue.lock();
+            let cost = recv_queue.cost;
+            (recv_queue.stop(code), cost)
+        };
+        self.release(cost);
+        if is_news {
+            self.notify();
         }
     }
 
@@ -312,7 +247,7 @@ impl Drop for Stream {
         }
         self.stop(0);
         // A drop may happen in any thread, and no flush may follow it.
-        self.shared.commands.wake();
+        self.connection.commands.wake();
     }
 }
 

@@ -1,6 +1,10 @@
-//! The locks, atomics and threads that application threads and the I/O thread share: the real
-//! ones. `crates/models` replaces this file by types whose scheduler explores interleavings.
-//! Leaf locks that wake nobody may use parking_lot directly.
+//! The locks, atomics and threads of what application threads and the I/O thread share: commands,
+//! queues, the states in `shared`, the handover. `crates/models` replaces this file by types whose
+//! scheduler explores interleavings.
+//!
+//! Others use parking_lot directly: leaf locks under which nobody is woken (`dial_report`,
+//! `send_buffers`), the static of `driver::thread`, which no model runs, and `simulation`, which has
+//! one thread.
 
 pub(crate) use std::{sync::atomic, thread};
 

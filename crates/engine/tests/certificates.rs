@@ -98,8 +98,8 @@ fn a_secp256k1_signature_is_taken_with_either_s() {
     }
 
     // A signature that somebody else made is refused, whichever its s.
-    let stranger = Keypair::generate_secp256k1().sign(&message).unwrap();
-    for signature in [&stranger, &with_the_other_s(&stranger)] {
+    let other = Keypair::generate_secp256k1().sign(&message).unwrap();
+    for signature in [&other, &with_the_other_s(&other)] {
         let mut forge = Forge::new(&key, &host);
         let value = sequence(&[
             &octets(&host.public().encode_protobuf()),

@@ -155,13 +155,13 @@ fn an_ecdsa_signature_must_be_over_sha_256_and_by_that_key() {
         assert_eq!(signed, Err(CertificateError::HostSignature));
     }
 
-    let stranger = EcdsaKeyPair::generate(&ECDSA_P521_SHA256_ASN1_SIGNING).unwrap();
+    let other = EcdsaKeyPair::generate(&ECDSA_P521_SHA256_ASN1_SIGNING).unwrap();
     let key = host_protobuf(
         ECDSA,
         &info(SECP521R1, &point(&ECDSA_P521_SHA256_ASN1_SIGNING)),
     );
     let signed = judge_host(&key, |message| {
-        let signature = stranger.sign(&SystemRandom::new(), message).unwrap();
+        let signature = other.sign(&SystemRandom::new(), message).unwrap();
         signature.as_ref().to_vec()
     });
     assert_eq!(signed, Err(CertificateError::HostSignature));

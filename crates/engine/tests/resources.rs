@@ -49,21 +49,21 @@ fn endpoints_leave_nothing_in_the_process() {
             ours.wait_connected().expect("a handshake");
             held.push(listener.accept().expect("a connection"));
             let stream = ours.open().expect("a stream");
-            stream.write_all(&[1; 10_000]).expect("room");
+            stream.write_all(&[1; 10_000]).expect("written");
             held.push(ours);
         }
         // One listening socket, and one for each of those who dial.
         let open = descriptors() - before;
         assert!((4..=6).contains(&open), "{open}");
-        let bell = ReadyQueue::new().expect("a descriptor");
-        drop(bell);
+        let queue = ReadyQueue::new().expect("a descriptor");
+        drop(queue);
         match round % 3 {
             0 => {
                 for node in &nodes {
                     node.close(0, b"");
                 }
                 nodes.iter().for_each(Endpoint::wait_closed);
-                // Handles that are kept hold on to the doorbell, and to nothing else.
+                // Handles that are kept hold the ready queue, and nothing else.
                 wait_until("the thread is gone", || drivers() == 0);
                 wait_until("sockets are closed", || descriptors() <= before + 1);
                 drop((held, listener, nodes));

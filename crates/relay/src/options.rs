@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        for (line, word) in [
+        for (line, part) in [
             ("--delay 5ms", "--to is needed"),
             ("--to nowhere", "127.0.0.1:4001"),
             ("--to 127.0.0.1:9 --delay", "needs a value"),
@@ -224,7 +224,7 @@ mod tests {
             ("--to 127.0.0.1:9 --listen [::1]:9", "IPv6"),
         ] {
             let error = parsed(line).expect_err(line);
-            assert!(error.contains(word), "{line}: {error}");
+            assert!(error.contains(part), "{line}: {error}");
         }
     }
 

@@ -279,12 +279,12 @@ fn marked_datagrams_vanish_where_they_are_to() {
 }
 
 #[test]
-fn strangers_do_not_speak_for_the_target() {
+fn unknown_senders_do_not_speak_for_the_target() {
     let mut relay = between(Conditions::default());
-    let (dialer, stranger) = (socket(), socket());
+    let (dialer, other) = (socket(), socket());
     dialer.send_to(b"there", relay.address).expect("sent");
     let (_, from) = received(&relay.target);
-    stranger.send_to(b"forged", from).expect("sent");
+    other.send_to(b"forged", from).expect("sent");
     relay.target.send_to(b"true", from).expect("sent");
     assert_eq!(received(&dialer).0, b"true");
     assert_eq!(relay.total("to_client", "came"), 1);

@@ -1,4 +1,4 @@
-//! Hostile datagrams: what strangers can send without being anyone, from many ports and many
+//! Hostile datagrams: what a host without keys can send, from many ports and many
 //! addresses of the loopback. It reads no answer.
 
 use std::{
@@ -94,7 +94,7 @@ impl Forgery {
                 let token = self.noise(80);
                 vec![self.sound.whole(&id, &token)]
             }
-            // Version Negotiation is to be had for them.
+            // a listener answers them with Version Negotiation.
             "versions" => {
                 let mut datagram = self.noise(1200);
                 datagram[0] |= 0xc0;
@@ -103,7 +103,7 @@ impl Forgery {
                 datagram[14] = 8;
                 vec![datagram]
             }
-            // Packets of connections that do not exist: a stateless reset is to be had.
+            // Packets of connections that do not exist: each may draw a stateless reset.
             "shorts" => {
                 let mut datagram = self.noise(1200);
                 datagram[0] = (datagram[0] & 0x3f) | 0x40;

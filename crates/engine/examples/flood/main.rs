@@ -1,5 +1,5 @@
-//! `make flood`: a listener under hostile datagrams of strangers, from many ports, at a chosen
-//! rate, and then under hostile peers, while a good peer moves bytes and others connect. Loopback
+//! `make flood`: a listener under hostile datagrams from many ports, at a chosen rate,
+//! and then under hostile peers, while a good peer moves bytes and others connect. Loopback
 //! only, bounded in time and count.
 //!
 //! Three processes: the victim, the hostile one, and this one, which is the good peer, measures
@@ -31,8 +31,8 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<ExitCode, Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match words[..] {
+    let arguments: Vec<&str> = args.iter().map(String::as_str).collect();
+    match arguments[..] {
         ["victim"] => victim::run()?,
         ["hostile", kind, to, rate, seconds] => {
             let time = Duration::from_secs(seconds.parse()?);
@@ -154,7 +154,7 @@ fn measure(rate: u64, seconds: u64, only: &[&str]) -> Result<ExitCode, Failure> 
             memory: after.memory,
             hostile_cpu,
         };
-        println!("  {:<10} done: {}", row.kind, row.words());
+        println!("  {:<10} done: {}", row.kind, row.summary());
         rows.push(row);
     }
     // What the flood left is gone once its handshakes and idle connections have timed out.
@@ -212,7 +212,7 @@ impl Row {
             .unwrap_or(Duration::MAX)
     }
 
-    fn words(&self) -> String {
+    fn summary(&self) -> String {
         format!(
             "{:.0} a second, {} connects, {} failed, {:.2} Gbit/s, cores {:.2} and {:.2}",
             self.sent as f64 / self.time,

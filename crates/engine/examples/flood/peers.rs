@@ -57,7 +57,7 @@ pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Resu
             loop {
                 let due = (began.elapsed().as_secs_f64() * rate as f64) as u64 / PEERS;
                 while mine < due {
-                    // Once the victim has had enough, there is no stream to be had.
+                    // Beyond its stream limit the victim allows no further stream.
                     let Some(stream) = behave(&connection) else {
                         return;
                     };
@@ -74,10 +74,10 @@ pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Resu
 }
 
 /// What to do with a connection. The stream, where it is to be kept open; None when it is over.
-type Behaviour = Option<Option<Stream>>;
+type Behavior = Option<Option<Stream>>;
 
 /// A stream for each byte, and no interest in the answer.
-fn single(connection: &Connection) -> Behaviour {
+fn single(connection: &Connection) -> Behavior {
     let stream = connection.open().ok()?;
     stream.write_all(&[victim::ECHO]).ok()?;
     stream.finish();
@@ -85,7 +85,7 @@ fn single(connection: &Connection) -> Behaviour {
 }
 
 /// A stream that is given up as soon as there is something on it.
-fn reset(connection: &Connection) -> Behaviour {
+fn reset(connection: &Connection) -> Behavior {
     let stream = connection.open().ok()?;
     stream.write_all(&[victim::ECHO]).ok()?;
     stream.reset(1);
@@ -93,7 +93,7 @@ fn reset(connection: &Connection) -> Behaviour {
 }
 
 /// As much as may be sent to a program that does not read it, and then nothing.
-fn fill(connection: &Connection) -> Behaviour {
+fn fill(connection: &Connection) -> Behavior {
     let stream = connection.open().ok()?;
     stream.write_all(&[victim::LEAVE]).ok()?;
     victim::fill(&stream);
@@ -101,14 +101,14 @@ fn fill(connection: &Connection) -> Behaviour {
 }
 
 /// A demand for much, on every stream there may be, and none of it is read.
-fn take(connection: &Connection) -> Behaviour {
+fn take(connection: &Connection) -> Behavior {
     let stream = connection.open().ok()?;
     stream.write_all(&[victim::GIVE]).ok()?;
     Some(Some(stream))
 }
 
 /// A byte and its answer, so that packets go both ways.
-fn tell(connection: &Connection) -> Behaviour {
+fn tell(connection: &Connection) -> Behavior {
     let stream = connection.open().ok()?;
     stream.write_all(&[victim::ECHO]).ok()?;
     stream.finish();

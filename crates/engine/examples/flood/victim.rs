@@ -65,7 +65,7 @@ pub(crate) fn fill(stream: &Stream) {
     while let Poll::Ready(Ok(1..)) = stream.poll_write(&mut cx, &block) {}
 }
 
-/// End the victim and return its last words.
+/// End the victim and return the line that it prints last.
 pub(crate) fn farewell(
     mut victim: Process,
     mut said: BufReader<ChildStdout>,

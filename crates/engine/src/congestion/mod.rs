@@ -1,4 +1,5 @@
-//! Congestion controllers of a connection's paths, and the signals between them and the connection.
+//! The choice of a congestion controller for each path of a connection, and the signals between the
+//! controllers and the connection.
 
 mod cubic;
 
@@ -17,13 +18,24 @@ use quinn_proto::{
 };
 
 use self::cubic::Cubic;
-use crate::config::CongestionControl;
+
+/// Which algorithm decides how fast to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// BBR: follows measured bandwidth and round-trip time.
+    Bbr,
+    /// CUBIC (RFC 9438) that competes as two flows do, like go-libp2p's.
+    #[default]
+    Cubic,
+    /// NewReno (RFC 9002).
+    NewReno,
+}
 
 /// Signals between a connection and the controllers of its paths.
 ///
 /// The connection signals that only its close is left to send. quinn-proto 0.11.19 applies the
 /// congestion window to CONNECTION_CLOSE. In the middle of a transfer the window would block it for
-/// ever, since a closed connection processes no acknowledgements, and the peer would learn of the
+/// ever, since a closed connection processes no acknowledgments, and the peer would learn of the
 /// close only by its idle timeout.
 ///
 /// The controllers count the ACK frames that acknowledged a packet for the first time. quinn-proto's
@@ -34,7 +46,7 @@ pub(crate) struct CongestionSignals(Arc<Signals>);
 #[derive(Debug, Default)]
 struct Signals {
     is_close_allowed: AtomicBool,
-    acknowledgements: AtomicU64,
+    acknowledgments: AtomicU64,
     is_any_in_flight: AtomicBool,
 }
 
@@ -48,8 +60,8 @@ impl CongestionSignals {
     }
 
     /// The number of ACK frames, on any path, that acknowledged a packet for the first time.
-    pub(crate) fn acknowledgements(&self) -> u64 {
-        self.0.acknowledgements.load(Ordering::Relaxed)
+    pub(crate) fn acknowledgments(&self) -> u64 {
+        self.0.acknowledgments.load(Ordering::Relaxed)
     }
 
     /// Whether packets were still in flight after the last of them.
@@ -58,7 +70,7 @@ impl CongestionSignals {
     }
 
     fn acknowledged(&self, in_flight: u64) {
-        self.0.acknowledgements.fetch_add(1, Ordering::Relaxed);
+        self.0.acknowledgments.fetch_add(1, Ordering::Relaxed);
         self.0
             .is_any_in_flight
             .store(in_flight > 0, Ordering::Relaxed);

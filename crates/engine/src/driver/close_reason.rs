@@ -44,12 +44,13 @@ pub(super) fn from_quinn(
                 CloseKind::Transport
             };
             let sent = String::from_utf8_lossy(&close.reason);
+            let sent = readable(&sent);
             let reason = if sent.is_empty() && code == CONNECTION_REFUSED {
                 AT_A_LIMIT.to_owned()
             } else if sent.is_empty() {
                 close.error_code.to_string()
             } else {
-                sent.into_owned()
+                sent.to_owned()
             };
             ConnectionError::new(Party::Peer, kind, Some(code), reason)
         }
@@ -60,7 +61,7 @@ pub(super) fn from_quinn(
             } else {
                 CloseKind::Transport
             };
-            ConnectionError::new(Party::Local, kind, Some(code), error.reason)
+            ConnectionError::new(Party::Local, kind, Some(code), readable(&error.reason))
         }
         Quinn::Reset => ConnectionError::new(
             Party::Peer,
@@ -83,6 +84,15 @@ pub(super) fn from_quinn(
         Quinn::LocallyClosed => ConnectionError::closed_here(0, b""),
         Quinn::CidsExhausted => ConnectionError::internal("out of connection ids"),
     }
+}
+
+/// A verifier's own error without the debug text of Rust that rustls puts around it. Peers with
+/// rustls send that text as the reason of their close.
+fn readable(reason: &str) -> &str {
+    reason
+        .strip_prefix("invalid peer certificate: Other(OtherError(")
+        .and_then(|rest| rest.strip_suffix("))"))
+        .unwrap_or(reason)
 }
 
 /// The handshake timed out after `waited`. `sent` and `received` count datagrams; `details` is
@@ -120,4 +130,18 @@ fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {
         Refusal::Certificate(error) => error.to_string(),
     };
     ConnectionError::new(Party::Local, kind, code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_no_debug_text() {
+        let told =
+            "invalid peer certificate: Other(OtherError(Peer ID mismatch: expected a (or b)))";
+        assert_eq!(readable(told), "Peer ID mismatch: expected a (or b)");
+        let fixed = "invalid peer certificate: BadEncoding";
+        assert_eq!(readable(fixed), fixed);
+    }
 }

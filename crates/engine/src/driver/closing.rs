@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a closed connection repeats its CONNECTION_CLOSE to late packets. RFC 9000 section
-/// 10.2 asks for three probe timeouts, which the peer controls: by withholding acknowledgements
+/// 10.2 asks for three probe timeouts, which the peer controls: by withholding acknowledgments
 /// it could make us keep the state for hours. Later packets draw a stateless reset.
 const MAX_CLOSING: Duration = Duration::from_secs(10);
 

@@ -7,11 +7,10 @@ use std::{mem, sync::Arc};
 
 use crate::{
     config::Flush,
-    connection::ConnectionShared,
+    dial_mode::DialMode,
     driver::network::SocketKey,
     error::ConnectionError,
-    listener::ListenerShared,
-    stream::StreamShared,
+    shared::{ConnectionShared, InboundShared, ListenerShared, StreamShared},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -33,6 +32,14 @@ pub(crate) enum Command {
         shared: Arc<ConnectionShared>,
         config: Box<quinn_proto::ClientConfig>,
         verdict: Verdict,
+        mode: DialMode,
+    },
+    /// Send datagrams to `remote` while `inbound` waits, at most for `lasting`.
+    Punch {
+        socket: SocketKey,
+        remote: std::net::SocketAddr,
+        lasting: std::time::Duration,
+        inbound: std::sync::Weak<InboundShared>,
     },
     /// Process both queues of this stream of this connection.
     Stream(u64, Arc<StreamShared>),
@@ -49,10 +56,16 @@ pub(crate) enum Command {
         code: u64,
         reason: Vec<u8>,
     },
+    /// An address of this machine came or went; the I/O thread tells real cores itself.
+    #[cfg(feature = "simulation")]
+    AddressesChanged,
     /// Panic when this connection is driven next, as a defect would.
     #[cfg(feature = "simulation")]
     Poison(u64),
 }
+
+/// The reason of a close of connections that their listener's close found in its backlog.
+const LISTENER_CLOSED: &[u8] = b"listener closed";
 
 impl Command {
     /// The core is gone: fail what the command would have begun.
@@ -62,7 +75,9 @@ impl Command {
                 shared.end(ConnectionError::not_dialed("the endpoint stopped"));
             }
             Self::Listen(listener) => {
-                listener.close();
+                for connection in listener.close().into_iter().flatten() {
+                    connection.end(ConnectionError::closed_here(0, LISTENER_CLOSED));
+                }
             }
             _ => {}
         }
@@ -88,8 +103,7 @@ pub(crate) trait IoWaker: Send + Sync {
 
 /// The commands of one core.
 pub(crate) struct Commands {
-    /// `None` once the core is gone: queued commands would never be freed then, as they hold
-    /// streams, and streams hold this queue.
+    /// `None` once the core is gone, which nothing would execute commands of.
     queue: Mutex<Option<Vec<Command>>>,
     has_some: AtomicBool,
     waker: Arc<dyn IoWaker>,
@@ -128,6 +142,29 @@ impl Commands {
             _ if is_last => self.waker.drive_all(),
             _ => self.waker.wake(),
         }
+    }
+
+    /// End the connection for the application, and have its driver close it.
+    pub(crate) fn close_connection(&self, connection: &ConnectionShared, code: u64, reason: &[u8]) {
+        if connection.end(ConnectionError::closed_here(code, reason)) {
+            self.push(Command::Close {
+                connection: connection.id,
+                code,
+                reason: reason.to_vec(),
+            });
+        }
+    }
+
+    /// Have the listener stop accepting, and close the connections in its backlog. True for the
+    /// first call.
+    pub(crate) fn close_listener(&self, listener: &ListenerShared) -> bool {
+        let Some(backlog) = listener.close() else {
+            return false;
+        };
+        for connection in backlog {
+            self.close_connection(&connection, 0, LISTENER_CLOSED);
+        }
+        true
     }
 
     /// Have the queued commands executed.

@@ -1,19 +1,25 @@
-//! Drives one connection: quinn-proto's state machine, its streams, its deadlines.
+//! Drives one connection: quinn-proto's state machine, its streams, its deadlines. `phase` has what
+//! each phase of it holds, and `transitions` goes from one to the next.
 //!
 //! Polling follows quinn-proto's order (transmit, timeout, endpoint events, events). Events are
 //! polled again after transmitting, which can itself end a connection.
 
 mod attempt;
+mod flow_control;
+mod phase;
 mod statistics;
+mod transitions;
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
-use bytes::Bytes;
-use quinn_proto::{ConnectionHandle, Endpoint, Event, StreamEvent};
+use quinn_proto::{ConnectionEvent, ConnectionHandle, Endpoint, Event, StreamEvent};
 
 use crate::{
     config::Config,
-    connection::{ConnectionShared, STREAMS_OPENED_AHEAD},
     driver::{
         admission::InboundSlot,
         close_reason,
@@ -21,21 +27,21 @@ use crate::{
         dial_report::DialReport,
         final_flight::FinalFlight,
         id_supply::IdSupply,
-        keep_alive::KeepAlive,
         marking::Marking,
         migration::MigrationLimit,
         network::{Network, Sending, SocketKey},
         offload::Offload,
-        receive_window::{GrowthReason, ReceiveWindow},
+        receive_window::ReceiveWindow,
         send_window::SendWindow,
         stream_allowance::StreamAllowance,
-        streams::{Streams, stream_of, varint},
+        streams::Streams,
     },
-    error::{ConnectionError, Party},
-    listener::ListenerShared,
-    stream::StreamShared,
-    tls::{self, Verdict},
+    error::Party,
+    shared::{ConnectionShared, ListenerShared, StreamShared},
+    tls::Verdict,
 };
+
+use self::phase::Phase;
 
 /// Datagrams one connection may send before others have their turn. Twice as many as one send
 /// holds: measured better than quinn's 20.
@@ -58,20 +64,13 @@ pub(super) enum Turn {
     Blocked(quinn_proto::Transmit),
 }
 
-/// The phases of a connection.
-enum Phase {
-    Handshake {
-        deadline: Instant,
-    },
-    Connected,
-    /// Closed by the application; finished streams still have bytes to deliver.
-    Lingering {
-        deadline: Instant,
-        code: u64,
-        reason: Vec<u8>,
-    },
-    /// Over. quinn-proto still answers late packets until it is drained.
-    Over,
+/// What became of a datagram that arrived for a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrival {
+    /// It is the first from the peer.
+    pub(super) is_first: bool,
+    /// quinn-proto has handled it.
+    pub(super) is_delivered: bool,
 }
 
 pub(super) struct ConnectionDriver {
@@ -81,21 +80,19 @@ pub(super) struct ConnectionDriver {
     pub(super) socket: SocketKey,
     /// When to begin another attempt of the same dial.
     pub(super) redial_at: Option<Instant>,
+    /// It is a dial for which the peer punches a hole.
+    pub(super) is_punched: bool,
     /// Another attempt of the same dial became the application's connection.
     is_detached: bool,
-    /// The report of its dial, until it is connected or over.
-    report: Option<Arc<DialReport>>,
     /// The destination of the last received datagram, if the system tells it.
-    pub(super) local_ip: Option<IpAddr>,
+    local_ip: Option<IpAddr>,
     /// The listener that accepted it; `None` for a dialed connection.
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
     /// Its slot in the admission control; `None` for a dialed connection.
     pub(super) inbound_slot: Option<InboundSlot>,
-    pub(super) migration: MigrationLimit,
+    migration: MigrationLimit,
     id_supply: IdSupply,
-    /// The handshake completed, which authenticates the peer.
-    pub(super) was_connected: bool,
     streams: Streams,
     phase: Phase,
     began: Instant,
@@ -103,15 +100,11 @@ pub(super) struct ConnectionDriver {
     allowance: StreamAllowance,
     receive_window: ReceiveWindow,
     send_window: SendWindow,
-    /// Set once the handshake completed, if keep-alives are configured.
-    keep_alive: Option<KeepAlive>,
-    /// For a dialed connection, until the listener has confirmed the handshake.
-    final_flight: Option<FinalFlight>,
     pub(super) marking: Marking,
     /// Segmentation offload to this peer.
     segmentation: Offload,
     is_drained: bool,
-    pub(super) closing: Closing,
+    closing: Closing,
     /// It is in the core's queue of connections to drive.
     pub(super) is_dirty: bool,
     /// It waits until its socket is writable.
@@ -149,26 +142,24 @@ impl ConnectionDriver {
             shared: origin.shared,
             socket: origin.socket,
             redial_at: None,
+            is_punched: false,
             is_detached: false,
-            report: origin.report,
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
             inbound_slot: origin.inbound_slot,
             migration: MigrationLimit::new(),
             id_supply: IdSupply::new(),
-            was_connected: false,
             streams: Streams::new(),
             phase: Phase::Handshake {
                 deadline: now + config.handshake_timeout,
+                report: origin.report,
             },
             began: now,
             published: now,
             allowance: StreamAllowance::default(),
             receive_window: ReceiveWindow::new(now),
             send_window,
-            keep_alive: None,
-            final_flight: None,
             marking,
             segmentation: Offload::new("segmentation"),
             is_drained: false,
@@ -190,65 +181,99 @@ impl ConnectionDriver {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        self.phase.is_over()
+    }
+
+    /// Whether the handshake completed, which authenticates the peer.
+    pub(super) fn was_connected(&self) -> bool {
+        self.phase.was_connected()
     }
 
     /// Over, and need not be kept until it is drained: see [`Closing`].
     pub(super) fn can_discard(&self, is_endpoint_closing: bool) -> bool {
         self.closing
-            .can_discard(is_endpoint_closing, self.was_connected)
+            .can_discard(is_endpoint_closing, self.was_connected())
     }
 
     /// When it must be driven next.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let own = match self.phase {
-            Phase::Handshake { deadline } | Phase::Lingering { deadline, .. } => Some(deadline),
-            Phase::Connected => self.receive_window.deadline(),
-            Phase::Over => self.closing.deadline(),
+            Phase::Connected(_) => self.receive_window.deadline(),
+            Phase::Over { .. } => self.closing.deadline(),
+            Phase::Handshake { .. } | Phase::Lingering { .. } => None,
         };
-        let final_flight = self.final_flight.as_ref().map(FinalFlight::deadline);
-        let keep_alive = self.keep_alive.as_ref();
         let deadlines = [
             self.conn.poll_timeout(),
             self.streams.deadline(),
             self.id_supply.deadline(),
             self.allowance.deadline(),
-            final_flight,
-            keep_alive.map(|it| it.deadline(self.conn.rtt())),
             self.marking.deadline(),
+            self.phase.deadline(self.conn.rtt()),
             own,
             self.redial_at,
-            self.report.as_ref().and_then(|report| report.deadline()),
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    /// Handle the deadlines that have passed.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    /// Handle a datagram from `remote`, unless a limit on late datagrams or migrations drops it.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        local_ip: Option<IpAddr>,
+        datagram: ConnectionEvent,
+    ) -> Arrival {
+        let is_first = !self.closing.is_answered();
+        if !self.closing.admit_datagram() {
+            return Arrival::default();
+        }
+        self.local_ip = local_ip;
+        let is_delivered = self
+            .migration
+            .deliver(now, remote, datagram, &mut self.conn);
+        Arrival {
+            is_first,
+            is_delivered,
+        }
+    }
+
+    /// Tell the peer at once where this side is now, if it is the client: a server may not migrate
+    /// (RFC 9000 section 9). Harmless if the path is still the same.
+    pub(super) fn local_address_changed(&mut self) {
+        if self.listener.is_none() && self.phase.was_connected() && !self.phase.is_over() {
+            self.conn.local_address_changed();
+        }
+    }
+
+    /// Send the PING that is due soon with that of another connection. False if none is.
+    pub(super) fn ping_early(&mut self, now: Instant) -> bool {
+        let is_due = self.phase.expire_early(now, self.conn.rtt());
+        if is_due {
+            self.conn.ping();
+        }
+        is_due
+    }
+
+    /// Handle the deadlines that have passed. True if a PING was due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         self.conn.handle_timeout(now);
         self.streams.expire(&mut self.conn, now);
         self.receive_window.expire(now);
         self.allowance.expire(now, &mut self.conn);
-        if let Some(final_flight) = &mut self.final_flight {
-            final_flight.expire(now);
-        }
-        if let Some(keep_alive) = &mut self.keep_alive
-            && keep_alive.expire(now, self.conn.rtt())
-        {
+        let is_ping_due = self.phase.expire(now, self.conn.rtt());
+        if is_ping_due {
             self.conn.ping();
         }
         self.marking.expire(now);
-        if let Some(report) = &self.report {
-            report.expire(now);
-        }
         match self.phase {
-            Phase::Handshake { deadline } if deadline <= now => {
+            Phase::Handshake { deadline, .. } if deadline <= now => {
                 self.fail(now, self.handshake_timeout(now));
             }
             Phase::Lingering { deadline, .. } if deadline <= now => self.close_now(now),
-            Phase::Over => self.closing.expire(now),
+            Phase::Over { .. } => self.closing.expire(now),
             _ => {}
         }
+        is_ping_due
     }
 
     /// Handle events, send, and handle the events that sending caused.
@@ -263,19 +288,19 @@ impl ConnectionDriver {
         #[cfg(feature = "simulation")]
         assert!(!self.is_poisoned, "a panic provoked by a test");
         self.settle(now, config, endpoint);
-        if let Some(wider) = self.send_window.grow(self.streams.written()) {
-            self.conn.set_send_window(wider);
+        if self.grow_send_window() {
             self.settle(now, config, endpoint);
         }
-        if matches!(self.phase, Phase::Connected) {
+        if self.phase.is_connected() {
             self.allowance.check(now, &mut self.conn, config);
         }
         self.grow_receive_window(now);
-        let is_over = matches!(self.phase, Phase::Over);
-        self.final_flight
-            .take_if(|_| is_over || FinalFlight::is_confirmed(&self.conn));
-        if let Some(final_flight) = &mut self.final_flight {
-            final_flight.repeat_if_due(&mut self.conn, self.socket, network);
+        if let Some(established) = self.phase.established_mut() {
+            let final_flight = &mut established.final_flight;
+            final_flight.take_if(|_| FinalFlight::is_confirmed(&self.conn));
+            if let Some(final_flight) = final_flight {
+                final_flight.repeat_if_due(&mut self.conn, self.socket, network);
+            }
         }
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
@@ -284,7 +309,7 @@ impl ConnectionDriver {
     }
 
     fn transmit(&mut self, now: Instant, network: &mut dyn Network, buf: &mut Vec<u8>) -> Turn {
-        let stage = (self.was_connected, matches!(self.phase, Phase::Over));
+        let stage = (self.phase.was_connected(), self.phase.is_over());
         self.marking
             .begin_turn(now, &mut self.conn, stage, self.socket, network);
         let mut sent = 0;
@@ -297,20 +322,24 @@ impl ConnectionDriver {
             let segments = segments.clamp(1, MAX_SEGMENTS.min(MAX_SEND / mtu).max(1));
             buf.clear();
             let Some(mut transmit) = self.conn.poll_transmit(now, segments, buf) else {
-                if let Some(final_flight) = &mut self.final_flight {
+                if let Some(established) = self.phase.established_mut()
+                    && let Some(final_flight) = &mut established.final_flight
+                {
                     final_flight.stop_recording();
                 }
                 return Turn::Idle;
             };
-            if let Some(final_flight) = &mut self.final_flight {
-                final_flight.sent(&buf[..transmit.size], &transmit);
+            if let Some(established) = self.phase.established_mut() {
+                if let Some(final_flight) = &mut established.final_flight {
+                    final_flight.sent(&buf[..transmit.size], &transmit);
+                }
+                if let Some(keep_alive) = &mut established.keep_alive {
+                    keep_alive.sent(now);
+                }
             }
             sent += transmit
                 .segment_size
                 .map_or(1, |size| transmit.size.div_ceil(size));
-            if let Some(keep_alive) = &mut self.keep_alive {
-                keep_alive.sent(now);
-            }
             let (conn, marking) = (&self.conn, &mut self.marking);
             match marking.send(now, conn, &mut transmit, buf, self.socket, network) {
                 Sending::Blocked => return Turn::Blocked(transmit),
@@ -350,7 +379,7 @@ impl ConnectionDriver {
         match event {
             Event::Connected => self.connected(now, config),
             Event::ConnectionLost { reason } => {
-                let was_connected = !matches!(self.phase, Phase::Handshake { .. });
+                let was_connected = !self.phase.is_handshake();
                 let error = match reason {
                     quinn_proto::ConnectionError::TimedOut if !was_connected => {
                         self.handshake_timeout(now)
@@ -375,52 +404,6 @@ impl ConnectionDriver {
         }
     }
 
-    fn connected(&mut self, now: Instant, config: &Config) {
-        if !matches!(self.phase, Phase::Handshake { .. }) {
-            return;
-        }
-        let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {
-            // TLS requires a certificate with the peer's key: its absence is a defect.
-            let why = "the handshake completed without a peer's key";
-            self.fail(now, ConnectionError::internal(why));
-            return;
-        };
-        self.phase = Phase::Connected;
-        self.was_connected = true;
-        self.report = None;
-        {
-            let mut state = self.shared.state.lock();
-            state.peer = Some((key.to_peer_id(), key));
-            // quinn-proto knows the local address only of accepted connections.
-            if let Some(ip) = self.conn.local_ip().or(self.local_ip) {
-                state.local.set_ip(ip);
-            }
-            state.statistics.handshake = now - self.began;
-            state.connected.wake();
-        }
-        if self.listener.is_none() {
-            self.final_flight = Some(FinalFlight::new(now, self.conn.rtt()));
-        }
-        let session = self.conn.crypto_session();
-        self.keep_alive = config
-            .keep_alive_interval
-            .map(|longest| KeepAlive::new(now, longest, config.idle_timeout, session));
-        self.refill(config);
-        self.publish(now, true);
-        if let Some(listener) = &self.listener
-            && !listener.offer(&self.shared, now, self.conn.remote_address())
-        {
-            // The listener was closed meanwhile, or the application accepts too slowly.
-            let error = ConnectionError::closed_here(RESOURCE_LIMIT, b"accept backlog is full");
-            self.end(now, error);
-            self.conn.close(
-                now,
-                varint(RESOURCE_LIMIT),
-                Bytes::from_static(b"accept backlog is full"),
-            );
-        }
-    }
-
     fn handle_stream_event(&mut self, now: Instant, config: &Config, event: StreamEvent) {
         match event {
             StreamEvent::Opened { .. } => self.accept_streams(now, config),
@@ -435,164 +418,8 @@ impl ConnectionDriver {
         self.close_if_delivered(now);
     }
 
-    fn accept_streams(&mut self, now: Instant, config: &Config) {
-        if !matches!(self.phase, Phase::Handshake { .. } | Phase::Connected) {
-            return;
-        }
-        let shared = self.shared.clone();
-        let share = |id| stream_of(&shared, id, config);
-        let mut opened = 0;
-        while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
-            // At most `max_incoming_streams` wait: quinn-proto counts each until it is accepted.
-            let mut state = shared.state.lock();
-            state.arrived.push_back(stream);
-            state.acceptable.wake();
-            opened += 1;
-        }
-        self.allowance.opened(opened, &mut self.conn, config);
-    }
-
-    /// Double the receive window if there is a reason and the endpoint's budget allows it.
-    fn grow_receive_window(&mut self, now: Instant) {
-        let receive_credit = &self.shared.receive_credit;
-        let reason = self.receive_window.poll_growth(
-            now,
-            self.conn.rtt(),
-            receive_credit,
-            &mut self.streams,
-        );
-        let Some(reason) = reason else {
-            return;
-        };
-        if receive_credit.grow(reason == GrowthReason::ReaderKeepsUp) {
-            self.conn
-                .set_receive_window(varint(receive_credit.window()));
-            self.streams.resume(&mut self.conn, now);
-        } else {
-            self.receive_window.refused(now);
-        }
-    }
-
-    /// Open streams ahead of need.
-    pub(super) fn refill(&mut self, config: &Config) {
-        if !matches!(self.phase, Phase::Connected) {
-            return;
-        }
-        let shared = self.shared.clone();
-        let mut state = shared.state.lock();
-        state.is_refilling = false;
-        let mut has_opened = false;
-        while state.opened_ahead.len() < STREAMS_OPENED_AHEAD {
-            let share = |id| stream_of(&shared, id, config);
-            let Some(stream) = self.streams.open(&mut self.conn, share) else {
-                break;
-            };
-            state.opened_ahead.push_back(stream);
-            has_opened = true;
-        }
-        if has_opened {
-            state.openable.wake();
-        }
-    }
-
     /// Process what the application did to a stream.
     pub(super) fn process_stream(&mut self, now: Instant, stream: &StreamShared) {
         self.streams.process(&mut self.conn, now, stream);
     }
-
-    /// Readers released credit: streams that waited for it continue.
-    pub(super) fn resume(&mut self, now: Instant) {
-        self.streams.resume(&mut self.conn, now);
-    }
-
-    /// The application closed the connection.
-    pub(super) fn close(&mut self, now: Instant, config: &Config, code: u64, reason: Vec<u8>) {
-        match self.phase {
-            Phase::Connected => {}
-            Phase::Handshake { .. } => {
-                self.end(now, ConnectionError::closed_here(code, &reason));
-                self.conn.close(now, varint(code), reason.into());
-                return;
-            }
-            Phase::Lingering { .. } | Phase::Over => return,
-        }
-        let error = ConnectionError::closed_here(code, &reason);
-        self.streams.linger(&mut self.conn, now, &error);
-        self.shared.end(error);
-        self.phase = Phase::Lingering {
-            deadline: now + config.linger,
-            code,
-            reason,
-        };
-        self.close_if_delivered(now);
-    }
-
-    fn close_if_delivered(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Lingering { .. }) && !self.streams.is_any_undelivered() {
-            self.close_now(now);
-        }
-    }
-
-    /// End the lingering phase.
-    fn close_now(&mut self, now: Instant) {
-        if let Phase::Lingering { code, reason, .. } =
-            std::mem::replace(&mut self.phase, Phase::Over)
-        {
-            self.closing.begin(now);
-            self.keep_alive = None;
-            self.id_supply.clear();
-            self.streams
-                .abandon(&ConnectionError::closed_here(code, &reason));
-            self.publish(now, true);
-            self.shared.congestion_signals.allow_close();
-            self.conn.close(now, varint(code), reason.into());
-        }
-    }
-
-    /// The connection is over, by either side or the network.
-    fn end(&mut self, now: Instant, error: ConnectionError) {
-        if matches!(self.phase, Phase::Over) {
-            return;
-        }
-        if let Some(listener) = &self.listener
-            && matches!(self.phase, Phase::Handshake { .. })
-        {
-            listener.handshake_failed(&error, self.conn.remote_address());
-        }
-        self.phase = Phase::Over;
-        self.report = None;
-        self.closing.begin(now);
-        self.keep_alive = None;
-        self.id_supply.clear();
-        self.streams.fail(&mut self.conn, now, &error);
-        if !self.was_connected {
-            // No stream moved a byte, and thousands of dials may be canceled at once.
-            self.shared.receive_credit.return_unused();
-            self.send_window.close();
-        }
-        self.publish(now, true);
-        self.shared.congestion_signals.allow_close();
-        self.shared.end(error);
-    }
-
-    /// End it for a reason other than the application's close, and tell the peer.
-    pub(super) fn fail(&mut self, now: Instant, error: ConnectionError) {
-        self.end(now, error);
-        self.conn.close(now, varint(0), Bytes::new());
-    }
-
-    /// End it without quinn-proto, whose state a panic may have left inconsistent.
-    pub(super) fn discard(&mut self, error: ConnectionError) {
-        self.phase = Phase::Over;
-        if self.is_detached {
-            return;
-        }
-        self.streams.abandon(&error);
-        self.shared.end(error);
-        // The connection is over: return the credit that backs no held bytes.
-        self.shared.receive_credit.return_unused();
-    }
 }
-
-/// libp2p's connection error code for a reached resource limit.
-const RESOURCE_LIMIT: u64 = 0x1001;

@@ -3,7 +3,7 @@
 //!
 //! A panic while one connection is driven ends that connection, not the endpoint.
 
-mod census;
+mod dial;
 mod dialing;
 mod incoming;
 mod reporting;
@@ -11,36 +11,36 @@ mod requests;
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
-use parking_lot::Mutex;
-use quinn_proto::{
-    ConnectionHandle, ConnectionId, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent,
-};
+use quinn_proto::{ConnectionHandle, ConnectionId, DatagramEvent, Endpoint, EndpointEvent};
 use rustc_hash::FxHashMap;
 
 use crate::{
+    census::Census,
     driver::{
         admission::Admission,
         command::{Command, Commands},
         connection::{ConnectionDriver, Origin, Turn},
+        keep_alive::KeepAlive,
         limit_log::LimitLog,
-        network::{Network, SocketKey, is_answerable},
+        network::{Network, ReceivedDatagram, SocketKey, is_answerable},
+        punching::Punching,
         reset_limit::ResetLimit,
         settings::Settings,
-        sockets::{EndpointState, Sockets},
+        sockets::Sockets,
         timers::Timers,
     },
     error::ConnectionError,
+    shared::EndpointState,
+    sync::Mutex,
 };
 
-pub use self::census::Census;
-use self::{dialing::Dial, reporting::Reporting};
+use self::{dial::Dial, reporting::Reporting};
 
 /// Connection turns in one drive, before the caller may check its sockets again.
 pub(crate) const TURNS_PER_DRIVE: usize = 32;
@@ -62,6 +62,7 @@ pub(crate) struct Core {
     timers: Timers,
     admission: Admission,
     reset_limit: ResetLimit,
+    punching: Punching,
     /// quinn-proto drops Initial packets of new connections: there are too many handshakes.
     is_full: bool,
     limit_log: LimitLog,
@@ -76,6 +77,10 @@ pub(crate) struct Core {
 /// If a deadline passed this long ago, the process was suspended; datagrams queued meanwhile are
 /// as old.
 const OVERSLEPT: Duration = Duration::from_secs(1);
+
+/// Timers that are looked at when a PING is due, which bounds the burst of PINGs, too. At the default
+/// interval of 5 s and 10 000 idle connections, a wake-up with 64 PINGs comes every 30 ms.
+const TIMERS_AHEAD: usize = 64;
 
 /// The first id of accepted connections; those of dialed ones count up from zero.
 pub(crate) const ACCEPTED: u64 = 1 << 63;
@@ -106,6 +111,7 @@ impl Core {
             timers: Timers::default(),
             admission: Admission::default(),
             reset_limit: ResetLimit::new(),
+            punching: Punching::new(),
             is_full: false,
             limit_log: LimitLog::default(),
             refused: VecDeque::new(),
@@ -127,10 +133,12 @@ impl Core {
 
     /// When it must be driven next, unless something happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match (self.timers.deadline(), self.closing) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let deadlines = [
+            self.timers.deadline(),
+            self.closing,
+            self.punching.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Count datagrams that arrived at `socket`; the caller handles them next.
@@ -142,18 +150,20 @@ impl Core {
         }
     }
 
-    /// Handle a datagram that arrived at `socket`.
-    #[allow(clippy::too_many_arguments)]
+    /// Handle a datagram that arrived.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
-        socket: SocketKey,
-        remote: SocketAddr,
-        local_ip: Option<IpAddr>,
-        ecn: Option<EcnCodepoint>,
-        data: BytesMut,
+        datagram: ReceivedDatagram,
         network: &mut dyn Network,
     ) {
+        let ReceivedDatagram {
+            socket,
+            remote,
+            local_ip,
+            ecn,
+            data,
+        } = datagram;
         if !is_answerable(remote, local_ip) {
             if let Some(listener) = self.sockets.listener(socket) {
                 listener.state.lock().statistics.datagrams_unanswerable += 1;
@@ -173,20 +183,14 @@ impl Core {
         {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                let delivered = self.with(handle, |driven, _| {
-                    let is_first = !driven.closing.is_answered();
-                    if !driven.closing.admit_datagram() {
-                        return (false, false);
-                    }
-                    driven.local_ip = local_ip;
-                    let conn = &mut driven.conn;
-                    (driven.migration.deliver(now, remote, event, conn), is_first)
+                let arrival = self.with(handle, |driven, _| {
+                    driven.handle_datagram(now, remote, local_ip, event)
                 });
-                let (is_delivered, is_first) = delivered.unwrap_or_default();
-                if is_first {
+                let arrival = arrival.unwrap_or_default();
+                if arrival.is_first {
                     self.attempt_answered(now, handle);
                 }
-                if is_delivered {
+                if arrival.is_delivered {
                     self.mark(handle);
                 }
             }
@@ -215,6 +219,14 @@ impl Core {
         }
     }
 
+    /// An address of this machine came or went.
+    pub(crate) fn addresses_changed(&mut self) {
+        let ids: Vec<_> = self.handles.keys().copied().collect();
+        for id in ids.into_iter().filter(|id| *id < ACCEPTED) {
+            self.with_id(id, ConnectionDriver::local_address_changed);
+        }
+    }
+
     /// Whether `socket` has refused a datagram and must be watched for writability.
     pub(crate) fn is_blocked(&self, socket: SocketKey) -> bool {
         self.sockets.is_blocked(socket)
@@ -231,6 +243,7 @@ impl Core {
     ) -> bool {
         self.expire(now);
         self.reporting.update(network);
+        self.punching.send_due(now, &self.sockets, network);
         let mut buf = std::mem::take(&mut self.buf);
         for _ in 0..turns {
             let Some(handle) = self.dirty.pop_front() else {
@@ -242,14 +255,40 @@ impl Core {
         !self.dirty.is_empty() || self.commands.has_some()
     }
 
+    /// Take commands and advance: one pass of a thread with this core only.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn drive(&mut self, now: Instant, network: &mut dyn Network) -> bool {
+        self.take_commands(now);
+        let has_more = self.advance(now, TURNS_PER_DRIVE, network);
+        self.release(network);
+        has_more
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let driven = || self.connections.iter().flatten();
+        Census {
+            connections: driven().count(),
+            names: self.handles.len(),
+            quic_connections: self.endpoint.open_connections(),
+            inbound_handshakes: self.admission.handshakes(),
+            addresses: self.admission.addresses(),
+            streams: driven().map(|driven| driven.streams()).sum(),
+            promised: self.settings.receive_charged(),
+            unacked: self.settings.unacked_charged(),
+            // The core's thread fills this in.
+            kept: 0,
+            waiting_datagram_bytes: self.endpoint.incoming_buffer_bytes(),
+        }
+    }
+
     /// Close the sockets that are no longer used.
     pub(crate) fn release(&mut self, network: &mut dyn Network) {
         self.sockets.release(&self.state, network);
     }
 
     /// Whether `release` is worth a call.
-    pub(crate) fn has_idle_sockets(&self) -> bool {
-        self.sockets.is_any_idle()
+    pub(crate) fn has_releasable_sockets(&self) -> bool {
+        self.sockets.is_any_releasable()
     }
 
     fn take_turn(
@@ -328,6 +367,7 @@ impl Core {
     }
 
     fn expire(&mut self, now: Instant) {
+        let mut is_ping_due = false;
         while let Some((at, slot)) = self.timers.pop_due(now) {
             let handle = ConnectionHandle(slot);
             let Some(driven) = self.slot(handle) else {
@@ -338,15 +378,49 @@ impl Core {
                 continue;
             }
             driven.armed = None;
-            self.with(handle, |driven, _| driven.handle_timeout(now));
+            let pings = self.with(handle, |driven, _| driven.handle_timeout(now));
+            is_ping_due |= pings == Some(true);
             self.redial_if_due(now, handle);
             self.mark(handle);
+        }
+        if is_ping_due {
+            self.ping_early(now);
         }
         if self.closing.is_some_and(|deadline| deadline <= now) {
             for slot in 0..self.connections.len() {
                 self.remove(ConnectionHandle(slot));
             }
         }
+    }
+
+    /// Let the PINGs of connections that are idle, too, leave in the same wake-up.
+    fn ping_early(&mut self, now: Instant) {
+        let Some(interval) = self.settings.config.keep_alive_interval else {
+            return;
+        };
+        let limit = now + KeepAlive::longest_lead(interval);
+        let mut others = Vec::new();
+        for _ in 0..TIMERS_AHEAD {
+            let Some((at, slot)) = self.timers.pop_due(limit) else {
+                break;
+            };
+            let handle = ConnectionHandle(slot);
+            let Some(driven) = self.slot(handle) else {
+                continue;
+            };
+            if driven.armed != Some(at) {
+                continue;
+            }
+            if self.with(handle, |driven, _| driven.ping_early(now)) == Some(true) {
+                if let Some(driven) = self.slot(handle) {
+                    driven.armed = None;
+                }
+                self.mark(handle);
+            } else {
+                others.push((at, slot));
+            }
+        }
+        self.timers.put_back(others);
     }
 
     fn insert(&mut self, now: Instant, conn: quinn_proto::Connection, origin: Origin) {
@@ -422,7 +496,7 @@ impl Core {
         // State that the panic left inconsistent belongs to the connection, which is dropped.
         match catch_unwind(AssertUnwindSafe(|| call(driven, endpoint))) {
             Ok(value) => {
-                if driven.was_connected
+                if driven.was_connected()
                     && let Some(inbound_slot) = &mut driven.inbound_slot
                     && self.admission.complete_handshake(inbound_slot)
                 {
@@ -452,11 +526,12 @@ impl Drop for Core {
     /// Fail everything that waits for this core.
     fn drop(&mut self) {
         self.commands.close().into_iter().for_each(Command::refuse);
-        self.sockets.close_all();
+        self.sockets.close_all(&self.commands);
         for driven in self.connections.iter_mut().flatten() {
             driven.discard(ConnectionError::internal("the endpoint stopped"));
         }
         let mut state = self.state.lock();
+        state.inbound.close();
         state.sockets.clear();
         state.is_closing = true;
         state.is_closed = true;

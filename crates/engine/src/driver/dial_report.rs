@@ -98,6 +98,11 @@ impl DialReport {
         self.observed.lock().end.clone()
     }
 
+    /// Whether an ICMP message said that nothing listens on the port.
+    pub(super) fn is_port_unreachable(&self) -> bool {
+        self.observed.lock().ports_unreachable > 0
+    }
+
     /// Note an ICMP message; true if it is about a datagram of this dial. ICMP can be forged, but
     /// only a host that saw a datagram can quote its id.
     pub(super) fn undelivered(&self, message: &Undelivered) -> bool {

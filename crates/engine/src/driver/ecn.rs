@@ -2,7 +2,7 @@
 //! the counts in ACK frames (section 13.4.2.1).
 //!
 //! quinn-proto marks every datagram of a path until a comparison fails. On a path that drops marked
-//! datagrams nothing is acknowledged, so nothing is ever compared. Therefore, while an acknowledgement
+//! datagrams nothing is acknowledged, so nothing is ever compared. Therefore, while an acknowledgment
 //! is overdue, each datagram is sent twice: marked, and then unmarked. The receiver discards the second
 //! one as a duplicate (section 12.3). If the path carries marks, the counts confirm it and marking
 //! continues, however long the outage was. If it does not, the unmarked datagram is acknowledged
@@ -18,11 +18,11 @@ use quinn_proto::FrameStats;
 /// The default max_ack_delay (RFC 9000 section 18.2).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 
-/// Copies within one round trip and acknowledgement delay: the ten packets of RFC 9000 section
+/// Copies within one round trip and acknowledgment delay: the ten packets of RFC 9000 section
 /// 13.4.2. A probe timeout sends two datagrams; the others carry new data, which is less urgent.
 const MAX_COPIES: u32 = 10;
 
-/// After this many marked datagrams that are not ack-eliciting, without an acknowledgement, a PING is
+/// After this many marked datagrams that are not ack-eliciting, without an acknowledgment, a PING is
 /// added (RFC 9000 section 13.2.4). A peer that misses our ACKs retransmits, so the third datagram
 /// follows soon; a peer that seldom sends gets one PING for three ACKs.
 const MAX_SILENT: u32 = 2;
@@ -32,7 +32,7 @@ const MAX_SILENT: u32 = 2;
 enum State {
     /// Marked; nothing has been acknowledged on this path yet.
     Testing,
-    /// Marked; an acknowledgement is overdue.
+    /// Marked; an acknowledgment is overdue.
     Unknown,
     /// Marked; packets are acknowledged.
     Capable,
@@ -57,7 +57,7 @@ pub(super) struct Path {
     pub(super) remote: SocketAddr,
     pub(super) rtt: Duration,
     /// How many ACK frames newly acknowledged a packet.
-    pub(super) acknowledgements: u64,
+    pub(super) acknowledgments: u64,
     /// Whether packets were still in flight after the last such frame.
     pub(super) is_any_in_flight: bool,
 }
@@ -76,13 +76,13 @@ pub(super) struct Sent {
 pub(super) struct EcnValidation {
     state: State,
     remote: SocketAddr,
-    /// How long an acknowledgement may take.
+    /// How long an acknowledgment may take.
     ack_timeout: Duration,
-    acknowledgements: u64,
+    acknowledgments: u64,
     ack_eliciting: u64,
-    /// When the wait for the next acknowledgement began.
+    /// When the wait for the next acknowledgment began.
     awaited_since: Option<Instant>,
-    /// Marked datagrams since the last acknowledgement that are not ack-eliciting: when the first was
+    /// Marked datagrams since the last acknowledgment that are not ack-eliciting: when the first was
     /// sent, and how many.
     silent: Option<(Instant, u32)>,
     /// When the peer migrated to this path; `None` for the first path.
@@ -100,7 +100,7 @@ impl EcnValidation {
             state: State::Testing,
             remote,
             ack_timeout: ACK_DELAY,
-            acknowledgements: 0,
+            acknowledgments: 0,
             ack_eliciting: 0,
             awaited_since: None,
             silent: None,
@@ -112,17 +112,17 @@ impl EcnValidation {
         }
     }
 
-    /// At the beginning of a turn, note acknowledgements and whether one is overdue.
+    /// At the beginning of a turn, note acknowledgments and whether one is overdue.
     pub(super) fn update(&mut self, now: Instant, path: Path) {
         if path.remote != self.remote {
             self.change_path(now, path);
         }
         self.ack_timeout = path.rtt + ACK_DELAY;
-        if path.acknowledgements != self.acknowledgements {
-            self.acknowledgements = path.acknowledgements;
+        if path.acknowledgments != self.acknowledgments {
+            self.acknowledgments = path.acknowledgments;
             self.awaited_since = path.is_any_in_flight.then_some(now);
             self.silent = None;
-            // An earlier acknowledgement may be for packets sent on the previous path.
+            // An earlier acknowledgment may be for packets sent on the previous path.
             self.is_acknowledged |= self
                 .changed
                 .is_none_or(|at| now.saturating_duration_since(at) >= self.ack_timeout);
@@ -152,7 +152,7 @@ impl EcnValidation {
             } else {
                 State::Testing
             },
-            acknowledgements: path.acknowledgements,
+            acknowledgments: path.acknowledgments,
             ack_eliciting: self.ack_eliciting,
             changed: Some(now),
             unanswered: self.unanswered,
@@ -256,7 +256,7 @@ mod tests {
             let path = Path {
                 remote: remote(1),
                 rtt: RTT,
-                acknowledgements: 0,
+                acknowledgments: 0,
                 is_any_in_flight: false,
             };
             Self {
@@ -279,14 +279,14 @@ mod tests {
             self.validation.depart(self.now, sent)
         }
 
-        /// A marked datagram that elicits an acknowledgement.
+        /// A marked datagram that elicits an acknowledgment.
         fn send(&mut self) -> Departure {
             self.ack_eliciting += 1;
             self.leave(true, 1)
         }
 
         fn acknowledge(&mut self, is_any_in_flight: bool) {
-            self.path.acknowledgements += 1;
+            self.path.acknowledgments += 1;
             self.path.is_any_in_flight = is_any_in_flight;
             self.validation.update(self.now, self.path);
         }
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_sent_twice_while_an_acknowledgement_is_overdue() {
+    fn datagrams_are_sent_twice_while_an_acknowledgment_is_overdue() {
         let mut sender = Sender::new();
         assert_eq!(sender.send(), Departure::AsIs);
         sender.wait(ACK_TIMEOUT - Duration::from_nanos(1));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_in_flight_after_an_acknowledgement_await_the_next() {
+    fn packets_in_flight_after_an_acknowledgment_await_the_next() {
         for is_any_in_flight in [false, true] {
             let mut sender = Sender::new();
             sender.send();

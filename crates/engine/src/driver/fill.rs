@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::{queue::PeerEnd, ready::Waiters, stream::StreamShared};
+use crate::{queue::PeerEnd, ready::Waiters, shared::StreamShared};
 
 /// The result of moving bytes to a queue.
 #[derive(Default)]
@@ -19,6 +19,18 @@ pub(crate) struct Filled {
     pub(crate) is_done: bool,
 }
 
+/// What is left of a stream after `take` has taken what there was room for.
+pub(crate) enum Rest {
+    /// There may be more.
+    More,
+    /// Nothing has arrived beyond it.
+    Nothing,
+    /// Nothing will arrive beyond it.
+    End(PeerEnd),
+    /// QUIC has discarded the stream.
+    Discarded,
+}
+
 /// How much more may be held, both by this queue, up to `bound`, and by the connection.
 fn room(shared: &StreamShared, bound: usize, cost: usize) -> usize {
     if bound == usize::MAX {
@@ -28,13 +40,12 @@ fn room(shared: &StreamShared, bound: usize, cost: usize) -> usize {
 }
 
 /// Move received bytes of the stream to its queue, up to `bound` bytes there. `taken` is empty
-/// before and after. `take` puts up to the given number of bytes into it, and returns the stream's
-/// end, if it came, and whether there may be more; or `None` if there is no such stream.
+/// before and after. `take` puts up to the given number of bytes into it.
 pub(crate) fn fill(
     shared: &StreamShared,
     bound: usize,
     taken: &mut Vec<Bytes>,
-    mut take: impl FnMut(usize, &mut Vec<Bytes>) -> Option<(Option<PeerEnd>, bool)>,
+    mut take: impl FnMut(usize, &mut Vec<Bytes>) -> Rest,
 ) -> Filled {
     let mut filled = Filled::default();
     let cost = shared.recv_queue.lock().cost;
@@ -42,8 +53,11 @@ pub(crate) fn fill(
     loop {
         // Not under the queue's lock, so that a reader need not wait. It may read meanwhile, which
         // only makes more room.
-        let Some((end, is_paused)) = take(left, taken) else {
-            return filled;
+        let (is_paused, end) = match take(left, taken) {
+            Rest::More => (true, None),
+            Rest::Nothing => (false, None),
+            Rest::End(end) => (false, Some(end)),
+            Rest::Discarded => return filled,
         };
         filled.is_done = end.is_some();
         let receive_credit = &shared.receive_credit;

@@ -40,7 +40,12 @@ pub(crate) trait CoreTask: Send {
     fn has_commands(&self) -> bool;
 
     /// Whether the I/O thread must act on something that came after it went to sleep.
-    fn needs_the_thread(&self) -> bool;
+    fn needs_the_thread(&self) -> bool {
+        self.is_releasable()
+    }
+
+    /// Whether it has ended, or holds sockets to close: the I/O thread alone drops both.
+    fn is_releasable(&self) -> bool;
 
     /// Whether it may be dropped, which wakes those that wait for its end.
     fn is_closed(&self) -> bool;
@@ -140,7 +145,7 @@ impl<W: CoreTask> IoWaker for IoHandle<W> {
     }
 }
 
-/// Holds a task. The I/O thread or an application thread holds the slot's lock while it drives
+/// Contains a task. The I/O thread or an application thread holds the slot's lock while it drives
 /// the task.
 pub(crate) struct TaskSlot<W> {
     /// `None` once it has ended, or panicked outside of any one connection. Dropping it fails
@@ -253,6 +258,13 @@ impl<W: CoreTask> TaskSlots<W> {
         has_more
     }
 
+    /// Call `job` with each task.
+    pub(crate) fn each(&self, mut job: impl FnMut(&mut W)) {
+        for slot in &self.all {
+            slot.lock().with(&mut job);
+        }
+    }
+
     /// Announce how long the thread will sleep; `watch` is called with each task, to collect the
     /// sockets to wait for. The thread must wait no longer, and call `wake` afterwards.
     pub(crate) fn announce<'a>(
@@ -281,7 +293,8 @@ impl<W: CoreTask> TaskSlots<W> {
             };
             *announced = task.deadline();
             pause.until = [pause.until, *announced].into_iter().flatten().min();
-            pause.is_due |= task.has_commands();
+            // A thread that found this one awake may have executed the last commands.
+            pause.is_due |= task.has_commands() || task.is_releasable();
             watch(slot, task);
         }
         pause

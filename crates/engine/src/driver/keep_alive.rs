@@ -20,25 +20,41 @@ use crate::driver::final_flight::ACK_DELAY;
 /// lost, the next one at two thirds, or an earlier probe, still has a third of the time to arrive.
 const DIVISOR: u32 = 3;
 
+/// A PING may leave this part of the interval early, together with that of another connection:
+/// what idle connections cost is the wake-ups.
+const EARLY: u32 = 10;
+
+/// The interval of a connection for which a hole was punched is at most this part of the configured
+/// one. There are routers whose UDP mappings end after 5 s of silence, although RFC 4787 (requirement
+/// 5) asks for two minutes: by default 2 s, so that a lost PING is followed by another one in time.
+const PUNCHED: (u32, u32) = (2, 5);
+
 /// The transport parameter max_idle_timeout (RFC 9000 section 18.2).
 const MAX_IDLE_TIMEOUT: u64 = 0x01;
 
 pub(super) struct KeepAlive {
     /// As configured, and shortened for the agreed idle timeout.
     interval: Duration,
-    /// As configured.
+    /// As configured, or less for a punched connection.
     longest: Duration,
     last_sent: Instant,
 }
 
 impl KeepAlive {
     /// For a connection whose handshake completed now, with the idle timeout of this side.
+    /// `is_punched`: mappings of NATs on both sides have to last.
     pub(super) fn new(
         now: Instant,
-        longest: Duration,
+        configured: Duration,
+        is_punched: bool,
         idle_timeout: Duration,
         session: &dyn Session,
     ) -> Self {
+        let longest = if is_punched {
+            configured * PUNCHED.0 / PUNCHED.1
+        } else {
+            configured
+        };
         let agreed = agreed(idle_timeout, peer_idle_timeout(session));
         Self {
             interval: agreed.map_or(longest, |agreed| longest.min(agreed / DIVISOR)),
@@ -57,9 +73,23 @@ impl KeepAlive {
         self.last_sent + self.interval(rtt)
     }
 
+    /// The most that a PING may leave early, with this configured interval.
+    pub(super) fn longest_lead(longest: Duration) -> Duration {
+        longest / EARLY
+    }
+
     /// True if a PING is due now; the next one is due an interval later.
     pub(super) fn expire(&mut self, now: Instant, rtt: Duration) -> bool {
-        let is_due = self.deadline(rtt) <= now;
+        self.expire_before(now, now, rtt)
+    }
+
+    /// The same, if the thread is awake for the PING of another connection.
+    pub(super) fn expire_early(&mut self, now: Instant, rtt: Duration) -> bool {
+        self.expire_before(now + self.interval(rtt) / EARLY, now, rtt)
+    }
+
+    fn expire_before(&mut self, limit: Instant, now: Instant, rtt: Duration) -> bool {
+        let is_due = self.deadline(rtt) <= limit;
         if is_due {
             self.last_sent = now;
         }
@@ -145,6 +175,21 @@ mod tests {
             Some(ms(30_000))
         );
         assert_eq!(read(&[0x04, 1, 9]), None);
+    }
+
+    #[test]
+    fn a_ping_is_early_by_a_tenth_of_the_interval_at_most() {
+        let began = Instant::now();
+        let mut keep_alive = KeepAlive {
+            interval: ms(1_000),
+            longest: ms(5_000),
+            last_sent: began,
+        };
+        assert!(!keep_alive.expire(began + ms(999), ms(50)));
+        assert!(!keep_alive.expire_early(began + ms(899), ms(50)));
+        assert!(keep_alive.expire_early(began + ms(900), ms(50)));
+        assert_eq!(keep_alive.deadline(ms(50)), began + ms(1_900));
+        assert!(keep_alive.expire(began + ms(1_900), ms(50)));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::config::Config;
+
 /// Six lines a minute are readable, and an operator sees a flood while it lasts.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -33,21 +35,64 @@ impl Limit {
         }
     }
 
+    /// What the limit counts.
+    fn subject(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerAddress => "inbound connections from one address",
+            Self::Handshakes => "inbound handshakes",
+            Self::HandshakesPerAddress => "inbound handshakes from one address",
+            Self::AcceptBacklog => "connections that wait to be accepted",
+        }
+    }
+
     /// What happens to a connection beyond the limit.
     fn consequence(self) -> &'static str {
         match self {
-            Self::Connections | Self::ConnectionsPerAddress => "connection refused",
-            Self::Handshakes | Self::HandshakesPerAddress => "first packet dropped",
-            Self::AcceptBacklog => "connection closed with 0x1001",
+            Self::Connections | Self::ConnectionsPerAddress => "refused",
+            Self::Handshakes | Self::HandshakesPerAddress => "ignored",
+            Self::AcceptBacklog => "closed with 0x1001",
+        }
+    }
+
+    /// The configured value. `None` is a limit that is off, which is never reached.
+    pub(crate) fn value(self, config: &Config) -> Option<usize> {
+        match self {
+            Self::Connections => config.max_connections,
+            Self::ConnectionsPerAddress => config.max_connections_per_address,
+            Self::Handshakes => Some(config.max_handshakes),
+            Self::HandshakesPerAddress => Some(config.max_handshakes_per_address),
+            Self::AcceptBacklog => Some(config.max_accept_backlog),
         }
     }
 }
 
+/// A connection that exceeded a limit.
+pub(crate) struct Excess {
+    pub(crate) limit: Limit,
+    /// The configured value of the limit.
+    pub(crate) value: Option<usize>,
+    pub(crate) remote: SocketAddr,
+    /// The address of the listener.
+    pub(crate) local: SocketAddr,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    due: Option<Instant>,
+    last: Option<Instant>,
     /// Events since the last line.
     events: u64,
+}
+
+impl Line {
+    /// How long ago the last line was logged, if a new one is due. Zero for the first.
+    fn due(&self, now: Instant) -> Option<Duration> {
+        let Some(last) = self.last else {
+            return Some(Duration::ZERO);
+        };
+        let since = now.saturating_duration_since(last);
+        (since >= INTERVAL).then_some(since)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,29 +100,39 @@ pub(crate) struct LimitLog([Line; Limit::COUNT]);
 
 impl LimitLog {
     /// `max_handshakes` are in flight, so quinn-proto drops Initial packets of new connections now.
-    pub(crate) fn note_full(&mut self, now: Instant) {
+    pub(crate) fn note_full(&mut self, now: Instant, max_handshakes: usize, local: SocketAddr) {
         let line = &mut self.0[Limit::Handshakes as usize];
-        if line.due.is_none_or(|due| now >= due) {
-            line.due = Some(now + INTERVAL);
+        if line.due(now).is_some() {
+            line.last = Some(now);
+            let (subject, local) = (Limit::Handshakes.subject(), Multiaddr(local));
             tracing::warn!(
-                "max_handshakes is reached: first packets are dropped until handshakes end"
+                "{subject} reached max_handshakes = {max_handshakes} (listening on {local}): first packets are \
+                 dropped until handshakes end"
             );
         }
     }
 
-    /// A connection from `remote` exceeded `limit`.
-    pub(crate) fn note(&mut self, now: Instant, limit: Limit, remote: SocketAddr) {
-        let (field, consequence, remote) = (limit.field(), limit.consequence(), Multiaddr(remote));
-        tracing::debug!("{consequence}: {remote}, {field} is reached");
+    /// A connection exceeded a limit.
+    pub(crate) fn note(&mut self, now: Instant, excess: &Excess) {
+        let limit = excess.limit;
+        let (subject, field, consequence) = (limit.subject(), limit.field(), limit.consequence());
+        let (remote, local) = (Multiaddr(excess.remote), Multiaddr(excess.local));
+        let value = excess.value.unwrap_or_default();
+        tracing::debug!("connection {consequence}: {remote}, {field} = {value} is reached");
         let line = &mut self.0[limit as usize];
         line.events += 1;
-        if line.due.is_some_and(|due| now < due) {
+        let Some(since) = line.due(now) else {
             return;
-        }
-        line.due = Some(now + INTERVAL);
+        };
+        line.last = Some(now);
         let events = std::mem::take(&mut line.events);
+        let period = match since.as_secs() {
+            0 => String::new(),
+            seconds => format!(" in the last {seconds} s"),
+        };
         tracing::warn!(
-            "{field} is reached: {consequence}, {events} since the last such line, the last one from {remote}"
+            "{subject} reached {field} = {value} (listening on {local}): {events} {consequence}{period}, \
+             the last from {remote}"
         );
     }
 }

@@ -98,7 +98,7 @@ impl Marking {
         let path = Path {
             remote: conn.remote_address(),
             rtt: conn.rtt(),
-            acknowledgements: self.congestion_signals.acknowledgements(),
+            acknowledgments: self.congestion_signals.acknowledgments(),
             is_any_in_flight: self.congestion_signals.is_any_in_flight(),
         };
         self.validation.update(now, path);
@@ -203,9 +203,12 @@ impl Marking {
     /// Whether `more` bytes, which quinn-proto does not count, may be sent in the handshake: at most
     /// three times what the dialer sent, in all.
     fn has_credit(&self, conn: &Connection, more: usize) -> bool {
+        if self.is_dialer {
+            return true;
+        }
         let stats = conn.stats();
         let sent = stats.udp_tx.bytes + self.copied + more as u64;
-        self.is_dialer || sent <= (FIRST_DATAGRAM + stats.udp_rx.bytes) * 3
+        sent <= (FIRST_DATAGRAM + stats.udp_rx.bytes) * 3
     }
 
     /// Record our flight to the dialer. Handshake packets have a long header (RFC 9000 section 17.2).

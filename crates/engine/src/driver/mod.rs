@@ -6,6 +6,7 @@
 //! real `socket`s. Application threads push to a core's `command` queue, and drive the core by
 //! `handover` while the I/O thread sleeps.
 
+mod address_watch;
 mod admission;
 mod close_reason;
 mod closing;
@@ -25,6 +26,7 @@ mod marking;
 mod migration;
 mod network;
 mod offload;
+mod punching;
 mod receive_window;
 mod recv_buffers;
 mod reset_limit;
@@ -39,22 +41,23 @@ mod thread;
 mod timers;
 mod token_bucket;
 
+#[cfg(any(feature = "simulation", models))]
+pub(crate) use self::network::{Network, Sending};
+pub use self::thread::forget_the_thread;
 #[cfg(feature = "simulation")]
 pub(crate) use self::{
     command::IoWaker,
     connection_ids::CONNECTION_ID_LENGTH,
     core::ACCEPTED,
-    network::{Network, Sending},
+    network::ReceivedDatagram,
     settings::{CryptoOverride, endpoint_config},
 };
 pub(crate) use self::{
     command::{Command, Commands},
     core::Core,
-    limit_log::{Limit, LimitLog, Multiaddr},
+    limit_log::{Excess, Limit, LimitLog, Multiaddr},
     network::{BoundSocket, SocketKey, SocketProvider},
     send_window::FIRST_SEND_WINDOW,
     settings::Settings,
-    sockets::{EndpointState, SocketInfo},
     thread::on_the_io_thread,
 };
-pub use self::{core::Census, thread::forget_the_thread};

@@ -1,13 +1,16 @@
-//! The interface between a core and its network: sockets by key, and sends that may block.
+//! The interface between a core and its network: sockets by key, received datagrams, and sends that
+//! may block.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
 };
 
+use bytes::BytesMut;
 use nix::errno::Errno;
+use quinn_proto::EcnCodepoint;
 
-use crate::driver::core::Census;
+use crate::census::Census;
 
 /// Names a socket of an endpoint; never reused.
 pub(crate) type SocketKey = u64;
@@ -20,6 +23,17 @@ pub(crate) struct BoundSocket {
     /// The system refused options with this error: the socket works with one datagram a call, and
     /// does not report which local address a datagram came to.
     pub(crate) refusal: Option<Errno>,
+}
+
+/// A datagram that arrived at a socket.
+#[derive(Debug)]
+pub(crate) struct ReceivedDatagram {
+    pub(crate) socket: SocketKey,
+    pub(crate) remote: SocketAddr,
+    /// Its destination, if the system tells it.
+    pub(crate) local_ip: Option<IpAddr>,
+    pub(crate) ecn: Option<EcnCodepoint>,
+    pub(crate) data: BytesMut,
 }
 
 /// The result of one send.
@@ -53,8 +67,9 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
-/// An ICMP message about a datagram that was sent from a socket.
+/// An ICMP message about a datagram that was sent from a socket. Only Linux reports them.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(crate) struct Undelivered {
     /// The datagram's destination.
     pub(crate) to: SocketAddr,

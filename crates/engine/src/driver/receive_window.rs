@@ -5,7 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{driver::streams::Streams, receive_credit::ReceiveCredit};
+use crate::{
+    driver::streams::Streams,
+    receive_credit::{GrowthReason, ReceiveCredit},
+};
 
 /// If half of the window is read within this many round trips, the window may limit the peer: the
 /// other half was in flight meanwhile, and the credit takes one round trip to arrive.
@@ -17,20 +20,18 @@ const STUCK: Duration = Duration::from_millis(50);
 /// How long to wait before retrying a refused reservation.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why to grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GrowthReason {
-    /// The readers read as fast as the window lets the peer send.
-    ReaderKeepsUp,
-    /// A stuck reader holds credit that the other streams need.
-    PeerBlocked,
+/// The bytes read until a time.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    read: u64,
 }
 
 pub(super) struct ReceiveWindow {
     /// When half of a window had last been read, and the bytes read until then.
-    half_read: (Instant, u64),
+    half_read: Sample,
     /// Readers lag: when to check again, and the bytes read before.
-    lagging: Option<(Instant, u64)>,
+    lagging: Option<Sample>,
     /// The check is due: the bytes read before.
     due: Option<u64>,
 }
@@ -38,7 +39,7 @@ pub(super) struct ReceiveWindow {
 impl ReceiveWindow {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            half_read: (now, 0),
+            half_read: Sample { at: now, read: 0 },
             lagging: None,
             due: None,
         }
@@ -46,13 +47,13 @@ impl ReceiveWindow {
 
     /// When to check lagging readers again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.lagging.map(|(at, _)| at)
+        self.lagging.map(|lagging| lagging.at)
     }
 
     /// Note whether the check is due; the connection's next turn makes it.
     pub(super) fn expire(&mut self, now: Instant) {
-        if let Some((_, before)) = self.lagging.take_if(|(at, _)| *at <= now) {
-            self.due = Some(before);
+        if let Some(lagging) = self.lagging.take_if(|lagging| lagging.at <= now) {
+            self.due = Some(lagging.read);
         }
     }
 
@@ -68,10 +69,10 @@ impl ReceiveWindow {
             .handed()
             .saturating_sub(receive_credit.held() as u64);
         if !receive_credit.is_widest()
-            && read.saturating_sub(self.half_read.1) >= receive_credit.window() / 2
+            && read.saturating_sub(self.half_read.read) >= receive_credit.window() / 2
         {
-            let (since, _) = std::mem::replace(&mut self.half_read, (now, read));
-            if now.saturating_duration_since(since) < rtt * FEW_ROUND_TRIPS {
+            let last = std::mem::replace(&mut self.half_read, Sample { at: now, read });
+            if now.saturating_duration_since(last.at) < rtt * FEW_ROUND_TRIPS {
                 return Some(GrowthReason::ReaderKeepsUp);
             }
         }
@@ -81,8 +82,8 @@ impl ReceiveWindow {
 
     /// The budget refused the growth.
     pub(super) fn refused(&mut self, now: Instant) {
-        if let Some((at, _)) = &mut self.lagging {
-            *at = now + RETRY_AFTER;
+        if let Some(lagging) = &mut self.lagging {
+            lagging.at = now + RETRY_AFTER;
         }
     }
 
@@ -99,7 +100,10 @@ impl ReceiveWindow {
             streams.check_lagging();
         }
         if self.lagging.is_none() && streams.is_lagging() && !receive_credit.is_widest() {
-            self.lagging = Some((now + STUCK, read));
+            self.lagging = Some(Sample {
+                at: now + STUCK,
+                read,
+            });
         }
         due == Some(read) && streams.is_lagging()
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 
 /// The initial window of every connection, unless a smaller one is configured. Slow start begins with
 /// some 14 KiB (RFC 9002 section 7.2), and this window stays ahead of it as both grow.
@@ -35,14 +35,14 @@ impl SendWindow {
     /// the budget and the configuration allow it. `written`: all bytes that quinn-proto took so far.
     ///
     /// At most one window of `written` is unacknowledged; the rest is acknowledged. A window that was
-    /// not full when it grew may thus count one acknowledgement too many, but not two.
+    /// not full when it grew may thus count one acknowledgment too many, but not two.
     pub(super) fn grow(&mut self, written: u64) -> Option<u64> {
         if written < self.due || self.window >= self.widest {
             return None;
         }
         let wider = self.window.saturating_mul(2).min(self.widest);
         let more = wider - self.window;
-        if !self.budget.try_reserve(more, true) {
+        if !self.budget.try_reserve(more, Share::Whole) {
             // Retry after another quarter of the window.
             self.due = written + self.window / 4;
             return None;
@@ -72,7 +72,7 @@ mod tests {
     const FIRST: u64 = FIRST_SEND_WINDOW;
 
     #[test]
-    fn it_grows_with_acknowledgements_and_releases_its_reservation() {
+    fn it_grows_with_acknowledgments_and_releases_its_reservation() {
         let budget = Budget::new(1 << 30);
         let mut window = SendWindow::new(budget.clone(), 5 * FIRST);
         assert_eq!(window.grow(FIRST), None, "nothing is acknowledged");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn without_acknowledgements_the_window_does_not_grow() {
+    fn without_acknowledgments_the_window_does_not_grow() {
         let budget = Budget::new(1 << 40);
         let mut window = SendWindow::new(budget, 1 << 40);
         // Write everything that may be written.

@@ -12,11 +12,12 @@ use crate::{
     budget::Budget,
     config::Config,
     congestion::CongestionSignals,
-    connection::ConnectionMemory,
+    dial_mode::DialMode,
     driver::connection_ids::ConnectionIds,
-    error::EndpointError,
-    identity::{Identity, IdentityError, PeerId},
+    error::{EndpointError, IdentityError},
+    identity::{Identity, PeerId},
     receive_credit::ReceiveCredit,
+    shared::ConnectionMemory,
     tls::{DRAFT_29, Tls, Verdict},
 };
 
@@ -58,6 +59,10 @@ const LARGEST_PAYLOAD: u16 = 65_527;
 
 /// How long a Retry token is valid: a generous bound for the round trip that a Retry costs.
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
+
+/// The shortest estimate for a dial for which a hole is punched: its first probe follows after three
+/// times this.
+const SHORTEST_INITIAL_RTT: Duration = Duration::from_millis(10);
 
 impl Settings {
     pub(crate) fn new(identity: &Identity, config: Config) -> Result<Arc<Self>, EndpointError> {
@@ -126,6 +131,17 @@ impl Settings {
         })
     }
 
+    /// A seed for random numbers that need not be secret.
+    pub(super) fn seed(&self) -> u64 {
+        #[cfg(feature = "simulation")]
+        if let Some(first_ids) = &self.first_ids {
+            let id = first_ids();
+            return id.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        }
+        rand::generate::<[u8; 8]>(&rand::SystemRandom::new())
+            .map_or(0, |seed| u64::from_le_bytes(seed.expose()))
+    }
+
     /// A new connection's receive credit and the endpoint's budget for unacknowledged bytes.
     pub(crate) fn memory(&self) -> ConnectionMemory {
         ConnectionMemory {
@@ -137,9 +153,14 @@ impl Settings {
         }
     }
 
-    /// The bytes charged to the budgets of receive credit and of unacknowledged data.
-    pub(super) fn charged(&self) -> (u64, u64) {
-        (self.receive_credit.charged(), self.unacked.charged())
+    /// The bytes charged to the budget of receive credit.
+    pub(super) fn receive_charged(&self) -> u64 {
+        self.receive_credit.charged()
+    }
+
+    /// The bytes charged to the budget of unacknowledged data.
+    pub(super) fn unacked_charged(&self) -> u64 {
+        self.unacked.charged()
     }
 
     /// The server's configuration. If `is_full`, quinn-proto drops Initial packets of new
@@ -167,6 +188,7 @@ impl Settings {
         &self,
         expected: Option<PeerId>,
         congestion_signals: CongestionSignals,
+        mode: DialMode,
     ) -> (quinn_proto::ClientConfig, Verdict) {
         let (tls, verdict) = self.tls.client(expected);
         #[cfg(feature = "simulation")]
@@ -175,7 +197,15 @@ impl Settings {
             None => tls,
         };
         let mut client = quinn_proto::ClientConfig::new(tls);
-        client.transport_config(self.config.transport(congestion_signals));
+        let initial_rtt = match mode {
+            DialMode::Punched { rtt } => rtt.max(SHORTEST_INITIAL_RTT),
+            _ => self.config.initial_rtt,
+        };
+        let config = Config {
+            initial_rtt,
+            ..self.config.clone()
+        };
+        client.transport_config(config.transport(congestion_signals));
         client.version(QUIC_V1);
         #[cfg(feature = "simulation")]
         if let Some(first_ids) = &self.first_ids {

@@ -4,6 +4,10 @@
 //! It has its own sendmsg: quinn-udp's disables segmentation and ECN marks for the whole socket,
 //! permanently, after one EINVAL, which a single destination can cause.
 
+#[cfg_attr(target_os = "linux", path = "socket/linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "socket/portable.rs")]
+mod system;
+
 use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -13,13 +17,9 @@ use std::{
 };
 
 use nix::{
-    cmsg_space,
     errno::Errno,
     libc,
-    sys::socket::{
-        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
-        setsockopt, sockopt,
-    },
+    sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
 };
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -35,9 +35,6 @@ const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 
 /// How long a socket is not read after an error that is neither EWOULDBLOCK nor about one datagram.
 const BROKEN_PAUSE: Duration = Duration::from_millis(10);
-
-/// Bytes read of a reported datagram: a long header with the longest ids.
-const QUOTED: usize = 64;
 
 pub(super) struct Socket {
     socket: Arc<UdpSocket>,
@@ -180,14 +177,11 @@ impl Socket {
     ) -> nix::Result<()> {
         let mark = ecn.map_or(0, |ecn| ecn as u8);
         let class = i32::from(mark);
-        let mark = ecn.map(|_| match transmit.destination {
-            SocketAddr::V4(_) => ControlMessage::Ipv4Tos(&mark),
-            SocketAddr::V6(_) => ControlMessage::Ipv6TClass(&class),
-        });
+        let mark = ecn.and_then(|_| system::mark(transmit.destination, &mark, &class));
         let size = transmit.segment_size.filter(|size| *size < contents.len());
         // A datagram's size has 16 bits (RFC 768).
         let size = size.map(|size| size as u16);
-        let segments = size.as_ref().map(ControlMessage::UdpGsoSegments);
+        let segments = size.as_ref().and_then(system::segments);
         let (v4, v6);
         let source = match transmit.src_ip {
             None => None,
@@ -227,11 +221,7 @@ impl Socket {
     /// Turn the system's reports of undelivered datagrams on or off; off drops pending reports. If
     /// the system refuses, dials to closed ports end by their timeout.
     pub(super) fn report_undelivered(&mut self, is_on: bool) {
-        let set = match self.bound.local {
-            SocketAddr::V4(_) => setsockopt(&self.socket, sockopt::Ipv4RecvErr, &is_on),
-            SocketAddr::V6(_) => setsockopt(&self.socket, sockopt::Ipv6RecvErr, &is_on),
-        };
-        match set {
+        match system::report_undelivered(&self.socket, self.bound.local, is_on) {
             Ok(()) => {
                 self.is_reporting = is_on;
                 self.has_reported |= is_on;
@@ -240,42 +230,12 @@ impl Socket {
         }
     }
 
-    /// The next report of an ICMP message. Errors of this host, such as a datagram too large for
-    /// its interface, are skipped: the send itself failed with them.
+    /// The next report of an undelivered datagram.
     pub(super) fn take_undelivered(&mut self) -> Option<Undelivered> {
         if !self.is_reporting {
             return None;
         }
-        loop {
-            let mut quoted = vec![0; QUOTED];
-            // Room for the error and for the options that received datagrams have.
-            let mut options = cmsg_space!([u64; 32]);
-            let mut bufs = [IoSliceMut::new(&mut quoted)];
-            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-            let socket = self.socket.as_raw_fd();
-            let report =
-                recvmsg::<SockaddrStorage>(socket, &mut bufs, Some(&mut options), flags).ok()?;
-            let error = report.cmsgs().ok()?.find_map(|option| match option {
-                ControlMessageOwned::Ipv4RecvErr(error, _)
-                | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
-                _ => None,
-            });
-            let (to, len) = (report.address, report.bytes);
-            let error = error.filter(|error| {
-                matches!(
-                    error.ee_origin,
-                    libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6
-                )
-            });
-            if let Some((error, to)) = error.zip(to.and_then(address)) {
-                quoted.truncate(len);
-                return Some(Undelivered {
-                    to,
-                    error: Errno::from_raw(error.ee_errno.cast_signed()),
-                    quoted,
-                });
-            }
-        }
+        system::take_undelivered(&self.socket)
     }
 
     /// Receive into `bufs`; returns how many were filled. After an error of the socket itself, it is
@@ -360,11 +320,6 @@ fn offloads(socket: &socket2::Socket) -> io::Result<UdpSocketState> {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(state),
     }
-}
-
-fn address(storage: SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -3,47 +3,23 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use nix::errno::Errno;
-use parking_lot::Mutex;
 use quinn_proto::{ConnectionHandle, Transmit};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    driver::network::{Network, Sending, SocketKey, borrow},
-    gate::Gate,
-    listener::ListenerShared,
-    ready::Waiters,
+    driver::{
+        command::Commands,
+        network::{Network, Sending, SocketKey, borrow},
+    },
+    shared::{EndpointState, ListenerShared},
+    sync::Mutex,
 };
-
-/// The state that an endpoint's handle and its core share.
-#[derive(Default)]
-pub(crate) struct EndpointState {
-    /// Open sockets; application threads add them, the core removes them.
-    pub(crate) sockets: Vec<SocketInfo>,
-    pub(crate) is_closing: bool,
-    /// The addresses that may not begin a handshake.
-    pub(crate) gate: Gate,
-    /// Every connection has ended and every socket is closed.
-    pub(crate) is_closed: bool,
-    pub(crate) closed: Waiters,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketInfo {
-    pub(crate) key: SocketKey,
-    pub(crate) local: SocketAddr,
-    /// The system refused options of the socket with this error.
-    pub(crate) refusal: Option<Errno>,
-    pub(crate) is_listening: bool,
-    /// Bound for dials; open as long as the endpoint.
-    pub(crate) is_kept: bool,
-    /// No interface had its address when a dial last checked.
-    pub(crate) is_address_gone: bool,
-}
 
 struct Socket {
     local: SocketAddr,
     listener: Option<Arc<ListenerShared>>,
+    /// An application thread listens on it, and has not pushed its command yet.
+    is_listen_pending: bool,
     /// Outlives its listeners and connections.
     is_kept: bool,
     /// The number of connections that use it.
@@ -70,6 +46,7 @@ impl Sockets {
             Socket {
                 local,
                 listener: None,
+                is_listen_pending: false,
                 is_kept,
                 users: 0,
                 blocked: None,
@@ -90,12 +67,15 @@ impl Sockets {
         self.0.get(&key)?.listener.as_ref()
     }
 
-    pub(super) fn listen(&mut self, listener: Arc<ListenerShared>) {
+    pub(super) fn listen(&mut self, listener: Arc<ListenerShared>, commands: &Commands) {
         match self.0.get_mut(&listener.socket) {
-            Some(socket) => socket.listener = Some(listener),
+            Some(socket) => {
+                socket.listener = Some(listener);
+                socket.is_listen_pending = false;
+            }
             // The endpoint, and the socket with it, was closed between the two commands.
             None => {
-                listener.close();
+                commands.close_listener(&listener);
             }
         }
     }
@@ -106,11 +86,18 @@ impl Sockets {
         }
     }
 
+    /// Close the socket as soon as no connection uses it.
+    pub(super) fn close_when_unused(&mut self, key: SocketKey) {
+        if let Some(socket) = self.0.get_mut(&key) {
+            socket.is_kept = false;
+        }
+    }
+
     /// The endpoint closes: end all listeners, and keep sockets only for their connections.
-    pub(super) fn close_all(&mut self) {
+    pub(super) fn close_all(&mut self, commands: &Commands) {
         for socket in self.0.values_mut() {
             if let Some(listener) = socket.listener.take() {
-                listener.close();
+                commands.close_listener(&listener);
             }
             socket.is_kept = false;
         }
@@ -168,8 +155,14 @@ impl Sockets {
         std::mem::take(&mut socket.waiting)
     }
 
-    pub(super) fn is_any_idle(&self) -> bool {
+    fn is_any_idle(&self) -> bool {
         self.0.values().any(Socket::is_idle)
+    }
+
+    /// Whether `release` is worth a call: a socket is idle, and not just until a command arrives.
+    pub(super) fn is_any_releasable(&self) -> bool {
+        let mut sockets = self.0.values();
+        sockets.any(|socket| socket.is_idle() && !socket.is_listen_pending)
     }
 
     /// Close sockets that are no longer used.
@@ -184,7 +177,8 @@ impl Sockets {
                 .sockets
                 .iter()
                 .any(|s| s.key == *key && s.is_listening);
-            if !socket.is_idle() || (is_wanted && !state.is_closing) {
+            socket.is_listen_pending = socket.is_idle() && is_wanted && !state.is_closing;
+            if !socket.is_idle() || socket.is_listen_pending {
                 return true;
             }
             state.sockets.retain(|s| s.key != *key);

@@ -14,7 +14,7 @@ use crate::{
     driver::final_flight::ACK_DELAY,
 };
 
-/// quinn-proto does not announce room of up to this fraction (1/8) of the allowance.
+/// quinn-proto does not announce an increase of up to this fraction (1/8) of the allowance.
 const UNANNOUNCED: u64 = 8;
 
 #[derive(Default)]

@@ -17,14 +17,13 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     config::Config,
-    connection::ConnectionShared,
-    driver::fill::fill,
+    driver::fill::{Rest, fill},
     error::{ConnectionError, ReadError, WriteError},
-    queue::{LocalEnd, PeerEnd},
+    queue::{LocalEnd, PeerEnd, Reading},
     ready::Waiters,
     receive_credit::CHUNK_COST,
     send_buffers,
-    stream::StreamShared,
+    shared::{ConnectionShared, StreamShared},
     sync::atomic::Ordering,
 };
 
@@ -51,7 +50,7 @@ pub(super) struct Streams {
 
 struct Slot {
     shared: Arc<StreamShared>,
-    /// Nothing more to send, and no acknowledgement to wait for.
+    /// Nothing more to send, and no acknowledgment to wait for.
     is_send_done: bool,
     /// Nothing more will be received.
     is_receive_done: bool,
@@ -278,12 +277,9 @@ impl Streams {
         if slot.is_receive_done {
             return;
         }
-        let stopped = {
-            let incoming = slot.shared.recv_queue.lock();
-            (incoming.stopped.is_some() || incoming.end.is_some()).then_some(incoming.stopped)
-        };
-        match stopped {
-            None => {
+        let reading = slot.shared.recv_queue.lock().reading();
+        match reading {
+            Reading::Open => {
                 let filled = fill(&slot.shared, bound, &mut self.taken, |room, taken| {
                     take_chunks(conn, id, room, taken)
                 });
@@ -296,12 +292,14 @@ impl Streams {
                     self.waiting_for_credit.push(id);
                 }
             }
-            Some(code) => self.discard_rest(conn, now, id, code),
+            Reading::Stopped(code) => self.discard_rest(conn, now, id, Some(code)),
+            Reading::Ended => self.discard_rest(conn, now, id, None),
         }
         self.remove_if_done(id);
     }
 
-    /// The application no longer reads this stream: drop its data, and send STOP_SENDING with `code`.
+    /// The stream is no longer read: drop its data, and send STOP_SENDING if the application stopped
+    /// reading with `code`.
     fn discard_rest(
         &mut self,
         conn: &mut Connection,
@@ -428,37 +426,37 @@ impl Streams {
     }
 }
 
-/// Take data of this stream from quinn-proto, up to `room` as `ReceiveCredit` counts it. Returns
-/// the stream's end, if it came, and whether there may be more; or `None` if quinn-proto has
-/// discarded the stream.
+/// Take data of this stream from quinn-proto, up to `room` as `ReceiveCredit` counts it.
 fn take_chunks(
     conn: &mut Connection,
     id: StreamId,
     mut room: usize,
     taken: &mut Vec<Bytes>,
-) -> Option<(Option<PeerEnd>, bool)> {
+) -> Rest {
     let mut stream = conn.recv_stream(id);
-    let mut chunks = stream.read(true).ok()?;
-    let outcome = loop {
+    let Ok(mut chunks) = stream.read(true) else {
+        return Rest::Discarded;
+    };
+    let rest = loop {
         if room == 0 {
-            break (None, true);
+            break Rest::More;
         }
         match chunks.next(room) {
             Ok(Some(chunk)) => {
                 room = room.saturating_sub(chunk.bytes.len() + CHUNK_COST);
                 taken.push(send_buffers::unpinned(chunk.bytes));
             }
-            Ok(None) => break (Some(PeerEnd::Finished), false),
+            Ok(None) => break Rest::End(PeerEnd::Finished),
             Err(QuinnRead::Reset(code)) => {
                 let error = ReadError::Reset(code.into_inner());
-                break (Some(PeerEnd::Failed(error)), false);
+                break Rest::End(PeerEnd::Failed(error));
             }
-            Err(QuinnRead::Blocked) => break (None, false),
+            Err(QuinnRead::Blocked) => break Rest::Nothing,
         }
     };
     // The connection is driven after every change, so MAX_STREAM_DATA needs no extra transmit.
     let _ = chunks.finalize();
-    Some(outcome)
+    rest
 }
 
 /// Drop received data of this stream, which releases flow control credit. True at its end.
@@ -482,8 +480,6 @@ fn discard(conn: &mut Connection, id: StreamId) -> bool {
 pub(super) fn stream_of(shared: &ConnectionShared, id: u64, config: &Config) -> Arc<StreamShared> {
     StreamShared::new(
         id,
-        shared.id,
-        shared.commands.clone(),
         shared.receive_credit.clone(),
         shared.unacked.clone(),
         config.read_buffer,

@@ -41,6 +41,11 @@ impl Timers {
         self.0.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Add entries that were removed before their time and are still valid.
+    pub(super) fn put_back(&mut self, entries: impl IntoIterator<Item = (Instant, usize)>) {
+        self.0.extend(entries.into_iter().map(Reverse));
+    }
+
     /// Remove an entry that is due, and return it with its time.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
         let Reverse((at, _)) = self.0.peek()?;
@@ -62,7 +67,7 @@ mod tests {
         let (mut timers, mut armed) = (Timers::default(), None);
         let began = Instant::now();
         let mut most = 0;
-        // A far deadline and then a near one, repeatedly, as acknowledgements cause them.
+        // A far deadline and then a near one, repeatedly, as acknowledgments cause them.
         for n in 0..10_000 {
             let now = began + Duration::from_millis(n);
             timers.arm(0, Some(now + Duration::from_secs(30)), &mut armed);

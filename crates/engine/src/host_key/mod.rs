@@ -5,6 +5,7 @@
 //!
 //! libp2p peer-ids spec, "Keys": a protobuf of type and data, whose hash is the peer id.
 
+mod create;
 mod curve;
 mod private;
 mod protobuf;
@@ -12,6 +13,7 @@ mod public;
 
 use std::error::Error as StdError;
 
+pub use create::{NewKeyType, ed25519_private_key, generate_private_key};
 use curve::Curve;
 pub(crate) use private::{PrivateKey, extract};
 pub use public::PublicKey;

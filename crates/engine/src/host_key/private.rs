@@ -1,6 +1,6 @@
 //! Our private host key: reading it from libp2p's protobuf, and signing.
 //!
-//! The key does not leave this file: others get signatures and secrets derived from it.
+//! The bytes of the key do not leave this file: others get signatures and derived secrets.
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;

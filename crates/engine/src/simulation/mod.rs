@@ -7,7 +7,7 @@
 //! as TLS takes its keys from the system; lengths and times do not.
 //!
 //! ```
-//! use libp2p_quic_engine::{Config, simulation::{World, verbs}};
+//! use libp2p_quic_engine::{Config, simulation::{World, operations}};
 //!
 //! let mut world = World::new(7);
 //! let server = world.node(Config::default());
@@ -15,8 +15,8 @@
 //! let listener = server.listen(server.v4(0)).expect("a free port");
 //! let (to, who) = (listener.local_addr(), server.peer_id());
 //! let (ours, theirs) = world.block_on(async {
-//!     let ours = verbs::connect(&client, to, Some(who)).await.expect("a connection");
-//!     (ours, verbs::accept(&listener).await.expect("a connection"))
+//!     let ours = operations::connect(&client, to, Some(who)).await.expect("a connection");
+//!     (ours, operations::accept(&listener).await.expect("a connection"))
 //! });
 //! assert_eq!(theirs.peer_id(), Some(client.peer_id()));
 //! drop(ours);
@@ -26,16 +26,17 @@ mod chance;
 mod clock;
 mod conditions;
 mod dice;
+mod nat;
 mod node;
 mod open_packets;
+pub mod operations;
 mod tasks;
 mod trace;
-pub mod verbs;
 mod wire;
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -46,7 +47,13 @@ use parking_lot::Mutex;
 use quinn_proto::EcnCodepoint;
 
 pub use self::{
-    clock::Clock, conditions::Conditions, dice::Dice, node::Node, tasks::Task, trace::Datagram,
+    clock::Clock,
+    conditions::Conditions,
+    dice::Dice,
+    nat::{Behavior, Nat},
+    node::Node,
+    tasks::Task,
+    trace::Datagram,
 };
 use self::{
     node::Machine,
@@ -55,8 +62,11 @@ use self::{
 };
 /// Bytes of the connection ids that nodes choose, as in short headers sent to them.
 pub const CONNECTION_ID_LENGTH: usize = crate::driver::CONNECTION_ID_LENGTH;
-pub use crate::driver::Census;
-use crate::{Config, Connection, driver::CryptoOverride};
+pub use crate::census::Census;
+use crate::{
+    Config, Connection,
+    driver::{CryptoOverride, ReceivedDatagram},
+};
 
 /// Passes without progress of time after which a world panics.
 const SPINNING: u32 = 200_000;
@@ -156,7 +166,7 @@ impl World {
     }
 
     /// Change the wall clock by `seconds`, but not virtual time.
-    pub fn turn_the_calendar(&mut self, seconds: i64) {
+    pub fn shift_wall_clock(&mut self, seconds: i64) {
         self.clock.jump_wall_clock(seconds);
     }
 
@@ -176,14 +186,30 @@ impl World {
         }
     }
 
+    /// Put these nodes behind a NAT of their own, and return its outer address. IPv4 only.
+    pub fn behind(&mut self, nat: Nat, nodes: &[&Node]) -> IpAddr {
+        let nodes = nodes.iter().map(|node| node.index());
+        self.wire.lock().put_behind(nat, nodes)
+    }
+
+    /// The NAT with this outer address forgets its mappings, as after a restart.
+    pub fn forget_mappings(&mut self, outer: IpAddr) {
+        self.wire.lock().forget_mappings(outer);
+    }
+
     /// Rebind the NAT of this node: its sockets get new external ports.
     pub fn rebind(&mut self, node: &Node) {
         self.wire.lock().rebind(node.index());
     }
 
+    /// The system tells this node that its addresses changed.
+    pub fn report_addresses(&mut self, node: &Node) {
+        node.report_addresses();
+    }
+
     /// Inject a defect: the next work on this connection of this node panics.
     pub fn poison(&mut self, node: &Node, connection: &Connection) {
-        node.poison(connection.0.0.id);
+        node.poison(connection.0.shared.id);
     }
 
     /// Inject a defect in this node's `n`-th inbound connection, counted from one. Its handshake
@@ -243,6 +269,11 @@ impl World {
     /// How many sockets a node has open.
     pub fn sockets(&self, node: &Node) -> usize {
         self.wire.lock().sockets_of(node.index())
+    }
+
+    /// How often a node's thread woke: what it does at one time is one wake-up.
+    pub fn wakeups(&self, node: &Node) -> u64 {
+        self.machines[node.index()].wakeups()
     }
 
     /// Whether a node's core runs: it ends when its endpoint is closed or crashes.
@@ -360,7 +391,7 @@ impl World {
         let stall = self.wire.lock().conditions.stall;
         let mut was_any = false;
         for machine in &mut self.machines {
-            if machine.has_work(now, stall, &mut self.dice) {
+            if machine.poll_work(now, stall, &mut self.dice) {
                 was_any = true;
                 machine.drive(now);
                 if !machine.is_running() {
@@ -386,16 +417,14 @@ impl World {
                 break;
             };
             if let Owner::Node(node, socket) = owner {
-                let ecn = flight.ecn.and_then(EcnCodepoint::from_bits);
-                let to = flight.to.ip();
-                self.machines[node].handle_datagram(
-                    now,
+                let datagram = ReceivedDatagram {
                     socket,
-                    flight.from,
-                    to,
-                    ecn,
-                    flight.bytes(),
-                );
+                    remote: flight.from,
+                    local_ip: Some(flight.to.ip()),
+                    ecn: flight.ecn.and_then(EcnCodepoint::from_bits),
+                    data: flight.bytes(),
+                };
+                self.machines[node].handle_datagram(now, datagram);
             }
         }
     }

@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
-use quinn_proto::EcnCodepoint;
 
 use super::{
     chance,
@@ -21,8 +19,9 @@ use super::{
     wire::{Port, Wire},
 };
 use crate::{
+    census::Census,
     config::Config,
-    driver::{Census, Command, Commands, Core, CryptoOverride, IoWaker, SocketKey},
+    driver::{Command, Commands, Core, CryptoOverride, IoWaker, ReceivedDatagram, SocketKey},
     endpoint::Endpoint,
     identity::Identity,
 };
@@ -54,6 +53,10 @@ impl Node {
         self.index
     }
 
+    pub(super) fn report_addresses(&self) {
+        self.endpoint.commands().push(Command::AddressesChanged);
+    }
+
     pub(super) fn poison(&self, connection: u64) {
         self.endpoint.commands().push(Command::Poison(connection));
     }
@@ -83,6 +86,9 @@ pub(super) struct Machine {
     crypto_override: Option<CryptoOverride>,
     woken: Arc<WakeFlag>,
     running: Option<Running>,
+    /// How many times, that differ, its thread ran at, and the last of them.
+    wakeups: u64,
+    last_run: Option<Instant>,
     /// The commands of every core that ran here, to count those that are still referenced.
     past: Vec<Weak<Commands>>,
 }
@@ -105,6 +111,8 @@ impl Machine {
             crypto_override,
             woken: Arc::default(),
             running: None,
+            wakeups: 0,
+            last_run: None,
             past: Vec::new(),
         }
     }
@@ -172,6 +180,10 @@ impl Machine {
         self.running.as_ref().map(|running| running.core.census())
     }
 
+    pub(super) fn wakeups(&self) -> u64 {
+        self.wakeups
+    }
+
     pub(super) fn remains(&self) -> usize {
         let current = usize::from(self.is_running());
         let alive = self.past.iter().filter(|past| past.strong_count() > 0);
@@ -184,8 +196,9 @@ impl Machine {
         running.runs_at.or_else(|| running.core.deadline())
     }
 
-    /// Whether its thread runs now. A woken thread may be late by up to `stall`.
-    pub(super) fn has_work(&mut self, now: Instant, stall: Duration, dice: &mut Dice) -> bool {
+    /// True if its thread runs now. Else it may draw by how much, up to `stall`, a woken thread is
+    /// late.
+    pub(super) fn poll_work(&mut self, now: Instant, stall: Duration, dice: &mut Dice) -> bool {
         let Some(running) = &mut self.running else {
             return false;
         };
@@ -208,6 +221,7 @@ impl Machine {
     pub(super) fn drive(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             self.woken.0.store(false, Ordering::SeqCst);
+            self.wakeups += u64::from(self.last_run.replace(now) != Some(now));
             running.runs_at = None;
             running.is_awake = running.core.drive(now, &mut running.port);
             if running.core.is_closed() {
@@ -226,21 +240,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn handle_datagram(
-        &mut self,
-        now: Instant,
-        socket: SocketKey,
-        from: SocketAddr,
-        to: IpAddr,
-        ecn: Option<EcnCodepoint>,
-        data: BytesMut,
-    ) {
+    pub(super) fn handle_datagram(&mut self, now: Instant, datagram: ReceivedDatagram) {
         if let Some(running) = &mut self.running {
             let port = &mut running.port;
-            running.core.note_received(socket, 1, data.len());
             running
                 .core
-                .handle_datagram(now, socket, from, Some(to), ecn, data, port);
+                .note_received(datagram.socket, 1, datagram.data.len());
+            running.core.handle_datagram(now, datagram, port);
             running.is_awake = true;
         }
     }

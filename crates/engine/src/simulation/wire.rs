@@ -17,8 +17,17 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 use quinn_udp::{EcnCodepoint, Transmit};
 
-use super::{clock::Clock, conditions::Conditions, dice::Dice, trace::Trace};
-use crate::driver::{BoundSocket, Census, Network, Sending, SocketKey, SocketProvider};
+use super::{
+    clock::Clock,
+    conditions::Conditions,
+    dice::Dice,
+    nat::{Nat, Translator},
+    trace::Trace,
+};
+use crate::{
+    census::Census,
+    driver::{BoundSocket, Network, Sending, SocketKey, SocketProvider},
+};
 
 /// Longest time after which a refused send is possible again.
 const LONGEST_BLOCK: Duration = Duration::from_millis(5);
@@ -68,6 +77,9 @@ pub(super) struct Wire {
     pub(super) conditions: Conditions,
     owners: BTreeMap<SocketAddr, Owner>,
     sockets: BTreeMap<(usize, SocketKey), Socket>,
+    translators: Vec<Translator>,
+    /// The translators that nodes are behind, by node.
+    behind: BTreeMap<usize, usize>,
     lanes: BTreeMap<(SocketAddr, SocketAddr), Lane>,
     flights: BinaryHeap<Reverse<Flight>>,
     next_flight: u64,
@@ -88,6 +100,8 @@ impl Wire {
             conditions: Conditions::default(),
             owners: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            translators: Vec::new(),
+            behind: BTreeMap::new(),
             lanes: BTreeMap::new(),
             flights: BinaryHeap::new(),
             next_flight: 0,
@@ -109,10 +123,13 @@ impl Wire {
     /// The next datagram that is due, with its receiver.
     pub(super) fn arrive(&mut self, now: Instant) -> Option<(Owner, Flight)> {
         while self.flights.peek().is_some_and(|Reverse(f)| f.at <= now) {
-            let Some(Reverse(flight)) = self.flights.pop() else {
+            let Some(Reverse(mut flight)) = self.flights.pop() else {
                 break;
             };
             let is_dark = self.dark_until.is_some_and(|until| now < until);
+            if !is_dark && !self.translate_destination(now, &mut flight) {
+                continue;
+            }
             let Some(owner) = self.owners.get(&flight.to).copied().filter(|_| !is_dark) else {
                 continue;
             };
@@ -187,6 +204,70 @@ impl Wire {
         }
     }
 
+    pub(super) fn put_behind(&mut self, nat: Nat, nodes: impl Iterator<Item = usize>) -> IpAddr {
+        let index = self.translators.len();
+        let translator = Translator::new(u8::try_from(index + 1).unwrap_or(u8::MAX), nat);
+        let outer = translator.outer();
+        self.translators.push(translator);
+        self.behind.extend(nodes.map(|node| (node, index)));
+        outer
+    }
+
+    pub(super) fn forget_mappings(&mut self, outer: IpAddr) {
+        for translator in &mut self.translators {
+            if translator.outer() == outer {
+                translator.forget();
+            }
+        }
+    }
+
+    /// The translator that the owner of an address is behind.
+    fn translator_of(&self, addr: SocketAddr) -> Option<usize> {
+        match self.owners.get(&addr)? {
+            Owner::Node(node, _) => self.behind.get(node).copied(),
+            Owner::Raw => None,
+        }
+    }
+
+    /// The source of a datagram outside of its sender's NAT; `None` when it reaches nobody.
+    fn translate_source(
+        &mut self,
+        now: Instant,
+        node: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let own = self.behind.get(&node).copied();
+        let inside = self.translator_of(to);
+        if inside == own {
+            // In the same network.
+            return Some(from);
+        }
+        if inside.is_some() {
+            // A private address of another network.
+            return None;
+        }
+        let translator = &mut self.translators[own?];
+        if to.ip() == translator.outer() && !translator.is_hairpinning() {
+            return None;
+        }
+        Some(translator.outbound(now, from, to))
+    }
+
+    /// Translate the destination of a datagram that arrives at a NAT. False when it is dropped.
+    fn translate_destination(&mut self, now: Instant, flight: &mut Flight) -> bool {
+        let to = flight.to;
+        let at = self.translators.iter_mut().find(|t| t.outer() == to.ip());
+        let Some(translator) = at else {
+            return true;
+        };
+        match translator.inbound(now, to.port(), flight.from) {
+            Some(inner) => flight.to = inner,
+            None => return false,
+        }
+        true
+    }
+
     /// How many sockets a node has.
     pub(super) fn sockets_of(&self, node: usize) -> usize {
         self.sockets
@@ -248,7 +329,10 @@ impl Wire {
             if is_dropped {
                 continue;
             }
-            self.launch(now, from, transmit.destination, transmit.ecn, segment);
+            let to = transmit.destination;
+            if let Some(from) = self.translate_source(now, node, from, to) {
+                self.launch(now, from, to, transmit.ecn, segment);
+            }
         }
         Sending::Sent
     }

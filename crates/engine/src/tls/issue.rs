@@ -9,8 +9,8 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::SIGNED_PREFIX;
 use crate::der::{self, OCTET_STRING, SEQUENCE};
+use crate::error::IdentityError;
 use crate::host_key::PrivateKey;
-use crate::identity::IdentityError;
 
 /// libp2p tls spec, "libp2p Public Key Extension".
 const EXTENSION_OID: [u64; 9] = [1, 3, 6, 1, 4, 1, 53594, 1, 1];

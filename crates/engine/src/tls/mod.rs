@@ -2,7 +2,8 @@
 //!
 //! This module makes rustls configurations from an identity, and reads the peer's public key from
 //! a completed session. It does no network I/O and holds no connection state; of QUIC it uses only
-//! quinn-proto's `crypto` traits. It reads one environment variable, `SSLKEYLOGFILE`.
+//! quinn-proto's `crypto` traits. It alone in this crate reads the environment: if `SSLKEYLOGFILE`
+//! names a file, the keys of all connections are appended to it.
 //!
 //! The rules are those of libp2p's "tls" specification. In addition there is no session
 //! resumption and no 0-RTT, so that every handshake authenticates the peer.
@@ -28,8 +29,9 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use rustls::{KeyLog, KeyLogFile};
 
+use crate::error::IdentityError;
 use crate::host_key::PublicKey;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::Identity;
 pub(crate) use draft29::DRAFT_29;
 use verifier::PeerVerifier;
 pub use verifier::Refusal;

@@ -86,7 +86,7 @@ impl PeerVerifier {
     }
 
     fn refuse(&self, refusal: Refusal) -> rustls::Error {
-        tracing::debug!(%refusal, "peer refused in the TLS handshake");
+        tracing::debug!("peer refused in the TLS handshake: {refusal}");
         let error = rustls::Error::InvalidCertificate(alert(&refusal));
         // A handshake has one certificate, so that there is at most one refusal.
         let _ = self.verdict.0.set(refusal);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libp2p_quic_engine::{
     CloseKind, Config, CongestionControl,
-    simulation::{World, verbs},
+    simulation::{World, operations},
 };
 
 use crate::bytes::Bytes;
@@ -65,22 +65,22 @@ pub(crate) fn run(data: &[u8]) {
         let (to, who) = (listener.local_addr(), server.peer_id());
         let dialed = client.connect(to, Some(who)).expect("a dial");
         let exchange = world.spawn(async move {
-            verbs::connected(&dialed).await?;
-            if let Ok(stream) = verbs::open(&dialed).await
-                && verbs::write_all(&stream, &[7; 3000]).await.is_ok()
+            operations::connected(&dialed).await?;
+            if let Ok(stream) = operations::open(&dialed).await
+                && operations::write_all(&stream, &[7; 3000]).await.is_ok()
             {
                 stream.finish();
-                let _ = verbs::finished(&stream).await;
+                let _ = operations::finished(&stream).await;
             }
             dialed.close(0, b"");
-            Err::<(), _>(verbs::closed(&dialed).await)
+            Err::<(), _>(operations::closed(&dialed).await)
         });
         let sink = world.spawn(async move {
-            while let Ok(connection) = verbs::accept(&listener).await {
-                while let Ok(stream) = verbs::accept_stream(&connection).await {
-                    let _ = verbs::read_to_end(&stream).await;
+            while let Ok(connection) = operations::accept(&listener).await {
+                while let Ok(stream) = operations::accept_stream(&connection).await {
+                    let _ = operations::read_to_end(&stream).await;
                 }
-                let error = verbs::closed(&connection).await;
+                let error = operations::closed(&connection).await;
                 assert_ne!(error.kind, CloseKind::Internal, "{error}");
             }
         });

@@ -1,7 +1,7 @@
-//! The datagram entry of an endpoint with a live connection, under whatever a fuzzer sends.
+//! An endpoint with a live connection, and the datagrams that a fuzzer makes for it.
 //!
-//! [`strangers`]: packets are encrypted, and the sender holds no key. It sees every datagram of
-//! the connection and writes any to both of its ends, from any address. The connection lives.
+//! [`attacker`]: an on-path attacker without keys (RFC 9000 section 21.1). It sees every datagram
+//! of the connection and writes any to both of its ends, from any address. The connection lives.
 //!
 //! [`peer`]: packets lie open, so the sender writes what a peer with all keys could, from the
 //! first packet of a handshake on. That peer's connections may end in any way but by a defect
@@ -19,7 +19,7 @@ use std::{
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, Listener, Stream,
-    simulation::{CONNECTION_ID_LENGTH, Conditions, Datagram, Dice, Node, World, verbs},
+    simulation::{CONNECTION_ID_LENGTH, Conditions, Datagram, Dice, Node, World, operations},
 };
 
 use crate::bytes::Bytes;
@@ -30,7 +30,7 @@ const STEPS: usize = 64;
 /// Datagrams kept for repetition.
 const KEPT: usize = 64;
 
-pub(crate) fn strangers(data: &[u8]) {
+pub(crate) fn attacker(data: &[u8]) {
     run(data, false);
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn peer(data: &[u8]) {
 }
 
 /// A world with a connection that must live, and one that the fuzzer writes into: in
-/// [`strangers`] the same.
+/// [`attacker`] the same.
 struct Scene {
     world: World,
     server: Node,
@@ -51,7 +51,7 @@ struct Scene {
     streams: Vec<Stream>,
     /// The two ends of the attacked connection.
     ends: [SocketAddr; 2],
-    stranger: SocketAddr,
+    outside: SocketAddr,
     seen: Vec<Datagram>,
     /// The last packet number that was forged.
     number: u32,
@@ -89,7 +89,7 @@ impl Scene {
         let client = world.node(Config::default());
         let mallory = world.node(Config::default());
         let listener = server.listen(server.v4(4001)).expect("a free port");
-        let stranger = world.raw_address();
+        let outside = world.raw_address();
         let good = join(&mut world, &client, &server, &listener);
         world.record();
         let (attacked, dialer) = if is_open {
@@ -109,7 +109,7 @@ impl Scene {
             attacked,
             streams: Vec::new(),
             ends,
-            stranger,
+            outside,
             seen: Vec::new(),
             number: 64,
         };
@@ -121,8 +121,8 @@ impl Scene {
     fn talk(&mut self, side: usize, len: usize) {
         let connection = self.attacked[side % 2].clone();
         let stream = self.world.spawn(async move {
-            let stream = verbs::open(&connection).await.ok()?;
-            verbs::write_all(&stream, &vec![5; len]).await.ok()?;
+            let stream = operations::open(&connection).await.ok()?;
+            operations::write_all(&stream, &vec![5; len]).await.ok()?;
             Some(stream)
         });
         self.world
@@ -162,8 +162,8 @@ impl Scene {
         match choice % 4 {
             0 => (dialer, server),
             1 => (server, dialer),
-            2 => (self.stranger, server),
-            _ => (self.stranger, dialer),
+            2 => (self.outside, server),
+            _ => (self.outside, dialer),
         }
     }
 
@@ -205,7 +205,7 @@ impl Scene {
                 let to = if bytes.bool() {
                     self.ends[0]
                 } else {
-                    self.stranger
+                    self.outside
                 };
                 if self.attacked.len() < 8 {
                     self.attacked
@@ -330,8 +330,8 @@ fn join(
 ) -> (Connection, Connection) {
     let (to, who) = (listener.local_addr(), server.peer_id());
     world.block_on(async {
-        let ours = verbs::connect(client, to, Some(who)).await;
-        let theirs = verbs::accept(listener).await;
+        let ours = operations::connect(client, to, Some(who)).await;
+        let theirs = operations::accept(listener).await;
         (ours.expect("a connection"), theirs.expect("a connection"))
     })
 }
@@ -342,20 +342,20 @@ async fn bytes_cross(from: &Connection, to: &Connection) {
     let mut dice = Dice::new(3);
     let sent: Vec<u8> = (0..500).flat_map(|_| dice.roll().to_le_bytes()).collect();
     let write = async {
-        let ours = verbs::open(from).await.expect("a stream");
-        verbs::write_all(&ours, b"!").await.expect("room");
-        verbs::write_all(&ours, &sent).await.expect("room");
+        let ours = operations::open(from).await.expect("a stream");
+        operations::write_all(&ours, b"!").await.expect("written");
+        operations::write_all(&ours, &sent).await.expect("written");
         ours.finish();
         ours
     };
     let read = async {
         loop {
-            let theirs = verbs::accept_stream(to).await.expect("a stream");
-            if verbs::read(&theirs, 1)
+            let theirs = operations::accept_stream(to).await.expect("a stream");
+            if operations::read(&theirs, 1)
                 .await
                 .is_ok_and(|byte| byte == b"!"[..])
             {
-                return verbs::read_to_end(&theirs).await.expect("all bytes");
+                return operations::read_to_end(&theirs).await.expect("all bytes");
             }
         }
     };

@@ -45,8 +45,8 @@ fn configurations() {
 }
 
 #[test]
-fn datagrams_of_strangers() {
-    replay("strangers", datagrams::strangers);
+fn datagrams_of_an_attacker() {
+    replay("attacker", datagrams::attacker);
 }
 
 #[test]

@@ -131,11 +131,11 @@ fn an_address_is_free_as_soon_as_its_endpoint_is_closed() {
 fn empty_datagrams_are_ignored() {
     let (server, client) = (endpoint(), endpoint());
     let listener = server.listen(ANY4).expect("a socket");
-    let stranger = UdpSocket::bind(ANY4).expect("a socket");
+    let sender = UdpSocket::bind(ANY4).expect("a socket");
     for data in [&[][..], &[0], &[0xc0; 3], &[0xff; 1200], &[]] {
-        stranger.send_to(data, listener.local_addr()).expect("sent");
+        sender.send_to(data, listener.local_addr()).expect("sent");
     }
     let (ours, theirs) = join(&client, &listener);
-    stranger.send_to(&[], listener.local_addr()).expect("sent");
+    sender.send_to(&[], listener.local_addr()).expect("sent");
     echo(&ours, &theirs, 100_000);
 }

@@ -61,7 +61,7 @@ fn what_races_with_the_close_of_its_endpoint_ends() {
         ];
         node.close(0, b"");
         for racer in racers {
-            racer.join().expect("a verb that returned");
+            racer.join().expect("a call that returned");
         }
         node.wait_closed();
     }
@@ -73,7 +73,7 @@ fn dropping_the_handles_closes() {
     let listener = server.listen(ANY4).expect("a socket");
     let (ours, theirs) = join(&client, &listener);
     let (a, b) = streams(&ours, &theirs);
-    a.write_all(b"the rest").expect("room");
+    a.write_all(b"the rest").expect("written");
     a.finish();
     drop((a, ours));
     assert_eq!(b.read_to_end(100).expect("all bytes"), b"the rest");

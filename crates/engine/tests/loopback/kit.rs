@@ -48,7 +48,7 @@ pub(crate) fn join(client: &Endpoint, listener: &Listener) -> (Connection, Conne
 
 pub(crate) fn streams(ours: &Connection, theirs: &Connection) -> (Stream, Stream) {
     let a = ours.open().expect("a stream");
-    a.write_all(b"!").expect("room");
+    a.write_all(b"!").expect("written");
     let b = theirs.accept().expect("a stream");
     b.read_exactly(1);
     (a, b)
@@ -86,7 +86,7 @@ pub(crate) fn echo(ours: &Connection, theirs: &Connection, len: usize) {
             loop {
                 match stream.read(&mut buf).expect("bytes") {
                     0 => break,
-                    n => stream.write_all(&buf[..n]).expect("room"),
+                    n => stream.write_all(&buf[..n]).expect("written"),
                 }
             }
             stream.finish();
@@ -97,7 +97,7 @@ pub(crate) fn echo(ours: &Connection, theirs: &Connection, len: usize) {
     let writer = thread::spawn({
         let (stream, sent) = (stream.clone(), sent.clone());
         move || {
-            stream.write_all(&sent).expect("room");
+            stream.write_all(&sent).expect("written");
             stream.finish();
         }
     });

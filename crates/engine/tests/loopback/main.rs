@@ -1,4 +1,4 @@
-//! Engines on real sockets through the public verbs, with the real I/O thread.
+//! Engines on real sockets, through the public methods, with the real I/O thread.
 //!
 //! What needs no socket is tested in `simulation`; what counts descriptors and threads of the
 //! whole process, in `resources`.

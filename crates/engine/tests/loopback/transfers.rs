@@ -48,7 +48,7 @@ fn sixteen_mebibytes_to_a_slow_reader() {
     assert!(done <= most, "{done}");
     let rest = sent[done..].to_vec();
     let writer = thread::spawn(move || {
-        a.write_all(&rest).expect("room");
+        a.write_all(&rest).expect("written");
         a.finish();
         a.wait_finished().expect("delivered");
     });
@@ -76,7 +76,7 @@ fn two_hundred_connections() {
         .collect();
     for (i, dial) in dials.iter().enumerate() {
         let stream = dial.open().expect("a stream");
-        stream.write_all(&i.to_le_bytes()).expect("room");
+        stream.write_all(&i.to_le_bytes()).expect("written");
         stream.finish();
     }
     let mut seen: Vec<_> = accepted
@@ -104,12 +104,12 @@ fn no_wake_up_is_lost_between_threads() {
             let (a, b) = streams(&ours, &theirs);
             let echo = thread::spawn(move || {
                 while let Ok(n @ 1..) = b.read(&mut [0; 1]) {
-                    b.write_all(&b"7"[..n]).expect("room");
+                    b.write_all(&b"7"[..n]).expect("written");
                 }
             });
             let ask = thread::spawn(move || {
                 for _ in 0..4_000 {
-                    a.write_all(b"7").expect("room");
+                    a.write_all(b"7").expect("written");
                     assert_eq!(a.read_exactly(1), b"7");
                 }
                 a.finish();
@@ -153,7 +153,7 @@ fn a_flood_does_not_starve_a_ping() {
     }
     thread::spawn(move || {
         while let Ok(1) = b.read(&mut [0; 1]) {
-            b.write_all(b"7").expect("room");
+            b.write_all(b"7").expect("written");
         }
     });
     for _ in 0..200 {
@@ -176,7 +176,7 @@ fn what_is_held_back_waits_for_the_flush() {
     let listener = server.listen(ANY4).expect("a socket");
     let (ours, theirs) = join(&client, &listener);
     let stream = ours.open().expect("a stream");
-    stream.write_all(b"now").expect("room");
+    stream.write_all(b"now").expect("written");
     client.flush();
     let other = theirs.accept().expect("a stream");
     assert_eq!(other.read_exactly(3), b"now");
@@ -193,7 +193,7 @@ fn what_a_dropped_stream_means_waits_for_no_flush() {
     let listener = server.listen(ANY4).expect("a socket");
     let (ours, theirs) = join(&client, &listener);
     let stream = ours.open().expect("a stream");
-    stream.write_all(b".").expect("room");
+    stream.write_all(b".").expect("written");
     client.flush();
     let other = theirs.accept().expect("a stream");
     assert_eq!(other.read_exactly(1), b".");

@@ -2,6 +2,8 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
+    sync::{Arc, mpsc},
+    task::{Context, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -31,10 +33,12 @@ fn a_closed_port_is_told_at_the_timeout_and_harms_no_other_connection() {
             (Party::Network, CloseKind::HandshakeTimeout)
         );
         let reason = &error.reason;
-        assert!(
-            reason.starts_with("the peer did not answer within 1.5 s ("),
-            "{error}"
-        );
+        // The text has the measured time, which a busy machine makes longer.
+        let seconds = reason.strip_prefix("the peer did not answer within ");
+        let (seconds, reason) = seconds
+            .and_then(|rest| rest.split_once(" s ("))
+            .expect("a time");
+        assert!(seconds.parse::<f64>().expect("a number") >= 1.5, "{error}");
         assert!(reason.contains(" datagrams sent, 0 received)"), "{error}");
         let told = "; port unreachable: nothing listens there (ECONNREFUSED), ";
         let times = reason.split(told).nth(1).expect("the port is told");
@@ -55,6 +59,37 @@ fn a_dial_whose_port_opens_meanwhile_connects() {
     thread::sleep(Duration::from_millis(100)); // scenario: nothing listens for so long
     let _listener = server.listen(at).expect("a socket");
     dialed.wait_connected().expect("a handshake");
+}
+
+/// Sends one message for each wake.
+struct Sending(mpsc::Sender<()>);
+
+impl Wake for Sending {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}
+
+#[test]
+fn a_closed_port_wakes_the_waiter_of_its_dial_and_ends_no_dial() {
+    for addr in [ANY4, ANY6] {
+        let client = endpoint();
+        let silent = UdpSocket::bind(addr).expect("a socket");
+        let other = silent.local_addr().expect("an address");
+        let other = client.connect(other, None).expect("a dial");
+        let dialed = client.connect(closed(addr), None).expect("a dial");
+        let (sender, woken) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Sending(sender)));
+        let mut cx = Context::from_waker(&waker);
+        while !dialed.is_port_unreachable() {
+            assert!(dialed.poll_connected(&mut cx).is_pending());
+            if !dialed.is_port_unreachable() {
+                woken.recv().expect("a wake");
+            }
+        }
+        assert_eq!(dialed.error(), None);
+        assert!(!other.is_port_unreachable());
+    }
 }
 
 #[test]
@@ -93,11 +128,11 @@ fn an_established_connection_is_not_ended_by_icmp() {
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             while let Ok((len, from)) = near.recv_from(&mut buf) {
                 client = Some(from);
-                far.send(&buf[..len]).expect("room");
+                far.send(&buf[..len]).expect("written");
             }
             while let Ok(len) = far.recv(&mut buf) {
                 near.send_to(&buf[..len], client.expect("it began"))
-                    .expect("room");
+                    .expect("written");
             }
         }
     });
@@ -111,7 +146,7 @@ fn an_established_connection_is_not_ended_by_icmp() {
     drop(stop);
     relay.join().expect("the relay");
     let stream = ours.open().expect("a stream");
-    stream.write_all(&[0; 100_000]).expect("room");
+    stream.write_all(&[0; 100_000]).expect("written");
     // It has lost all of its datagrams by now, and their probes.
     waiting.wait_connected().expect_err("no answer");
     assert!(ours.error().is_none());

@@ -1,11 +1,11 @@
-//! Attackers: what strangers and peers may send, what of it is kept, and that a good peer is
-//! served meanwhile. Invariants only; what it costs in time is measured by `make flood`.
+//! Attackers: what hosts without keys and peers may send, what state it costs, and that a good
+//! peer is served meanwhile. Invariants only; what it costs in time is measured by `make flood`.
 
 use std::time::Duration;
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, Party, Stream,
-    simulation::{Census, Conditions, Dice, World, verbs},
+    simulation::{Census, Conditions, Dice, World, operations},
 };
 
 use crate::{
@@ -173,9 +173,9 @@ async fn fill(peer: &Connection, streams: usize, most: usize) -> Vec<(Stream, us
     let mut filled = Vec::new();
     let block = vec![1; 16 * 1024];
     for _ in 0..streams {
-        let stream = verbs::open(peer).await.expect("a stream");
+        let stream = operations::open(peer).await.expect("a stream");
         // QUIC tells of a stream with its first byte.
-        verbs::write_all(&stream, b"!").await.expect("room");
+        operations::write_all(&stream, b"!").await.expect("written");
         filled.push((stream, 1));
     }
     for (stream, written) in &mut filled {
@@ -183,7 +183,7 @@ async fn fill(peer: &Connection, streams: usize, most: usize) -> Vec<(Stream, us
         while *written < most {
             let part = &block[..block.len().min(most - *written)];
             match stream.poll_write(&mut cx, part) {
-                std::task::Poll::Ready(n) => *written += n.expect("room"),
+                std::task::Poll::Ready(n) => *written += n.expect("written"),
                 std::task::Poll::Pending => break,
             }
         }
@@ -268,14 +268,16 @@ fn move_bytes(pair: &mut Pair, (from, to): &(Connection, Connection), len: usize
     let (from, to) = (from.clone(), to.clone());
     let expected = data.clone();
     let writer = pair.world.spawn(async move {
-        let stream = verbs::open(&from).await.expect("a stream");
-        verbs::write_all(&stream, &data).await.expect("room");
+        let stream = operations::open(&from).await.expect("a stream");
+        operations::write_all(&stream, &data)
+            .await
+            .expect("written");
         stream.finish();
-        verbs::finished(&stream).await.expect("an end");
+        operations::finished(&stream).await.expect("an end");
     });
     let read = pair.world.block_on(async {
-        let stream = verbs::accept_stream(&to).await.expect("a stream");
-        verbs::read_to_end(&stream).await.expect("all")
+        let stream = operations::accept_stream(&to).await.expect("a stream");
+        operations::read_to_end(&stream).await.expect("all")
     });
     pair.world.block_on(writer);
     assert!(read == expected, "bytes arrived wrong");
@@ -292,7 +294,7 @@ fn streams_that_nobody_reads_do_not_hold_up_one_that_is_read() {
     let reading = pair.world.block_on(async {
         let mut late = Vec::new();
         for _ in 0..30 {
-            late.push(verbs::accept_stream(&ours).await.expect("a stream"));
+            late.push(operations::accept_stream(&ours).await.expect("a stream"));
         }
         late
     });
@@ -302,7 +304,7 @@ fn streams_that_nobody_reads_do_not_hold_up_one_that_is_read() {
         }
         // The last first.
         for stream in reading.iter().rev() {
-            let all = verbs::read_to_end(stream).await.expect("all");
+            let all = operations::read_to_end(stream).await.expect("all");
             assert_eq!(all.len(), 30_000);
         }
     });
@@ -331,8 +333,8 @@ fn under_pressure_streams_wait_for_each_other_and_none_is_forgotten() {
                 .map(|_| {
                     let ours = ours.clone();
                     pair.world.spawn(async move {
-                        let stream = verbs::accept_stream(&ours).await.expect("a stream");
-                        verbs::read_to_end(&stream).await.expect("all").len()
+                        let stream = operations::accept_stream(&ours).await.expect("a stream");
+                        operations::read_to_end(&stream).await.expect("all").len()
                     })
                 })
                 .collect();
@@ -350,14 +352,14 @@ fn bytes_sent_one_by_one_cost_what_keeping_them_costs() {
     let mut pair = Pair::with(1, quiet(|_| ()), quiet(|_| ()));
     let (theirs, ours) = pair.connect();
     let stream = pair.world.block_on(async {
-        let stream = verbs::open(&theirs).await.expect("a stream");
-        verbs::write_all(&stream, b"x").await.expect("room");
+        let stream = operations::open(&theirs).await.expect("a stream");
+        operations::write_all(&stream, b"x").await.expect("written");
         stream
     });
     for _ in 0..3_000 {
         pair.world
-            .block_on(verbs::write_all(&stream, b"x"))
-            .expect("room");
+            .block_on(operations::write_all(&stream, b"x"))
+            .expect("written");
         pair.world.run_for(ms(1));
     }
     pair.world.run_for(secs(2));
@@ -365,9 +367,9 @@ fn bytes_sent_one_by_one_cost_what_keeping_them_costs() {
     // window had to grow for them, though the peer was promised far more bytes.
     assert!(census(&pair).promised >= 2 * 262_144);
     let got = pair.world.block_on(async {
-        let end = verbs::accept_stream(&ours).await.expect("a stream");
+        let end = operations::accept_stream(&ours).await.expect("a stream");
         stream.finish();
-        verbs::read_to_end(&end).await.expect("all")
+        operations::read_to_end(&end).await.expect("all")
     });
     assert_eq!(got.len(), 3_001);
     drop((ours, theirs, stream));
@@ -386,8 +388,8 @@ fn a_storm_of_resets_leaves_nothing_and_serves_the_next() {
         let theirs = theirs.clone();
         async move {
             for _ in 0..2_000 {
-                let stream = verbs::open(&theirs).await.expect("a stream");
-                verbs::write_all(&stream, b"x").await.expect("room");
+                let stream = operations::open(&theirs).await.expect("a stream");
+                operations::write_all(&stream, b"x").await.expect("written");
                 stream.reset(7);
                 stream.stop(7);
             }
@@ -401,22 +403,24 @@ fn a_storm_of_resets_leaves_nothing_and_serves_the_next() {
     // Those allowed, and our own that are opened ahead of need: nobody accepts, so that the
     // storm has to wait.
     assert!(most <= 64 + 8, "{most}");
-    // Whoever comes next is heard; what came before is over and says so.
+    // The next connection is served; the earlier ones have ended with an error.
     pair.world.spawn({
         let theirs = theirs.clone();
         async move {
             storm.await;
-            let stream = verbs::open(&theirs).await.expect("a stream");
-            verbs::write_all(&stream, b"good").await.expect("room");
+            let stream = operations::open(&theirs).await.expect("a stream");
+            operations::write_all(&stream, b"good")
+                .await
+                .expect("written");
             stream.finish();
-            verbs::finished(&stream).await.expect("delivered");
+            operations::finished(&stream).await.expect("delivered");
         }
     });
     let before = pair.world.block_on(async {
         let mut before = 0;
         loop {
-            let next = verbs::accept_stream(&ours).await.expect("a stream");
-            if verbs::read_to_end(&next)
+            let next = operations::accept_stream(&ours).await.expect("a stream");
+            if operations::read_to_end(&next)
                 .await
                 .is_ok_and(|all| all == b"good")
             {
@@ -439,8 +443,8 @@ fn a_peer_that_moves_all_the_time_costs_one_connection() {
     for _ in 0..200 {
         pair.world.rebind(&pair.client);
         pair.world.block_on(async {
-            let stream = verbs::open(&theirs).await.expect("a stream");
-            let _ = verbs::write_all(&stream, b"x").await;
+            let stream = operations::open(&theirs).await.expect("a stream");
+            let _ = operations::write_all(&stream, b"x").await;
         });
         pair.world.run_for(ms(10));
     }
@@ -462,23 +466,26 @@ fn a_peer_that_moves_with_each_packet_is_followed_so_often() {
         ..Conditions::default()
     });
     let (theirs, ours) = pair.connect();
-    let stream = pair.world.block_on(verbs::open(&theirs)).expect("a stream");
+    let stream = pair
+        .world
+        .block_on(operations::open(&theirs))
+        .expect("a stream");
     let before = ours.statistics().datagrams_sent;
     for _ in 0..2_000 {
         pair.world.rebind(&pair.client);
-        let sent = pair.world.block_on(verbs::write_all(&stream, b"x"));
-        sent.expect("room");
+        let sent = pair.world.block_on(operations::write_all(&stream, b"x"));
+        sent.expect("written");
         pair.world.run_for(ms(1));
     }
-    // Those at once and those in two seconds, each with challenges and an acknowledgement; it was
+    // Those at once and those in two seconds, each with challenges and an acknowledgment; it was
     // six thousand.
     let sent = ours.statistics().datagrams_sent - before;
     assert!(sent < 4 * (64 + 40), "{sent}");
     // As soon as it stands still it is heard again, and nothing was lost.
     stream.finish();
     let all = pair.world.block_on(async {
-        let stream = verbs::accept_stream(&ours).await.expect("a stream");
-        verbs::read_to_end(&stream).await.expect("all of it")
+        let stream = operations::accept_stream(&ours).await.expect("a stream");
+        operations::read_to_end(&stream).await.expect("all of it")
     });
     assert_eq!(all, vec![b'x'; 2_000]);
     drop(stream);
@@ -499,7 +506,7 @@ fn a_peer_that_asks_for_much_and_takes_nothing_is_lost_in_time() {
         "the program is held back, too"
     );
     pair.world.crash(&pair.client);
-    let error = pair.world.block_on(verbs::closed(&ours));
+    let error = pair.world.block_on(operations::closed(&ours));
     assert_eq!(
         (error.by, error.kind),
         (Party::Network, CloseKind::IdleTimeout)
@@ -536,7 +543,7 @@ fn nonsense_between_packets_of_a_handshake_is_ignored() {
                 step(&mut pair.world);
             }
             pair.world
-                .block_on(verbs::connected(&dial))
+                .block_on(operations::connected(&dial))
                 .expect("a connection");
             assert!(census(&pair).quic_connections <= 2);
             drop(dial);

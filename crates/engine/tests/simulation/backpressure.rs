@@ -8,7 +8,7 @@ use std::{
 
 use libp2p_quic_engine::{
     Config, ReadError, Stream,
-    simulation::{World, verbs},
+    simulation::{World, operations},
 };
 
 use crate::kit::{Pair, config, each_seed, pattern, quiet, secs, stream};
@@ -57,7 +57,7 @@ fn a_slow_reader_holds_the_writer_back_and_gets_every_byte() {
             a.finish();
             let got = pair
                 .world
-                .block_on(verbs::read_to_end(&b))
+                .block_on(operations::read_to_end(&b))
                 .expect("all bytes");
             assert_eq!(got.len(), written);
             assert!(got.iter().all(|byte| *byte == 7));
@@ -72,12 +72,15 @@ fn a_blocked_writer_is_resumed_by_credit() {
     let (ours, theirs) = pair.connect();
     let sent = pattern(1, 400_000);
     let reader = pair.world.spawn(async move {
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
-        (verbs::read_to_end(&b).await.expect("all bytes"), theirs)
+        let b = operations::accept_stream(&theirs).await.expect("a stream");
+        (
+            operations::read_to_end(&b).await.expect("all bytes"),
+            theirs,
+        )
     });
     let (got, _theirs) = pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, &sent).await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, &sent).await.expect("written");
         a.finish();
         reader.await
     });
@@ -97,19 +100,19 @@ fn a_writer_that_was_blocked_once_is_heard_again() {
     let (a, b) = pair.world.block_on(stream(&ours, &theirs));
     for _ in 0..3 {
         pair.world
-            .block_on(verbs::write_all(&a, &[1; 30_000]))
-            .expect("room");
+            .block_on(operations::write_all(&a, &[1; 30_000]))
+            .expect("written");
         pair.world.block_on(async {
             let mut got = 0;
             while got < 30_000 {
-                got += verbs::read(&b, 10_000).await.expect("bytes").len();
+                got += operations::read(&b, 10_000).await.expect("bytes").len();
             }
         });
         // Nothing is held back any more: a new write has to tell of itself.
         pair.world.run_for(secs(2));
         pair.world.block_on(async {
-            verbs::write_all(&a, b"and").await.expect("room");
-            assert_eq!(verbs::read(&b, 10).await.expect("bytes"), &b"and"[..]);
+            operations::write_all(&a, b"and").await.expect("written");
+            assert_eq!(operations::read(&b, 10).await.expect("bytes"), &b"and"[..]);
         });
     }
     drop((a, b, ours, theirs));
@@ -131,16 +134,18 @@ fn connection_credit_resumes_every_stream() {
     let reader = pair.world.spawn(async move {
         let mut total = 0;
         for _ in 0..STREAMS {
-            let b = verbs::accept_stream(&theirs).await.expect("a stream");
-            total += verbs::read_to_end(&b).await.expect("all bytes").len();
+            let b = operations::accept_stream(&theirs).await.expect("a stream");
+            total += operations::read_to_end(&b).await.expect("all bytes").len();
         }
         (total, theirs)
     });
     let (total, _theirs) = pair.world.block_on(async {
         let mut open = Vec::new();
         for _ in 0..STREAMS {
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, &[1; 60_000]).await.expect("room");
+            let a = operations::open(&ours).await.expect("a stream");
+            operations::write_all(&a, &[1; 60_000])
+                .await
+                .expect("written");
             a.finish();
             open.push(a);
         }
@@ -164,9 +169,9 @@ fn a_reader_that_pauses_revives_the_writer() {
     let writer = pair.world.spawn({
         let sent = sent.clone();
         async move {
-            verbs::write_all(&a, &sent).await.expect("room");
+            operations::write_all(&a, &sent).await.expect("written");
             a.finish();
-            verbs::finished(&a).await.expect("delivered");
+            operations::finished(&a).await.expect("delivered");
         }
     });
     let clock = pair.world.clock();
@@ -177,7 +182,7 @@ fn a_reader_that_pauses_revives_the_writer() {
             if got.len() % 7 == 0 {
                 clock.sleep(secs(3)).await;
             }
-            let some = verbs::read(&b, 25_000).await.expect("bytes");
+            let some = operations::read(&b, 25_000).await.expect("bytes");
             if some.is_empty() {
                 writer.await;
                 return got;
@@ -199,7 +204,7 @@ fn a_reset_overtakes_bytes_that_nobody_reads() {
     pair.world.run_for(secs(1));
     let error = pair.world.block_on(async {
         loop {
-            if let Err(error) = verbs::read(&b, 1_000_000).await {
+            if let Err(error) = operations::read(&b, 1_000_000).await {
                 break error;
             }
         }
@@ -220,18 +225,18 @@ fn the_allowance_grows_with_use_up_to_its_limit() {
         let (ours, held) = (ours.clone(), held.clone());
         async move {
             for _ in 0..100 {
-                let stream = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&stream, b"!").await.expect("room");
+                let stream = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&stream, b"!").await.expect("written");
                 held.borrow_mut().push(stream);
             }
         }
     });
     pair.world.run_for(secs(2));
     assert_eq!(held.borrow().len(), 100);
-    // Whoever wants one more waits until others are over.
+    // An open beyond the limit waits until other streams have ended.
     let next = pair.world.spawn({
         let ours = ours.clone();
-        async move { verbs::open(&ours).await.expect("a stream").id() }
+        async move { operations::open(&ours).await.expect("a stream").id() }
     });
     pair.world.run_for(secs(2));
     assert!(!next.is_done());
@@ -243,7 +248,7 @@ fn the_allowance_grows_with_use_up_to_its_limit() {
     let theirs_of_first = pair.world.block_on(async {
         let mut accepted = Vec::new();
         for _ in 0..20 {
-            accepted.push(verbs::accept_stream(&theirs).await.expect("a stream"));
+            accepted.push(operations::accept_stream(&theirs).await.expect("a stream"));
         }
         accepted
     });

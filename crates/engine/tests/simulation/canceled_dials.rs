@@ -2,7 +2,7 @@
 //! peer waits because of them, and few of the packets are answered. That a canceled dial and a
 //! listener do not go on answering each other needs real threads: tests/test_long_runs.py.
 
-use libp2p_quic_engine::simulation::{Conditions, verbs};
+use libp2p_quic_engine::simulation::{Conditions, operations};
 
 use crate::kit::{Pair, config, each_seed, ms, pattern, secs};
 
@@ -65,14 +65,14 @@ fn what_arrives_after_a_close_is_not_all_answered() {
     let (ours, theirs) = pair.connect();
     let writer = ours.clone();
     pair.world.spawn(async move {
-        let stream = verbs::open(&writer).await.expect("a stream");
+        let stream = operations::open(&writer).await.expect("a stream");
         // Ends with the connection.
-        let _ = verbs::write_all(&stream, &pattern(1, 8_000_000)).await;
+        let _ = operations::write_all(&stream, &pattern(1, 8_000_000)).await;
     });
     let reader = theirs.clone();
     pair.world.spawn(async move {
-        let stream = verbs::accept_stream(&reader).await.expect("a stream");
-        while verbs::read(&stream, 1 << 16)
+        let stream = operations::accept_stream(&reader).await.expect("a stream");
+        while operations::read(&stream, 1 << 16)
             .await
             .is_ok_and(|it| !it.is_empty())
         {}

@@ -3,7 +3,7 @@
 
 use libp2p_quic_engine::{
     CloseKind, Config, CongestionControl, ConnectionError, Party, ReadError, WriteError,
-    simulation::{Conditions, verbs},
+    simulation::{Conditions, operations},
 };
 
 use crate::kit::{Pair, config, each_seed, essence, leave_nothing, ms, pattern, secs};
@@ -28,7 +28,7 @@ fn both_sides_hear_who_closed_and_with_which_code() {
                 essence(&here),
                 (Party::Local, CloseKind::Closed, Some(code))
             );
-            let there = pair.world.block_on(verbs::closed(other));
+            let there = pair.world.block_on(operations::closed(other));
             assert_eq!(
                 essence(&there),
                 (Party::Peer, CloseKind::Closed, Some(code))
@@ -65,14 +65,14 @@ fn a_close_in_the_middle_of_a_transfer_is_heard_at_once() {
             };
             let writer = closer.clone();
             let _writing = pair.world.spawn(async move {
-                let stream = verbs::open(&writer).await.expect("a stream");
+                let stream = operations::open(&writer).await.expect("a stream");
                 // More than the test waits for.
-                let _ = verbs::write_all(&stream, &pattern(seed, 10_000_000)).await;
+                let _ = operations::write_all(&stream, &pattern(seed, 10_000_000)).await;
             });
             let reader = other.clone();
             let _reading = pair.world.spawn(async move {
-                let stream = verbs::accept_stream(&reader).await.expect("a stream");
-                let _ = verbs::read_to_end(&stream).await;
+                let stream = operations::accept_stream(&reader).await.expect("a stream");
+                let _ = operations::read_to_end(&stream).await;
             });
             pair.world.run_for(ms(200 + seed));
             closer.close(7, b"enough");
@@ -96,7 +96,7 @@ fn a_slow_peer_cannot_have_what_is_over_kept() {
         })
     };
     let mut pair = Pair::with(1, patient(), patient());
-    // A round trip as long as a peer can pretend by withholding acknowledgements: three
+    // A round trip as long as a peer can pretend by withholding acknowledgments: three
     // probe timeouts of it are minutes.
     pair.world.link(Conditions {
         latency: secs(5),
@@ -117,14 +117,21 @@ fn a_slow_peer_cannot_have_what_is_over_kept() {
 fn who_waits_hears_of_a_local_close() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();
-    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
+    let a = pair
+        .world
+        .block_on(operations::open(&ours))
+        .expect("a stream");
     let task = |world: &mut libp2p_quic_engine::simulation::World| {
         let (one, two, three) = (ours.clone(), ours.clone(), a);
         world.spawn(async move {
-            let accept = verbs::accept_stream(&one).await.expect_err("it is closed");
-            let closed = verbs::closed(&two).await;
-            let read = verbs::read(&three, 1).await.expect_err("it is closed");
-            let write = verbs::finished(&three).await.expect_err("it is closed");
+            let accept = operations::accept_stream(&one)
+                .await
+                .expect_err("it is closed");
+            let closed = operations::closed(&two).await;
+            let read = operations::read(&three, 1).await.expect_err("it is closed");
+            let write = operations::finished(&three)
+                .await
+                .expect_err("it is closed");
             (accept, closed, read, write)
         })
     };
@@ -156,13 +163,13 @@ fn what_was_finished_arrives_before_the_close() {
             pair.world.link(conditions);
             let sent = pattern(seed, 150_000);
             let reader = pair.world.spawn(async move {
-                let b = verbs::accept_stream(&theirs).await.expect("a stream");
-                let got = verbs::read_to_end(&b).await;
-                (got, verbs::closed(&theirs).await)
+                let b = operations::accept_stream(&theirs).await.expect("a stream");
+                let got = operations::read_to_end(&b).await;
+                (got, operations::closed(&theirs).await)
             });
             let (got, error) = pair.world.block_on(async {
-                let a = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&a, &sent).await.expect("room");
+                let a = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&a, &sent).await.expect("written");
                 a.finish();
                 if seed % 3 == 0 {
                     ours.close(4, b"");
@@ -195,15 +202,17 @@ fn lingering_ends_when_the_peer_does_not_read() {
     let mut pair = Pair::with(1, small(), small());
     let (ours, theirs) = pair.connect();
     let a = pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, &[1; 200_000]).await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, &[1; 200_000])
+            .await
+            .expect("written");
         a.finish();
         a
     });
     pair.world.run_for(ms(500));
     let began = pair.world.now();
     ours.close(2, b"");
-    let error = pair.world.block_on(verbs::closed(&theirs));
+    let error = pair.world.block_on(operations::closed(&theirs));
     assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(2)));
     assert_eq!(pair.world.now() - began, secs(1) + ms(5));
     drop((a, ours, theirs));
@@ -215,39 +224,47 @@ fn what_arrived_stays_readable_after_the_connection_ended() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();
     pair.world.block_on(async {
-        let whole = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&whole, b"whole").await.expect("room");
+        let whole = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&whole, b"whole")
+            .await
+            .expect("written");
         whole.finish();
-        let part = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&part, b"part").await.expect("room");
-        verbs::finished(&whole).await.expect("delivered");
+        let part = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&part, b"part")
+            .await
+            .expect("written");
+        operations::finished(&whole).await.expect("delivered");
     });
     pair.world.run_for(ms(100));
     ours.close(1, b"");
     pair.world.block_on(async {
-        let error = verbs::closed(&theirs).await;
-        let whole = verbs::accept_stream(&theirs)
+        let error = operations::closed(&theirs).await;
+        let whole = operations::accept_stream(&theirs)
             .await
             .expect("it came before the end");
         assert_eq!(
-            verbs::read_to_end(&whole).await.expect("all bytes"),
+            operations::read_to_end(&whole).await.expect("all bytes"),
             b"whole"
         );
         // A part is never taken for the whole.
-        let part = verbs::accept_stream(&theirs)
+        let part = operations::accept_stream(&theirs)
             .await
             .expect("it came before the end");
-        match verbs::read(&part, 100).await {
+        match operations::read(&part, 100).await {
             Ok(bytes) => assert_eq!(bytes, &b"part"[..]),
             Err(other) => panic!("{other}"),
         }
-        let end = verbs::read(&part, 100).await.expect_err("no clean end");
+        let end = operations::read(&part, 100)
+            .await
+            .expect_err("no clean end");
         assert!(
             matches!(end, ReadError::Lost(_) | ReadError::Reset(0)),
             "{end}"
         );
         assert_eq!(
-            verbs::accept_stream(&theirs).await.expect_err("no more"),
+            operations::accept_stream(&theirs)
+                .await
+                .expect_err("no more"),
             error
         );
     });
@@ -260,29 +277,34 @@ fn dropping_handles_resets_stops_and_closes() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();
     pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"half of it").await.expect("room");
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, b"half of it")
+            .await
+            .expect("written");
+        let b = operations::accept_stream(&theirs).await.expect("a stream");
         assert_eq!(
-            verbs::read(&b, 100).await.expect("bytes"),
+            operations::read(&b, 100).await.expect("bytes"),
             &b"half of it"[..]
         );
         drop(a);
-        assert_eq!(verbs::read(&b, 100).await, Err(ReadError::Reset(0)));
+        assert_eq!(operations::read(&b, 100).await, Err(ReadError::Reset(0)));
         let error = loop {
-            if let Err(error) = verbs::write_all(&b, &[0; 1000]).await {
+            if let Err(error) = operations::write_all(&b, &[0; 1000]).await {
                 break error;
             }
         };
         assert_eq!(error, WriteError::Stopped(0));
         // The connection lives as long as a stream of it.
-        let c = verbs::open(&ours).await.expect("a stream");
+        let c = operations::open(&ours).await.expect("a stream");
         drop(ours);
-        verbs::write_all(&c, b"alive").await.expect("room");
-        let d = verbs::accept_stream(&theirs).await.expect("a stream");
-        assert_eq!(verbs::read(&d, 100).await.expect("bytes"), &b"alive"[..]);
+        operations::write_all(&c, b"alive").await.expect("written");
+        let d = operations::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(
+            operations::read(&d, 100).await.expect("bytes"),
+            &b"alive"[..]
+        );
         drop(c);
-        let error = verbs::closed(&theirs).await;
+        let error = operations::closed(&theirs).await;
         assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(0)));
     });
     drop(theirs);
@@ -290,12 +312,15 @@ fn dropping_handles_resets_stops_and_closes() {
 }
 
 #[test]
-fn verbs_after_the_end_answer_with_the_reason() {
+fn methods_after_the_end_answer_with_the_reason() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();
-    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
+    let a = pair
+        .world
+        .block_on(operations::open(&ours))
+        .expect("a stream");
     theirs.close(6, b"");
-    let error = pair.world.block_on(verbs::closed(&ours));
+    let error = pair.world.block_on(operations::closed(&ours));
     pair.world.run_for(secs(5));
     // All of these come after the core has forgotten the connection.
     assert_eq!(pair.world.census(&pair.client), Some(Default::default()));
@@ -304,11 +329,14 @@ fn verbs_after_the_end_answer_with_the_reason() {
     a.reset(3);
     a.stop(3);
     pair.world.block_on(async {
-        assert_eq!(verbs::open(&ours).await.expect_err("over"), error);
-        assert_eq!(verbs::accept_stream(&ours).await.expect_err("over"), error);
-        assert_eq!(verbs::connected(&ours).await, Err(error.clone()));
+        assert_eq!(operations::open(&ours).await.expect_err("over"), error);
+        assert_eq!(
+            operations::accept_stream(&ours).await.expect_err("over"),
+            error
+        );
+        assert_eq!(operations::connected(&ours).await, Err(error.clone()));
         let lost = WriteError::Lost(error.clone());
-        assert_eq!(verbs::write_all(&a, b"x").await, Err(lost));
+        assert_eq!(operations::write_all(&a, b"x").await, Err(lost));
     });
     assert_eq!(ours.error(), Some(error));
     drop((a, ours, theirs));
@@ -343,7 +371,10 @@ fn a_thousand_connections_leave_nothing() {
 fn a_crash_leaves_no_memory_behind() {
     let mut pair = Pair::with(1, Config::default(), Config::default());
     let (ours, theirs) = pair.connect();
-    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
+    let a = pair
+        .world
+        .block_on(operations::open(&ours))
+        .expect("a stream");
     pair.world.crash(&pair.client);
     // Commands that nobody will ever take must not keep alive what they name.
     drop((a, ours));

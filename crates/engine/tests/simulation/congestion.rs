@@ -2,7 +2,7 @@
 
 use libp2p_quic_engine::{
     CongestionControl, Connection,
-    simulation::{Conditions, World, verbs},
+    simulation::{Conditions, World, operations},
 };
 
 use crate::kit::{Pair, config, each_seed, ms};
@@ -24,17 +24,17 @@ fn around_a_loss(seed: u64, algorithm: CongestionControl) -> (u64, u64) {
     let (ours, theirs) = pair.connect();
     let writer = ours.clone();
     pair.world.spawn(async move {
-        let stream = verbs::open(&writer).await.expect("a stream");
+        let stream = operations::open(&writer).await.expect("a stream");
         // More than the test will wait for.
-        let _ = verbs::write_all(&stream, &vec![7; 50_000_000]).await;
+        let _ = operations::write_all(&stream, &vec![7; 50_000_000]).await;
     });
     let reader = theirs.clone();
     pair.world.spawn(async move {
-        let stream = verbs::accept_stream(&reader).await.expect("a stream");
-        let _ = verbs::read_to_end(&stream).await;
+        let stream = operations::accept_stream(&reader).await.expect("a stream");
+        let _ = operations::read_to_end(&stream).await;
     });
     pair.world.run_for(ms(200));
-    // In slow start the window grows as fast as acknowledgements come: the first loss ends it.
+    // In slow start the window grows as fast as acknowledgments come: the first loss ends it.
     until_the_next_loss(&mut pair.world, &ours);
     pair.world.run_for(ms(400));
     until_the_next_loss(&mut pair.world, &ours)
@@ -69,7 +69,7 @@ fn a_loss_costs_newreno_half_of_the_window_and_cubic_15_hundredths() {
             ] {
                 let (before, after) = around_a_loss(seed, algorithm);
                 let share = after as f64 / before as f64;
-                // It may have grown by an acknowledgement since it was looked at.
+                // It may have grown by an acknowledgment since it was looked at.
                 assert!(
                     (share - kept).abs() < 0.05,
                     "{algorithm:?} went from {before} to {after} bytes"

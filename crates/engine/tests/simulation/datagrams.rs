@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use libp2p_quic_engine::{
     CloseKind, Config,
-    simulation::{Conditions, Dice, World, verbs},
+    simulation::{Conditions, Dice, World, operations},
 };
 use ring::aead;
 
@@ -26,11 +26,11 @@ fn unknown_version(len: usize) -> Vec<u8> {
 #[test]
 fn an_unknown_version_is_answered_with_ours() {
     let mut pair = Pair::new(1);
-    let stranger = pair.world.raw_address();
+    let sender = pair.world.raw_address();
     let to = pair.listener.local_addr();
-    pair.world.inject(stranger, to, &unknown_version(1200));
+    pair.world.inject(sender, to, &unknown_version(1200));
     pair.world.run_for(secs(1));
-    let answers = pair.world.received(stranger);
+    let answers = pair.world.received(sender);
     let [(from, answer)] = &answers[..] else {
         panic!("{} answers", answers.len());
     };
@@ -43,9 +43,9 @@ fn an_unknown_version_is_answered_with_ours() {
     let versions: Vec<_> = answer[19..].chunks(4).collect();
     assert!(versions.contains(&&[0, 0, 0, 1][..]));
     // One that is too small for a first packet is not answered (section 6.1).
-    pair.world.inject(stranger, to, &unknown_version(1199));
+    pair.world.inject(sender, to, &unknown_version(1199));
     pair.world.run_for(secs(1));
-    assert!(pair.world.received(stranger).is_empty());
+    assert!(pair.world.received(sender).is_empty());
     pair.leave_nothing();
 }
 
@@ -105,7 +105,7 @@ fn a_peer_without_our_version_ends_the_dial() {
     answer.extend_from_slice(&destination);
     answer.extend_from_slice(&[0x0a, 0x0a, 0x0a, 0x1a]);
     world.inject(peer, from, &answer);
-    let error = world.block_on(verbs::closed(&ours));
+    let error = world.block_on(operations::closed(&ours));
     assert_eq!(error.kind, CloseKind::Version);
     drop(ours);
     leave_nothing(world, vec![client]);
@@ -164,7 +164,7 @@ fn a_retry_token_too_large_for_a_packet_ends_the_dial() {
         let (from, destination, source) = first_packet(&mut world, peer);
         let token = vec![7; len];
         world.inject(peer, from, &retry(&destination, &source, &token));
-        let error = world.block_on(verbs::closed(&ours));
+        let error = world.block_on(operations::closed(&ours));
         assert!(world.now() <= secs(11), "{len}: {error}");
         if len >= 1200 {
             // At once: no timer may have to come and look.
@@ -181,10 +181,10 @@ fn nonsense_is_ignored() {
         let mut pair = Pair::new(seed);
         let (ours, theirs) = pair.connect();
         let to = pair.listener.local_addr();
-        let stranger = pair.world.raw_address();
+        let sender = pair.world.raw_address();
         let mut dice = Dice::new(seed);
-        // From the peer's own address: what a neighbour on the path could write.
-        for sender in [stranger, theirs.remote_addr()] {
+        // From the peer's own address: what a neighbor on the path could write.
+        for sender in [sender, theirs.remote_addr()] {
             for len in [0, 1, 2, 5, 7, 20, 21, 22, 50, 1200, 1500, 65_000] {
                 for first in [0x00, 0x40, 0x80, 0xc0, 0xd0, 0xe0, 0xf0, 0xff] {
                     let mut data = pattern(dice.roll(), len);
@@ -223,14 +223,14 @@ fn a_replayed_conversation_changes_nothing() {
 }
 
 #[test]
-fn answers_to_strangers_do_not_disturb_a_transfer() {
+fn answers_to_senders_do_not_disturb_a_transfer() {
     each_seed(
-        "datagrams::answers_to_strangers_do_not_disturb_a_transfer",
+        "datagrams::answers_to_senders_do_not_disturb_a_transfer",
         20,
         |seed| {
             let mut pair = Pair::new(seed);
             let (ours, theirs) = pair.connect();
-            let stranger = pair.world.raw_address();
+            let sender = pair.world.raw_address();
             let to = pair.listener.local_addr();
             pair.world.link(Conditions {
                 blocked: 0.4,
@@ -242,27 +242,27 @@ fn answers_to_strangers_do_not_disturb_a_transfer() {
             let writer = pair.world.spawn({
                 let (theirs, sent) = (theirs.clone(), sent.clone());
                 async move {
-                    let b = verbs::open(&theirs).await.expect("a stream");
-                    verbs::write_all(&b, &sent).await.expect("room");
+                    let b = operations::open(&theirs).await.expect("a stream");
+                    operations::write_all(&b, &sent).await.expect("written");
                     b.finish();
-                    verbs::finished(&b).await.expect("delivered");
+                    operations::finished(&b).await.expect("delivered");
                 }
             });
             let reader = pair.world.spawn({
                 let ours = ours.clone();
                 async move {
-                    let a = verbs::accept_stream(&ours).await.expect("a stream");
-                    verbs::read_to_end(&a).await.expect("all bytes")
+                    let a = operations::accept_stream(&ours).await.expect("a stream");
+                    operations::read_to_end(&a).await.expect("all bytes")
                 }
             });
             for _ in 0..200 {
-                pair.world.inject(stranger, to, &unknown_version(1200));
+                pair.world.inject(sender, to, &unknown_version(1200));
                 pair.world.block_on(clock.sleep(ms(1)));
             }
             assert!(pair.world.block_on(reader) == sent);
             pair.world.block_on(writer);
             assert_eq!(theirs.statistics().packets_lost, 0);
-            assert!(!pair.world.received(stranger).is_empty());
+            assert!(!pair.world.received(sender).is_empty());
             drop((ours, theirs));
             pair.leave_nothing();
         },

@@ -1,6 +1,6 @@
 //! Defects, provoked: a panic ends one connection, and what is stale reaches nobody.
 
-use libp2p_quic_engine::{CloseKind, Party, ReadError, WriteError, simulation::verbs};
+use libp2p_quic_engine::{CloseKind, Party, ReadError, WriteError, simulation::operations};
 
 use crate::kit::{Pair, a_byte_crosses, each_seed, essence, ms, secs};
 
@@ -15,11 +15,15 @@ fn a_panic_ends_its_connection_and_spares_the_others() {
             let spared = pair.connect();
             let stream = pair
                 .world
-                .block_on(verbs::open(&doomed.1))
+                .block_on(operations::open(&doomed.1))
                 .expect("a stream");
             let waiter = pair.world.spawn({
                 let doomed = doomed.1.clone();
-                async move { verbs::accept_stream(&doomed).await.expect_err("it ends") }
+                async move {
+                    operations::accept_stream(&doomed)
+                        .await
+                        .expect_err("it ends")
+                }
             });
             pair.world.run_for(ms(50));
             pair.world.poison(&pair.server, &doomed.1);
@@ -32,18 +36,18 @@ fn a_panic_ends_its_connection_and_spares_the_others() {
             );
             assert_eq!(doomed.1.error(), Some(error.clone()));
             pair.world.block_on(async {
-                let lost = verbs::read(&stream, 1).await;
+                let lost = operations::read(&stream, 1).await;
                 assert_eq!(lost, Err(ReadError::Lost(error.clone())));
-                let lost = verbs::write_all(&stream, b"x").await;
+                let lost = operations::write_all(&stream, b"x").await;
                 assert_eq!(lost, Err(WriteError::Lost(error)));
             });
             let census = pair.world.census(&pair.server).expect("running");
             assert_eq!((census.connections, census.quic_connections), (1, 1));
             // The peer, asking on, is told that nobody knows the connection.
             let error = pair.world.block_on(async {
-                let a = verbs::open(&doomed.0).await.expect("a stream");
-                verbs::write_all(&a, &[0; 100]).await.expect("room");
-                verbs::closed(&doomed.0).await
+                let a = operations::open(&doomed.0).await.expect("a stream");
+                operations::write_all(&a, &[0; 100]).await.expect("written");
+                operations::closed(&doomed.0).await
             });
             assert_eq!(error.kind, CloseKind::StatelessReset);
             // The others work on, and new ones come.
@@ -68,7 +72,7 @@ fn a_panic_in_an_inbound_handshake_is_counted_once() {
     let other = pair.client.connect(to, None).expect("a dial");
     pair.world.poison_inbound(&pair.server, 1);
     pair.world
-        .block_on(verbs::connected(&other))
+        .block_on(operations::connected(&other))
         .expect("a connection");
     pair.world.run_for(ms(100));
     let census = pair.world.census(&pair.server).expect("running");
@@ -81,18 +85,23 @@ fn a_panic_in_an_inbound_handshake_is_counted_once() {
 fn a_stale_command_does_not_reach_the_next_connection() {
     let mut pair = Pair::new(1);
     let (old, old_theirs) = pair.connect();
-    let old_stream = pair.world.block_on(verbs::open(&old)).expect("a stream");
+    let old_stream = pair
+        .world
+        .block_on(operations::open(&old))
+        .expect("a stream");
     old_theirs.close(1, b"");
-    pair.world.block_on(verbs::closed(&old));
+    pair.world.block_on(operations::closed(&old));
     pair.world.run_for(secs(5));
     let (new, new_theirs) = pair.connect();
     let (a, b) = pair.world.block_on(async {
-        let a = verbs::open(&new).await.expect("a stream");
+        let a = operations::open(&new).await.expect("a stream");
         assert_eq!(a.id(), old_stream.id(), "the same stream of the same slot");
-        verbs::write_all(&a, b"x").await.expect("room");
+        operations::write_all(&a, b"x").await.expect("written");
         (
             a,
-            verbs::accept_stream(&new_theirs).await.expect("a stream"),
+            operations::accept_stream(&new_theirs)
+                .await
+                .expect("a stream"),
         )
     });
     old_stream.finish();
@@ -104,8 +113,8 @@ fn a_stale_command_does_not_reach_the_next_connection() {
     pair.world.run_for(secs(1));
     assert_eq!((new.error(), new_theirs.error()), (None, None));
     pair.world.block_on(async {
-        verbs::write_all(&a, b"y").await.expect("room");
-        let (first, second) = (verbs::read(&b, 1).await, verbs::read(&b, 1).await);
+        operations::write_all(&a, b"y").await.expect("written");
+        let (first, second) = (operations::read(&b, 1).await, operations::read(&b, 1).await);
         assert_eq!((first, second), (Ok("x".into()), Ok("y".into())));
     });
     drop((a, b, new, new_theirs));

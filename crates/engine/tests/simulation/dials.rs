@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, Party,
-    simulation::{Conditions, verbs},
+    simulation::{Conditions, operations},
 };
 
 use crate::kit::{Pair, each_seed, essence, is_empty, ms, secs};
@@ -33,7 +33,7 @@ fn a_dial_into_an_outage_connects_within_a_second_of_its_end() {
             let took = settle(&mut pair, &ours);
             assert_eq!(ours.error(), None, "an outage of {outage:?}");
             assert!(took <= outage + secs(1), "{took:?} for {outage:?}");
-            let theirs = pair.world.block_on(verbs::accept(&pair.listener));
+            let theirs = pair.world.block_on(operations::accept(&pair.listener));
             let theirs = theirs.expect("a connection");
             pair.world
                 .block_on(crate::kit::a_byte_crosses(&ours, &theirs));
@@ -180,7 +180,7 @@ fn addresses_that_nobody_answers_from_fail_at_once_and_cost_no_packet() {
         let began = pair.world.now();
         let error = pair
             .world
-            .block_on(verbs::connect(&pair.client, to, None))
+            .block_on(operations::connect(&pair.client, to, None))
             .expect_err("nobody");
         assert_eq!(
             essence(&error),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libp2p_quic_engine::{
     Config, Connection, Party,
-    simulation::{Conditions, Datagram, Node, World, verbs},
+    simulation::{Conditions, Datagram, Node, World, operations},
 };
 
 use crate::kit::{Pair, config, each_seed, ms, pattern, quiet, secs};
@@ -41,17 +41,19 @@ fn transfer(world: &mut World, from: &Connection, to: &Connection, len: usize) -
 
 async fn delivery(from: Connection, len: usize) {
     if len > 0 {
-        let a = verbs::open(&from).await.expect("a stream");
-        verbs::write_all(&a, &pattern(1, len)).await.expect("room");
+        let a = operations::open(&from).await.expect("a stream");
+        operations::write_all(&a, &pattern(1, len))
+            .await
+            .expect("written");
         a.finish();
-        verbs::finished(&a).await.expect("delivered");
+        operations::finished(&a).await.expect("delivered");
     }
 }
 
 async fn arrival(to: Connection, len: usize) {
     if len > 0 {
-        let b = verbs::accept_stream(&to).await.expect("a stream");
-        assert!(verbs::read_to_end(&b).await.expect("all bytes") == pattern(1, len));
+        let b = operations::accept_stream(&to).await.expect("a stream");
+        assert!(operations::read_to_end(&b).await.expect("all bytes") == pattern(1, len));
     }
 }
 
@@ -395,7 +397,7 @@ fn a_close_arrives_on_a_path_that_drops_marks() {
     }
 }
 
-/// A listener that asks for a proof of the address answers twice, and is answered.
+/// A listener that validates the address answers twice, and is answered.
 #[test]
 fn a_retry_crosses_a_path_that_drops_marks() {
     for direction in DIRECTIONS {

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use libp2p_quic_engine::{
     CloseKind, Closed, EndpointError, Party,
-    simulation::{Conditions, verbs},
+    simulation::{Conditions, operations},
 };
 
 use crate::kit::{Pair, each_seed, essence, join, ms, secs};
@@ -20,8 +20,10 @@ fn closing_an_endpoint_closes_all_and_delivers() {
             for _ in 0..5 {
                 let (ours, other) = pair.connect();
                 let stream = pair.world.block_on(async {
-                    let stream = verbs::open(&ours).await.expect("a stream");
-                    verbs::write_all(&stream, &[9; 50_000]).await.expect("room");
+                    let stream = operations::open(&ours).await.expect("a stream");
+                    operations::write_all(&stream, &[9; 50_000])
+                        .await
+                        .expect("written");
                     stream.finish();
                     stream
                 });
@@ -34,13 +36,13 @@ fn closing_an_endpoint_closes_all_and_delivers() {
             assert!(matches!(is_refused, Err(EndpointError::Closed(Closed))));
             pair.world.block_on(async {
                 for (theirs, _, _) in &theirs {
-                    let stream = verbs::accept_stream(theirs).await.expect("a stream");
-                    let got = verbs::read_to_end(&stream).await.expect("all bytes");
+                    let stream = operations::accept_stream(theirs).await.expect("a stream");
+                    let got = operations::read_to_end(&stream).await.expect("all bytes");
                     assert_eq!(got.len(), 50_000);
-                    let error = verbs::closed(theirs).await;
+                    let error = operations::closed(theirs).await;
                     assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(21)));
                 }
-                verbs::endpoint_closed(&pair.client).await;
+                operations::endpoint_closed(&pair.client).await;
             });
             assert!(!pair.world.is_running(&pair.client));
             assert_eq!(pair.world.sockets(&pair.client), 0);
@@ -56,14 +58,17 @@ fn closing_takes_bounded_time_when_nobody_answers() {
     let (ours, theirs) = pair.connect();
     pair.world.crash(&pair.server);
     pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, &[1; 1000]).await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, &[1; 1000])
+            .await
+            .expect("written");
         a.finish();
         let began = pair.client.endpoint();
         began.close(0, b"");
     });
     let began = pair.world.now();
-    pair.world.block_on(verbs::endpoint_closed(&pair.client));
+    pair.world
+        .block_on(operations::endpoint_closed(&pair.client));
     assert!(pair.world.now() - began <= secs(3));
     drop((ours, theirs));
     pair.leave_nothing();
@@ -78,12 +83,12 @@ fn a_closed_listener_keeps_its_connections_and_can_listen_again() {
         .connect(pair.listener.local_addr(), None)
         .expect("a dial");
     pair.world
-        .block_on(verbs::connected(&waiting))
+        .block_on(operations::connected(&waiting))
         .expect("a connection");
     pair.world.run_for(ms(100));
     pair.listener.close();
     // Who had not been accepted is closed; who had lives on.
-    let error = pair.world.block_on(verbs::closed(&waiting));
+    let error = pair.world.block_on(operations::closed(&waiting));
     assert_eq!(essence(&error), (Party::Peer, CloseKind::Closed, Some(0)));
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(
@@ -91,10 +96,13 @@ fn a_closed_listener_keeps_its_connections_and_can_listen_again() {
         Poll::Ready(true)
     );
     pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"alive").await.expect("room");
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
-        assert_eq!(verbs::read(&b, 10).await.expect("bytes"), &b"alive"[..]);
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, b"alive").await.expect("written");
+        let b = operations::accept_stream(&theirs).await.expect("a stream");
+        assert_eq!(
+            operations::read(&b, 10).await.expect("bytes"),
+            &b"alive"[..]
+        );
     });
     assert_eq!(pair.world.sockets(&pair.server), 1);
     let again = pair

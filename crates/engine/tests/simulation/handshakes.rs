@@ -1,8 +1,8 @@
-//! Handshakes: who is proven to whom, in how many round trips, and how they fail.
+//! Handshakes: who is authenticated to whom, in how many round trips, and how they fail.
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, Identity, Party,
-    simulation::{Conditions, World, verbs},
+    simulation::{Conditions, World, operations},
 };
 
 use crate::kit::{Pair, a_byte_crosses, config, each_seed, essence, leave_nothing, ms, secs};
@@ -52,10 +52,10 @@ fn ipv6_and_ipv4_at_once() {
         .expect("a free port");
     let (to, who) = (six.local_addr(), pair.server.peer_id());
     let (ours, theirs) = pair.world.block_on(async {
-        let ours = verbs::connect(&pair.client, to, Some(who))
+        let ours = operations::connect(&pair.client, to, Some(who))
             .await
             .expect("a connection");
-        (ours, verbs::accept(&six).await.expect("a connection"))
+        (ours, operations::accept(&six).await.expect("a connection"))
     });
     assert_eq!(theirs.remote_addr().ip(), pair.client.v6(0).ip());
     let (ours4, theirs4) = pair.connect();
@@ -64,22 +64,26 @@ fn ipv6_and_ipv4_at_once() {
 }
 
 #[test]
-fn a_retry_proves_the_address_first() {
-    each_seed("handshakes::a_retry_proves_the_address_first", 50, |seed| {
-        let server = config(|c| c.retry_above = Some(0));
-        let mut pair = Pair::with(seed, server, Config::default());
-        pair.world.record();
-        let (ours, theirs) = pair.connect();
-        // One more round trip than without.
-        assert_eq!(pair.world.now(), ms(25));
-        let sent = pair.world.recorded();
-        let retries = sent.iter().filter(|d| d.data[0] & 0xf0 == 0xf0);
-        // The client's first flight is two datagrams, because of its post-quantum key.
-        assert!((1..=2).contains(&retries.count()));
-        assert_eq!(pair.listener.statistics().handshakes_started, 1);
-        drop((ours, theirs));
-        pair.leave_nothing();
-    });
+fn a_retry_validates_the_address_first() {
+    each_seed(
+        "handshakes::a_retry_validates_the_address_first",
+        50,
+        |seed| {
+            let server = config(|c| c.retry_above = Some(0));
+            let mut pair = Pair::with(seed, server, Config::default());
+            pair.world.record();
+            let (ours, theirs) = pair.connect();
+            // One more round trip than without.
+            assert_eq!(pair.world.now(), ms(25));
+            let sent = pair.world.recorded();
+            let retries = sent.iter().filter(|d| d.data[0] & 0xf0 == 0xf0);
+            // The client's first flight is two datagrams, because of its post-quantum key.
+            assert!((1..=2).contains(&retries.count()));
+            assert_eq!(pair.listener.statistics().handshakes_started, 1);
+            drop((ours, theirs));
+            pair.leave_nothing();
+        },
+    );
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn another_peer_than_the_expected_one_is_refused() {
             let to = pair.listener.local_addr();
             let error = pair
                 .world
-                .block_on(verbs::connect(&pair.client, to, Some(wrong)))
+                .block_on(operations::connect(&pair.client, to, Some(wrong)))
                 .expect_err("a refusal");
             assert_eq!(
                 (error.by, error.kind),
@@ -126,7 +130,7 @@ fn a_dial_ends_soon_when_all_sends_are_refused() {
     let somewhere = world.raw_address();
     world.link(refused());
     let error = world
-        .block_on(verbs::connect(&client, somewhere, None))
+        .block_on(operations::connect(&client, somewhere, None))
         .expect_err("no route");
     assert_eq!(
         essence(&error),
@@ -146,7 +150,7 @@ fn sends_that_are_refused_for_a_moment_only_delay_a_dial() {
     pair.world.run_for(ms(150));
     pair.world.link(Conditions::default());
     pair.world
-        .block_on(verbs::connected(&dialed))
+        .block_on(operations::connected(&dialed))
         .expect("a handshake");
     // What was refused goes again after 200 ms, and takes the handshake's two ways.
     assert_eq!(pair.world.now(), ms(210));
@@ -172,7 +176,7 @@ fn a_silent_address_times_out() {
     let client = world.node(config(|c| c.handshake_timeout = secs(7)));
     let silent = world.raw_address();
     let error = world
-        .block_on(verbs::connect(&client, silent, None))
+        .block_on(operations::connect(&client, silent, None))
         .expect_err("a timeout");
     assert_eq!(
         essence(&error),
@@ -250,10 +254,12 @@ fn both_dial_each_other_from_their_listening_sockets() {
             let held: Vec<Connection> = pair.world.block_on(async {
                 let a = pair.client.connect(there, None).expect("a dial");
                 let b = pair.server.connect(here, None).expect("a dial");
-                verbs::connected(&a).await.expect("a connection");
-                verbs::connected(&b).await.expect("a connection");
-                let c = verbs::accept(&pair.listener).await.expect("a connection");
-                let d = verbs::accept(&back).await.expect("a connection");
+                operations::connected(&a).await.expect("a connection");
+                operations::connected(&b).await.expect("a connection");
+                let c = operations::accept(&pair.listener)
+                    .await
+                    .expect("a connection");
+                let d = operations::accept(&back).await.expect("a connection");
                 assert_eq!((c.remote_addr(), d.remote_addr()), (here, there));
                 vec![a, b, c, d]
             });
@@ -275,11 +281,13 @@ fn a_seed_repeats_every_datagram() {
             let (ours, theirs) = pair.connect();
             let sent = crate::kit::pattern(seed, 100_000);
             pair.world.block_on(async {
-                let stream = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&stream, &sent).await.expect("room");
+                let stream = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&stream, &sent)
+                    .await
+                    .expect("written");
                 stream.finish();
-                let stream = verbs::accept_stream(&theirs).await.expect("a stream");
-                let got = verbs::read_to_end(&stream).await.expect("all bytes");
+                let stream = operations::accept_stream(&theirs).await.expect("a stream");
+                let got = operations::read_to_end(&stream).await.expect("all bytes");
                 assert!(got == sent);
             });
             drop((ours, theirs));

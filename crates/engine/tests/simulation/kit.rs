@@ -11,7 +11,7 @@ use std::{
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, ConnectionError, Listener, Party, Stream,
-    simulation::{Dice, Node, World, verbs},
+    simulation::{Dice, Node, World, operations},
 };
 
 /// A number from the environment.
@@ -21,7 +21,7 @@ fn number(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// Run a test with so many seeds, or as many as LIBP2P_QUIC_SEEDS says, or with the one that
+/// Run a test with `seeds` seeds, or as many as LIBP2P_QUIC_SEEDS says, or with the one that
 /// LIBP2P_QUIC_SEED names.
 pub(crate) fn each_seed(test: &str, seeds: u64, run: impl Fn(u64)) {
     let chosen = number("LIBP2P_QUIC_SEED");
@@ -81,7 +81,7 @@ impl Pair {
         }
     }
 
-    /// A proven connection, from the client's and from the server's side.
+    /// An established connection, from the client's and from the server's side.
     pub(crate) fn connect(&mut self) -> (Connection, Connection) {
         let Self {
             world,
@@ -107,10 +107,10 @@ impl Pair {
 
 /// The connection works: a byte on a new stream reaches the other side.
 pub(crate) async fn a_byte_crosses(ours: &Connection, theirs: &Connection) {
-    let a = verbs::open(ours).await.expect("a stream");
-    verbs::write_all(&a, b"x").await.expect("room");
-    let b = verbs::accept_stream(theirs).await.expect("a stream");
-    assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+    let a = operations::open(ours).await.expect("a stream");
+    operations::write_all(&a, b"x").await.expect("written");
+    let b = operations::accept_stream(theirs).await.expect("a stream");
+    assert_eq!(operations::read(&b, 1).await.expect("a byte"), &b"x"[..]);
 }
 
 /// Dial and accept.
@@ -122,10 +122,10 @@ pub(crate) fn join(
 ) -> (Connection, Connection) {
     let (to, who) = (listener.local_addr(), server.peer_id());
     world.block_on(async {
-        let ours = verbs::connect(client, to, Some(who))
+        let ours = operations::connect(client, to, Some(who))
             .await
             .expect("a connection");
-        let theirs = verbs::accept(listener).await.expect("a connection");
+        let theirs = operations::accept(listener).await.expect("a connection");
         (ours, theirs)
     })
 }
@@ -133,10 +133,10 @@ pub(crate) fn join(
 /// A stream from our side and from theirs; a byte goes along, as QUIC tells of no stream
 /// without one.
 pub(crate) async fn stream(ours: &Connection, theirs: &Connection) -> (Stream, Stream) {
-    let a = verbs::open(ours).await.expect("a stream");
-    verbs::write_all(&a, b"!").await.expect("room");
-    let b = verbs::accept_stream(theirs).await.expect("a stream");
-    assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"!"[..]);
+    let a = operations::open(ours).await.expect("a stream");
+    operations::write_all(&a, b"!").await.expect("written");
+    let b = operations::accept_stream(theirs).await.expect("a stream");
+    assert_eq!(operations::read(&b, 1).await.expect("a byte"), &b"!"[..]);
     (a, b)
 }
 
@@ -213,7 +213,7 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The whole of an error but for its words.
+/// An error without its reason.
 pub(crate) fn essence(error: &ConnectionError) -> (Party, CloseKind, Option<u64>) {
     (error.by, error.kind, error.code)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, Party, Stream,
-    simulation::{Conditions, verbs},
+    simulation::{Conditions, operations},
 };
 
 use crate::kit::{Pair, config, each_seed, essence, ms, secs, stream};
@@ -19,7 +19,9 @@ fn a_full_backlog_refuses_with_the_code_for_a_limit() {
     let to = pair.listener.local_addr();
     let mut held = Vec::new();
     for _ in 0..3 {
-        let ours = pair.world.block_on(verbs::connect(&pair.client, to, None));
+        let ours = pair
+            .world
+            .block_on(operations::connect(&pair.client, to, None));
         held.push(ours.expect("a connection"));
         pair.world.run_for(ms(100));
     }
@@ -27,23 +29,23 @@ fn a_full_backlog_refuses_with_the_code_for_a_limit() {
     // Our side is done with the handshake before the listener judges.
     let beyond = pair
         .world
-        .block_on(verbs::connect(&pair.client, to, None))
+        .block_on(operations::connect(&pair.client, to, None))
         .expect("for now");
-    let error = pair.world.block_on(verbs::closed(&beyond));
+    let error = pair.world.block_on(operations::closed(&beyond));
     assert_eq!(
         essence(&error),
         (Party::Peer, CloseKind::Closed, Some(0x1001))
     );
     assert_eq!(pair.listener.statistics().connections_refused, 1);
-    // Whoever waits is unharmed, and one accepted makes room for another.
+    // Waiting connections are unharmed, and accepting one lets another wait.
     let theirs = pair
         .world
-        .block_on(verbs::accept(&pair.listener))
+        .block_on(operations::accept(&pair.listener))
         .expect("a connection");
     let next = pair
         .world
-        .block_on(verbs::connect(&pair.client, to, None))
-        .expect("room again");
+        .block_on(operations::connect(&pair.client, to, None))
+        .expect("accepted again");
     pair.world.run_for(secs(1));
     assert_eq!(next.error(), None);
     assert!(held.iter().all(|connection| connection.error().is_none()));
@@ -62,7 +64,7 @@ fn connections_beyond_the_limit_are_refused() {
     let to = pair.listener.local_addr();
     let error = pair
         .world
-        .block_on(verbs::connect(&pair.client, to, None))
+        .block_on(operations::connect(&pair.client, to, None))
         .expect_err("a refusal");
     // RFC 9000 section 20.1, CONNECTION_REFUSED.
     assert_eq!(
@@ -83,7 +85,7 @@ fn connections_beyond_the_limit_are_refused() {
 }
 
 #[test]
-fn strangers_at_a_socket_that_does_not_listen_are_ignored() {
+fn unknown_senders_at_a_socket_that_does_not_listen_are_ignored() {
     let mut pair = Pair::with(
         1,
         Config::default(),
@@ -95,8 +97,8 @@ fn strangers_at_a_socket_that_does_not_listen_are_ignored() {
         .world
         .block_on(async {
             let to = theirs.remote_addr();
-            let stranger = pair.server.connect(to, None).expect("a dial");
-            verbs::connected(&stranger).await
+            let dial = pair.server.connect(to, None).expect("a dial");
+            operations::connected(&dial).await
         })
         .expect_err("no answer");
     assert_eq!(error.kind, CloseKind::HandshakeTimeout);
@@ -111,34 +113,42 @@ fn strangers_at_a_socket_that_does_not_listen_are_ignored() {
 }
 
 #[test]
-fn a_crowd_has_to_prove_its_addresses() {
-    each_seed("limits::a_crowd_has_to_prove_its_addresses", 10, |seed| {
-        let mut pair = Pair::with(seed, config(|c| c.retry_above = Some(2)), Config::default());
-        pair.world.record();
-        let to = pair.listener.local_addr();
-        let dials: Vec<_> = (0..8)
-            .map(|_| pair.client.connect(to, None).expect("a dial"))
-            .collect();
-        let mut theirs = Vec::new();
-        pair.world.block_on(async {
-            for dial in &dials {
-                verbs::connected(dial).await.expect("a connection");
-                theirs.push(verbs::accept(&pair.listener).await.expect("a connection"));
-            }
-        });
-        let sent = pair.world.recorded();
-        let retries = sent
-            .iter()
-            .filter(|d| d.from == to && d.data[0] & 0xf0 == 0xf0);
-        assert!(retries.count() >= 1);
-        assert_eq!(pair.listener.statistics().handshakes_started, 8);
-        // The count of handshakes in flight comes back to zero, or strangers would have to
-        // prove themselves for ever.
-        let census = pair.world.census(&pair.server).expect("running");
-        assert_eq!(census.inbound_handshakes, 0);
-        drop((dials, theirs));
-        pair.leave_nothing();
-    });
+fn many_dialers_must_validate_their_addresses() {
+    each_seed(
+        "limits::many_dialers_must_validate_their_addresses",
+        10,
+        |seed| {
+            let mut pair = Pair::with(seed, config(|c| c.retry_above = Some(2)), Config::default());
+            pair.world.record();
+            let to = pair.listener.local_addr();
+            let dials: Vec<_> = (0..8)
+                .map(|_| pair.client.connect(to, None).expect("a dial"))
+                .collect();
+            let mut theirs = Vec::new();
+            pair.world.block_on(async {
+                for dial in &dials {
+                    operations::connected(dial).await.expect("a connection");
+                    theirs.push(
+                        operations::accept(&pair.listener)
+                            .await
+                            .expect("a connection"),
+                    );
+                }
+            });
+            let sent = pair.world.recorded();
+            let retries = sent
+                .iter()
+                .filter(|d| d.from == to && d.data[0] & 0xf0 == 0xf0);
+            assert!(retries.count() >= 1);
+            assert_eq!(pair.listener.statistics().handshakes_started, 8);
+            // The count of handshakes in flight comes back to zero, or every new peer would
+            // have to validate its address.
+            let census = pair.world.census(&pair.server).expect("running");
+            assert_eq!(census.inbound_handshakes, 0);
+            drop((dials, theirs));
+            pair.leave_nothing();
+        },
+    );
 }
 
 #[test]
@@ -151,8 +161,12 @@ fn a_hundred_dials_at_once_all_arrive() {
     let mut theirs = Vec::new();
     pair.world.block_on(async {
         for dial in &dials {
-            verbs::connected(dial).await.expect("a connection");
-            theirs.push(verbs::accept(&pair.listener).await.expect("a connection"));
+            operations::connected(dial).await.expect("a connection");
+            theirs.push(
+                operations::accept(&pair.listener)
+                    .await
+                    .expect("a connection"),
+            );
         }
     });
     assert_eq!(pair.world.sockets(&pair.client), 1, "dials share a socket");
@@ -174,13 +188,13 @@ fn a_stream_that_was_given_up_counts_until_it_is_accepted() {
         let ours = ours.clone();
         async move {
             for number in 0..OPENED {
-                let stream = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&stream, &[number as u8])
+                let stream = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&stream, &[number as u8])
                     .await
-                    .expect("room");
+                    .expect("written");
                 if number % 2 == 0 {
                     stream.finish();
-                    verbs::finished(&stream).await.expect("delivered");
+                    operations::finished(&stream).await.expect("delivered");
                 }
                 // Reset, where it was not finished, and stopped.
             }
@@ -194,16 +208,16 @@ fn a_stream_that_was_given_up_counts_until_it_is_accepted() {
         waiting.push_back(stream.expect("a stream"));
     }
     assert_eq!(waiting.len(), ALLOWED);
-    // Whoever accepts gets every one, in order, and those that were finished whole.
+    // All of them are accepted, in order, and finished ones are complete.
     pair.world.block_on(async {
         for number in 0..OPENED {
             let stream = match waiting.pop_front() {
                 Some(stream) => stream,
-                None => verbs::accept_stream(&theirs).await.expect("a stream"),
+                None => operations::accept_stream(&theirs).await.expect("a stream"),
             };
             assert_eq!(stream.id(), 4 * number as u64);
             if number % 2 == 0 {
-                let all = verbs::read_to_end(&stream).await.expect("all");
+                let all = operations::read_to_end(&stream).await.expect("all");
                 assert_eq!(all, [number as u8]);
             }
         }
@@ -213,7 +227,7 @@ fn a_stream_that_was_given_up_counts_until_it_is_accepted() {
     pair.leave_nothing();
 }
 
-/// A connection on which one side may open so many streams at once, and has all of them open, with a
+/// A connection on which one side may open `limit` streams at once, and has all of them open, with a
 /// byte on each: the two connections, opener's first, and the two ends of each stream.
 type Full = (Connection, Connection, VecDeque<(Stream, Stream)>);
 
@@ -249,7 +263,10 @@ const ONE_WAY: Duration = ms(50);
 /// How long the opener has to wait for a stream.
 fn wait_for_a_stream(pair: &mut Pair, opener: &Connection) -> (Duration, Stream) {
     let began = pair.world.now();
-    let stream = pair.world.block_on(verbs::open(opener)).expect("a stream");
+    let stream = pair
+        .world
+        .block_on(operations::open(opener))
+        .expect("a stream");
     (pair.world.now() - began, stream)
 }
 
@@ -275,9 +292,9 @@ fn a_stream_that_ends_at_the_limit_makes_room_for_one() {
             let (a, b) = open.pop_front().expect("a stream");
             pair.world.block_on(async {
                 a.finish();
-                verbs::read_to_end(&b).await.expect("an end");
+                operations::read_to_end(&b).await.expect("an end");
                 b.finish();
-                verbs::read_to_end(&a).await.expect("an end");
+                operations::read_to_end(&a).await.expect("an end");
             });
             drop((a, b));
             let (waited, a) = wait_for_a_stream(&mut pair, &opener);
@@ -286,8 +303,8 @@ fn a_stream_that_ends_at_the_limit_makes_room_for_one() {
                 "{streams}, round {round}: {waited:?}"
             );
             let b = pair.world.block_on(async {
-                verbs::write_all(&a, b"x").await.expect("room");
-                verbs::accept_stream(&other).await.expect("a stream")
+                operations::write_all(&a, b"x").await.expect("written");
+                operations::accept_stream(&other).await.expect("a stream")
             });
             open.push_back((a, b));
         }
@@ -308,8 +325,8 @@ fn a_stream_that_is_given_up_at_the_limit_makes_room_for_one() {
                 let (waited, a) = wait_for_a_stream(&mut pair, &opener);
                 assert!(waited <= 4 * ONE_WAY, "{streams}, {given_up}: {waited:?}");
                 let b = pair.world.block_on(async {
-                    verbs::write_all(&a, b"x").await.expect("room");
-                    verbs::accept_stream(&other).await.expect("a stream")
+                    operations::write_all(&a, b"x").await.expect("written");
+                    operations::accept_stream(&other).await.expect("a stream")
                 });
                 open.push_back((a, b));
             }
@@ -327,18 +344,18 @@ fn a_stream_that_is_accepted_after_it_was_given_up_makes_room_for_one() {
         let (opener, other) = pair.connect();
         pair.world.block_on(async {
             for _ in 0..streams {
-                let stream = verbs::open(&opener).await.expect("a stream");
-                verbs::write_all(&stream, b"x").await.expect("room");
+                let stream = operations::open(&opener).await.expect("a stream");
+                operations::write_all(&stream, b"x").await.expect("written");
             }
         });
         pair.world.run_for(secs(1));
         for _ in 0..20 {
             assert!(is_at_its_limit(&opener), "{streams} wait");
-            drop(pair.world.block_on(verbs::accept_stream(&other)));
+            drop(pair.world.block_on(operations::accept_stream(&other)));
             let (waited, stream) = wait_for_a_stream(&mut pair, &opener);
             assert!(waited <= ms(50), "{streams}: {waited:?}");
-            let written = pair.world.block_on(verbs::write_all(&stream, b"x"));
-            written.expect("room");
+            let written = pair.world.block_on(operations::write_all(&stream, b"x"));
+            written.expect("written");
             pair.world.run_for(ms(50));
         }
         drop((opener, other));
@@ -355,7 +372,7 @@ fn streams_without_a_byte_count_for_the_limit_of_who_opened_them() {
     let (a, b) = pair.world.block_on(async {
         let pair = stream(&opener, &other).await;
         for _ in 0..15 {
-            silent.push(verbs::open(&opener).await.expect("a stream"));
+            silent.push(operations::open(&opener).await.expect("a stream"));
         }
         pair
     });

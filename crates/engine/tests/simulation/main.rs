@@ -18,8 +18,8 @@
 //! | a blocked writer is not resumed | `backpressure::a_blocked_writer_is_resumed_by_credit`, `backpressure::a_writer_that_was_blocked_once_is_heard_again`, `backpressure::connection_credit_resumes_every_stream` |
 //! | a stopped stream is never freed | `streams::a_stopped_stream_is_freed`, `streams::stopped_streams_give_their_place_back` |
 //! | credit that reading gives is not sent | `backpressure::a_reader_that_pauses_revives_the_writer` |
-//! | a first packet is dropped on the floor | `limits::strangers_at_a_socket_that_does_not_listen_are_ignored`, `limits::connections_beyond_the_limit_are_refused` |
-//! | an answer disturbs a kept datagram | `datagrams::answers_to_strangers_do_not_disturb_a_transfer` |
+//! | a first packet is dropped on the floor | `limits::unknown_senders_at_a_socket_that_does_not_listen_are_ignored`, `limits::connections_beyond_the_limit_are_refused` |
+//! | an answer disturbs a kept datagram | `datagrams::answers_to_senders_do_not_disturb_a_transfer` |
 //! | a refused datagram is lost, or its connection sleeps | `paths::a_refused_datagram_is_kept_and_its_connection_resumed`, `paths::what_stands_behind_a_refused_datagram_follows_it_at_once` |
 //! | a failed batch, or the loss of GSO, ends a connection | `paths::the_loss_of_segmentation_offload_costs_one_batch` |
 //! | a batch exceeds what UDP carries | `paths::large_datagrams_stay_below_the_limit_of_udp` |
@@ -36,13 +36,13 @@
 //! taken by one thread only. Sockets are never exchanged under a connection; that the *peer*
 //! moves is in `paths`.
 
+mod admission;
 mod attackers;
 mod backpressure;
 mod canceled_dials;
 mod closing;
 mod congestion;
 mod connection_ids;
-mod crowds;
 mod datagrams;
 mod defects;
 mod dials;
@@ -55,6 +55,7 @@ mod kit;
 mod limits;
 mod mixtures;
 mod paths;
+mod punching;
 mod resets;
 mod streams;
 mod timeouts;

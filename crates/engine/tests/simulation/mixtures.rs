@@ -3,7 +3,7 @@
 
 use libp2p_quic_engine::{
     CloseKind, Connection, ReadError, Stream, WriteError,
-    simulation::{Conditions, Dice, verbs},
+    simulation::{Conditions, Dice, operations},
 };
 
 use crate::kit::{Pair, both, config, each_seed, pattern, secs};
@@ -107,14 +107,14 @@ fn check_write(plan: Plan, wrote: Result<(), WriteError>, may_end: bool) {
 }
 
 async fn opener(connection: Connection, plan: Plan, may_end: bool) {
-    let Ok(stream) = verbs::open(&connection).await else {
+    let Ok(stream) = operations::open(&connection).await else {
         assert!(may_end);
         return;
     };
     let write = async {
-        let mut wrote = verbs::write_all(&stream, &plan.encode()).await;
+        let mut wrote = operations::write_all(&stream, &plan.encode()).await;
         if wrote.is_ok() {
-            wrote = verbs::write_all(&stream, &pattern(plan.seed, plan.up)).await;
+            wrote = operations::write_all(&stream, &pattern(plan.seed, plan.up)).await;
         }
         check_write(plan, wrote, may_end);
         match plan.ending {
@@ -127,10 +127,10 @@ async fn opener(connection: Connection, plan: Plan, may_end: bool) {
         write.await;
         return;
     }
-    let (got, ()) = both(verbs::read_to_end(&stream), write).await;
+    let (got, ()) = both(operations::read_to_end(&stream), write).await;
     check_read(plan, got, &pattern(!plan.seed, plan.down), may_end);
     if plan.ending == Ending::Whole {
-        let delivered = verbs::finished(&stream).await;
+        let delivered = operations::finished(&stream).await;
         check_write(plan, delivered, may_end);
     }
 }
@@ -138,7 +138,7 @@ async fn opener(connection: Connection, plan: Plan, may_end: bool) {
 async fn acceptor(stream: Stream, may_end: bool) {
     let mut head = Vec::new();
     while head.len() < 16 {
-        match verbs::read(&stream, 16 - head.len()).await {
+        match operations::read(&stream, 16 - head.len()).await {
             Ok(bytes) if !bytes.is_empty() => head.extend_from_slice(&bytes),
             // A reset may overtake the bytes before it.
             Err(ReadError::Reset(RESET | 0)) => return,
@@ -153,28 +153,28 @@ async fn acceptor(stream: Stream, may_end: bool) {
         stream.stop(STOP);
     }
     let write = async {
-        let wrote = verbs::write_all(&stream, &pattern(!plan.seed, plan.down)).await;
+        let wrote = operations::write_all(&stream, &pattern(!plan.seed, plan.down)).await;
         check_write(plan, wrote, may_end);
         stream.finish();
     };
-    let (got, ()) = both(verbs::read_to_end(&stream), write).await;
+    let (got, ()) = both(operations::read_to_end(&stream), write).await;
     if plan.ending == Ending::Stopped {
         assert_eq!(got, Err(ReadError::Closed));
         return;
     }
     check_read(plan, got, &pattern(plan.seed, plan.up), may_end);
     if plan.ending == Ending::Whole && !may_end {
-        verbs::finished(&stream).await.expect("delivered");
+        operations::finished(&stream).await.expect("delivered");
     }
 }
 
 /// Accept streams for as long as the connection lives.
 fn serve(pair: &mut Pair, connection: Connection, may_end: bool) {
-    // A task may not spawn: each of so many workers takes whichever stream is next.
+    // A task may not spawn: each worker takes the next stream.
     for _ in 0..30 {
         let connection = connection.clone();
         let _worker = pair.world.spawn(async move {
-            while let Ok(stream) = verbs::accept_stream(&connection).await {
+            while let Ok(stream) = operations::accept_stream(&connection).await {
                 acceptor(stream, may_end).await;
             }
         });
@@ -201,7 +201,7 @@ fn mixture(seed: u64, streams: u64, may_end: bool) {
     };
     let mut pair = Pair::with(seed, random(), random());
     let conditions = Conditions::bad(&mut pair.world.dice());
-    // A dial that got one damaged Retry takes no other (quinn-proto counts it as proven).
+    // A dial that got one damaged Retry takes no other (quinn-proto counts its address as validated).
     pair.world.link(Conditions {
         corruption: 0.0,
         truncation: 0.0,
@@ -228,7 +228,7 @@ fn mixture(seed: u64, streams: u64, may_end: bool) {
             _ => pair.world.blackout(secs(200)),
         }
         for connection in [&ours, &theirs] {
-            let error = pair.world.block_on(verbs::closed(connection));
+            let error = pair.world.block_on(operations::closed(connection));
             match error.kind {
                 CloseKind::Closed => assert_eq!(error.code, Some(CLOSE)),
                 CloseKind::IdleTimeout | CloseKind::Internal | CloseKind::StatelessReset => {}

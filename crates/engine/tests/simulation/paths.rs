@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use libp2p_quic_engine::{
     Config, Connection,
-    simulation::{CONNECTION_ID_LENGTH, Conditions, World, verbs},
+    simulation::{CONNECTION_ID_LENGTH, Conditions, World, operations},
 };
 
 use crate::kit::{Pair, config, each_seed, ms, pattern, quiet, secs};
@@ -15,15 +15,15 @@ fn transfer(world: &mut World, ours: &Connection, theirs: &Connection, seed: u64
     let writer = world.spawn({
         let (ours, sent) = (ours.clone(), sent.clone());
         async move {
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, &sent).await.expect("room");
+            let a = operations::open(&ours).await.expect("a stream");
+            operations::write_all(&a, &sent).await.expect("written");
             a.finish();
-            verbs::finished(&a).await.expect("delivered");
+            operations::finished(&a).await.expect("delivered");
         }
     });
     world.block_on(async {
-        let b = verbs::accept_stream(theirs).await.expect("a stream");
-        let got = verbs::read_to_end(&b).await.expect("all bytes");
+        let b = operations::accept_stream(theirs).await.expect("a stream");
+        let got = operations::read_to_end(&b).await.expect("all bytes");
         assert!(got == sent);
         writer.await;
     });
@@ -62,6 +62,36 @@ fn a_peer_that_moves_often_keeps_its_connection() {
     );
 }
 
+/// A peer that only receives has nothing to send from its new address until its keep-alive.
+#[test]
+fn a_dialer_that_learns_of_its_new_address_is_sent_to_again_at_once() {
+    let latency = ms(50);
+    for is_told in [true, false] {
+        let mut pair = Pair::new(1);
+        pair.world.link(Conditions {
+            latency,
+            ..Conditions::default()
+        });
+        let (ours, theirs) = pair.connect();
+        pair.world.run_for(secs(1));
+        pair.world.rebind(&pair.client);
+        if is_told {
+            pair.world.report_addresses(&pair.client);
+        }
+        let began = pair.world.now();
+        transfer(&mut pair.world, &theirs, &ours, 1, 10_000);
+        let took = pair.world.now() - began;
+        if is_told {
+            // Three round trips: the PING, the challenge and its answer, and the data.
+            assert!(took <= 6 * latency, "{took:?}");
+        } else {
+            assert!(took > secs(3), "{took:?}");
+        }
+        drop((ours, theirs));
+        pair.leave_nothing();
+    }
+}
+
 #[test]
 fn a_refused_datagram_is_kept_and_its_connection_resumed() {
     each_seed(
@@ -79,16 +109,19 @@ fn a_refused_datagram_is_kept_and_its_connection_resumed() {
                 ..Conditions::default()
             });
             let a = pair.world.block_on(async {
-                let a = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&a, b"once").await.expect("room");
+                let a = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&a, b"once").await.expect("written");
                 a
             });
             pair.world.run_for(ms(1));
             assert!(pair.world.recorded().is_empty());
             pair.world.link(Conditions::default());
             pair.world.block_on(async {
-                let b = verbs::accept_stream(&theirs).await.expect("a stream");
-                assert_eq!(verbs::read(&b, 100).await.expect("bytes"), &b"once"[..]);
+                let b = operations::accept_stream(&theirs).await.expect("a stream");
+                assert_eq!(
+                    operations::read(&b, 100).await.expect("bytes"),
+                    &b"once"[..]
+                );
             });
             // Sent once although refused at first, before any probe timeout.
             let from = pair.client.v4(0).ip();
@@ -115,14 +148,16 @@ fn what_stands_behind_a_refused_datagram_follows_it_at_once() {
     };
     pair.world.link(conditions(1.0));
     let a = pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, &[1; 7_000]).await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, &[1; 7_000])
+            .await
+            .expect("written");
         a
     });
     pair.world.run_for(ms(1));
     pair.world.link(conditions(0.0));
     pair.world.run_for(ms(8));
-    // All of it, before an acknowledgement could have woken the connection.
+    // All of it, before an acknowledgment could have woken the connection.
     let from = pair.client.v4(0).ip();
     let sent = pair.world.recorded();
     let sent: Vec<_> = sent.iter().filter(|d| d.from.ip() == from).collect();
@@ -147,16 +182,16 @@ fn refused_sends_lose_nothing_among_many_connections() {
             for (i, (ours, theirs)) in held.iter().enumerate() {
                 let (ours, theirs, name) = (ours.clone(), theirs.clone(), i as u64);
                 let _writer = pair.world.spawn(async move {
-                    let a = verbs::open(&ours).await.expect("a stream");
-                    verbs::write_all(&a, &pattern(name, 200_000))
+                    let a = operations::open(&ours).await.expect("a stream");
+                    operations::write_all(&a, &pattern(name, 200_000))
                         .await
-                        .expect("room");
+                        .expect("written");
                     a.finish();
-                    verbs::finished(&a).await.expect("delivered");
+                    operations::finished(&a).await.expect("delivered");
                 });
                 tasks.push(pair.world.spawn(async move {
-                    let b = verbs::accept_stream(&theirs).await.expect("a stream");
-                    verbs::read_to_end(&b).await.expect("all bytes") == pattern(name, 200_000)
+                    let b = operations::accept_stream(&theirs).await.expect("a stream");
+                    operations::read_to_end(&b).await.expect("all bytes") == pattern(name, 200_000)
                 }));
             }
             for task in tasks {
@@ -186,10 +221,12 @@ fn the_loss_of_segmentation_offload_costs_one_batch() {
     let task = pair.world.spawn({
         let ours = ours.clone();
         async move {
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, &[1; 50_000]).await.expect("room");
+            let a = operations::open(&ours).await.expect("a stream");
+            operations::write_all(&a, &[1; 50_000])
+                .await
+                .expect("written");
             a.finish();
-            verbs::finished(&a).await.expect("delivered");
+            operations::finished(&a).await.expect("delivered");
         }
     });
     pair.world.run_for(ms(1));
@@ -198,9 +235,9 @@ fn the_loss_of_segmentation_offload_costs_one_batch() {
         ..Conditions::default()
     });
     pair.world.block_on(async {
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        let b = operations::accept_stream(&theirs).await.expect("a stream");
         assert_eq!(
-            verbs::read_to_end(&b).await.expect("all bytes").len(),
+            operations::read_to_end(&b).await.expect("all bytes").len(),
             50_000
         );
         task.await;
@@ -335,13 +372,15 @@ fn an_outage_at_the_end_of_the_handshake_costs_no_more_than_the_next_probe() {
             pair.world.rebind(&pair.client);
         }
         pair.world.block_on(async {
-            let theirs = verbs::accept(&pair.listener).await.expect("a connection");
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, b"x").await.expect("room");
-            let b = verbs::accept_stream(&theirs).await.expect("a stream");
-            assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+            let theirs = operations::accept(&pair.listener)
+                .await
+                .expect("a connection");
+            let a = operations::open(&ours).await.expect("a stream");
+            operations::write_all(&a, b"x").await.expect("written");
+            let b = operations::accept_stream(&theirs).await.expect("a stream");
+            assert_eq!(operations::read(&b, 1).await.expect("a byte"), &b"x"[..]);
         });
-        // Probes come after 0.2, 0.4, 0.8 and 1.6 seconds more; every other one was in vain, and
+        // Probes come after 0.2, 0.4, 0.8 and 1.6 seconds more; every other one was lost, and
         // these took up to nine seconds.
         let took = pair.world.now();
         assert!(took < ms(4_000), "{begins} ms, {moves}: {took:?}");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, Listener,
-    simulation::{CONNECTION_ID_LENGTH, Conditions, Node, World, verbs},
+    simulation::{CONNECTION_ID_LENGTH, Conditions, Node, World, operations},
 };
 
 use crate::kit::{Pair, config, ms, secs};
@@ -42,8 +42,8 @@ fn a_thousand_peers_know_of_a_restart_within_two_seconds() {
         let mut streams = Vec::new();
         world.block_on(async {
             for (ours, _) in &connections {
-                let stream = verbs::open(ours).await.expect("a stream");
-                verbs::write_all(&stream, b"x").await.expect("room");
+                let stream = operations::open(ours).await.expect("a stream");
+                operations::write_all(&stream, b"x").await.expect("written");
                 streams.push(stream);
             }
         });
@@ -111,9 +111,9 @@ fn a_flood_with_ids_of_a_predecessor_draws_no_more_than_the_limit() {
     assert_eq!(statistics.resets_suppressed, asked - answered);
     // A peer of before is told as soon as there is room again.
     let error = pair.world.block_on(async {
-        let stream = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&stream, b"x").await.expect("room");
-        verbs::closed(&ours).await
+        let stream = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&stream, b"x").await.expect("written");
+        operations::closed(&ours).await
     });
     assert_eq!(error.kind, CloseKind::StatelessReset);
     drop(ours);

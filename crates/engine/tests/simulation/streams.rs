@@ -5,7 +5,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use libp2p_quic_engine::{Config, ReadError, WriteError, simulation::verbs};
+use libp2p_quic_engine::{Config, ReadError, WriteError, simulation::operations};
 
 use crate::kit::{Pair, config, each_seed, ms, pattern, quiet, secs, stream};
 
@@ -19,20 +19,22 @@ fn every_byte_arrives_both_ways() {
         let echo = pair.world.spawn({
             let down = down.clone();
             async move {
-                let stream = verbs::accept_stream(&theirs).await.expect("a stream");
-                verbs::write_all(&stream, &down).await.expect("room");
+                let stream = operations::accept_stream(&theirs).await.expect("a stream");
+                operations::write_all(&stream, &down)
+                    .await
+                    .expect("written");
                 stream.finish();
-                let got = verbs::read_to_end(&stream).await.expect("all bytes");
-                verbs::finished(&stream).await.expect("delivered");
+                let got = operations::read_to_end(&stream).await.expect("all bytes");
+                operations::finished(&stream).await.expect("delivered");
                 (got, theirs)
             }
         });
         let (got, _theirs) = pair.world.block_on(async {
-            let stream = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&stream, &up).await.expect("room");
+            let stream = operations::open(&ours).await.expect("a stream");
+            operations::write_all(&stream, &up).await.expect("written");
             stream.finish();
-            assert!(verbs::read_to_end(&stream).await.expect("all bytes") == down);
-            verbs::finished(&stream).await.expect("delivered");
+            assert!(operations::read_to_end(&stream).await.expect("all bytes") == down);
+            operations::finished(&stream).await.expect("delivered");
             echo.await
         });
         assert!(got == up);
@@ -46,16 +48,21 @@ fn half_closed_streams_still_answer() {
     pair.world.block_on(async {
         let (a, b) = stream(&ours, &theirs).await;
         a.finish();
-        assert_eq!(verbs::read(&b, 10).await.expect("the end"), &b""[..]);
-        assert_eq!(verbs::write_all(&a, b"x").await, Err(WriteError::Closed));
-        verbs::write_all(&b, b"still here").await.expect("room");
+        assert_eq!(operations::read(&b, 10).await.expect("the end"), &b""[..]);
+        assert_eq!(
+            operations::write_all(&a, b"x").await,
+            Err(WriteError::Closed)
+        );
+        operations::write_all(&b, b"still here")
+            .await
+            .expect("written");
         b.finish();
         assert_eq!(
-            verbs::read_to_end(&a).await.expect("all bytes"),
+            operations::read_to_end(&a).await.expect("all bytes"),
             b"still here"
         );
         // The end stays the end.
-        assert_eq!(verbs::read(&a, 10).await.expect("the end"), &b""[..]);
+        assert_eq!(operations::read(&a, 10).await.expect("the end"), &b""[..]);
     });
     drop((ours, theirs));
     pair.leave_nothing();
@@ -69,28 +76,31 @@ fn codes_of_reset_and_stop_arrive() {
         let largest = (1 << 62) - 1;
         for code in [0, 1, 0x1001, largest] {
             let (a, b) = stream(&ours, &theirs).await;
-            verbs::write_all(&a, b"before").await.expect("room");
+            operations::write_all(&a, b"before").await.expect("written");
             a.reset(code);
             // What arrived before the reset may be lost, as the peer does not resend it.
             let error = loop {
-                match verbs::read(&b, 100).await {
+                match operations::read(&b, 100).await {
                     Ok(bytes) => assert_eq!(bytes, &b"before"[..]),
                     Err(error) => break error,
                 }
             };
             assert_eq!(error, ReadError::Reset(code));
-            assert_eq!(verbs::finished(&a).await, Err(WriteError::Closed));
+            assert_eq!(operations::finished(&a).await, Err(WriteError::Closed));
 
             let (a, b) = stream(&ours, &theirs).await;
             b.stop(code);
-            assert_eq!(verbs::read(&b, 1).await, Err(ReadError::Closed));
+            assert_eq!(operations::read(&b, 1).await, Err(ReadError::Closed));
             let error = loop {
-                if let Err(error) = verbs::write_all(&a, &[0; 1000]).await {
+                if let Err(error) = operations::write_all(&a, &[0; 1000]).await {
                     break error;
                 }
             };
             assert_eq!(error, WriteError::Stopped(code));
-            assert_eq!(verbs::finished(&a).await, Err(WriteError::Stopped(code)));
+            assert_eq!(
+                operations::finished(&a).await,
+                Err(WriteError::Stopped(code))
+            );
         }
     });
     drop((ours, theirs));
@@ -104,12 +114,14 @@ fn the_first_frame_is_readable_without_another_event() {
     let began = pair.world.now();
     pair.world.block_on(async {
         // Byte and end in one frame: QUIC makes no further event for this stream.
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"all there is").await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, b"all there is")
+            .await
+            .expect("written");
         a.finish();
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
+        let b = operations::accept_stream(&theirs).await.expect("a stream");
         assert_eq!(
-            verbs::read_to_end(&b).await.expect("all bytes"),
+            operations::read_to_end(&b).await.expect("all bytes"),
             b"all there is"
         );
     });
@@ -132,7 +144,7 @@ fn a_stopped_stream_is_freed() {
     });
     assert!(is_freed, "{:?}", pair.world.census(&pair.server));
     assert_eq!(
-        pair.world.block_on(verbs::write_all(&a, b"x")),
+        pair.world.block_on(operations::write_all(&a, b"x")),
         Err(WriteError::Stopped(3))
     );
     drop((a, b, ours, theirs));
@@ -153,7 +165,7 @@ fn stopped_streams_give_their_place_back() {
             let (a, b) = stream(&ours, &theirs).await;
             b.stop(3);
             let error = loop {
-                if let Err(error) = verbs::write_all(&a, &[0; 100_000]).await {
+                if let Err(error) = operations::write_all(&a, &[0; 100_000]).await {
                     break error;
                 }
             };
@@ -170,15 +182,17 @@ fn stopping_waits_until_the_finish_is_acknowledged() {
     let (ours, theirs) = pair.connect();
     pair.world.block_on(async {
         let (a, b) = stream(&ours, &theirs).await;
-        verbs::write_all(&a, &[5; 100_000]).await.expect("room");
+        operations::write_all(&a, &[5; 100_000])
+            .await
+            .expect("written");
         a.finish();
         a.stop(9);
         assert_eq!(
-            verbs::read_to_end(&b).await.expect("all bytes").len(),
+            operations::read_to_end(&b).await.expect("all bytes").len(),
             100_000
         );
         let error = loop {
-            if let Err(error) = verbs::write_all(&b, &[0; 10_000]).await {
+            if let Err(error) = operations::write_all(&b, &[0; 10_000]).await {
                 break error;
             }
         };
@@ -198,13 +212,15 @@ fn a_stop_that_waits_for_the_peer_does_not_wait_for_ever() {
     let mut pair = Pair::with(1, small(), small());
     let (ours, theirs) = pair.connect();
     let peer = pair.world.spawn(async move {
-        let b = verbs::accept_stream(&theirs).await.expect("a stream");
-        let written = verbs::write_all(&b, &[1; 2_000_000]).await;
-        (written, verbs::read_to_end(&b).await, theirs)
+        let b = operations::accept_stream(&theirs).await.expect("a stream");
+        let written = operations::write_all(&b, &[1; 2_000_000]).await;
+        (written, operations::read_to_end(&b).await, theirs)
     });
     let (_written, got, _theirs) = pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, &[2; 120_000]).await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, &[2; 120_000])
+            .await
+            .expect("written");
         a.finish();
         drop(a);
         peer.await
@@ -220,28 +236,28 @@ fn a_hundred_streams_at_once() {
         for i in 0..100u64 {
             let (ours, theirs) = (ours.clone(), theirs.clone());
             let _writer = pair.world.spawn(async move {
-                let stream = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&stream, &i.to_le_bytes())
+                let stream = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&stream, &i.to_le_bytes())
                     .await
-                    .expect("room");
-                verbs::write_all(&stream, &pattern(i, 20_000))
+                    .expect("written");
+                operations::write_all(&stream, &pattern(i, 20_000))
                     .await
-                    .expect("room");
+                    .expect("written");
                 stream.finish();
-                let back = verbs::read_to_end(&stream).await.expect("all bytes");
+                let back = operations::read_to_end(&stream).await.expect("all bytes");
                 assert!(back == pattern(!i, 10_000));
             });
             let _reader = pair.world.spawn(async move {
-                let stream = verbs::accept_stream(&theirs).await.expect("a stream");
-                let got = verbs::read_to_end(&stream).await.expect("all bytes");
+                let stream = operations::accept_stream(&theirs).await.expect("a stream");
+                let got = operations::read_to_end(&stream).await.expect("all bytes");
                 let (name, rest) = got.split_first_chunk().expect("a name");
                 let i = u64::from_le_bytes(*name);
                 assert!(rest == pattern(i, 20_000));
-                verbs::write_all(&stream, &pattern(!i, 10_000))
+                operations::write_all(&stream, &pattern(!i, 10_000))
                     .await
-                    .expect("room");
+                    .expect("written");
                 stream.finish();
-                verbs::finished(&stream).await.expect("delivered");
+                operations::finished(&stream).await.expect("delivered");
             });
         }
         // Eight are kept in stock by each side.
@@ -265,7 +281,7 @@ fn unused_streams_of_the_stock_tell_the_peer_nothing() {
     let ids: Vec<_> = pair.world.block_on(async {
         let mut ids = Vec::new();
         for _ in 0..3 {
-            ids.push(verbs::open(&ours).await.expect("a stream").id());
+            ids.push(operations::open(&ours).await.expect("a stream").id());
         }
         ids
     });
@@ -279,7 +295,7 @@ fn a_write_of_nothing_and_a_read_of_nothing_do_nothing() {
     pair.world.block_on(async {
         let (a, b) = stream(&ours, &theirs).await;
         assert_eq!(poll_fn(|cx| a.poll_write(cx, b"")).await, Ok(0));
-        verbs::write_all(&a, b"x").await.expect("room");
-        assert_eq!(verbs::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+        operations::write_all(&a, b"x").await.expect("written");
+        assert_eq!(operations::read(&b, 1).await.expect("a byte"), &b"x"[..]);
     });
 }

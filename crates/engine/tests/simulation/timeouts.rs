@@ -1,10 +1,10 @@
 //! Time: idle timeout, keep-alive, blackouts, retransmission, and peers that come back.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use libp2p_quic_engine::{
     CloseKind, Config, Party, ReadError,
-    simulation::{Conditions, verbs},
+    simulation::{Conditions, operations},
 };
 
 use crate::kit::{
@@ -21,8 +21,11 @@ fn silence_ends_a_connection_at_the_idle_timeout() {
     );
     let (ours, theirs) = pair.connect();
     pair.world.run_for(secs(1));
-    let a = pair.world.block_on(verbs::open(&ours)).expect("a stream");
-    let error = pair.world.block_on(verbs::closed(&ours));
+    let a = pair
+        .world
+        .block_on(operations::open(&ours))
+        .expect("a stream");
+    let error = pair.world.block_on(operations::closed(&ours));
     assert_eq!(
         essence(&error),
         (Party::Network, CloseKind::IdleTimeout, None)
@@ -32,9 +35,9 @@ fn silence_ends_a_connection_at_the_idle_timeout() {
         "{:?}",
         pair.world.now()
     );
-    let read = pair.world.block_on(verbs::read(&a, 1));
+    let read = pair.world.block_on(operations::read(&a, 1));
     assert_eq!(read, Err(ReadError::Lost(error)));
-    let error = pair.world.block_on(verbs::closed(&theirs));
+    let error = pair.world.block_on(operations::closed(&theirs));
     assert_eq!(error.kind, CloseKind::IdleTimeout);
     drop((a, ours, theirs));
     pair.leave_nothing();
@@ -139,6 +142,47 @@ fn a_lost_keep_alive_ends_nothing() {
 }
 
 #[test]
+fn keep_alives_of_idle_connections_leave_together_and_never_late() {
+    const CONNECTIONS: usize = 100;
+    let mut pair = Pair::with(1, quiet(|_| ()), Config::default());
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        held.push(pair.connect());
+        // Spread over one interval.
+        pair.world.run_for(ms(50));
+    }
+    pair.world.run_for(secs(20));
+    pair.world.record();
+    let (began, wakeups) = (pair.world.now(), pair.world.wakeups(&pair.client));
+    pair.world.run_for(secs(60));
+    let wakeups = pair.world.wakeups(&pair.client) - wakeups;
+
+    let mut sent: HashMap<Vec<u8>, Vec<Duration>> = HashMap::new();
+    let server = pair.listener.local_addr();
+    for datagram in pair.world.recorded() {
+        if datagram.to == server {
+            // The connection id of a packet with a short header.
+            let id = datagram.data[1..9].to_vec();
+            sent.entry(id).or_default().push(datagram.at - began);
+        }
+    }
+    assert_eq!(sent.len(), CONNECTIONS);
+    let mut early = 0;
+    for times in sent.values() {
+        for gap in times.windows(2).map(|pair| pair[1] - pair[0]) {
+            assert!((ms(4_500)..=ms(5_000)).contains(&gap), "{gap:?}");
+            early += usize::from(gap < ms(5_000));
+        }
+    }
+    // Once they leave together, they leave after the whole interval.
+    assert!(early <= CONNECTIONS * 4, "{early}");
+    // At most eleven groups in each interval, and each is acknowledged.
+    assert!(wakeups < 12 * 11 * 8, "{wakeups}");
+    drop(held);
+    pair.leave_nothing();
+}
+
+#[test]
 fn a_timeout_shorter_than_a_round_trip_draws_one_ping_in_each() {
     for peer_listens in [true, false] {
         let mut pair = with_a_short_peer(1, ms(30), peer_listens);
@@ -151,7 +195,7 @@ fn a_timeout_shorter_than_a_round_trip_draws_one_ping_in_each() {
         let before = pair.world.datagrams();
         pair.world.run_for(secs(60));
         assert_eq!((ours.error(), theirs.error()), (None, None));
-        // Each PING has its acknowledgement.
+        // Each PING has its acknowledgment.
         let pings = (pair.world.datagrams() - before) / 2;
         assert!((120..=200).contains(&pings), "{pings}");
         drop((ours, theirs));
@@ -181,14 +225,16 @@ fn keep_alive_goes_on_while_a_closed_connection_delivers() {
         };
         let end = pair.world.block_on(async {
             let (a, b) = stream(&ours, &theirs).await;
-            verbs::write_all(&a, &[7; 1_000]).await.expect("room");
+            operations::write_all(&a, &[7; 1_000])
+                .await
+                .expect("written");
             a.finish();
             b
         });
         ours.close(0, b"");
         // scenario: the reader pauses for longer than the idle timeout.
         pair.world.run_for(secs(10));
-        let all = pair.world.block_on(verbs::read_to_end(&end));
+        let all = pair.world.block_on(operations::read_to_end(&end));
         assert_eq!(all.expect("all of it"), vec![7; 1_000]);
         drop((ours, theirs, end));
         pair.leave_nothing();
@@ -205,7 +251,7 @@ fn without_a_keep_alive_interval_silence_is_silence() {
             Pair::with(1, silent, short)
         };
         let (ours, theirs) = pair.connect();
-        let error = pair.world.block_on(verbs::closed(&ours));
+        let error = pair.world.block_on(operations::closed(&ours));
         assert_eq!(error.kind, CloseKind::IdleTimeout);
         assert!(pair.world.now() < secs(4), "{:?}", pair.world.now());
         drop((ours, theirs));
@@ -223,16 +269,16 @@ fn a_blackout_shorter_than_the_idle_timeout_only_delays() {
             let (ours, theirs) = pair.connect();
             let sent = pattern(seed, 500_000);
             let reader = pair.world.spawn(async move {
-                let b = verbs::accept_stream(&theirs).await.expect("a stream");
-                (verbs::read_to_end(&b).await, theirs)
+                let b = operations::accept_stream(&theirs).await.expect("a stream");
+                (operations::read_to_end(&b).await, theirs)
             });
             let writer = pair.world.spawn({
                 let (ours, sent) = (ours.clone(), sent.clone());
                 async move {
-                    let a = verbs::open(&ours).await.expect("a stream");
-                    verbs::write_all(&a, &sent).await.expect("room");
+                    let a = operations::open(&ours).await.expect("a stream");
+                    operations::write_all(&a, &sent).await.expect("written");
                     a.finish();
-                    verbs::finished(&a).await
+                    operations::finished(&a).await
                 }
             });
             pair.world.run_for(ms(1 + seed));
@@ -259,12 +305,12 @@ fn a_longer_blackout_is_a_lost_connection_and_never_a_clean_end() {
             let mut pair = Pair::new(seed);
             let (ours, theirs) = pair.connect();
             let reader = pair.world.spawn(async move {
-                let b = verbs::accept_stream(&theirs).await.expect("a stream");
-                verbs::read_to_end(&b).await
+                let b = operations::accept_stream(&theirs).await.expect("a stream");
+                operations::read_to_end(&b).await
             });
             let a = pair.world.block_on(async {
-                let a = verbs::open(&ours).await.expect("a stream");
-                verbs::write_all(&a, b"so far").await.expect("room");
+                let a = operations::open(&ours).await.expect("a stream");
+                operations::write_all(&a, b"so far").await.expect("written");
                 a
             });
             pair.world.run_for(ms(100));
@@ -308,9 +354,11 @@ fn a_restarted_peer_resets_at_once() {
         let listener = reborn.listen(reborn.v4(4001)).expect("a free port");
         let began = pair.world.now();
         let error = pair.world.block_on(async {
-            let a = verbs::open(&ours).await.expect("a stream");
-            verbs::write_all(&a, &[0; 1000]).await.expect("room");
-            verbs::closed(&ours).await
+            let a = operations::open(&ours).await.expect("a stream");
+            operations::write_all(&a, &[0; 1000])
+                .await
+                .expect("written");
+            operations::closed(&ours).await
         });
         assert_eq!(
             essence(&error),
@@ -330,14 +378,17 @@ fn a_killed_peer_is_a_lost_connection() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();
     let (a, b) = pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"x").await.expect("room");
-        (a, verbs::accept_stream(&theirs).await.expect("a stream"))
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, b"x").await.expect("written");
+        (
+            a,
+            operations::accept_stream(&theirs).await.expect("a stream"),
+        )
     });
     pair.world.crash(&pair.server);
     let end = pair
         .world
-        .block_on(verbs::read_to_end(&a))
+        .block_on(operations::read_to_end(&a))
         .expect_err("no clean end");
     assert!(matches!(end, ReadError::Lost(e) if e.kind == CloseKind::IdleTimeout));
     drop((a, b, ours, theirs));
@@ -346,8 +397,8 @@ fn a_killed_peer_is_a_lost_connection() {
 
 #[test]
 fn a_blocked_socket_does_not_stop_the_clock() {
-    // A system that takes no datagram for longer than the idle timeout: whoever waits must
-    // still hear of it, and what arrives must still be read.
+    // A system that takes no datagram for longer than the idle timeout: waiting tasks must
+    // still learn of the timeout, and datagrams that arrive must still be read.
     let mut pair = Pair::with(1, quiet(|_| ()), quiet(|c| c.idle_timeout = secs(10)));
     let (ours, theirs) = pair.connect();
     pair.world.run_for(secs(1));
@@ -357,11 +408,11 @@ fn a_blocked_socket_does_not_stop_the_clock() {
     });
     let began = pair.world.now();
     let a = pair.world.block_on(async {
-        let a = verbs::open(&ours).await.expect("a stream");
-        verbs::write_all(&a, b"x").await.expect("room");
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, b"x").await.expect("written");
         a
     });
-    let error = pair.world.block_on(verbs::closed(&ours));
+    let error = pair.world.block_on(operations::closed(&ours));
     assert_eq!(error.kind, CloseKind::IdleTimeout);
     let took = pair.world.now() - began;
     assert!((secs(9)..secs(12)).contains(&took), "{took:?}");

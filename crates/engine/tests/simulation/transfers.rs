@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libp2p_quic_engine::{
     CloseKind, Connection, ConnectionError, Party, ReadError, WriteError,
-    simulation::{Conditions, Dice, Task, verbs},
+    simulation::{Conditions, Dice, Task, operations},
 };
 
 use crate::kit::{Pair, both, config, each_seed, essence, ms, pattern, secs};
@@ -64,20 +64,20 @@ async fn exchange(
     wanted: Vec<u8>,
 ) -> (Half, Half) {
     let stream = if opens {
-        verbs::open(&connection).await
+        operations::open(&connection).await
     } else {
-        verbs::accept_stream(&connection).await
+        operations::accept_stream(&connection).await
     };
     let stream = match stream {
         Ok(stream) => stream,
         Err(error) => return (Err(error.clone()), Err(error)),
     };
     let write = async {
-        verbs::write_all(&stream, &out).await?;
+        operations::write_all(&stream, &out).await?;
         stream.finish();
-        verbs::finished(&stream).await
+        operations::finished(&stream).await
     };
-    let (got, wrote) = both(verbs::read_to_end(&stream), write).await;
+    let (got, wrote) = both(operations::read_to_end(&stream), write).await;
     let got = match got {
         Ok(bytes) => {
             assert!(bytes == wanted, "wrong bytes");
@@ -105,8 +105,8 @@ impl Outcome {
         self.halves.iter().all(Result::is_ok)
     }
 
-    /// Whoever heard of an end heard that the network did it, or, asking on, that the other
-    /// side, which had heard it, knows the connection no more.
+    /// Every reported end is blamed on the network, or, after a later packet, is a stateless reset
+    /// of the other side, for which the connection had already ended.
     fn blames_the_network(&self) -> bool {
         let mut errors = self.halves.iter().filter_map(|half| half.as_ref().err());
         errors.all(|error| {
@@ -321,8 +321,8 @@ fn is_lost(name: &str, within: Duration, weather: impl Fn() -> Weather) {
 
 #[test]
 fn an_mtu_below_what_quic_needs() {
-    // RFC 9000 section 14: QUIC needs 1200 bytes. No mixture has this: where acknowledgements
-    // still fit through, quinn-proto keeps such a connection alive and sends the rest in vain.
+    // RFC 9000 section 14: QUIC needs 1200 bytes. No mixture has this: where acknowledgments
+    // still fit through, quinn-proto keeps such a connection alive and the rest never arrives.
     // Three idle timeouts: what is smaller, credit for instance, passes for a while and starts
     // it anew on one side and then on the other.
     is_lost("an_mtu_below_what_quic_needs", secs(90), || {
@@ -397,7 +397,7 @@ fn mixed(dice: &mut Dice) -> (Weather, bool) {
     let mut at = Duration::ZERO;
     for _ in 0..dice.below(5) {
         at += Duration::from_micros(dice.below(1_500_000));
-        // No leaps: an acknowledgement that slept on the way looks like a path of seconds, and
+        // No leaps: an acknowledgment that slept on the way looks like a path of seconds, and
         // where an outage follows, probes come too rarely for any idle timeout.
         let change = match dice.below(6) {
             0 => Change::Link(Conditions::bad(dice)),

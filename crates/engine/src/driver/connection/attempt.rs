@@ -1,12 +1,12 @@
-//! A connection as one attempt of a dial, and what the dial's report means for it. Which attempt
-//! becomes the application's connection, and when another begins, `core/dialing` decides.
+//! A connection as one attempt of a dial, which the dial's report may end. `core/dialing` decides
+//! when another attempt begins, and which becomes the application's connection.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::Endpoint;
 
-use super::{ConnectionDriver, Phase, Turn};
+use super::{ConnectionDriver, Turn, phase::Phase};
 use crate::{
     config::Config,
     driver::{close_reason, network::Network, streams::varint},
@@ -22,21 +22,22 @@ impl ConnectionDriver {
     /// Make it an attempt of a dial that began then; the handshake timeout runs from there.
     pub(in crate::driver) fn join_dial(&mut self, began: Instant, config: &Config) {
         self.began = began;
-        self.phase = Phase::Handshake {
-            deadline: began + config.handshake_timeout,
-        };
+        if let Phase::Handshake { deadline, .. } = &mut self.phase {
+            *deadline = began + config.handshake_timeout;
+        }
     }
 
     /// Stop reporting its state to the application.
     pub(in crate::driver) fn detach(&mut self) {
         self.is_detached = true;
-        self.report = None;
     }
 
     /// Another attempt of the same dial was answered first: tell the peer to drop this one.
     pub(in crate::driver) fn cancel_attempt(&mut self, now: Instant) {
         self.detach();
-        self.phase = Phase::Over;
+        self.phase = Phase::Over {
+            was_connected: false,
+        };
         self.closing.begin(now);
         self.conn.close(now, varint(0), Bytes::new());
     }
@@ -50,14 +51,14 @@ impl ConnectionDriver {
         network: &mut dyn Network,
         buf: &mut Vec<u8>,
     ) -> Turn {
-        let Some(report) = self.report.clone() else {
+        let Some(report) = self.phase.report().cloned() else {
             return self.take_turn(now, config, endpoint, network, buf);
         };
         let mut watched = report.watch(now, network);
         watched.repeat_refused(self.socket);
         let turn = self.take_turn(now, config, endpoint, &mut watched, buf);
         if let Some(error) = report.end()
-            && self.report.is_some()
+            && self.phase.report().is_some()
         {
             self.fail(now, error);
             // The refused transmit is kept for the socket; the next turn sends the close.
@@ -72,7 +73,7 @@ impl ConnectionDriver {
     pub(super) fn handshake_timeout(&self, now: Instant) -> ConnectionError {
         let datagrams = self.conn.stats().udp_rx.datagrams;
         let waited = now.saturating_duration_since(self.began);
-        match &self.report {
+        match self.phase.report() {
             Some(report) => report.handshake_timeout(waited, datagrams),
             // quinn-proto does not count the datagram that began the handshake.
             None => close_reason::handshake_timeout(

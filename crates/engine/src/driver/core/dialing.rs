@@ -1,6 +1,7 @@
-//! Repeats dials that the peer has not answered yet. QUIC sends probes 1, 3 and 7 s after the first
-//! packet (RFC 9002 section 6.2.1), so a peer that restarts after 3.1 s would be reached only at 7.
-//! Therefore a fresh attempt begins every 0.8 s beside the first; the answered one is kept.
+//! Begins dials, ends those that the network reports unreachable, and repeats unanswered ones. QUIC
+//! sends probes 1, 3 and 7 s after the first packet (RFC 9002 section 6.2.1), so a peer that restarts
+//! after 3.1 s would be reached only at 7. Therefore a fresh attempt begins every 0.8 s beside the
+//! first; the answered one is kept.
 
 use std::{
     sync::Arc,
@@ -9,32 +10,22 @@ use std::{
 
 use quinn_proto::{ConnectionHandle, EndpointEvent};
 
-use super::Core;
+use super::{Core, dial::Dial};
 use crate::{
-    connection::ConnectionShared,
-    driver::{connection::Origin, dial_report::DialReport, network::SocketKey},
+    dial_mode::DialMode,
+    driver::{
+        connection::Origin,
+        dial_report::DialReport,
+        network::{SocketKey, Undelivered},
+    },
     error::ConnectionError,
+    shared::ConnectionShared,
     tls::Verdict,
 };
 
 /// Pause between attempts: less than a second by the time of a handshake, so that a dial connects
 /// within a second after an outage.
 const INTERVAL: Duration = Duration::from_millis(800);
-
-/// One dial and its attempts: at most two, each with its own QUIC connection.
-///
-/// The first attempt lasts as long as the dial, for paths so slow that a fresh attempt is dropped
-/// before its answer arrives. A fresh attempt is replaced before it would send a probe: a dial to
-/// an unused address sends two datagrams every 0.8 s, beside the probes of the first attempt. On a
-/// slower path each attempt costs the listener a handshake; only the last is told to drop it.
-pub(super) struct Dial {
-    pub(super) first: ConnectionHandle,
-    fresh: Option<ConnectionHandle>,
-    config: quinn_proto::ClientConfig,
-    verdict: Verdict,
-    pub(super) socket: SocketKey,
-    pub(super) report: Arc<DialReport>,
-}
 
 impl Core {
     pub(super) fn connect(
@@ -44,6 +35,7 @@ impl Core {
         shared: Arc<ConnectionShared>,
         config: quinn_proto::ClientConfig,
         verdict: Verdict,
+        mode: DialMode,
     ) {
         // The application closed it before it began.
         if shared.state.lock().error.is_some() {
@@ -65,8 +57,11 @@ impl Core {
             Ok(first) => {
                 self.handles.insert(id, first);
                 let interval = self.redial_interval();
+                let is_punched = matches!(mode, DialMode::Punched { .. });
                 if let Some(driven) = self.slot(first) {
-                    driven.redial_at = Some(now + interval);
+                    // The probes of a dial for which a hole is punched follow each other faster.
+                    driven.redial_at = (!is_punched).then(|| now + interval);
+                    driven.is_punched = is_punched;
                 }
                 let dial = Dial {
                     first,
@@ -75,6 +70,7 @@ impl Core {
                     verdict,
                     socket,
                     report,
+                    mode,
                 };
                 self.dials.insert(id, dial);
                 self.reporting.begin(socket);
@@ -206,6 +202,33 @@ impl Core {
             driven.detach();
             self.endpoint.handle_event(handle, EndpointEvent::drained());
             self.remove(handle);
+        }
+    }
+
+    /// Handle a report that a datagram from `socket` was not delivered.
+    pub(crate) fn handle_undelivered(
+        &mut self,
+        now: Instant,
+        socket: SocketKey,
+        message: &Undelivered,
+    ) {
+        let mut dials = self.dials.values();
+        let dial = dials.find(|dial| {
+            // Until the peer has punched, its address is expected to be unreachable.
+            let is_expected = matches!(dial.mode, DialMode::Punched { .. });
+            dial.socket == socket && !is_expected && dial.report.undelivered(message)
+        });
+        let Some(dial) = dial else {
+            return;
+        };
+        let (first, report) = (dial.first, dial.report.clone());
+        if let Some(error) = report.end() {
+            self.with(first, |driven, _| driven.fail(now, error));
+            self.mark(first);
+        } else if report.is_port_unreachable()
+            && let Some(driven) = self.slot(first)
+        {
+            driven.shared.note_port_unreachable();
         }
     }
 }

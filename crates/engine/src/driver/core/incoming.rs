@@ -8,15 +8,14 @@ use quinn_proto::{ConnectionHandle, Incoming};
 use super::Core;
 use crate::{
     congestion::CongestionSignals,
-    connection::ConnectionShared,
     driver::{
         admission::Decision,
         connection::Origin,
-        limit_log::Multiaddr,
+        limit_log::{Excess, Limit, Multiaddr},
         network::{Network, SocketKey, borrow},
         reset_limit::Answer,
     },
-    listener::ListenerShared,
+    shared::{ConnectionShared, ListenerShared},
 };
 
 /// How many refused dials are remembered, so that each counts once: enough for a listener that
@@ -70,6 +69,13 @@ impl Core {
             return None;
         }
         let config = &self.settings.config;
+        let local = self.sockets.local(socket).unwrap_or(remote);
+        let excess = |limit: Limit| Excess {
+            limit,
+            value: limit.value(config),
+            remote,
+            local,
+        };
         let connections = self.handles.len();
         match self
             .admission
@@ -79,12 +85,13 @@ impl Core {
                 return self.accept(now, socket, listener, incoming, buf, network);
             }
             Decision::Ignore(limit) => {
-                self.limit_log.note(now, limit, remote);
+                self.limit_log.note(now, &excess(limit));
                 self.endpoint.ignore(incoming);
             }
             Decision::Refuse(limit) => {
+                let excess = excess(limit);
                 if self.refuse(socket, &listener, incoming, buf, network) {
-                    self.limit_log.note(now, limit, remote);
+                    self.limit_log.note(now, &excess);
                 }
             }
             // It fails only for an address that is already validated.
@@ -149,7 +156,6 @@ impl Core {
                     false,
                     remote,
                     local,
-                    self.commands.clone(),
                     self.settings.memory(),
                     congestion_signals,
                 );
@@ -171,7 +177,8 @@ impl Core {
                     },
                 );
                 if self.is_full {
-                    self.limit_log.note_full(now);
+                    let most = self.settings.config.max_handshakes;
+                    self.limit_log.note_full(now, most, local);
                 }
                 Some(handle)
             }

@@ -1,12 +1,9 @@
 //! Decides which sockets report undelivered datagrams: only those with unanswered dials, which alone
 //! use the reports. Anybody can send ICMP messages.
 
-use std::time::Instant;
-
 use rustc_hash::FxHashMap;
 
-use super::Core;
-use crate::driver::network::{Network, SocketKey, Undelivered};
+use crate::driver::network::{Network, SocketKey};
 
 #[derive(Default)]
 pub(super) struct Reporting {
@@ -42,25 +39,6 @@ impl Reporting {
     pub(super) fn update(&mut self, network: &mut dyn Network) {
         for socket in self.changed.drain(..) {
             network.report_undelivered(socket, self.dials.contains_key(&socket));
-        }
-    }
-}
-
-impl Core {
-    /// Handle a report that a datagram from `socket` was not delivered.
-    pub(crate) fn handle_undelivered(
-        &mut self,
-        now: Instant,
-        socket: SocketKey,
-        message: &Undelivered,
-    ) {
-        let ended = self.dials.values().find_map(|dial| {
-            let is_of_dial = dial.socket == socket && dial.report.undelivered(message);
-            is_of_dial.then(|| Some((dial.first, dial.report.end()?)))?
-        });
-        if let Some((first, error)) = ended {
-            self.with(first, |driven, _| driven.fail(now, error));
-            self.mark(first);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Core;
-use crate::driver::command::Command;
+use crate::{dial_mode::DialMode, driver::command::Command};
 
 /// How long closing may take after the lingering phase: three probe timeouts of a slow path.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,16 +30,33 @@ impl Core {
             } => self.sockets.insert(socket, local, is_kept),
             // Pushed while another thread closed the endpoint.
             Command::Listen(listener) if self.closing.is_some() => {
-                listener.close();
+                self.commands.close_listener(&listener);
             }
-            Command::Listen(listener) => self.sockets.listen(listener),
+            Command::Listen(listener) => self.sockets.listen(listener, &self.commands),
             Command::StopListening(socket) => self.sockets.stop_listening(socket),
             Command::Connect {
                 socket,
                 shared,
                 config,
                 verdict,
-            } => self.connect(now, socket, shared, *config, verdict),
+                mode,
+            } => {
+                self.connect(now, socket, shared, *config, verdict, mode);
+                if mode == DialMode::FreshPort {
+                    self.sockets.close_when_unused(socket);
+                }
+            }
+            Command::Punch {
+                socket,
+                remote,
+                lasting,
+                inbound,
+            } => {
+                let seed = || settings.seed();
+                let target = (socket, remote);
+                self.punching
+                    .begin(now, now + lasting, target, inbound, seed);
+            }
             Command::Stream(connection, stream) => {
                 self.with_id(connection, |driven| driven.process_stream(now, &stream));
             }
@@ -59,8 +76,10 @@ impl Core {
                 for id in ids {
                     self.with_id(id, |driven| driven.close(now, config, code, reason.clone()));
                 }
-                self.sockets.close_all();
+                self.sockets.close_all(&self.commands);
             }
+            #[cfg(feature = "simulation")]
+            Command::AddressesChanged => self.addresses_changed(),
             #[cfg(feature = "simulation")]
             Command::Poison(connection) => {
                 self.with_id(connection, |driven| driven.is_poisoned = true);

@@ -5,7 +5,8 @@ use std::{future::poll_fn, net::SocketAddr};
 use bytes::Bytes;
 
 use crate::{
-    Closed, Connection, ConnectionError, Endpoint, Listener, PeerId, ReadError, Stream, WriteError,
+    Closed, Connection, ConnectionError, Endpoint, Inbound, Listener, PeerId, ReadError, Stream,
+    WriteError,
 };
 
 /// Dial and wait until the handshake has completed. Panics when [`Endpoint::connect`] fails, which
@@ -30,6 +31,11 @@ pub async fn connected(connection: &Connection) -> Result<(), ConnectionError> {
 /// [`Listener::poll_accept`].
 pub async fn accept(listener: &Listener) -> Result<Connection, Closed> {
     poll_fn(|cx| listener.poll_accept(cx)).await
+}
+
+/// [`Inbound::poll_arrived`].
+pub async fn inbound(waiter: &Inbound) -> Result<SocketAddr, Closed> {
+    poll_fn(|cx| waiter.poll_arrived(cx)).await
 }
 
 /// [`Connection::poll_open`].

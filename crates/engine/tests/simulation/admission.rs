@@ -1,11 +1,11 @@
-//! Crowds at the door: handshakes in flight, connections of one address, denied addresses,
-//! and proofs of an address that outlive the process that asked for them.
+//! Admission control: handshakes in flight, connections of one address, denied addresses, and
+//! Retry tokens that outlive the process that issued them.
 
 use std::time::Duration;
 
 use libp2p_quic_engine::{
     CloseKind, Config, Party, Prefix,
-    simulation::{Conditions, Node, World, verbs},
+    simulation::{Conditions, Node, World, operations},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ fn has_token(data: &[u8]) -> bool {
 
 #[test]
 fn handshakes_beyond_the_limit_wait_and_arrive_in_the_end() {
-    let test = "crowds::handshakes_beyond_the_limit_wait_and_arrive_in_the_end";
+    let test = "admission::handshakes_beyond_the_limit_wait_and_arrive_in_the_end";
     each_seed(test, 20, |seed| {
         let few = config(|c| {
             c.max_handshakes = 4;
@@ -65,7 +65,7 @@ fn one_address_has_its_share_of_handshakes() {
     let dials: Vec<_> = (0..9)
         .map(|_| pair.client.connect(to, None).expect("a dial"))
         .collect();
-    // Whoever comes from elsewhere has to prove nothing and waits for nobody.
+    // A peer at another address need not validate it and does not wait.
     let began = pair.world.now();
     let (ours, theirs) = join(&mut pair.world, &other, &pair.server, &pair.listener);
     assert_eq!(pair.world.now() - began, ms(15));
@@ -73,7 +73,7 @@ fn one_address_has_its_share_of_handshakes() {
         dials.iter().all(|dial| dial.peer_id().is_some())
     });
     assert!(is_done);
-    // All but the first two of that address had to prove it.
+    // All but the first two of that address had to validate it.
     assert!(pair.listener.statistics().retries_sent >= 7);
     drop((dials, ours, theirs, other));
     pair.leave_nothing();
@@ -88,9 +88,9 @@ fn one_address_has_its_share_of_connections() {
     let to = pair.listener.local_addr();
     let error = pair
         .world
-        .block_on(verbs::connect(&pair.client, to, None))
+        .block_on(operations::connect(&pair.client, to, None))
         .expect_err("a refusal");
-    // RFC 9000 section 20.1, CONNECTION_REFUSED: before the handshake QUIC has no other word.
+    // RFC 9000 section 20.1, CONNECTION_REFUSED: before the handshake QUIC has no other code.
     assert_eq!(
         essence(&error),
         (Party::Peer, CloseKind::Refused, Some(0x2))
@@ -111,8 +111,8 @@ fn one_address_has_its_share_of_connections() {
 }
 
 /// Dial and see the refusal, or connect.
-fn is_welcome(world: &mut World, client: &Node, to: std::net::SocketAddr) -> bool {
-    match world.block_on(verbs::connect(client, to, None)) {
+fn connects(world: &mut World, client: &Node, to: std::net::SocketAddr) -> bool {
+    match world.block_on(operations::connect(client, to, None)) {
         Ok(_) => true,
         Err(error) => {
             assert_eq!(
@@ -132,24 +132,28 @@ fn a_denied_address_begins_no_handshake() {
     let (ours, theirs) = pair.connect();
     let denied = Prefix::containing(pair.client.v4(0).ip(), 32);
     pair.server.deny([denied]);
-    assert!(!is_welcome(&mut pair.world, &pair.client, to));
-    assert!(is_welcome(&mut pair.world, &other, to));
+    assert!(!connects(&mut pair.world, &pair.client, to));
+    assert!(connects(&mut pair.world, &other, to));
     assert_eq!(pair.listener.statistics().handshakes_started, 2);
     // A first flight is two datagrams: each is refused, and the dial counts once.
     assert_eq!(pair.listener.statistics().connections_refused, 1);
     // Who is here stays, and we may dial whom we deny.
     assert_eq!((ours.error(), theirs.error()), (None, None));
-    let door = pair.client.listen(pair.client.v4(4001)).expect("a port");
-    assert!(is_welcome(&mut pair.world, &pair.server, door.local_addr()));
+    let listener = pair.client.listen(pair.client.v4(4001)).expect("a port");
+    assert!(connects(
+        &mut pair.world,
+        &pair.server,
+        listener.local_addr()
+    ));
     pair.server.deny([]);
-    assert!(is_welcome(&mut pair.world, &pair.client, to));
-    drop((ours, theirs, door, other));
+    assert!(connects(&mut pair.world, &pair.client, to));
+    drop((ours, theirs, listener, other));
     pair.leave_nothing();
 }
 
 #[test]
-fn a_proven_address_stays_proven_when_the_server_restarts() {
-    let test = "crowds::a_proven_address_stays_proven_when_the_server_restarts";
+fn a_validated_address_stays_valid_when_the_server_restarts() {
+    let test = "admission::a_validated_address_stays_valid_when_the_server_restarts";
     each_seed(test, 10, |seed| {
         let mut world = World::new(seed);
         let wary = config(|c| c.retry_above = Some(0));
@@ -168,7 +172,7 @@ fn a_proven_address_stays_proven_when_the_server_restarts() {
         drop(server);
         let listener = successor.listen(to).expect("a free port");
         world
-            .block_on(verbs::connected(&dial))
+            .block_on(operations::connected(&dial))
             .expect("a connection");
         // The successor believed it.
         let statistics = listener.statistics();
@@ -182,7 +186,7 @@ fn a_proven_address_stays_proven_when_the_server_restarts() {
 }
 
 #[test]
-fn a_proof_is_good_for_a_while_only() {
+fn a_retry_token_expires() {
     let mut world = World::new(1);
     let server = world.node(config(|c| c.retry_above = Some(0)));
     let client = world.node(Config::default());
@@ -191,7 +195,7 @@ fn a_proof_is_good_for_a_while_only() {
     let to = listener.local_addr();
     let dial = client.connect(to, None).expect("a dial");
     world
-        .block_on(verbs::connected(&dial))
+        .block_on(operations::connected(&dial))
         .expect("a connection");
     let sent = world.recorded();
     let with_token = sent
@@ -221,7 +225,7 @@ fn a_proof_is_good_for_a_while_only() {
 
 /// Retry tokens are dated by the wall clock, which somebody may set.
 #[test]
-fn a_calendar_that_is_turned_keeps_no_one_out() {
+fn a_shift_of_the_wall_clock_refuses_no_peer() {
     for hours in [-24_i64, 24] {
         let mut world = World::new(1);
         let server = world.node(config(|c| c.retry_above = Some(0)));
@@ -230,25 +234,25 @@ fn a_calendar_that_is_turned_keeps_no_one_out() {
         let to = listener.local_addr();
         let before = client.connect(to, None).expect("a dial");
         world
-            .block_on(verbs::connected(&before))
+            .block_on(operations::connected(&before))
             .expect("a connection");
-        world.turn_the_calendar(hours * 3600);
+        world.shift_wall_clock(hours * 3600);
         let after = client.connect(to, None).expect("a dial");
         world
-            .block_on(verbs::connected(&after))
+            .block_on(operations::connected(&after))
             .expect("a connection");
-        // What lives does not look at the calendar.
+        // Live connections do not depend on the wall clock.
         world.run_for(secs(60));
         assert!(before.error().is_none() && after.error().is_none());
-        // While a proof is on its way: from the future it is good, and too old it is refused,
-        // in words that say whose decision that was.
+        // While a Retry token is in flight: from the future it is valid, and too old it is refused,
+        // with a reason that names the party that decided.
         world.record();
         let dial = client.connect(to, None).expect("a dial");
         world.run_until(secs(5), |world| {
             world.recorded().iter().any(|sent| is_retry(&sent.data))
         });
-        world.turn_the_calendar(hours * 3600);
-        match world.block_on(verbs::connected(&dial)) {
+        world.shift_wall_clock(hours * 3600);
+        match world.block_on(operations::connected(&dial)) {
             Ok(()) => assert!(hours < 0),
             Err(error) => {
                 assert!(hours > 0);
@@ -262,9 +266,9 @@ fn a_calendar_that_is_turned_keeps_no_one_out() {
 }
 
 #[test]
-fn a_transfer_goes_on_while_garbage_gives_way_to_a_crowd() {
+fn a_transfer_goes_on_while_garbage_is_followed_by_handshakes() {
     const LEN: usize = 3_000_000;
-    let test = "crowds::a_transfer_goes_on_while_garbage_gives_way_to_a_crowd";
+    let test = "admission::a_transfer_goes_on_while_garbage_is_followed_by_handshakes";
     each_seed(test, 10, |seed| {
         let mut pair = Pair::new(seed);
         let (ours, theirs) = pair.connect();
@@ -279,29 +283,29 @@ fn a_transfer_goes_on_while_garbage_gives_way_to_a_crowd() {
         });
         let (sent, wanted) = (pattern(seed, LEN), pattern(seed, LEN));
         let write = pair.world.spawn(async move {
-            verbs::write_all(&a, &sent).await.expect("room");
+            operations::write_all(&a, &sent).await.expect("written");
             a.finish();
-            verbs::finished(&a).await.expect("delivered");
+            operations::finished(&a).await.expect("delivered");
         });
         let read = pair
             .world
-            .spawn(async move { verbs::read_to_end(&b).await.expect("all bytes") });
+            .spawn(async move { operations::read_to_end(&b).await.expect("all bytes") });
         let (forge, to) = (Forge::sound(), pair.listener.local_addr());
-        let stranger = |n: u16| ([10, 7, 0, (n % 250) as u8], 1_000 + n).into();
+        let source = |n: u16| ([10, 7, 0, (n % 250) as u8], 1_000 + n).into();
         for _ in 0..3 {
             for n in 0..100 {
                 let noise: [u8; 1_200] = dice.bytes();
                 let len = 1 + dice.below(1_200) as usize;
-                pair.world.inject(stranger(n), to, &noise[..len]);
+                pair.world.inject(source(n), to, &noise[..len]);
                 pair.world.run_for(Duration::from_micros(200));
             }
-            // Whoever computes handshakes reads nothing meanwhile.
+            // A process that computes handshakes reads nothing meanwhile.
             pair.world
                 .blackout(Duration::from_micros(dice.below(400_000)));
             pair.world.leap(Duration::from_micros(dice.below(100_000)));
             for n in 0..300 {
                 let packet = forge.whole(&dice.bytes::<8>(), b"");
-                pair.world.inject(stranger(n), to, &packet);
+                pair.world.inject(source(n), to, &packet);
             }
             pair.world.run_for(ms(300));
         }

@@ -1,0 +1,87 @@
+//! Flow control of one connection: its windows, its streams opened ahead of need, and the peer's
+//! streams.
+
+use std::time::Instant;
+
+use super::ConnectionDriver;
+use crate::{
+    config::Config,
+    driver::streams::{stream_of, varint},
+    shared::STREAMS_OPENED_AHEAD,
+};
+
+impl ConnectionDriver {
+    pub(super) fn accept_streams(&mut self, now: Instant, config: &Config) {
+        if !self.phase.is_handshake() && !self.phase.is_connected() {
+            return;
+        }
+        let shared = self.shared.clone();
+        let share = |id| stream_of(&shared, id, config);
+        let mut opened = 0;
+        while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
+            // At most `max_incoming_streams` wait: quinn-proto counts each until it is accepted.
+            let mut state = shared.state.lock();
+            state.arrived.push_back(stream);
+            state.acceptable.wake();
+            opened += 1;
+        }
+        self.allowance.opened(opened, &mut self.conn, config);
+    }
+
+    /// Double the receive window if there is a reason and the endpoint's budget allows it.
+    pub(super) fn grow_receive_window(&mut self, now: Instant) {
+        let receive_credit = &self.shared.receive_credit;
+        let reason = self.receive_window.poll_growth(
+            now,
+            self.conn.rtt(),
+            receive_credit,
+            &mut self.streams,
+        );
+        let Some(reason) = reason else {
+            return;
+        };
+        if receive_credit.grow(reason) {
+            self.conn
+                .set_receive_window(varint(receive_credit.window()));
+            self.streams.resume(&mut self.conn, now);
+        } else {
+            self.receive_window.refused(now);
+        }
+    }
+
+    /// Open streams ahead of need.
+    pub(in crate::driver) fn refill(&mut self, config: &Config) {
+        if !self.phase.is_connected() {
+            return;
+        }
+        let shared = self.shared.clone();
+        let mut state = shared.state.lock();
+        state.is_refilling = false;
+        let mut has_opened = false;
+        while state.opened_ahead.len() < STREAMS_OPENED_AHEAD {
+            let share = |id| stream_of(&shared, id, config);
+            let Some(stream) = self.streams.open(&mut self.conn, share) else {
+                break;
+            };
+            state.opened_ahead.push_back(stream);
+            has_opened = true;
+        }
+        if has_opened {
+            state.openable.wake();
+        }
+    }
+
+    /// Readers released credit: streams that waited for it continue.
+    pub(in crate::driver) fn resume(&mut self, now: Instant) {
+        self.streams.resume(&mut self.conn, now);
+    }
+
+    /// Widen the send window as the peer acknowledges. True if it was widened.
+    pub(super) fn grow_send_window(&mut self) -> bool {
+        let wider = self.send_window.grow(self.streams.written());
+        if let Some(wider) = wider {
+            self.conn.set_send_window(wider);
+        }
+        wider.is_some()
+    }
+}

@@ -1,0 +1,175 @@
+//! The transitions of a connection between its phases: connected, closed by the application,
+//! delivered, over.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{
+    ConnectionDriver,
+    phase::{Established, Phase},
+};
+use crate::{
+    config::Config,
+    driver::{final_flight::FinalFlight, keep_alive::KeepAlive, streams::varint},
+    error::ConnectionError,
+    tls,
+};
+
+/// libp2p's connection error code for a reached resource limit.
+const RESOURCE_LIMIT: u64 = 0x1001;
+
+impl ConnectionDriver {
+    pub(super) fn connected(&mut self, now: Instant, config: &Config) {
+        if !self.phase.is_handshake() {
+            return;
+        }
+        let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {
+            // TLS requires a certificate with the peer's key: its absence is a defect.
+            let why = "the handshake completed without a peer's key";
+            self.fail(now, ConnectionError::internal(why));
+            return;
+        };
+        let peer = key.to_peer_id();
+        {
+            let mut state = self.shared.state.lock();
+            state.peer = Some((peer, key));
+            // quinn-proto knows the local address only of accepted connections.
+            if let Some(ip) = self.conn.local_ip().or(self.local_ip) {
+                state.local.set_ip(ip);
+            }
+            state.statistics.handshake = now - self.began;
+            state.connected.wake();
+        }
+        let is_punched = self.is_punched
+            || self
+                .listener
+                .as_ref()
+                .is_some_and(|listener| listener.is_awaited(peer));
+        let session = self.conn.crypto_session();
+        self.phase = Phase::Connected(Established {
+            keep_alive: config.keep_alive_interval.map(|configured| {
+                KeepAlive::new(now, configured, is_punched, config.idle_timeout, session)
+            }),
+            final_flight: match self.listener {
+                Some(_) => None,
+                None => Some(FinalFlight::new(now, self.conn.rtt())),
+            },
+        });
+        self.refill(config);
+        self.publish(now, true);
+        if let Some(listener) = &self.listener
+            && !listener.offer(&self.shared, now, self.conn.remote_address())
+        {
+            // The listener was closed meanwhile, or the application accepts too slowly.
+            let error = ConnectionError::closed_here(RESOURCE_LIMIT, b"accept backlog is full");
+            self.end(now, error);
+            self.conn.close(
+                now,
+                varint(RESOURCE_LIMIT),
+                Bytes::from_static(b"accept backlog is full"),
+            );
+        }
+    }
+
+    /// The application closed the connection.
+    pub(in crate::driver) fn close(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        code: u64,
+        reason: Vec<u8>,
+    ) {
+        match self.phase {
+            Phase::Connected(_) => {}
+            Phase::Handshake { .. } => {
+                self.end(now, ConnectionError::closed_here(code, &reason));
+                self.conn.close(now, varint(code), reason.into());
+                return;
+            }
+            Phase::Lingering { .. } | Phase::Over { .. } => return,
+        }
+        let error = ConnectionError::closed_here(code, &reason);
+        self.streams.linger(&mut self.conn, now, &error);
+        self.shared.end(error);
+        let over = Phase::Over {
+            was_connected: true,
+        };
+        if let Phase::Connected(established) = std::mem::replace(&mut self.phase, over) {
+            self.phase = Phase::Lingering {
+                established,
+                deadline: now + config.linger,
+                code,
+                reason,
+            };
+        }
+        self.close_if_delivered(now);
+    }
+
+    pub(super) fn close_if_delivered(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Lingering { .. }) && !self.streams.is_any_undelivered() {
+            self.close_now(now);
+        }
+    }
+
+    /// End the lingering phase.
+    pub(super) fn close_now(&mut self, now: Instant) {
+        let over = Phase::Over {
+            was_connected: true,
+        };
+        if let Phase::Lingering { code, reason, .. } = std::mem::replace(&mut self.phase, over) {
+            self.closing.begin(now);
+            self.id_supply.clear();
+            self.streams
+                .abandon(&ConnectionError::closed_here(code, &reason));
+            self.publish(now, true);
+            self.shared.congestion_signals.allow_close();
+            self.conn.close(now, varint(code), reason.into());
+        }
+    }
+
+    /// The connection is over, by either side or the network.
+    pub(super) fn end(&mut self, now: Instant, error: ConnectionError) {
+        if self.phase.is_over() {
+            return;
+        }
+        if let Some(listener) = &self.listener
+            && self.phase.is_handshake()
+        {
+            listener.handshake_failed(&error, self.conn.remote_address());
+        }
+        let was_connected = self.phase.was_connected();
+        self.phase = Phase::Over { was_connected };
+        self.closing.begin(now);
+        self.id_supply.clear();
+        self.streams.fail(&mut self.conn, now, &error);
+        if !was_connected {
+            // No stream moved a byte, and thousands of dials may be canceled at once.
+            self.shared.receive_credit.return_unused();
+            self.send_window.close();
+        }
+        self.publish(now, true);
+        self.shared.congestion_signals.allow_close();
+        self.shared.end(error);
+    }
+
+    /// End it for a reason other than the application's close, and tell the peer.
+    pub(in crate::driver) fn fail(&mut self, now: Instant, error: ConnectionError) {
+        self.end(now, error);
+        self.conn.close(now, varint(0), Bytes::new());
+    }
+
+    /// End it without quinn-proto, whose state a panic may have left inconsistent.
+    pub(in crate::driver) fn discard(&mut self, error: ConnectionError) {
+        self.phase = Phase::Over {
+            was_connected: self.phase.was_connected(),
+        };
+        if self.is_detached {
+            return;
+        }
+        self.streams.abandon(&error);
+        self.shared.end(error);
+        // The connection is over: return the credit that backs no held bytes.
+        self.shared.receive_credit.return_unused();
+    }
+}

@@ -1,0 +1,114 @@
+//! The state of one connection that its handles and its driver share.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+
+use crate::{
+    budget::Budget, congestion::CongestionSignals, error::ConnectionError, host_key::PublicKey,
+    identity::PeerId, ready::Waiters, receive_credit::ReceiveCredit, shared::stream::StreamShared,
+    statistics::Statistics, sync::Mutex,
+};
+
+/// The state that the application's [`Connection`](crate::Connection) and the I/O thread share.
+pub(crate) struct ConnectionShared {
+    /// Unique in the process: quinn-proto's own handles are reused.
+    pub(crate) id: u64,
+    pub(crate) is_initiator: bool,
+    /// Received bytes that this connection holds for readers.
+    pub(crate) receive_credit: Arc<ReceiveCredit>,
+    /// The endpoint's budget of bytes not yet acknowledged.
+    pub(crate) unacked: Arc<Budget>,
+    pub(crate) congestion_signals: CongestionSignals,
+    pub(crate) state: Mutex<ConnectionState>,
+}
+
+pub(crate) struct ConnectionState {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: Option<(PeerId, PublicKey)>,
+    /// Why the connection has ended.
+    pub(crate) error: Option<ConnectionError>,
+    /// ICMP reported for its dial that nothing listens on the peer's port.
+    pub(crate) is_port_unreachable: bool,
+    /// Opened ahead of need, lowest id first.
+    pub(crate) opened_ahead: VecDeque<Arc<StreamShared>>,
+    /// The I/O thread has been asked to refill `opened_ahead`.
+    pub(crate) is_refilling: bool,
+    /// Streams opened by the peer and not yet accepted.
+    pub(crate) arrived: VecDeque<Arc<StreamShared>>,
+    pub(crate) statistics: Statistics,
+    pub(crate) connected: Waiters,
+    pub(crate) openable: Waiters,
+    pub(crate) acceptable: Waiters,
+    pub(crate) closed: Waiters,
+}
+
+impl ConnectionState {
+    fn wake_all(&mut self) {
+        self.connected.wake();
+        self.openable.wake();
+        self.acceptable.wake();
+        self.closed.wake();
+    }
+}
+
+/// The memory accounts of a connection, for receiving and sending.
+pub(crate) struct ConnectionMemory {
+    pub(crate) receive_credit: Arc<ReceiveCredit>,
+    pub(crate) unacked: Arc<Budget>,
+}
+
+/// Streams that the I/O thread keeps opened ahead of need.
+pub(crate) const STREAMS_OPENED_AHEAD: usize = 8;
+
+impl ConnectionShared {
+    pub(crate) fn new(
+        id: u64,
+        is_initiator: bool,
+        remote: SocketAddr,
+        local: SocketAddr,
+        memory: ConnectionMemory,
+        congestion_signals: CongestionSignals,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            is_initiator,
+            receive_credit: memory.receive_credit,
+            unacked: memory.unacked,
+            congestion_signals,
+            state: Mutex::new(ConnectionState {
+                remote,
+                local,
+                peer: None,
+                error: None,
+                is_port_unreachable: false,
+                opened_ahead: VecDeque::new(),
+                is_refilling: false,
+                arrived: VecDeque::new(),
+                statistics: Statistics::default(),
+                connected: Waiters::default(),
+                openable: Waiters::default(),
+                acceptable: Waiters::default(),
+                closed: Waiters::default(),
+            }),
+        })
+    }
+
+    /// Record why the connection ended and wake all waiters. The first error counts; true when
+    /// this is it.
+    pub(crate) fn end(&self, error: ConnectionError) -> bool {
+        let mut state = self.state.lock();
+        let is_first = state.error.is_none();
+        state.error.get_or_insert(error);
+        state.opened_ahead.clear();
+        state.wake_all();
+        is_first
+    }
+
+    /// Record an ICMP port unreachable. Wakes the waiters for the handshake, the first time only.
+    pub(crate) fn note_port_unreachable(&self) {
+        let mut state = self.state.lock();
+        if !std::mem::replace(&mut state.is_port_unreachable, true) {
+            state.connected.wake();
+        }
+    }
+}
