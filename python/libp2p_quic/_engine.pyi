@@ -11,21 +11,31 @@ any thread.
 
 from typing import final
 
-from libp2p_quic._errors import ConnectionLostError
+from libp2p_quic._engine_errors import ConnectionLostError
 
 __all__ = [
     "Config",
     "Connection",
     "Endpoint",
     "Identity",
+    "Inbound",
     "Listener",
     "LogQueue",
     "ReadyQueue",
     "Stream",
     "__version__",
+    "ed25519_private_key",
+    "generate_private_key",
 ]
 
 __version__: str
+
+def generate_private_key(key_type: str, /) -> bytes:
+    """A new host key as libp2p's PrivateKey protobuf. ``key_type`` is "ed25519", "secp256k1" or
+    "ecdsa" (on P-256). Raises ValueError."""
+
+def ed25519_private_key(seed: bytes, /) -> bytes:
+    """The PrivateKey protobuf of an Ed25519 seed of 32 bytes. Raises ValueError."""
 
 @final
 class ReadyQueue:
@@ -79,43 +89,45 @@ class Identity:
 
 @final
 class Config:
-    """Limits and timeouts of an endpoint. Raises ConfigError, which names the field.
+    """Limits and timeouts of an endpoint. Times are in seconds, sizes in bytes.
 
-    The compiled signature cannot express the defaults written ``...``: 5.0 for
-    ``keep_alive_interval``, 256 for ``retry_above``, 4096 for ``max_connections`` and 256 for
-    ``max_connections_per_address``.
+    A field that is not given has the engine's default, which `defaults` returns.
+    Raises ConfigError, which names the field.
     """
 
     def __new__(
         cls,
         *,
-        handshake_timeout: float = 10.0,
-        idle_timeout: float = 30.0,
+        handshake_timeout: float = ...,
+        idle_timeout: float = ...,
         keep_alive_interval: float | None = ...,
-        linger: float = 1.0,
-        stream_receive_window: int = 10_000_000,
-        connection_receive_window: int = 15_000_000,
-        receive_budget: int = 268_435_456,
-        send_window: int = 10_000_000,
-        send_budget: int = 268_435_456,
-        read_buffer: int = 4_194_304,
-        write_buffer: int = 262_144,
-        max_incoming_streams: int = 1024,
-        max_accept_backlog: int = 256,
-        congestion_control: str = "cubic",
-        initial_rtt: float = 0.333,
-        max_datagram_size: int = 1452,
-        segmentation_offload: bool = True,
-        max_handshakes: int = 1024,
-        max_handshakes_per_address: int = 64,
+        linger: float = ...,
+        stream_receive_window: int = ...,
+        connection_receive_window: int = ...,
+        receive_budget: int = ...,
+        send_window: int = ...,
+        send_budget: int = ...,
+        read_buffer: int = ...,
+        write_buffer: int = ...,
+        max_incoming_streams: int = ...,
+        max_accept_backlog: int = ...,
+        congestion_control: str = ...,
+        initial_rtt: float = ...,
+        max_datagram_size: int = ...,
+        segmentation_offload: bool = ...,
+        max_handshakes: int = ...,
+        max_handshakes_per_address: int = ...,
         retry_above: int | None = ...,
         max_connections: int | None = ...,
         max_connections_per_address: int | None = ...,
-        ipv4_prefix: int = 32,
-        ipv6_prefix: int = 64,
-        accept_draft_29: bool = False,
-        migration: bool = True,
+        ipv4_prefix: int = ...,
+        ipv6_prefix: int = ...,
+        accept_draft_29: bool = ...,
+        migration: bool = ...,
     ) -> Config: ...
+    @staticmethod
+    def defaults() -> dict[str, float | int | str | bool | None]:
+        """The default of every field. The only place that defines them is the engine's config.rs."""
 
 @final
 class Endpoint:
@@ -124,7 +136,14 @@ class Endpoint:
     def __new__(cls, identity: Identity, config: Config, ready_queue: ReadyQueue) -> Endpoint: ...
     def listen(self, host: str, port: int) -> Listener:
         """Bind a UDP socket. ``host`` is a literal IPv4 or IPv6 address. Raises OSError."""
-    def connect(self, host: str, port: int, peer_id: bytes | None) -> Connection:
+    def connect(
+        self,
+        host: str,
+        port: int,
+        peer_id: bytes | None,
+        fresh_port: bool = False,
+        punched_rtt: float | None = None,
+    ) -> Connection:
         """Start a handshake and return at once; `Connection.connected_nowait` reports the outcome.
 
         ``host`` is a literal IPv4 or IPv6 address; a link-local one needs the index of its
@@ -132,9 +151,16 @@ class Endpoint:
         answer; None accepts any. The dial leaves from the listening socket that the system's
         routing would use, if there is one. The connection ends as "unreachable" at once if no
         answer can come from the address, and otherwise after the system or the network has refused
-        datagrams twice. Raises OSError if no socket can be opened, EndpointClosedError after
+        datagrams twice.
+
+        With ``fresh_port`` the dial leaves from a socket of its own, closed with the connection.
+        With ``punched_rtt``, an estimate in seconds, the peer punches a hole for the dial: its first
+        packets are repeated from three times that on, and it does not end as "unreachable". Raises
+        ValueError for both together, OSError if no socket can be opened, EndpointClosedError after
         `close`.
         """
+    def next_inbound(self, peer_id: bytes) -> Inbound:
+        """Wait for the next inbound connection of this peer (multihash bytes), until it is closed."""
     def deny(self, addresses: list[str]) -> None:
         """Replace the deny list: refuse inbound handshakes from these addresses or prefixes.
 
@@ -187,6 +213,27 @@ class Listener:
         can be sent to their source address), and backlog (accepted by the engine, not yet taken)."""
 
 @final
+class Inbound:
+    """The wait for the next inbound connection of one peer, and the punches that let it in."""
+
+    arrived: int
+    """Token for `arrived_nowait`."""
+    def arrived_nowait(self) -> tuple[str, int] | None:
+        """The remote address of the peer's first connection whose handshake completed since
+        `Endpoint.next_inbound`. The listener accepts the connection. Raises EndpointClosedError after the endpoint or this is closed.
+        """
+    def punch(self, host: str, port: int, seconds: float) -> None:
+        """Send datagrams there from the socket that listens in the address's family, until the peer's
+        connection arrived, `close`, or ``seconds`` (at most 5) are over.
+
+        They have 64 bytes and are 10 to 200 ms apart at random, at most 200 a second for the whole
+        endpoint. Raises ValueError for a port below 1024, an address that cannot answer or that no
+        listening socket reaches, and a ninth address; EndpointClosedError.
+        """
+    def close(self) -> None:
+        """End the wait and its punches. The connection is not affected. Idempotent."""
+
+@final
 class Connection:
     """One connection, dialed or accepted."""
 
@@ -203,6 +250,10 @@ class Connection:
         """PublicKey protobuf; known once connected."""
     @property
     def is_initiator(self) -> bool: ...
+    @property
+    def is_port_unreachable(self) -> bool:
+        """ICMP reported for an unanswered dial that nothing listens on the port. The dial continues.
+        The token `connected` becomes ready when this turns true."""
     @property
     def remote_address(self) -> tuple[str, int]:
         """The peer's IP literal and port. An IPv4-mapped address is given as IPv4."""

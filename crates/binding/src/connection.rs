@@ -1,4 +1,4 @@
-//! Connections.
+//! Connections as a Python class, with a token for each method that waits.
 
 use std::{sync::Arc, task::Poll};
 
@@ -9,7 +9,7 @@ use pyo3::{
 };
 
 use crate::{
-    endpoint::host_and_port,
+    address::host_and_port,
     error::Error,
     fork::{self, ForkGuard},
     ready_queue::Token,
@@ -80,6 +80,11 @@ impl Connection {
     #[getter]
     fn is_initiator(&self) -> Result<bool, Error> {
         Ok(self.connection.connection()?.is_initiator())
+    }
+
+    #[getter]
+    fn is_port_unreachable(&self) -> Result<bool, Error> {
+        Ok(self.connection.connection()?.is_port_unreachable())
     }
 
     #[getter]

@@ -1,10 +1,6 @@
-//! Identities, endpoints and listeners.
+//! Identities, endpoints and listeners as Python classes, with a token for each method that waits.
 
-use std::{
-    net::{IpAddr, SocketAddr, SocketAddrV6},
-    sync::Arc,
-    task::Poll,
-};
+use std::{sync::Arc, task::Poll};
 
 use libp2p_quic_engine as engine;
 use pyo3::{
@@ -14,10 +10,12 @@ use pyo3::{
 };
 
 use crate::{
+    address::{duration, host_and_port, socket_addr},
     config::Config,
     connection::Connection,
     error::Error,
     fork::ForkGuard,
+    inbound::Inbound,
     ready_queue::{ReadyQueue, Token},
 };
 
@@ -51,27 +49,9 @@ pub(crate) struct Endpoint {
     closed: Token,
 }
 
-/// Parse a literal IP address, optionally with its zone index, as in fe80::1%2. Names are not
-/// resolved.
-fn socket_addr(host: &str, port: u16) -> PyResult<SocketAddr> {
-    let (ip, zone) = match host.split_once('%') {
-        Some((ip, zone)) => (ip, Some(zone)),
-        None => (host, None),
-    };
-    let ip: Option<IpAddr> = ip.parse().ok();
-    let scope: Option<u32> = zone.map_or(Some(0), |zone| zone.parse().ok());
-    match (ip, scope) {
-        (Some(IpAddr::V6(ip)), Some(scope)) => Ok(SocketAddrV6::new(ip, port, 0, scope).into()),
-        (Some(ip), Some(0)) => Ok(SocketAddr::new(ip, port)),
-        _ => Err(PyValueError::new_err(format!(
-            "{host:?} is not an IP address"
-        ))),
-    }
-}
-
-/// An address in Python's form.
-pub(crate) fn host_and_port(addr: SocketAddr) -> (String, u16) {
-    (addr.ip().to_canonical().to_string(), addr.port())
+fn peer_id_of(bytes: &[u8]) -> PyResult<engine::PeerId> {
+    engine::PeerId::from_bytes(bytes)
+        .map_err(|e| PyValueError::new_err(format!("not a peer id: {e}")))
 }
 
 #[pymethods]
@@ -97,16 +77,37 @@ impl Endpoint {
         })
     }
 
-    fn connect(&self, host: &str, port: u16, peer_id: Option<&[u8]>) -> Result<Connection, Error> {
-        let peer = peer_id
-            .map(engine::PeerId::from_bytes)
-            .transpose()
-            .map_err(|e| PyValueError::new_err(format!("not a peer id: {e}")))?;
-        let connection = self
-            .endpoint
-            .endpoint()?
-            .connect(socket_addr(host, port)?, peer)?;
+    #[pyo3(signature = (host, port, peer_id, fresh_port = false, punched_rtt = None))]
+    fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        peer_id: Option<&[u8]>,
+        fresh_port: bool,
+        punched_rtt: Option<f64>,
+    ) -> Result<Connection, Error> {
+        let mode = match (fresh_port, punched_rtt) {
+            (false, None) => engine::DialMode::Plain,
+            (true, None) => engine::DialMode::FreshPort,
+            (false, Some(rtt)) => engine::DialMode::Punched {
+                rtt: duration(rtt)?,
+            },
+            (true, Some(_)) => {
+                let why = "a hole is punched for the listening port, not for a fresh one";
+                return Err(PyValueError::new_err(why).into());
+            }
+        };
+        let (remote, peer) = (
+            socket_addr(host, port)?,
+            peer_id.map(peer_id_of).transpose()?,
+        );
+        let connection = self.endpoint.endpoint()?.connect_as(remote, peer, mode)?;
         Ok(Connection::new(connection, &self.ready_queue))
+    }
+
+    fn next_inbound(&self, peer_id: &[u8]) -> Result<Inbound, Error> {
+        let inbound = self.endpoint.endpoint()?.next_inbound(peer_id_of(peer_id)?);
+        Ok(Inbound::new(inbound, &self.ready_queue))
     }
 
     fn deny(&self, addresses: Vec<String>) -> Result<(), Error> {

@@ -2,15 +2,20 @@
 //! become attributes.
 
 use libp2p_quic_engine as engine;
-use pyo3::{PyErr, PyTypeInfo, exceptions::PyOSError, prelude::*, types::PyType};
+use pyo3::{
+    PyErr, PyTypeInfo,
+    exceptions::{PyOSError, PyValueError},
+    prelude::*,
+    types::PyType,
+};
 
-pyo3::import_exception!(libp2p_quic._errors, ConfigError);
-pyo3::import_exception!(libp2p_quic._errors, ConnectionLostError);
-pyo3::import_exception!(libp2p_quic._errors, EndpointClosedError);
-pyo3::import_exception!(libp2p_quic._errors, IdentityError);
-pyo3::import_exception!(libp2p_quic._errors, StreamClosedError);
-pyo3::import_exception!(libp2p_quic._errors, StreamResetError);
-pyo3::import_exception!(libp2p_quic._errors, StreamStoppedError);
+pyo3::import_exception!(libp2p_quic._engine_errors, ConfigError);
+pyo3::import_exception!(libp2p_quic._engine_errors, ConnectionLostError);
+pyo3::import_exception!(libp2p_quic._engine_errors, EndpointClosedError);
+pyo3::import_exception!(libp2p_quic._engine_errors, IdentityError);
+pyo3::import_exception!(libp2p_quic._engine_errors, StreamClosedError);
+pyo3::import_exception!(libp2p_quic._engine_errors, StreamResetError);
+pyo3::import_exception!(libp2p_quic._engine_errors, StreamStoppedError);
 
 /// The error type of all methods of this module; each engine error converts into it.
 pub(crate) struct Error(PyErr);
@@ -90,6 +95,15 @@ impl From<engine::WriteError> for Error {
 impl From<engine::Closed> for Error {
     fn from(error: engine::Closed) -> Self {
         Self(EndpointClosedError::new_err(error.to_string()))
+    }
+}
+
+impl From<engine::PunchError> for Error {
+    fn from(error: engine::PunchError) -> Self {
+        match error {
+            engine::PunchError::Closed(error) => error.into(),
+            error => Self(PyValueError::new_err(error.to_string())),
+        }
     }
 }
 

@@ -7,13 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use libp2p_quic_engine as engine;
-use pyo3::{prelude::*, types::PyDict};
-
-use crate::{
-    error::{ConnectionLostError, EndpointClosedError, Error},
-    log,
-};
+use crate::error::{ConnectionLostError, EndpointClosedError, Error};
 
 /// The number of forks between the first process and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -68,20 +62,7 @@ pub(crate) fn lost() -> Error {
     ConnectionLostError::new_err((message, "local", "forked", None::<u64>, WHY)).into()
 }
 
-/// Called by Python in every child of a fork, before other Python code runs there.
-#[pyfunction]
-fn forked() {
+/// This process is the child of a fork: the handles of its parent are not its own.
+pub(crate) fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
-    engine::forget_the_thread();
-    log::forget();
-}
-
-/// Register `forked` with `os.register_at_fork`.
-pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    let arguments = PyDict::new(py);
-    arguments.set_item("after_in_child", wrap_pyfunction!(forked, module)?)?;
-    let os = py.import("os")?;
-    os.call_method("register_at_fork", (), Some(&arguments))?;
-    Ok(())
 }

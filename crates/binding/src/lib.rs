@@ -1,14 +1,18 @@
 //! `libp2p_quic._engine`: the engine's types as Python classes.
 //!
 //! This crate only translates: bytes, integers, addresses and errors. It makes no decisions, never
-//! blocks, and returns `None` for "not ready yet". The contract, with its docstrings, is the stub
+//! waits for a peer, and returns `None` for "not ready yet". The contract, with its docstrings, is the stub
 //! `_engine.pyi`.
 
+mod address;
+mod at_fork;
 mod config;
 mod connection;
 mod endpoint;
 mod error;
 mod fork;
+mod host_key;
+mod inbound;
 mod log;
 mod ready_queue;
 mod stream;
@@ -23,6 +27,8 @@ mod _engine {
         config::Config,
         connection::Connection,
         endpoint::{Endpoint, Identity, Listener},
+        host_key::{ed25519_private_key, generate_private_key},
+        inbound::Inbound,
         log::LogQueue,
         ready_queue::ReadyQueue,
         stream::Stream,
@@ -32,7 +38,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::fork::watch_forks(module)?;
+        super::at_fork::watch_forks(module)?;
         super::log::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

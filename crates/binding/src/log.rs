@@ -225,6 +225,13 @@ impl LogQueue {
     }
 }
 
+/// An event loop that ended without notice no longer waits.
+impl Drop for LogQueue {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn drain(waker: Waker) -> Poll<(Vec<Entry>, u64)> {
     let Some(mut queue) = QUEUE.try_lock_for(PATIENCE) else {
         return Poll::Pending;
