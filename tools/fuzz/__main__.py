@@ -1,12 +1,11 @@
 """`make fuzz`: run the targets in turn, show progress, end with a table.
 
-Exits with 1 when anything was found, and says how to see it again and where to keep it.
+Exits with 1 if anything was found, and says how to reproduce and keep it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import resource
 import shutil
@@ -15,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from fuzz.targets import (
+from tools.fuzz.targets import (
     CASES,
     FOUND,
     PYTHON,
@@ -35,29 +34,27 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 def seconds(text: str) -> float:
     """`90`, `90s`, `10m` or `1h`."""
-    told = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if told is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: say 90s, 10m or 1h")
-    return float(told[1]) * UNITS[told[2] or "s"]
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90s, 10m or 1h")
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def processor_seconds() -> float:
-    """What children that have ended used: beside other work an hour on the clock is less."""
+    """CPU seconds of ended children, because on a busy machine an hour of time is less work."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def run(target: str, time_for: float, built: Path | None) -> Outcome:
-    """One target for its time, its last words shown as they come."""
+    """Run one target for its time, and show its progress."""
     before, began, shown = finds(target), time.monotonic(), 0.0
     worked = processor_seconds()
     tried = reached = None
-    words: list[str] = []
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    output: list[str] = []
     with subprocess.Popen(
         command(target, time_for, built),
         cwd=ROOT,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -65,7 +62,7 @@ def run(target: str, time_for: float, built: Path | None) -> Outcome:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            words = [*words[-400:], line]
+            output = [*output[-400:], line]
             tried, reached = executions(line) or tried, edges(line) or reached
             now = time.monotonic()
             if now - shown > 1:
@@ -75,7 +72,7 @@ def run(target: str, time_for: float, built: Path | None) -> Outcome:
     found = tuple(sorted(finds(target) - before))
     is_good = process.returncode == 0 and not found
     if not is_good:
-        print(f"\n{target} ended with {process.returncode}. Its last words:\n{''.join(words[-80:])}")
+        print(f"\n{target} ended with {process.returncode}. Its last output:\n{''.join(output[-80:])}")
     return Outcome(
         target, time.monotonic() - began, processor_seconds() - worked, tried, reached, found, is_good
     )
@@ -96,25 +93,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--time", type=seconds, default=60.0, help="for each target: 60s, 10m, 1h")
     parser.add_argument("--only", default="", help=f"some of {','.join([*RUST, *PYTHON])}")
-    told = parser.parse_args()
-    chosen = [name for name in told.only.split(",") if name] or [*RUST, *PYTHON]
+    arguments = parser.parse_args()
+    chosen = [name for name in arguments.only.split(",") if name] or [*RUST, *PYTHON]
     if unknown := set(chosen) - {*RUST, *PYTHON}:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     if shutil.which("cargo") is None or not has_compiler():
         left = [name for name in chosen if name in RUST]
         if left:
-            print(
-                f"LEFT OUT: {', '.join(left)}. libFuzzer needs cargo and a C++ compiler, and there is none."
-            )
+            print(f"LEFT OUT: {', '.join(left)}. libFuzzer needs cargo and a C++ compiler; one is missing.")
         chosen = [name for name in chosen if name in PYTHON]
     built = build() if set(chosen) & set(RUST) else None
-    outcomes = [run(target, told.time, built) for target in chosen]
+    outcomes = [run(target, arguments.time, built) for target in chosen]
     print(f"\n{table(outcomes)}")
     bad = [each for each in outcomes if not each.is_good]
     if bad and built is not None:
         print(
-            f"\nOnce more: {built.relative_to(ROOT)}/TARGET FILE. Mend it, and move the file from "
-            f"{FOUND.relative_to(ROOT)} to {CASES.relative_to(ROOT)}, named for what it showed."
+            f"\nTo reproduce: {built.relative_to(ROOT)}/TARGET FILE. Fix the defect, and move the file from "
+            f"{FOUND.relative_to(ROOT)} to {CASES.relative_to(ROOT)}, under a name that describes it."
         )
     return 1 if bad else 0
 

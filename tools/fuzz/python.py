@@ -1,9 +1,9 @@
-"""Python's targets for a chosen time: the tests' own machines, with new choices every round.
+"""Runs Python's targets for a given time: the tests' state machines, with new choices every round.
 
-    python -m fuzz.python words|verbs SECONDS
+    python -m tools.fuzz.python inputs|methods SECONDS
 
-Guided by hypothesis, not by coverage: the code behind is Rust that does not count here. A
-failure is printed with its steps and ends the run.
+Guided by hypothesis, not by coverage, because the tested code is Rust without counters. A failure is
+printed with its steps and ends the run.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-import random_words
-from verbs_model import Verbs
+from testkit import fuzz_inputs
+from testkit.stream_model import StreamMethods
 
 ROUND = 50
 
@@ -33,22 +33,22 @@ def some(examples: int) -> settings:
     )
 
 
-def verbs() -> int:
-    run_state_machine_as_test(Verbs, settings=some(ROUND))
+def methods() -> int:
+    run_state_machine_as_test(StreamMethods, settings=some(ROUND))
     return ROUND
 
 
-# A check takes its settings once.
-CHECKS = [some(ROUND * 4)(check) for check in random_words.CHECKS]
+# Settings can be applied to a check only once.
+CHECKS = [some(ROUND * 4)(check) for check in fuzz_inputs.CHECKS]
 
 
-def words() -> int:
+def inputs() -> int:
     for check in CHECKS:
         check()
     return ROUND * 4 * len(CHECKS)
 
 
-TARGETS: dict[str, Callable[[], int]] = {"verbs": verbs, "words": words}
+TARGETS: dict[str, Callable[[], int]] = {"methods": methods, "inputs": inputs}
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""The targets: what each is built from, how it is run, and what its output says.
+"""The targets: how each is built and run, and how its output is parsed.
 
-Rust targets are programs around libFuzzer; Python's are hypothesis machines. Only commands
-and their words are known here; the order, the table and the exit are `__main__`'s.
+Rust targets are programs around libFuzzer; Python's are hypothesis state machines. `__main__` runs them
+and prints the table.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-HERE = ROOT / "fuzz"
+ROOT = Path(__file__).parents[2]
+HERE = ROOT / "tools" / "fuzz"
 CASES = ROOT / "crates" / "engine" / "tests" / "fuzzed" / "cases"
 CORPUS = HERE / "corpus"
 FOUND = HERE / "found"
 
-RUST = ("certificate", "configuration", "strangers", "peer")
-PYTHON = ("words", "verbs")
+RUST = ("certificate", "configuration", "attacker", "peer")
+PYTHON = ("inputs", "methods")
 
-# libFuzzer wants counters at every edge and the operands of comparisons. `-Cpasses` is a flag
-# of the stable compiler; the sanitizers' own switches, and cargo-fuzz with them, want nightly.
+# libFuzzer needs counters at every edge and the operands of comparisons. `-Cpasses` is a flag
+# of the stable compiler; the sanitizers' own switches, and therefore cargo-fuzz, need nightly.
 COVERAGE = (
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -32,13 +32,13 @@ COVERAGE = (
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 )
-# Longer than any input needs: a target that hangs is a find.
+# Seconds: longer than any input needs, because a target that hangs is a finding.
 HANGS = 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one target's run came to."""
+    """The result of one target's run."""
 
     target: str
     seconds: float
@@ -50,16 +50,16 @@ class Outcome:
 
 
 def host() -> str:
-    told = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
-    found = re.search(r"^host: (.+)$", told, re.MULTILINE)
-    assert found, told
+    match = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"^host: (.+)$", match, re.MULTILINE)
+    assert found, match
     return found[1]
 
 
 def build() -> Path:
-    """Compile the Rust targets; where they are."""
+    """Compile the Rust targets; returns their folder."""
     triple = host()
-    # With a target named, build scripts are compiled without these flags.
+    # With --target, build scripts are compiled without these flags.
     subprocess.run(
         ["cargo", "build", "--release", "--locked", "--bins", "--target", triple],
         cwd=HERE,
@@ -70,14 +70,14 @@ def build() -> Path:
 
 
 def has_compiler() -> bool:
-    """libFuzzer itself is C++."""
+    """Whether there is a C++ compiler, which libFuzzer needs."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))
 
 
 def command(target: str, seconds: float, built: Path | None) -> list[str]:
-    """What runs a target for so long."""
+    """The command that runs a target for ``seconds``."""
     if target in PYTHON:
-        return [sys.executable, "-m", "fuzz.python", target, str(seconds)]
+        return [sys.executable, "-m", "tools.fuzz.python", target, str(seconds)]
     assert built is not None
     for folder in (CORPUS / target, FOUND / target):
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,12 +98,12 @@ def finds(target: str) -> set[Path]:
 
 
 def executions(line: str) -> int | None:
-    """How many inputs a line of output says were tried."""
-    told = re.match(r"(?:#(\d+)\s|Done (\d+) runs|stat::number_of_executed_units:\s*(\d+))", line)
-    return next(int(number) for number in told.groups() if number) if told else None
+    """The number of inputs that a line of output reports."""
+    match = re.match(r"(?:#(\d+)\s|Done (\d+) runs|stat::number_of_executed_units:\s*(\d+))", line)
+    return next(int(number) for number in match.groups() if number) if match else None
 
 
 def edges(line: str) -> int | None:
-    """How many places in the program a line of output says were reached."""
-    told = re.search(r"\bcov: (\d+)", line)
-    return int(told[1]) if told else None
+    """The number of covered edges that a line of output reports."""
+    match = re.search(r"\bcov: (\d+)", line)
+    return int(match[1]) if match else None
