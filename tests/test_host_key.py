@@ -1,6 +1,6 @@
-"""The host's key: a transport takes a private key only, and only that of its host.
+"""The host key: a transport accepts only a private key, and only its host's.
 
-Real hosts. What a key proves to peers is in test_identity_and_peer_id_validation.
+Real hosts. Verification by peers is in test_identity_and_peer_id_validation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from libp2p.transport.quic.exceptions import QUICInvalidConfigError, QUICSecurit
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport
-from peers.near import IP4, leaves
+from testkit.near import IP4, leaves
 
 KINDS = [ed25519, secp256k1, rsa]
 KEYS = ed25519.create_new_key_pair()
@@ -45,7 +45,7 @@ def test_a_public_key_is_refused(kind: Any) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_private_key_is_refused(key: Any, says: str) -> None:
+def test_an_object_that_is_no_private_key_is_refused(key: Any, says: str) -> None:
     with pytest.raises(QUICSecurityError, match=says) as refused:
         QUICTransport(key)
     assert isinstance(refused.value, TypeError)
@@ -54,7 +54,7 @@ def test_what_is_no_private_key_is_refused(key: Any, says: str) -> None:
 
 
 @pytest.mark.parametrize("config", [{"idle_timeout": 60}, "cubic", 60, KEYS, object()])
-def test_what_is_no_configuration_is_refused(config: Any) -> None:
+def test_an_object_that_is_no_configuration_is_refused(config: Any) -> None:
     with pytest.raises(
         QUICInvalidConfigError, match=f"got a {type(config).__name__}.*QUICTransportConfig\\("
     ):

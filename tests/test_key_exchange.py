@@ -1,6 +1,6 @@
-"""Which key exchange two peers agree on, read from their hellos on the way by interop's tap.
+"""Which key exchange two peers agree on, read from their hellos by interop's tap.
 
-The engine's own tests do this without a network; here stands what a peer sees.
+The engine's own tests do this without a network; here it is what a peer sees.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry
 from multiaddr import Multiaddr
 
-from interop.tap import Tap, joined, tapped
-from peers.far import far_host
-from peers.near import IP4, addresses, answers, inbound, near_host
+from testkit.far import far_host
+from testkit.near import IP4, addresses, answers, inbound, near_host
+from tools.interop.tap import Tap, joined, tapped
 
 HYBRID = "X25519MLKEM768"
 
 
-async def test_between_ourselves_it_is_post_quantum() -> None:
+async def test_between_two_of_our_hosts_it_is_post_quantum() -> None:
     async with far_host() as far, tapped(far.addresses[0]) as tap:
         assert await answers(tap.address, far.peer_id)
     assert not tap.sent_retry
@@ -49,12 +49,12 @@ async def test_the_stock_transport_answers_our_retry() -> None:
 async def test_we_send_no_server_name() -> None:
     async with far_host() as far, tapped(far.addresses[0]) as tap:
         assert await answers(tap.address, far.peer_id)
-    # The hello was read, so the name is not merely unseen.
+    # The hello was read, so the name is absent.
     assert tap.offered
     assert tap.server_name is None
 
 
-async def test_a_listener_without_it_takes_what_came_along() -> None:
+async def test_a_listener_without_it_uses_the_other_key_share() -> None:
     async with far_host(transport="stock") as far, tapped(far.addresses[0]) as tap:
         assert await answers(tap.address, far.peer_id)
     assert tap.offered == [HYBRID, "X25519"]
@@ -62,7 +62,7 @@ async def test_a_listener_without_it_takes_what_came_along() -> None:
     assert not tap.was_retried
 
 
-async def test_a_dialer_without_it_is_taken_as_before() -> None:
+async def test_a_dialer_without_it_is_accepted() -> None:
     async with (
         far_host(transport="stock") as far,
         near_host(IP4) as near,
@@ -126,7 +126,7 @@ def test_a_retry_that_no_dialer_follows_is_not_followed() -> None:
     damaged = dialer.retry()[:-1] + bytes([dialer.retry()[-1] ^ 1])
     assert not follows(tap, damaged)
     assert not follows(tap, early, is_dialers=True)
-    # The keys are still the first ones.
+    # The keys have not changed.
     tap.offered = []
     tap.read(hello[0], is_dialers=True)
     assert tap.offered
@@ -143,11 +143,11 @@ def test_a_retry_that_no_dialer_follows_is_not_followed() -> None:
 @pytest.mark.parametrize(
     "pieces", [{0: b"abcd", 4: b"ef"}, {0: b"abcd", 2: b"cdef"}, {0: b"abcdef", 2: b"cd"}]
 )
-def test_hellos_that_come_in_pieces_are_joined(pieces: dict[int, bytes]) -> None:
+def test_hellos_in_several_frames_are_joined(pieces: dict[int, bytes]) -> None:
     assert joined(pieces) == b"abcdef"
 
 
-def test_a_gap_ends_what_can_be_read() -> None:
+def test_a_gap_ends_the_readable_data() -> None:
     assert joined({0: b"ab", 3: b"d"}) == b"ab"
 
 

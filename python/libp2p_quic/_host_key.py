@@ -11,8 +11,8 @@ from libp2p.crypto.keys import KeyPair, KeyType, PrivateKey, PublicKey
 from libp2p.crypto.pb import crypto_pb2
 
 from libp2p_quic._engine import Identity
-from libp2p_quic._errors import IdentityError
-from libp2p_quic._exceptions import HostKeyError, HostKeyTypeError
+from libp2p_quic._engine_errors import IdentityError
+from libp2p_quic.exceptions import HostKeyError, HostKeyTypeError
 
 _ED25519_SEED = 32
 _CALL = "QUICTransport(key_pair.private_key)"

@@ -1,7 +1,7 @@
 """The engine's exceptions. They are defined in Python and raised by the engine.
 
 The attribute ``by`` of a lost connection names who caused it: ``"local"`` (this program),
-``"peer"`` or ``"network"``. This module does not know py-libp2p: `_exceptions` translates these
+``"peer"`` or ``"network"``. This module does not know py-libp2p: `_error_mapping` translates these
 classes into py-libp2p's.
 """
 
