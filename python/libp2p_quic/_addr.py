@@ -8,7 +8,8 @@ with /p2p-circuit belongs to the relay.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import multiaddr.exceptions
@@ -21,12 +22,14 @@ QUIC_V1 = "quic-v1"
 QUIC = "quic"
 
 _NAMES = ("dns", "dns4", "dns6")
+# How a peer id begins that is a base58 multihash: identity and sha2-256 (libp2p peer-ids spec).
+_BASE58_PEER_IDS = ("1", "Qm")
 # The code of ip6zone in the multicodec table.
 _IP6ZONE = 0x2A
 
 # py-multiaddr parses a Multiaddr made of bytes only when it is used, and raises no single class
 # for a malformed one: bytes that end inside a number are a TypeError, for example.
-_UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, OverflowError, TypeError, ValueError)
+UNREADABLE = (multiaddr.exceptions.Error, EOFError, LookupError, OverflowError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class QUICAddress:
     peer_id: ID | None
     name_protocol: str | None = None
     zone: str | None = None
+    # The parsed multiaddr, if `at` would only write it again. Parsing one costs some 25 µs.
+    literal: Multiaddr | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def parse(cls, maddr: Multiaddr) -> QUICAddress:
@@ -72,7 +77,11 @@ class QUICAddress:
         except ValueError as error:
             raise _invalid(maddr, f"unreadable peer id: {error}") from error
         name_protocol = host[0] if host[0] in _NAMES else None
-        return cls(host[1], int(udp[1]), quic[0], peer_id, name_protocol, zone[1] if zone else None)
+        # `at` writes IPv4-mapped addresses and peer ids in the form of a CID differently.
+        is_same = not host[1].startswith("::ffff:") and (not peer or peer[1].startswith(_BASE58_PEER_IDS))
+        literal = maddr if is_same and host[0] not in _NAMES and not zone else None
+        zone_name = zone[1] if zone else None
+        return cls(host[1], int(udp[1]), quic[0], peer_id, name_protocol, zone_name, literal)
 
     @classmethod
     def parse_literal(cls, maddr: Multiaddr) -> QUICAddress:
@@ -86,8 +95,28 @@ class QUICAddress:
 
     def at(self, host: str) -> Multiaddr:
         """This address with its host replaced by the IP literal ``host``."""
+        if self.literal is not None and host == self.host:
+            return self.literal
         literal = to_multiaddr(host, self.port, self.protocol)
         return literal.encapsulate(Multiaddr(f"/p2p/{self.peer_id}")) if self.peer_id else literal
+
+
+class PeerAddresses(Multiaddr):  # type: ignore[misc] # py-multiaddr has no types
+    """All QUIC addresses of a peer, for a caller of `QUICTransport.dial` that passes one multiaddr on.
+
+    As a multiaddr it is the first of ``addresses``.
+    """
+
+    def __init__(self, addresses: Sequence[Multiaddr]) -> None:
+        super().__init__(addresses[0])
+        self.addresses = tuple(addresses)
+
+
+def check_type(maddr: object, method: str) -> None:
+    """Raise TypeError, which says what to pass, if ``maddr`` is no Multiaddr."""
+    if not isinstance(maddr, Multiaddr):
+        text = maddr if isinstance(maddr, str) else "/ip4/..."
+        raise TypeError(f"{method} takes a Multiaddr, got a {type(maddr).__name__}: Multiaddr({text!r})")
 
 
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
@@ -104,7 +133,7 @@ def _parts(maddr: Multiaddr) -> list[tuple[str, str]]:
     try:
         zone, rest = _split_zone(maddr)
         return zone + [(protocol.name, value or "") for protocol, value in rest.items()]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise QUICInvalidMultiaddrError(f"unreadable multiaddr: {error}") from error
 
 
@@ -124,7 +153,7 @@ def _split_zone(maddr: Multiaddr) -> tuple[list[tuple[str, str]], Multiaddr]:
 def _invalid(maddr: Multiaddr, why: str) -> QUICInvalidMultiaddrError:
     try:
         text = str(maddr)
-    except _UNREADABLE:
+    except UNREADABLE:
         # `Multiaddr.items` accepts values that `str` cannot print.
         text = f"the multiaddr {maddr.to_bytes().hex()}"
     return QUICInvalidMultiaddrError(f"{text} is not a QUIC address: {why}")

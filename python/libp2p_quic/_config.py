@@ -21,10 +21,19 @@ from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUIC, QUIC_V1
-from libp2p_quic._config_table import LARGEST, MOST_STREAMS, ORDERED, ROWS, Reader
+from libp2p_quic._config_table import (
+    LARGEST,
+    MOST_STREAMS,
+    ORDERED,
+    ROWS,
+    SMALL_READ_BUFFER,
+    Reader,
+    read_buffer,
+)
 from libp2p_quic._engine import Config
-from libp2p_quic._errors import ConfigError
-from libp2p_quic._exceptions import InvalidConfigError
+from libp2p_quic._engine_errors import ConfigError
+from libp2p_quic._field_names import unknown_argument, unknown_field
+from libp2p_quic.exceptions import InvalidConfigError
 
 PeerGate = Callable[[ID, Multiaddr], bool | Awaitable[bool]]
 
@@ -99,7 +108,12 @@ class QUICTransportConfig(StockConfig):
     initial_max_streams_unidirectional: int | None = None
 
     def __new__(cls, *values: Any, **named: Any) -> QUICTransportConfig:
-        """Record which fields are given. The constructor that dataclass generates does the rest."""
+        """Record which fields are given. The constructor that dataclass generates does the rest.
+
+        Raises InvalidConfigError for a keyword that is no field. Python's own TypeError names no field.
+        """
+        if (what := unknown_argument(cls, named)) is not None:
+            raise InvalidConfigError(what)
         made = super().__new__(cls)
         names = [field.name for field in fields(cls)]
         given = frozenset(names[: len(values)]).union(named)
@@ -108,6 +122,9 @@ class QUICTransportConfig(StockConfig):
         return made
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # Methods may be replaced, and `copy` assigns the slot.
+        if name not in self.__dataclass_fields__ and not hasattr(type(self), name):
+            raise InvalidConfigError(unknown_field(type(self), name))
         # The constructor assigns every field once, also those that were not given.
         is_made = name in self.__dict__
         super().__setattr__(name, value)
@@ -117,8 +134,25 @@ class QUICTransportConfig(StockConfig):
     def __post_init__(self) -> None:
         # The stock class's checks are skipped: they relate fields that have no effect here.
         _checked(self)
+        self._fit_swarm_limits()
         # Skips this method and the constructor that dataclass generates.
         _warn_of_unused(self, stacklevel=4)
+
+    def _fit_swarm_limits(self) -> None:
+        """Make the swarm admit the ``max_connections`` that was given, if it gets this object.
+
+        The swarm's other limits have defaults for 300 connections: it would keep 50 of them for its
+        own dials, also if ``max_connections`` is 30, and close connections beyond 300.
+        """
+        if "max_connections" in self._chosen:
+            most = self.max_connections
+            fitted = {"min_connections": 0, "low_watermark": most // 3, "high_watermark": most}
+            # A value that was given may exclude the fitted ones: they must not decrease.
+            if not self._chosen.intersection(fitted):
+                chosen = self._chosen
+                for name, value in fitted.items():
+                    setattr(self, name, value)
+                object.__setattr__(self, "_chosen", chosen)
 
 
 @dataclass(frozen=True)
@@ -259,12 +293,6 @@ def _silence(config: StockConfig) -> dict[str, Any]:
     return {"idle_timeout": idle_timeout, "keep_alive_interval": interval}
 
 
-# Bytes that wait for the reader of a stream after they left QUIC's receive window: the engine's
-# default, and the size that goes with a small window.
-_READ_BUFFER = 4_194_304
-_SMALL_READ_BUFFER = 524_288
-
-
 def _windows(config: StockConfig) -> dict[str, Any]:
     """The receive windows, which must fit each other and the memory limits."""
     stream = _setting(config, "stream_receive_window")
@@ -279,13 +307,11 @@ def _windows(config: StockConfig) -> dict[str, Any]:
     connection = min(connection, *_set_values(config, "connection_memory"), LARGEST)
     # The window gets at least half of a small memory limit: it bounds the throughput of long
     # paths, which matters more than the buffer.
-    stream = min(stream, connection, memory - min(_SMALL_READ_BUFFER, memory // 2))
-    # A program that sets a small window does not want a much larger buffer behind it.
-    read_buffer = _READ_BUFFER if stream >= 2 * _READ_BUFFER else _SMALL_READ_BUFFER
+    stream = min(stream, connection, memory - min(SMALL_READ_BUFFER, memory // 2))
     return {
         "stream_receive_window": stream,
         "connection_receive_window": connection,
-        "read_buffer": max(1, min(read_buffer, memory - stream)),
+        "read_buffer": max(1, min(read_buffer(stream), memory - stream)),
     }
 
 

@@ -6,10 +6,12 @@ docs/configuration.md all come from these rows. `_config` computes the values in
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_network
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,39 @@ def _one_of(*names: str) -> Kind:
     return Kind("name", wants, lambda value: isinstance(value, str) and value in names)
 
 
+def _takes_a_peer(value: object) -> bool:
+    """Whether it can be called with a peer id and an address. True if it shows no signature."""
+    if not callable(value):
+        return False
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind("peer id", "address")
+    except TypeError:
+        return False
+    return True
+
+
+def _are_networks(value: object) -> bool:
+    try:
+        return isinstance(value, list) and all(
+            isinstance(each, str) and ip_network(each, strict=False) for each in value
+        )
+    except ValueError:
+        return False
+
+
 # The largest integer that QUIC can encode (RFC 9000 section 16), and the largest number of streams
 # (section 4.6). As limits, both mean no limit.
 LARGEST = 2**62 - 1
 MOST_STREAMS = 2**60
+
+# Bytes that wait for the reader of a stream after they left QUIC's receive window: the default,
+# which is the engine's (a test compares them), and the size that goes with a small window.
+_READ_BUFFER = 4_194_304
+SMALL_READ_BUFFER = 524_288
 _SMALLEST = 1e-6
 _LONGEST = 1e9
 
@@ -61,7 +92,7 @@ _SOME = _number("handshakes", "a whole number, not negative", 0, 2**32 - 1, is_w
 _IPV4_BITS = _number("bits", "a whole number from 1 to 32", 1, 32, is_whole=True)
 _IPV6_BITS = _number("bits", "a whole number from 1 to 128", 1, 128, is_whole=True)
 _BUDGET = _number("bytes", "a whole number of bytes from 65536 to 2**62 - 1", 65_536, LARGEST, is_whole=True)
-_GATE = Kind("callable", "callable", callable)
+_GATE = Kind("callable", "callable as gate_peer(peer_id, address)", _takes_a_peer)
 _CONNECTIONS = _number("connections", "a positive whole number", 1, 2**32 - 1, is_whole=True)
 _PORT = _number("port", "a whole number from 0 to 65535", 0, 65_535, is_whole=True)
 _FRACTION = _number("0 to 1", "a number from 0 to 1", 0, 1)
@@ -73,6 +104,10 @@ _TEXTS = Kind(
     "list",
     "a list of strings",
     lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+)
+# The swarm's gate ignores an invalid entry: an allow list of typos admits everybody.
+_NETWORKS = Kind(
+    "list", 'a list of IP addresses and networks, like ["192.0.2.1", "2001:db8::/32"]', _are_networks
 )
 # `ssl.VerifyMode` is an int, and programs also pass the plain numbers.
 _MODE = Kind("ssl.VerifyMode", "an ssl.VerifyMode", lambda value: value in (0, 1, 2))
@@ -132,7 +167,9 @@ ROWS: tuple[Row, ...] = (
             "keep_alive_interval",
             _optional(_SECONDS),
             "Time without a packet after which a PING is sent; None: never. Must be shorter than the idle "
-            "timeout. If a third of the idle timeout that both sides agreed on is shorter, that applies",
+            "timeout. If a third of the idle timeout that both sides agreed on is shorter, that applies. A "
+            "connection for which a hole was punched takes two fifths of it (2 s by default), as some NATs "
+            "forget a mapping after 5 s. It may leave a tenth early, with that of another connection",
         ),
     ),
     *_sets(
@@ -173,7 +210,9 @@ ROWS: tuple[Row, ...] = (
             "max_connections",
             _CONNECTIONS,
             "Connections in all; inbound ones beyond it are refused in the handshake. At the default of "
-            "py-libp2p's own class, 1000, the swarm applies 1000 and this transport 4096",
+            "py-libp2p's own class, 1000, the swarm applies 1000 and this transport 4096. If it is given to "
+            "the constructor and none of these is, the swarm's `min_connections` becomes 0, `high_watermark` "
+            "this value, and `low_watermark` a third of it",
         ),
     ),
     *_sets(
@@ -449,10 +488,10 @@ ROWS: tuple[Row, ...] = (
         ),
         ("auto_connect_interval", _SECONDS, "Pause between the auto-connector's rounds"),
         ("grace_period", _SECONDS_OR_ZERO, "How long a new connection is not pruned"),
-        ("allow_list", _TEXTS, "IP addresses and networks that may connect"),
+        ("allow_list", _NETWORKS, "IP addresses and networks that may connect"),
         (
             "deny_list",
-            _TEXTS,
+            _NETWORKS,
             "IP addresses and networks that may not connect. Also applies to the addresses of a dialed name",
         ),
         ("enable_health_monitoring", _FLAG, "Whether the swarm monitors its connections"),
@@ -547,3 +586,11 @@ ORDERED: tuple[tuple[str, str], ...] = (
     ("max_connections_per_address", "max_connections"),
     ("max_handshakes_per_address", "max_handshakes"),
 )
+
+
+def read_buffer(stream_window: int) -> int:
+    """The size of the buffer behind a receive window. Both in bytes.
+
+    A program that sets a small window does not want a much larger buffer behind it.
+    """
+    return _READ_BUFFER if stream_window >= 2 * _READ_BUFFER else SMALL_READ_BUFFER

@@ -1,22 +1,26 @@
 """py-libp2p's muxed connection over one connection of the engine, and its keeper task.
 
-Each connection has one keeper. It waits until the connection ends and then lets readers take what
-the peer finished (for a bounded time), awaits the swarm's `on_close` once, and cancels the swarm's
-inbound handler, which would otherwise hold its slot as long as the swarm runs. I/O and limits are
-the engine's.
+Each connection has one keeper. It waits until the connection ends and then lets the swarm and readers
+take what the peer finished (for a bounded time), awaits the swarm's `on_close` once, and cancels the
+swarm's inbound handler, which would otherwise hold its slot as long as the swarm runs. I/O and limits
+are the engine's.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
 import trio
 from libp2p.abc import IMuxedConn, IRawConnection
 from libp2p.connection_types import ConnectionType
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.transport.quic.exceptions import QUICStreamLimitError, QUICStreamTimeoutError
 from libp2p.transport.quic.stream import StreamDirection
@@ -27,23 +31,22 @@ from libp2p_quic._callback import call_foreign
 from libp2p_quic._config_table import MOST_STREAMS
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection, Stream
-from libp2p_quic._errors import ConnectionLostError
-from libp2p_quic._exceptions import connection_error
+from libp2p_quic._engine_errors import ConnectionLostError
+from libp2p_quic._error_mapping import connection_error
+from libp2p_quic._exception_types import ended_text
+from libp2p_quic._gate import GATED
+from libp2p_quic._state import ConnectionState
 from libp2p_quic._stream import QUICStream
-
-if TYPE_CHECKING:
-    from libp2p_quic._listener import QUICListener
-    from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.connection")
 
 ConnectionHandler = Callable[["QUICConnection"], Awaitable[None]]
 T = TypeVar("T")
 
-# libp2p's connection error code for a peer that a gate denies.
-GATED = 0x1007
-# GATED, and the code for a limit: a listener refuses a verified peer with either.
-_KEPT_OUT = (GATED, 0x1001)
+# libp2p's connection error code for a limit.
+LIMIT_REACHED = 0x1001
+# A listener refuses a verified peer with either.
+REFUSALS = (GATED, LIMIT_REACHED)
 # Time limit of the swarm's close hook, also while the run is canceled. Seconds.
 _ON_CLOSE_BOUND = 5.0
 # How long to wait until the swarm has added a new connection to its list. Seconds.
@@ -51,56 +54,77 @@ _LISTING_BOUND = 1.0
 
 
 class QUICConnection(IRawConnection, IMuxedConn):
-    """A connection to the verified peer ``peer_id``.
+    """A connection to a verified peer. `QUICTransport.dial` returns it, and a listener's handler is
+    called with it.
 
-    The swarm assigns the attributes ``swarm``, ``remove_stream`` and ``on_close``.
+    The swarm assigns the attributes ``swarm``, ``remove_stream`` and `on_close`.
     """
 
+    peer_id: ID
+    """The peer, verified in the handshake."""
+    event_started: trio.Event
+    """Set by `start`. The swarm waits for it."""
+
     on_close: Callable[[], Awaitable[None]] | None = None
+    """Awaited once, after the connection has ended. The swarm sets it; it may raise."""
 
     def __init__(
         self,
         engine: Connection,
         endpoint: LoopEndpoint,
-        transport: QUICTransport,
         maddr: Multiaddr | None = None,
-        listener: QUICListener | None = None,
+        *,
+        on_admitted: Callable[[QUICConnection], None] | None = None,
+        on_denied: Callable[[], None] | None = None,
+        on_swarm_refusal: Callable[[str], None] | None = None,
+        on_refused: Callable[[ID, float], None] | None = None,
     ) -> None:
-        """``engine`` is connected. ``maddr`` is the dialed address, None for an inbound connection."""
+        """``engine`` is connected. ``maddr`` is the dialed address, None for an inbound connection.
+
+        ``on_admitted`` is called with the connection if the gates admit the peer, ``on_denied`` if one
+        denies it, and ``on_swarm_refusal`` with the peer and its address if the swarm refuses it for a
+        limit of its own. ``on_refused`` is called if the dialed listener refuses us, with the seconds
+        since the handshake was complete.
+        """
         assert engine.peer_id is not None
         self.peer_id = ID(engine.peer_id)
         self.event_started = trio.Event()
-        self.driver = endpoint.driver
-        self.touch = endpoint.touch
-        self.listener = listener
         # When this program learned that the handshake was complete.
-        self.began = trio.current_time()
+        self._began = trio.current_time()
+        # Streams of the peer that left the engine before `accept_stream` asked for them.
+        self._early: deque[QUICStream] = deque()
         self._engine = engine
         self._endpoint = endpoint
-        self._transport = transport
-        self._limits = transport.limits
+        self._driver = endpoint.driver
+        self._limits = endpoint.limits
+        self._on_admitted = on_admitted
+        self._on_denied = on_denied
+        self._on_swarm_refusal = on_swarm_refusal
+        self._on_refused = on_refused
         self._opening = 0
-        self._maddr = maddr or to_multiaddr(*engine.remote_address)
+        self._dialed_maddr = maddr
+        # Made when it is first used, and for each address once: writing a multiaddr takes some 12 µs.
+        self._remote_maddr: tuple[tuple[str, int], Multiaddr] | None = None
         self._streams: WeakSet[QUICStream] = WeakSet()
-        # Closed by this program or lost: no new stream can be opened.
-        self._is_closed = False
-        # Streams that the peer finished are read, or their time is over.
-        self._is_drained = trio.Event()
+        self._state = ConnectionState.OPEN
+        self._state_changed = trio.Event()
+        # Set when a stream is read from, while readers are given time after the end.
         self._progress: trio.Event | None = None
         self._drain_scope = trio.CancelScope()
         # `accept_stream` was called, or the handler has ended.
-        self._is_accepting = trio.Event()
-        # on_close has returned.
-        self._is_over = trio.Event()
-        self._is_reported = False
+        self._accepting = trio.Event()
         self._keeper: trio.lowlevel.Task | None = None
+        self._handler_task: trio.lowlevel.Task | None = None
         self._keeper_scope = trio.CancelScope()
 
     # Lifetime
 
-    def keep(self, handler: ConnectionHandler | None = None, nursery: trio.Nursery | None = None) -> None:
+    def _start_tasks(
+        self, handler: ConnectionHandler | None = None, nursery: trio.Nursery | None = None
+    ) -> None:
         """Start the keeper, and ``handler`` under it. Call once, directly after the constructor."""
-        self.driver.follow_log_level()
+        self._driver.follow_log_level()
+        self._endpoint.connections[self] = self._keeper_scope
         self._endpoint.spawn(partial(self._run, handler), nursery)
 
     async def start(self) -> None:
@@ -115,21 +139,49 @@ class QUICConnection(IRawConnection, IMuxedConn):
         seconds; closing the transport waits for that. Returns when `on_close` has returned, or
         after 10 s. Idempotent; may be called from `on_close`; raises nothing.
         """
-        if not self._is_closed:
-            self._is_closed = True
-            self._engine.close(error_code, b"")
-            self.touch()
+        if error_code == 0 and self._is_refused_by_swarm():
+            if self._on_swarm_refusal is not None:
+                self._on_swarm_refusal(f"{self.peer_id} at {self._maddr}")
+            self._close(LIMIT_REACHED, b"the host's connection limit")
+        else:
+            self._close(error_code)
         # A program that closes the connection no longer reads the peer's data.
         self._drain_scope.cancel()
         if trio.lowlevel.current_task() is self._keeper:
             # `on_close`, which the keeper awaits, called this: the keeper cannot wait for itself.
             return
         with trio.move_on_after(2 * _ON_CLOSE_BOUND):
-            await self._is_over.wait()
+            await self._wait_until(ConnectionState.OVER)
 
-    def abandon(self) -> None:
-        """Cancel the handler and the keeper; closes the connection if it is open."""
-        self._keeper_scope.cancel()
+    def _is_refused_by_swarm(self) -> bool:
+        """Whether the swarm's inbound handler is closing an open connection.
+
+        In py-libp2p 0.8.1 it does so only if the swarm's limits or its resource manager refuse the
+        connection (`Swarm._handle_inbound_connection`, `Swarm.add_conn`), and passes no code.
+        """
+        is_handler = trio.lowlevel.current_task() is self._handler_task
+        is_open = self._state is ConnectionState.OPEN
+        return is_handler and is_open and self._endpoint.gates.swarm is not None
+
+    def _close(self, code: int = 0, reason: bytes = b"") -> None:
+        """Close if it is open."""
+        if self._state is ConnectionState.OPEN:
+            self._advance(ConnectionState.CLOSED)
+            self._endpoint.close_connection(self._engine, code, reason)
+
+    def _advance(self, state: ConnectionState) -> None:
+        """Enter ``state``, unless it is reached already."""
+        if state > self._state:
+            self._state = state
+            self._state_changed.set()
+            self._state_changed = trio.Event()
+
+    async def _wait_until(self, state: ConnectionState) -> None:
+        """Wait until ``state`` is reached. Always a checkpoint."""
+        if self._state >= state:
+            await trio.lowlevel.checkpoint()
+        while self._state < state:
+            await self._state_changed.wait()
 
     async def _run(self, handler: ConnectionHandler | None) -> None:
         self._keeper = trio.lowlevel.current_task()
@@ -138,55 +190,67 @@ class QUICConnection(IRawConnection, IMuxedConn):
                 async with trio.open_nursery() as nursery:
                     if handler is not None:
                         nursery.start_soon(self._handle, handler)
-                    lost = await self.driver.ready(self._engine.closed_nowait, self._engine.closed)
-                    self._is_closed = True
-                    self._log_end(lost)
-                    self._note_verdict(lost)
-                    if lost.by != "local":
-                        await self._drain()
-                    self._is_drained.set()
+                    lost = await self._driver.ready(self._engine.closed_nowait, self._engine.closed)
+                    if lost.by == "local":
+                        self._note_end(lost)
+                    else:
+                        await self._drain(lost)
+                    self._advance(ConnectionState.DRAINED)
                     await self._report_end()
                     if self.on_close is not None:
                         # A swarm's handler now only holds the slot. A handler that set no
                         # `on_close` may still be at work, and ends by itself.
                         nursery.cancel_scope.cancel()
         finally:
-            if not self._is_closed:
-                self._is_closed = True
-                self._engine.close(0, b"")
-                self.touch()
-            self._is_drained.set()
+            self._close()
+            self._advance(ConnectionState.DRAINED)
             await self._report_end()
-            self._transport.forget(self)
+            self._endpoint.connections.pop(self, None)
 
     async def _handle(self, handler: ConnectionHandler) -> None:
+        self._handler_task = trio.lowlevel.current_task()
         if not await call_foreign("the connection handler", partial(self._welcome, handler)):
-            self._engine.close(0, b"")
-            self.touch()
-        self._is_accepting.set()
+            self._drain_scope.cancel()
+            self._endpoint.close_connection(self._engine)
+        self._accepting.set()
 
     async def _welcome(self, handler: ConnectionHandler) -> None:
         """Call the handler if the gates admit the peer; otherwise close with GATED."""
-        if await self._transport.denial(self.peer_id, self._maddr) is None:
+        gates = self._endpoint.gates
+        if gates.admit_all or await gates.inbound_denial(self.peer_id, self._maddr) is None:
+            if self._on_admitted is not None:
+                self._on_admitted(self)
             await handler(self)
         else:
-            self._is_closed = True
-            if self.listener is not None:
-                self.listener.note_gated()
-            self._engine.close(GATED, b"gated")
-            self.touch()
+            self._advance(ConnectionState.CLOSED)
+            self._drain_scope.cancel()
+            if self._on_denied is not None:
+                self._on_denied()
+            self._endpoint.close_connection(self._engine, GATED, b"gated")
+
+    def _leave_swarm(self) -> None:
+        """Remove a connection that is over from the swarm's list, so that `connect` dials again.
+
+        The swarm removes it after `on_close`, which waits for readers. A task that reads a stream
+        may learn of the loss before the keeper, and reconnect in the same scheduler pass.
+        """
+        swarm: Swarm | None = getattr(self, "swarm", None)
+        if swarm is not None:
+            for each in swarm.get_connections(self.peer_id):
+                if isinstance(each, SwarmConn) and each.muxed_conn is self:
+                    swarm.remove_conn(each)
 
     async def _report_end(self) -> None:
         """Await `on_close` once, shielded from cancellation for a bounded time."""
-        if self._is_reported:
+        if self._state >= ConnectionState.REPORTING:
             return
-        self._is_reported = True
+        self._advance(ConnectionState.REPORTING)
         if self.on_close is not None:
             deadline = trio.current_time() + _ON_CLOSE_BOUND
             with trio.CancelScope(deadline=deadline, shield=True):
                 await self._listed()
                 await call_foreign("on_close", self.on_close)
-        self._is_over.set()
+        self._advance(ConnectionState.OVER)
 
     async def _listed(self) -> None:
         """Wait until the swarm has this connection in its list, if there is a swarm.
@@ -197,11 +261,17 @@ class QUICConnection(IRawConnection, IMuxedConn):
         """
         if hasattr(self, "swarm"):
             with trio.move_on_after(_LISTING_BOUND):
-                await self._is_accepting.wait()
+                await self._accepting.wait()
             await trio.lowlevel.checkpoint()
 
-    async def _drain(self) -> None:
-        """Give readers time for the streams that the peer finished before the connection ended.
+    def _note_end(self, lost: ConnectionLostError) -> None:
+        self._advance(ConnectionState.CLOSED)
+        self._leave_swarm()
+        self._log_end(lost)
+        self._report_refusal(lost)
+
+    async def _drain(self, lost: ConnectionLostError) -> None:
+        """Give the program time for the streams that the peer finished before the connection ended.
 
         The swarm resets all streams when it learns of the end, and complete streams would be lost.
         Returns when all of them are read or closed, or when nothing was read for the configured
@@ -210,31 +280,65 @@ class QUICConnection(IRawConnection, IMuxedConn):
         """
         self._progress = trio.Event()
         for stream in list(self._streams):
-            stream.gather()
+            stream._gather()
+        self._keep_pending()
         with self._drain_scope:
-            while owed := [stream for stream in self._streams if stream.is_owed]:
-                has_bytes = any(stream.has_unread for stream in owed)
-                patience = self._transport.limits.drain_timeout if has_bytes else self._endpoint.linger
-                # The list would keep streams alive that their readers have dropped.
-                del owed
-                self._progress = trio.Event()
-                with trio.move_on_after(patience) as pause:
-                    await self._progress.wait()
-                if pause.cancelled_caught:
-                    break
+            try:
+                await self._await_accepting()
+            finally:
+                self._note_end(lost)
+            await self._await_readers()
 
-    def note_progress(self) -> None:
+    def _keep_pending(self) -> None:
+        """Take the streams that are still to be accepted out of the engine, if there is a swarm.
+
+        They count as unread from now on. Otherwise the end would reach the swarm before them, if
+        both arrive in one scheduler pass, and the swarm accepts no stream after the end.
+        """
+        if self._endpoint.gates.swarm is not None:
+            with suppress(ConnectionLostError):
+                while (stream := self._engine.accept_stream_nowait()) is not None:
+                    self._keep(stream)
+
+    async def _await_accepting(self) -> None:
+        """Let the swarm add a connection that the peer has already closed, if it has something to read.
+
+        py-libp2p 0.8.1 refuses a connection that is closed before it accepts streams
+        (`Swarm.add_conn`). So this connection counts as open meanwhile, within the time that readers have.
+        A dialed connection is not waited for: the dial has to fail.
+        """
+        is_inbound = not self.is_initiator and not self._accepting.is_set()
+        if is_inbound and any(stream._is_unread for stream in self._early):
+            with trio.move_on_after(self._limits.drain_timeout):
+                await self._accepting.wait()
+                # The swarm lists the connection in this pass: see `_listed`.
+                await trio.lowlevel.checkpoint()
+
+    async def _await_readers(self) -> None:
+        while owed := [stream for stream in self._streams if stream._is_unread]:
+            has_bytes = any(stream._has_bytes for stream in owed)
+            patience = self._limits.drain_timeout if has_bytes else self._limits.linger
+            # The list would keep streams alive that their readers have dropped.
+            del owed
+            self._progress = trio.Event()
+            with trio.move_on_after(patience) as pause:
+                await self._progress.wait()
+            if pause.cancelled_caught:
+                break
+
+    def _note_progress(self) -> None:
         """A stream was read from or closed."""
         if self._progress is not None:
             self._progress.set()
 
-    def _note_verdict(self, lost: ConnectionLostError) -> None:
-        if self.is_initiator and (lost.by, lost.kind) == ("peer", "closed") and lost.code in _KEPT_OUT:
-            self._transport.turned_away(self.peer_id, trio.current_time() - self.began)
+    def _report_refusal(self, lost: ConnectionLostError) -> None:
+        if self._on_refused is None or (lost.by, lost.kind) != ("peer", "closed"):
+            return
+        if lost.code in REFUSALS:
+            self._on_refused(self.peer_id, trio.current_time() - self._began)
 
     def _log_end(self, lost: ConnectionLostError) -> None:
-        whose = {"local": "us", "peer": "the peer", "network": "the network"}[lost.by]
-        logger.debug("connection to %s closed by %s: %s", self.peer_id, whose, lost)
+        logger.debug("%s", ended_text(self.peer_id, lost))
 
     # Streams
 
@@ -253,10 +357,10 @@ class QUICConnection(IRawConnection, IMuxedConn):
             raise QUICStreamLimitError(f"Maximum outbound streams: MAX_OUTGOING_STREAMS is {limit}")
         if timeout is None:
             timeout = self._limits.open_timeout
-        verb = self._engine.open_stream_nowait
         self._opening += 1
         try:
-            stream = await self._within(timeout, "open", verb, self._engine.openable)
+            opened = self._engine.open_stream_nowait
+            stream = await self._within(timeout, "open", opened, self._engine.openable)
         finally:
             self._opening -= 1
         return self._stream(stream, StreamDirection.OUTBOUND)
@@ -268,57 +372,96 @@ class QUICConnection(IRawConnection, IMuxedConn):
         MuxedConnUnavailable), and QUICStreamTimeoutError after ``timeout`` seconds (default: no
         limit).
         """
-        self._is_accepting.set()
-        verb = self._engine.accept_stream_nowait
-        stream = await self._within(timeout, "accept", verb, self._engine.acceptable)
-        return self._stream(stream, StreamDirection.INBOUND)
+        self._accepting.set()
+        return await self._within(timeout, "accept", self._accept_nowait, self._engine.acceptable)
+
+    def _accept_nowait(self) -> QUICStream | None:
+        if self._early:
+            return self._early.popleft()
+        stream = self._engine.accept_stream_nowait()
+        return None if stream is None else self._stream(stream, StreamDirection.INBOUND)
+
+    def _keep(self, stream: Stream) -> None:
+        """Keep a stream of the peer for the next `accept_stream`."""
+        self._early.append(self._stream(stream, StreamDirection.INBOUND))
 
     def _count_opened(self) -> int:
         return sum(each.is_initiator and (each.can_read() or each.can_write()) for each in self._streams)
 
-    async def _within(self, limit: float | None, what: str, verb: Callable[[], T | None], token: int) -> T:
+    async def _within(self, limit: float | None, what: str, method: Callable[[], T | None], token: int) -> T:
         with trio.move_on_after(float("inf") if limit is None else limit):
             try:
-                return await self.driver.ready(verb, token)
+                return await self._driver.ready(method, token)
             except ConnectionLostError as error:
+                self._leave_swarm()
                 # On this error the swarm resets all streams.
                 if what == "accept":
-                    await self._is_drained.wait()
+                    await self._wait_until(ConnectionState.DRAINED)
                     await self._listed()
                 raise connection_error(error) from error
         raise QUICStreamTimeoutError(f"no stream to {what} within {limit} s")
 
     def _stream(self, engine: Stream, direction: StreamDirection) -> QUICStream:
-        stream = QUICStream(engine, self, direction, self._limits)
+        stream = QUICStream(
+            engine,
+            self,
+            self._endpoint,
+            direction,
+            self.get_remote_address,
+            on_progress=self._note_progress,
+            on_lost=self._leave_swarm,
+            is_negotiating=self._is_negotiating,
+        )
         self._streams.add(stream)
         if self._progress is not None:
-            stream.gather()
+            stream._gather()
         return stream
+
+    def _is_negotiating(self, stream: QUICStream) -> bool:
+        """Whether the swarm has accepted ``stream`` and has not agreed on its protocol yet."""
+        swarm_conn = getattr(self.on_close, "__self__", None)
+        return isinstance(swarm_conn, SwarmConn) and any(
+            each.muxed_stream is stream and each.protocol_id is None for each in swarm_conn.streams
+        )
 
     # py-libp2p's interface
 
     @property
+    def _maddr(self) -> Multiaddr:
+        """The dialed address, or the current one of a peer that dialed."""
+        if self._dialed_maddr is not None:
+            return self._dialed_maddr
+        address = self.get_remote_address()
+        if self._remote_maddr is None or self._remote_maddr[0] != address:
+            self._remote_maddr = address, to_multiaddr(*address)
+        return self._remote_maddr[1]
+
+    @property
     def is_initiator(self) -> bool:  # type: ignore[override]  # an attribute in one base
+        """Whether this program dialed."""
         return self._engine.is_initiator
 
     @property
     def is_established(self) -> bool:
-        return not self._is_closed
+        """Whether streams can be opened: the opposite of `is_closed`."""
+        return not self.is_closed
 
     @property
     def is_closed(self) -> bool:
-        return self._is_closed
+        """Whether this program closed it, or it was lost: no new stream can be opened."""
+        return self._state is not ConnectionState.OPEN
 
     def get_remote_address(self) -> tuple[str, int]:
         """The peer's current IP literal and port, which change when it migrates."""
         return self._engine.remote_address
 
     def get_transport_addresses(self) -> list[Multiaddr]:
-        """The dialed address with the IP literal that was reached, or the address that the peer
-        dialed from."""
+        """The dialed address with the IP literal that was reached, or the current address of a peer
+        that dialed, which changes when it migrates."""
         return [self._maddr]
 
     def get_connection_type(self) -> ConnectionType:
+        """DIRECT: no relay is in between."""
         return ConnectionType.DIRECT
 
     def statistics(self) -> dict[str, float]:
@@ -336,5 +479,5 @@ class QUICConnection(IRawConnection, IMuxedConn):
         raise NotImplementedError("write to a stream of this connection")
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else "open"
+        state = "closed" if self.is_closed else "open"
         return f"<QUICConnection to {self.peer_id} at {self._maddr}, {state}>"

@@ -1,22 +1,23 @@
-"""Calls a gate that decides whether a peer is admitted. Only ``True`` admits.
+"""Judges what a gate answers about a peer, and what the deny list is. Only ``True`` admits.
 
-A gate is the program's or the swarm's code. If it raises, times out or returns something other
-than a bool, the peer is denied and the log names the gate.
+If a gate raises, times out or returns something other than a bool, the peer is denied and the log
+names the gate. How to wait for an answer is the event loop's: `_gates` and `asyncio.gate` do it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from ipaddress import ip_network
 
-import trio
-
-from libp2p_quic._callback import outcome_of
+from libp2p_quic._callback import Outcome
 from libp2p_quic._throttle import Throttle
 
 logger = logging.getLogger("libp2p_quic.gate")
+
+# libp2p's connection error code for a peer that a gate denies.
+GATED = 0x1007
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Denial:
 class Gate:
     """A callable that admits or denies peers, with the ``name`` for log lines and errors.
 
-    ``call`` returns a bool or an awaitable of one.
+    ``call`` returns a bool or an awaitable of one. A class for each event loop asks it.
     """
 
     def __init__(self, name: str, call: Callable[..., object], timeout: float) -> None:
@@ -40,15 +41,9 @@ class Gate:
         self._timeout = timeout
         self._defects = Throttle(logger, logging.WARNING)
 
-    async def denial(self, peer: str, *arguments: object) -> Denial | None:
-        """Why the gate denies ``peer``; None if it admits. ``arguments`` are passed to the gate.
-
-        Canceling cancels the gate. A plain function cannot be interrupted; if it returns after
-        the timeout, the peer is denied.
-        """
-        with trio.CancelScope(deadline=trio.current_time() + self._timeout) as scope:
-            outcome = await outcome_of(lambda: self._call(*arguments))
-        if scope.cancel_called:
+    def _judge(self, peer: str, outcome: Outcome | None) -> Denial | None:
+        """Why the gate denies ``peer``; None if it admits. No outcome: it did not answer in time."""
+        if outcome is None:
             return self._defect(peer, f"did not answer within {self._timeout:g} s")
         if outcome.error is not None:
             return self._defect(peer, f"raised {outcome.error!r}", outcome.error)
@@ -65,8 +60,8 @@ class Gate:
         return Denial(f"{self.name} {what}", cause)
 
 
-def name_of(call: Callable[..., object]) -> str:
-    """The name for log lines: the qualified name of a function, otherwise of the callable's class."""
-    call = call.func if isinstance(call, partial) else call
-    named = call if hasattr(call, "__qualname__") else type(call)
-    return f"{named.__module__}.{named.__qualname__}"
+def denied_networks(addresses: Iterable[str]) -> list[str]:
+    """The deny list as the engine takes it. Raises ValueError for an invalid address."""
+    if isinstance(addresses, str):
+        raise ValueError(f"deny_addresses takes a list of addresses: [{addresses!r}]")
+    return [str(ip_network(each, strict=False)) for each in addresses]

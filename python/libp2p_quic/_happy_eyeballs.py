@@ -1,5 +1,6 @@
 """Races connection attempts by RFC 8305 (Happy Eyeballs version 2): the next attempt starts 250 ms
-after the previous one, or at once when one fails, and the first that connects wins.
+after the previous one, or at once when one fails or its port is reported as unreachable, and the
+first that connects wins.
 
 The caller decides what a way is (an address of a name, a multiaddr of a peer) and how it is dialed.
 This module waits through the driver only and knows neither py-libp2p nor an event loop.
@@ -15,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from libp2p_quic._driver import Driver
 
 # RFC 8305 section 5, the recommended Connection Attempt Delay. Seconds.
-_ATTEMPT_DELAY = 0.25
+ATTEMPT_DELAY = 0.25
 
 
 class Attempt(Protocol):
@@ -23,6 +24,9 @@ class Attempt(Protocol):
 
     @property
     def connected(self) -> int: ...
+
+    @property
+    def is_port_unreachable(self) -> bool: ...
 
     def connected_nowait(self) -> bool | None: ...
 
@@ -46,7 +50,8 @@ class Race(Generic[Way, A, R]):
     ``begin`` starts an attempt and returns it. ``finish`` takes over an attempt that connected.
     ``abandon`` ends an attempt that is not needed. An exception of the classes ``failures`` from
     ``begin``, ``finish`` or the attempt ends that attempt only; if ``finish`` raises, it has
-    already ended the attempt.
+    already ended the attempt. ``delay`` is the pause between two attempts, in seconds. ``is_final``
+    (default: no error) is whether an error of one way is also that of all others, so that it ends the race.
     """
 
     def __init__(
@@ -56,12 +61,16 @@ class Race(Generic[Way, A, R]):
         finish: Callable[[Way, A], Awaitable[R]],
         abandon: Callable[[A], None],
         failures: tuple[type[Exception], ...],
+        delay: float = ATTEMPT_DELAY,
+        is_final: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._driver = driver
         self._begin = begin
         self._finish = finish
         self._abandon = abandon
         self._failures = failures
+        self._delay = delay
+        self._is_final = is_final
         self._causes: list[tuple[Way, Exception]] = []
         self._running: list[tuple[Way, A]] = []
 
@@ -71,20 +80,22 @@ class Race(Generic[Way, A, R]):
         Call it once per object. All other attempts are abandoned before this returns, raises or is
         canceled, also those that connected at the same time. Raises AllFailedError.
         """
-        waiting, next_at = deque(ways), float("-inf")
+        if len(ways) == 1:
+            return await self._run_only(ways[0])
+        waiting, next_at, hopeless = deque(ways), float("-inf"), 0
         try:
             while waiting or self._running:
-                failed = len(self._causes)
                 result = await self._first_connected()
                 if result is not None:
                     return result[0]
-                if len(self._causes) > failed:
-                    next_at = float("-inf")
+                if any(self._is_final(error) for _, error in self._causes):
+                    break
+                if self._count_hopeless() > hopeless:
+                    hopeless, next_at = self._count_hopeless(), float("-inf")
                 now = self._driver.current_time()
                 if waiting and now >= next_at:
-                    next_at = now + _ATTEMPT_DELAY
-                    if not await self._start(waiting.popleft()):
-                        next_at = float("-inf")
+                    next_at = now + self._delay
+                    await self._start(waiting.popleft())
                 elif self._running:
                     # `wait_any` allows no await between polling the attempts and this call.
                     tokens = [attempt.connected for _, attempt in self._running]
@@ -96,7 +107,32 @@ class Race(Generic[Way, A, R]):
                 self._abandon(attempt)
             self._running.clear()
 
+    async def _run_only(self, way: Way) -> R:
+        """`run` for a single way, which needs no timer and no polling of several attempts."""
+        if not await self._start(way):
+            raise AllFailedError(self._causes)
+        _, attempt = self._running.pop()
+        is_decided = False
+        try:
+            await self._driver.ready(attempt.connected_nowait, attempt.connected)
+            result = await self._finish(way, attempt)
+            is_decided = True
+            return result
+        except self._failures as error:
+            is_decided = True
+            self._causes.append((way, error))
+        finally:
+            if not is_decided:
+                self._abandon(attempt)
+        raise AllFailedError(self._causes)
+
+    def _count_hopeless(self) -> int:
+        """Ways that failed, and those that continue although nothing listens on the port: the peer
+        may be starting."""
+        return len(self._causes) + sum(attempt.is_port_unreachable for _, attempt in self._running)
+
     async def _start(self, way: Way) -> bool:
+        """Begin an attempt. Returns whether it runs."""
         try:
             attempt = await self._begin(way)
         except self._failures as error:
@@ -113,6 +149,8 @@ class Race(Generic[Way, A, R]):
             except self._failures as error:
                 self._running.remove(each)
                 self._causes.append((each[0], error))
+                if self._is_final(error):
+                    return None
                 continue
             self._running.remove(each)
             return (result,)
@@ -131,13 +169,17 @@ class Race(Generic[Way, A, R]):
         return None
 
 
-def interleaved(hosts: Sequence[str]) -> list[str]:
-    """The IP literals with families alternating, IPv6 first (RFC 8305 section 4). Order within a
-    family is kept."""
-    families: dict[int, deque[str]] = {6: deque(), 4: deque()}
-    for host in hosts:
-        families[ip_address(host).version].append(host)
-    found: list[str] = []
+def interleaved(ways: Sequence[Way], host_of: Callable[[Way], str] = str) -> list[Way]:
+    """The ways with the families of their IP literals alternating, IPv6 first (RFC 8305 section 4).
+
+    Order within a family is kept. ``host_of`` gives the IP literal of a way.
+    """
+    if len(ways) < 2:
+        return list(ways)
+    families: dict[int, deque[Way]] = {6: deque(), 4: deque()}
+    for way in ways:
+        families[ip_address(host_of(way)).version].append(way)
+    found: list[Way] = []
     while any(families.values()):
         found += [family.popleft() for family in families.values() if family]
     return found

@@ -1,7 +1,8 @@
 """Replaces py-libp2p's own QUIC transport by this one, for programs that must not change.
 
-Only names are replaced, in the modules where py-libp2p looks them up. Existing objects are not
-changed. A module that imported the names before keeps the stock classes; a warning names it.
+Names are replaced in the modules where py-libp2p looks them up; existing objects are not changed. A
+module that imported the names before keeps the stock classes; a warning names it. Swarms that start
+later dial a peer at all its addresses, unless the program declines, and their hosts punch holes, if wanted.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from types import ModuleType
 import libp2p
 import libp2p.transport.quic.listener
 import libp2p.transport.quic.transport
+from libp2p.abc import IHost
+from libp2p.network.swarm import Swarm
 
+from libp2p_quic._hole_punching import enable_hole_punching
 from libp2p_quic._listener import QUICListener
+from libp2p_quic._peer_dial import dial_all_addresses
 from libp2p_quic._transport import QUICTransport
 
 _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
@@ -32,8 +37,14 @@ class StockTransportWarning(UserWarning):
     """A module imported py-libp2p's own QUIC transport by name and continues to use it."""
 
 
-def install() -> None:
-    """Make ``new_host(enable_quic=True, ...)`` use this transport. Idempotent.
+def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
+    """Make ``new_host(enable_quic=True, ...)`` use this transport. Idempotent; the last call counts.
+
+    ``all_addresses`` (default: True) has swarms dial a peer at all its QUIC addresses, raced by RFC 8305,
+    and return once it is connected. With False ``host.connect`` is py-libp2p's own: it dials the first
+    QUIC address only, and takes at least 250 ms. ``hole_punching`` (default: False, as it
+    answers what peers ask for) calls `enable_hole_punching` for each host. Both apply to every swarm with
+    a transport of this package that starts later.
 
     Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``,
     which binds the stock class permanently. A StockTransportWarning names the modules that have
@@ -41,6 +52,8 @@ def install() -> None:
     """
     for module, name, ours in _PLACES:
         setattr(module, name, ours)
+    wanted = ((all_addresses, _dial_all_addresses), (hole_punching, _punch_holes))
+    QUICTransport._swarm_hooks = tuple(hook for is_wanted, hook in wanted if is_wanted)
     if held := sorted(_held()):
         warnings.warn(
             f"py-libp2p's own QUIC transport stays in use as {', '.join(held)}, imported before "
@@ -48,6 +61,17 @@ def install() -> None:
             StockTransportWarning,
             stacklevel=2,
         )
+
+
+def _dial_all_addresses(transport: QUICTransport, swarm: Swarm) -> None:
+    dial_all_addresses(swarm, transport)
+
+
+def _punch_holes(_: QUICTransport, swarm: Swarm) -> None:
+    # The host gives its swarm a bound method when it is made, before the swarm starts.
+    host = getattr(getattr(swarm, "common_stream_handler", None), "__self__", None)
+    if isinstance(host, IHost):
+        enable_hole_punching(host)
 
 
 def _held() -> Iterator[str]:
@@ -59,6 +83,8 @@ def _held() -> Iterator[str]:
 
 
 def uninstall() -> None:
-    """Undo `install`. Existing hosts keep their transport. Idempotent."""
+    """Undo `install` for hosts that start later. Those that run keep their transport, and what `install`
+    changed in them. Idempotent."""
     for (module, name, _), stock in zip(_PLACES, _STOCK, strict=True):
         setattr(module, name, stock)
+    QUICTransport._swarm_hooks = ()

@@ -1,30 +1,30 @@
 """py-libp2p's listener over one listening socket of the engine.
 
-Takes verified connections from the engine and starts the keeper and py-libp2p's handler for each.
+Takes verified connections from the engine and starts py-libp2p's handler for each.
 Handshakes, refusals and limits are the engine's.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from weakref import WeakSet
 
 import trio
-from libp2p.abc import IListener
+from libp2p.abc import IListener, ITransport
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUICAddress, to_multiaddr
+from libp2p_quic._addr import QUICAddress, check_type, to_multiaddr
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Listener
-from libp2p_quic._errors import EndpointClosedError
-from libp2p_quic._exceptions import ListenError
+from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._resolve import reachable
-
-if TYPE_CHECKING:
-    from libp2p_quic._transport import QUICTransport
+from libp2p_quic._swarm_limits import limits_in_use
+from libp2p_quic._throttle import Throttle
+from libp2p_quic.exceptions import ListenError
 
 logger = logging.getLogger("libp2p_quic.listener")
 
@@ -32,11 +32,27 @@ logger = logging.getLogger("libp2p_quic.listener")
 class QUICListener(IListener):
     """A listener on one address. `QUICTransport.create_listener` makes it."""
 
-    def __init__(self, transport: QUICTransport, handler: ConnectionHandler) -> None:
-        # The swarm sets it before it calls `listen`. Without it, background tasks are system tasks.
-        self.background_nursery: trio.Nursery | None = None
-        self._transport = transport
+    background_nursery: trio.Nursery | None = None
+    """Runs the connections and their handlers. The swarm sets it before it calls `listen`; without
+    it, they are tasks of the transport."""
+
+    def __init__(
+        self,
+        handler: ConnectionHandler,
+        open_endpoint: Callable[[], LoopEndpoint],
+        add: Callable[[QUICListener], None],
+        remove: Callable[[QUICListener], None],
+    ) -> None:
+        """``add`` and ``remove`` tell the transport which listeners to close with it.
+
+        ``open_endpoint`` returns the endpoint of the running event loop. ``add`` raises ListenError
+        if the transport is closed.
+        """
+        self._transport: ITransport | None = None
         self._handler = handler
+        self._open_endpoint = open_endpoint
+        self._add = add
+        self._remove = remove
         self._listening = False
         self._closed = False
         self._bound: tuple[str, int, str] | None = None
@@ -44,19 +60,23 @@ class QUICListener(IListener):
         self._endpoint: LoopEndpoint | None = None
         self._accepting: trio.CancelScope | None = None
         self._statistics: dict[str, int] = {}
+        self._accepted: WeakSet[QUICConnection] = WeakSet()
         self._gated = 0
+        self._refused_by_swarm = 0
+        self._swarm_refusals = Throttle(logger, logging.WARNING)
 
     async def listen(self, maddr: Multiaddr) -> None:
         """Bind a socket, and accept connections in the background until `close`.
 
         Always a checkpoint; canceling binds nothing. Raises ListenError if it is listening or
         closed already, if ``maddr`` is not a QUIC address, or if the system refuses (for example
-        an address in use).
+        an address in use). Raises TypeError if ``maddr`` is no Multiaddr.
         """
         current_driver()  # Outside a trio run this raises an error that says so.
         try:
             # Cancellation is possible only here, before anything is bound.
             await trio.lowlevel.checkpoint()
+            check_type(maddr, "listen")
             self._listen(maddr)
         except ListenError as error:
             # The swarm drops the error, and the host runs without this address.
@@ -64,7 +84,7 @@ class QUICListener(IListener):
             raise
         finally:
             if not self._listening:
-                self._transport.release(self)
+                self._remove(self)
 
     def _listen(self, maddr: Multiaddr) -> None:
         if self._closed:
@@ -75,9 +95,9 @@ class QUICListener(IListener):
             address = QUICAddress.parse_literal(maddr)
         except QUICInvalidMultiaddrError as error:
             raise ListenError(f"cannot listen: Invalid QUIC multiaddr: {error}") from error
-        self._transport.hold(self)
+        self._add(self)
         try:
-            endpoint = self._transport.endpoint()
+            endpoint = self._open_endpoint()
             engine = endpoint.engine.listen(address.host, address.port)
         except OSError as error:
             raise ListenError(f"cannot listen on {maddr}: {error.strerror or error}") from error
@@ -105,10 +125,15 @@ class QUICListener(IListener):
             with trio.CancelScope() as self._accepting:
                 while True:
                     engine = await driver.ready(self._engine.accept_nowait, self._engine.acceptable)
-                    connection = QUICConnection(engine, self._endpoint, self._transport, listener=self)
-                    logger.debug("accepted %r", connection)
-                    self._transport.remember(connection)
-                    connection.keep(self._handler, self.background_nursery)
+                    connection = QUICConnection(
+                        engine,
+                        self._endpoint,
+                        on_admitted=self._log_admitted,
+                        on_denied=self._count_gated,
+                        on_swarm_refusal=self._count_swarm_refusal,
+                    )
+                    self._accepted.add(connection)
+                    connection._start_tasks(self._handler, self.background_nursery)
                     # A waiting listener must not keep the last connection alive.
                     del engine, connection
         except EndpointClosedError:
@@ -118,16 +143,16 @@ class QUICListener(IListener):
 
     async def close(self) -> None:
         """Stop listening. Accepted connections stay open. Idempotent."""
-        self.stop()
+        self._stop()
         await trio.lowlevel.checkpoint()
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """`close` without its checkpoint."""
         self._closed = True
         self._release()
 
     def _release(self) -> None:
-        self._transport.release(self)
+        self._remove(self)
         if self._listening and self._engine is not None and self._endpoint is not None:
             self._listening = False
             self._statistics = self._engine.statistics()
@@ -137,9 +162,27 @@ class QUICListener(IListener):
                 self._accepting.cancel()
             logger.info("stopped listening on %s", self._address())
 
-    def note_gated(self) -> None:
+    def _log_admitted(self, connection: QUICConnection) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            (remote,) = connection.get_transport_addresses()
+            logger.debug("accepted %s at %s", connection.peer_id, remote)
+
+    def _count_gated(self) -> None:
         """Count a peer that a gate denied after this listener accepted it."""
         self._gated += 1
+
+    def _count_swarm_refusal(self, peer: str) -> None:
+        """Count a verified peer that the swarm refused, and warn: py-libp2p logs it at DEBUG only."""
+        self._refused_by_swarm += 1
+        assert self._endpoint is not None
+        assert self._endpoint.gates.swarm is not None
+        # Counting visits each connection, and a peer can cause many refusals.
+        is_shown = self._swarm_refusals.is_due or logger.isEnabledFor(logging.DEBUG)
+        limits = limits_in_use(self._endpoint.gates.swarm) if is_shown else ""
+        logger.debug("the host's swarm refused %s: %s", peer, limits)
+        self._swarm_refusals.log(
+            "the host's swarm refused %s (listening on %s): %s", peer, self._address(), limits
+        )
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
         """The addresses to dial, with the bound port and without /p2p.
@@ -150,14 +193,18 @@ class QUICListener(IListener):
         return reachable(*self._bound) if self._listening and self._bound else ()
 
     def is_listening(self) -> bool:
+        """Whether it has a socket. False before `listen`, and after `close` or a close of the transport."""
         return self._listening
 
     def get_stats(self) -> dict[str, int | bool]:
         """Counters since `listen`. `close` freezes them.
 
+        ``connections_accepted`` counts the connections whose handshake is complete, before the gates
+        and the swarm are asked: it includes those that they refuse.
         ``connections_rejected`` counts each connection that this side refused once: for a limit or
-        a denied address (``connections_refused``), for a certificate (``handshakes_refused``), or
-        by a gate (``connections_gated``). ``handshakes_failed`` includes handshakes that timed out.
+        a denied address (``connections_refused``), for a certificate (``handshakes_refused``), by a
+        gate (``connections_gated``), or by the host's swarm for a limit of its own
+        (``connections_refused_by_swarm``). ``handshakes_failed`` includes handshakes that timed out.
         """
         if self._listening and self._engine is not None:
             self._statistics = self._engine.statistics()
@@ -166,15 +213,17 @@ class QUICListener(IListener):
             "connections_accepted": count("connections_accepted", 0),
             "connections_rejected": count("connections_refused", 0)
             + count("handshakes_refused", 0)
-            + self._gated,
+            + self._gated
+            + self._refused_by_swarm,
             "connections_refused": count("connections_refused", 0),
             "connections_gated": self._gated,
+            "connections_refused_by_swarm": self._refused_by_swarm,
             "handshakes_refused": count("handshakes_refused", 0),
             "handshakes_failed": count("handshakes_failed", 0),
             "bytes_received": count("bytes_received", 0),
             "packets_processed": count("datagrams_received", 0),
             "invalid_packets": count("datagrams_unanswerable", 0),
             "pending_connections": count("backlog", 0),
-            "active_connections": self._transport.count_connections(self),
+            "active_connections": sum(not each.is_closed for each in self._accepted),
             "is_listening": self._listening,
         }

@@ -5,6 +5,7 @@ Only this module queries DNS or the system's network interfaces.
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
 import trio
@@ -12,9 +13,13 @@ from libp2p.utils.address_validation import get_available_interfaces
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUICAddress, to_multiaddr
-from libp2p_quic._exceptions import DialError
+from libp2p_quic._sockaddr import FAMILIES, interface_index, literals
+from libp2p_quic.exceptions import DialError
 
-_FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+# Lookups at once in one trio run, half of what trio allows to all threads.
+_LOOKUPS = 20
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("libp2p_quic lookups")
+
 _WILDCARDS = {"0.0.0.0": "ip4", "::": "ip6"}
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -27,33 +32,42 @@ async def resolved(address: QUICAddress) -> list[str]:
     """
     await trio.lowlevel.checkpoint()
     if address.zone is not None:
-        return [f"{address.host}%{_interface_index(address.zone)}"]
+        try:
+            return [f"{address.host}%{interface_index(address.zone)}"]
+        except (OSError, ValueError) as error:
+            raise DialError(f"/ip6zone/{address.zone}: this machine has no such interface") from error
     if address.name_protocol is None:
         return [address.host]
-    family = _FAMILIES[address.name_protocol]
+    family = FAMILIES[address.name_protocol]
     try:
-        found = await trio.socket.getaddrinfo(
-            address.host, address.port, family=family, type=socket.SOCK_DGRAM
-        )
+        found = await _looked_up(address.host, address.port, family)
     except (OSError, UnicodeError) as error:
         # UnicodeError: an invalid name, for instance one with a label of 64 letters.
-        raise DialError(f"cannot resolve /{address.name_protocol}/{address.host}: {error}") from error
-    return list(dict.fromkeys(_literal(each[4]) for each in found))
+        reason = getattr(error, "strerror", None) or error
+        raise DialError(f"cannot resolve /{address.name_protocol}/{address.host}: {reason}") from error
+    return literals(found)
 
 
-def _literal(sockaddr: tuple[Any, ...]) -> str:
-    host, scope = str(sockaddr[0]).partition("%")[0], sockaddr[3] if len(sockaddr) > 3 else 0
-    return f"{host}%{scope}" if scope else host
+async def _looked_up(host: str, port: int, family: int) -> list[Any]:
+    """getaddrinfo in a thread of our own limit.
 
-
-def _interface_index(zone: str) -> int:
-    """The index of the interface that ``zone`` names or numbers (RFC 4007 section 11)."""
-    if zone.isascii() and zone.isdigit():
-        return int(zone)
+    The system's resolver cannot be interrupted. If the dial is canceled its thread continues, for
+    half a minute without a DNS server, and must not hold one of the program's threads meanwhile.
+    """
+    resolver = trio.socket.set_custom_hostname_resolver(None)
+    trio.socket.set_custom_hostname_resolver(resolver)
+    if resolver is not None or not host.isascii():
+        # The program's resolver, or IDNA 2008, which trio applies.
+        return await trio.socket.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
     try:
-        return socket.if_nametoindex(zone)
-    except (OSError, ValueError) as error:
-        raise DialError(f"/ip6zone/{zone}: this machine has no such interface") from error
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_LOOKUPS)
+        _limiter.set(limiter)
+    lookup = partial(socket.getaddrinfo, host.encode(), port, family=family, type=socket.SOCK_DGRAM)
+    # trio_typing, a dependency of py-libp2p, has an older signature.
+    run = partial(trio.to_thread.run_sync, limiter=limiter, abandon_on_cancel=True)  # type: ignore[call-arg]
+    return await run(lookup)
 
 
 def reachable(host: str, port: int, protocol: str) -> tuple[Multiaddr, ...]:

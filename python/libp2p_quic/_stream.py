@@ -7,25 +7,23 @@ streams of protocols like pubsub may be silent for hours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import trio
-from libp2p.abc import IMuxedStream
+from libp2p.abc import IMuxedConn, IMuxedStream
 from libp2p.custom_types import TProtocol
 from libp2p.transport.quic.exceptions import QUICStreamTimeoutError
 from libp2p.transport.quic.stream import StreamDirection, StreamState
 
+from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Stream
-from libp2p_quic._errors import ConnectionLostError, EngineError, StreamResetError, StreamStoppedError
-from libp2p_quic._exceptions import StreamEOF, StreamLost, StreamReset, stream_error
-
-if TYPE_CHECKING:
-    from libp2p_quic._config import Limits
-    from libp2p_quic._connection import QUICConnection
+from libp2p_quic._engine_errors import ConnectionLostError, EngineError, StreamResetError, StreamStoppedError
+from libp2p_quic._error_mapping import stream_error
+from libp2p_quic._state import RecvState, SendState
+from libp2p_quic.exceptions import StreamEOF, StreamLost, StreamReset
 
 # A read of fewer bytes than this takes up to _FETCH received bytes out of the engine and serves
 # the next reads from them.
@@ -33,6 +31,10 @@ _SMALL_READ = 16 * 1024
 _FETCH = 64 * 1024
 # The most that one read returns.
 _MAX_READ = 1024 * 1024
+# Looked up once: before CPython 3.12 a member of an enum takes about 90 ns to find.
+_SEND, _DATA_SENT, _RESET_SENT = SendState.SEND, SendState.DATA_SENT, SendState.RESET_SENT
+_RECV, _DATA_RECVD = RecvState.RECV, RecvState.DATA_RECVD
+_DATA_READ, _RESET_RECVD = RecvState.DATA_READ, RecvState.RESET_RECVD
 
 
 class QUICStream(IMuxedStream):
@@ -42,29 +44,49 @@ class QUICStream(IMuxedStream):
     whole. The peer learns of a new stream from its first bytes.
     """
 
+    muxed_conn: IMuxedConn
+    """The `QUICConnection` of the stream."""
+    direction: StreamDirection
+    """OUTBOUND if this program opened the stream, else INBOUND."""
+    protocol: TProtocol | None
+    """The negotiated protocol. py-libp2p sets it; None until then."""
+
     def __init__(
-        self, engine: Stream, connection: QUICConnection, direction: StreamDirection, limits: Limits
+        self,
+        engine: Stream,
+        connection: IMuxedConn,
+        endpoint: LoopEndpoint,
+        direction: StreamDirection,
+        remote_address: Callable[[], tuple[str, int]],
+        on_progress: Callable[[], None],
+        on_lost: Callable[[], None],
+        is_negotiating: Callable[[QUICStream], bool],
     ) -> None:
+        """``on_progress`` is called when received bytes or the end were read, and on close.
+
+        ``on_lost`` is called when a read or a write learns that the connection has ended.
+        ``is_negotiating`` tells whether the protocol of this stream is still to be agreed on.
+        """
         self.muxed_conn = connection
         self.direction = direction
-        self.protocol: TProtocol | None = None
-        self._connection = connection
+        self.protocol = None
         self._engine = engine
-        self._driver = connection.driver
-        self._touch = connection.touch
+        self._driver = endpoint.driver
+        self._touch = endpoint.touch
+        self._remote_address = remote_address
+        self._on_progress = on_progress
+        self._on_lost = on_lost
+        self._is_negotiating = is_negotiating
         # Bytes taken out of the engine. Those before _start are read.
         self._buffer = b""
         self._start = 0
-        # The engine has reported the end of the peer's data; a reader has received it.
-        self._has_end = False
-        self._is_end_told = False
-        self._is_read_closed = False
-        self._is_write_closed = False
-        self._is_reset_here = False
-        self._is_reset_by_peer = False
+        self._send = _SEND
+        self._recv = _RECV
+        # This program reads no more than what has arrived (STOP_SENDING).
+        self._is_stopped = False
         # Time limits of one wait. Seconds; infinity means no limit.
-        self._read_timeout = limits.read_timeout
-        self._write_timeout = limits.write_timeout
+        self._read_timeout = endpoint.limits.read_timeout
+        self._write_timeout = endpoint.limits.write_timeout
         self._ttl: float | None = None
         # Made when a write has to wait, so that the bytes of two writes do not mix.
         self._write_turn: trio.Lock | None = None
@@ -93,16 +115,16 @@ class QUICStream(IMuxedStream):
         await self._driver.checkpoint_if_cancelled()
         data = self._take(limit)
         if data is not None:
-            if self._driver.is_turn_over():
+            if self._driver.count_call():
                 await self._driver.cancel_shielded_checkpoint()
             return data
         while data is None:
-            if await self._is_late(self._engine.readable, self._read_timeout):
+            if await self._wait_at_most(self._engine.readable, self._read_timeout):
                 raise self._timeout("read", self._read_timeout)
             data = self._take(limit)
         return data
 
-    async def _is_late(self, token: int, limit: float) -> bool:
+    async def _wait_at_most(self, token: int, limit: float) -> bool:
         """Wait for the token, for at most ``limit`` seconds. Returns whether the time ran out."""
         if limit == inf:
             await self._driver.wait(token)
@@ -121,9 +143,9 @@ class QUICStream(IMuxedStream):
             return self._take_buffered(limit)
         if limit == 0:
             return b""
-        if self._has_end:
-            self._is_end_told = True
-            self._connection.note_progress()
+        if self._recv is not _RECV and self._recv is not _RESET_RECVD:
+            self._recv = _DATA_READ
+            self._on_progress()
             raise StreamEOF(f"end of stream {self.stream_id}")
         try:
             data = self._engine.read_nowait(limit if limit >= _SMALL_READ else _FETCH)
@@ -135,7 +157,7 @@ class QUICStream(IMuxedStream):
         # The read may have freed credit that the engine must announce to the peer.
         self._touch()
         if not data:
-            self._has_end = True
+            self._recv = _DATA_RECVD
             return self._take(limit)
         if len(data) > limit:
             self._buffer = data
@@ -145,7 +167,7 @@ class QUICStream(IMuxedStream):
     def _take_buffered(self, limit: int) -> bytes:
         buffer, start = self._buffer, self._start
         end = start + limit
-        self._connection.note_progress()
+        self._on_progress()
         if end < len(buffer):
             self._start = end
             return buffer[start:end]
@@ -153,15 +175,16 @@ class QUICStream(IMuxedStream):
         self._start = 0
         return buffer[start:] if start else buffer
 
-    def gather(self) -> None:
+    def _gather(self) -> None:
         """Move everything that has arrived from the engine into the buffer."""
         chunks = [self._buffer[self._start :]]
         try:
-            while not (self._has_end or self._is_read_closed):
+            while self._recv is _RECV and not self._is_stopped:
                 data = self._engine.read_nowait(_MAX_READ)
                 if data is None:
                     break
-                self._has_end = not data
+                if not data:
+                    self._recv = _DATA_RECVD
                 chunks.append(data)
         except EngineError as error:
             # The next read past the buffer raises it.
@@ -170,15 +193,15 @@ class QUICStream(IMuxedStream):
 
     def _note_reset(self, error: EngineError) -> None:
         if isinstance(error, StreamResetError):
-            self._is_reset_by_peer = True
+            self._recv = _RESET_RECVD
 
     @property
-    def is_owed(self) -> bool:
+    def _is_unread(self) -> bool:
         """Whether the peer finished this stream and its reader has not reached the end."""
-        return self._has_end and not (self._is_end_told or self._is_read_closed)
+        return self._recv is _DATA_RECVD and not self._is_stopped
 
     @property
-    def has_unread(self) -> bool:
+    def _has_bytes(self) -> bool:
         """Whether the buffer has unread bytes."""
         return bool(self._buffer)
 
@@ -211,7 +234,7 @@ class QUICStream(IMuxedStream):
         if self._write_turn is None or not self._write_turn.locked():
             taken = self._give(data, 0)
             if taken == size:
-                if self._driver.is_turn_over():
+                if self._driver.count_call():
                     await self._driver.cancel_shielded_checkpoint()
                 return
         if self._write_turn is None:
@@ -224,7 +247,7 @@ class QUICStream(IMuxedStream):
                 if is_late and reached == taken:
                     raise self._timeout("write", self._write_timeout)
                 taken = reached
-                is_late = await self._is_late(self._engine.writable, self._write_timeout)
+                is_late = await self._wait_at_most(self._engine.writable, self._write_timeout)
 
     def _give(self, data: bytes, taken: int) -> int:
         """Write ``data[taken:]`` until the engine has no room. Returns the offset reached."""
@@ -238,17 +261,34 @@ class QUICStream(IMuxedStream):
         except EngineError as error:
             if isinstance(error, StreamStoppedError):
                 # Find out whether the peer only stopped reading or also reset its direction.
-                self.gather()
-                if self._is_reset_by_peer:
-                    raise StreamLost(f"{self} was reset by the peer", self.stream_id, error.code) from error
+                self._gather()
+                if self._recv is _RESET_RECVD:
+                    what = f"stream {self.stream_id}: reset by the peer"
+                    raise StreamLost(what, self.stream_id, error.code) from error
+            if isinstance(error, ConnectionLostError) and self._is_answer_unneeded(error):
+                return len(data)
             raise self._failure(error) from error
         if taken > before:
             self._touch()
         return taken
 
+    def _is_answer_unneeded(self, lost: ConnectionLostError) -> bool:
+        """Whether a write may be dropped: it answers a proposal of a peer that has gone.
+
+        A peer may propose a protocol, write its bytes, finish the stream and close the connection
+        without waiting for the answer. What it finished is still delivered, so py-libp2p's negotiation,
+        which answers first, must not fail.
+        """
+        if lost.by == "local" or not self._is_negotiating(self):
+            return False
+        self._gather()
+        return self._is_unread
+
     def _failure(self, error: EngineError) -> Exception:
-        if self._is_reset_here and not isinstance(error, ConnectionLostError):
-            return StreamReset(f"{self} was reset here", self.stream_id)
+        if isinstance(error, ConnectionLostError):
+            self._on_lost()
+        if self._send is _RESET_SENT and not isinstance(error, ConnectionLostError):
+            return StreamReset(f"stream {self.stream_id}: reset by this program", self.stream_id)
         return stream_error(error, self.stream_id)
 
     # Ending
@@ -283,73 +323,76 @@ class QUICStream(IMuxedStream):
         are still delivered. Raises nothing; idempotent.
         """
         if not self.is_closed():
-            self._is_reset_here = True
             # On a closed connection the reset cannot be sent, and the closing connection must
             # still deliver a finished stream. A waiting task must get the error of the
             # connection, not that of the swarm's cleanup.
-            if not self._connection.is_closed:
+            if not self.muxed_conn.is_closed:
                 self._engine.reset(error_code)
                 self._engine.stop(error_code)
-            self._is_write_closed = self._is_read_closed = True
+            self._send = _RESET_SENT
+            self._is_stopped = True
             self._touch()
-            self._connection.note_progress()
+            self._on_progress()
         await self._driver.checkpoint()
 
     def _finish(self) -> None:
-        if not self._is_write_closed:
-            self._is_write_closed = True
+        if self._send is _SEND:
+            self._send = _DATA_SENT
             self._engine.finish()
             self._touch()
 
     def _stop(self, code: int) -> None:
-        if not self._is_read_closed:
-            self.gather()
-            self._is_read_closed = True
+        if not self._is_stopped:
+            self._gather()
+            self._is_stopped = True
             self._engine.stop(code)
             self._touch()
-            self._connection.note_progress()
+            self._on_progress()
 
     # py-libp2p's interface
 
     @property
     def stream_id(self) -> str:
+        """The id of RFC 9000 section 2.1, in decimal digits."""
         return str(self._engine.id)
 
     @property
     def is_initiator(self) -> bool:
+        """Whether this program opened the stream."""
         return self.direction is StreamDirection.OUTBOUND
 
     @property
     def state(self) -> StreamState:
+        """py-libp2p's state of the stream. `OPEN` until one direction has ended."""
         if self.is_reset():
             return StreamState.RESET
-        if self._is_read_closed and self._is_write_closed:
+        if self.is_closed():
             return StreamState.CLOSED
-        if self._is_write_closed:
+        if not self.can_write():
             return StreamState.WRITE_CLOSED
-        if self._is_read_closed or self._has_end:
+        if self._is_stopped or self._recv is not _RECV:
             return StreamState.READ_CLOSED
         return StreamState.OPEN
 
     def is_closed(self) -> bool:
         """Whether this program has closed or reset both directions."""
-        return self._is_read_closed and self._is_write_closed
+        return self._is_stopped and self._send is not _SEND
 
     def is_reset(self) -> bool:
         """Whether the peer reset its direction, or this program the stream."""
-        return self._is_reset_here or self._is_reset_by_peer
+        return self._send is _RESET_SENT or self._recv is _RESET_RECVD
 
     def can_read(self) -> bool:
         """Whether a read may still return bytes."""
-        is_over = self._is_read_closed or self._has_end or self._is_reset_by_peer
-        return bool(self._buffer) or not is_over
+        return bool(self._buffer) or (self._recv is _RECV and not self._is_stopped)
 
     def can_write(self) -> bool:
         """Whether this program may still write; the peer may have stopped reading."""
-        return not self._is_write_closed
+        return self._send is _SEND
 
     def get_remote_address(self) -> tuple[str, int]:
-        return self._connection.get_remote_address()
+        """`QUICConnection.get_remote_address`."""
+        return self._remote_address()
 
     def set_deadline(self, ttl: int) -> None:
         """Make each later read and write raise QUICStreamTimeoutError after ``ttl`` seconds, as in

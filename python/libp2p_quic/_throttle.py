@@ -19,6 +19,11 @@ class Throttle:
         self._due = 0.0
         self._left_out = 0
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the next call of `log` writes a line, for callers whose arguments cost much."""
+        return time.monotonic() >= self._due
+
     def log(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
         """Log ``message``, unless a line was logged within the last `INTERVAL` seconds."""
         now = time.monotonic()

@@ -1,7 +1,9 @@
 """Waits for the engine: turns ``None`` ("not yet") and a token into ``await``.
 
-`Driver` is the interface that an event loop must provide; `_trio` implements it for trio. Waiting
-for the engine happens in this package only. It does not know py-libp2p, peers or addresses.
+`Driver` is the interface that an event loop must provide; `_trio` implements it for trio, `_asyncio`
+for asyncio. Waiting for the engine happens in this package only: it alone watches the ready queue's
+descriptor, suspends and wakes tasks by token, and flushes endpoints. It does not know py-libp2p, peers
+or addresses. What the adapter's own tasks do meanwhile (nurseries, time limits, locks) is the adapter's.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ class Driver(Protocol):
     def current_time(self) -> float:
         """The time of the event loop's clock, in seconds."""
 
-    async def ready(self, verb: Callable[[], T | None], token: int) -> T:
-        """Call ``verb`` until it returns a result, waiting for ``token`` between the calls.
+    async def ready(self, method: Callable[[], T | None], token: int) -> T:
+        """Call ``method`` until it returns a result, waiting for ``token`` between the calls.
 
         Always a checkpoint. Canceling never loses a result.
         """
@@ -50,11 +52,11 @@ class Driver(Protocol):
     async def cancel_shielded_checkpoint(self) -> None:
         """The other half: lets other tasks run after a method took something."""
 
-    def is_turn_over(self) -> bool:
+    def count_call(self) -> bool:
         """Count a call that did not wait. Returns whether the caller should let other tasks run.
 
-        True at every sixteenth call of one scheduler pass, counted over all tasks. A pass costs
-        as much as moving 64 KiB (decision 0004).
+        True from the sixteenth call of one scheduler pass, counted over all tasks, until the pass
+        ends. A pass costs as much as moving 64 KiB (decision 0004).
         """
 
     def touch(self, endpoint: Endpoint) -> None:
@@ -80,4 +82,11 @@ def current_driver() -> Driver:
     return _trio.current()
 
 
-__all__ = ["Driver", "current_driver"]
+def running_driver() -> Driver | None:
+    """The driver of the running event loop if it has one. Makes none, and raises nothing."""
+    from libp2p_quic._driver import _trio
+
+    return _trio.running()
+
+
+__all__ = ["Driver", "current_driver", "running_driver"]

@@ -41,7 +41,7 @@ class TrioDriver(trio.abc.Instrument):
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
         # Calls of this pass that took something without waiting.
-        self._verbs = 0
+        self._calls = 0
 
     async def wait(self, token: int) -> None:
         self._check_open()
@@ -85,21 +85,21 @@ class TrioDriver(trio.abc.Instrument):
             # The ready queue is no longer drained, so waiting would never end.
             raise RuntimeError("the trio run that this endpoint belongs to is ending")
 
-    async def ready(self, verb: Callable[[], T | None], token: int) -> T:
+    async def ready(self, method: Callable[[], T | None], token: int) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()
-        result = verb()
+        result = method()
         if result is not None:
             # The result is already taken, so cancellation is delayed to the next call.
             await trio.lowlevel.cancel_shielded_checkpoint()
             return result
         while result is None:
             await self.wait(token)
-            result = verb()
+            result = method()
         return result
 
-    def is_turn_over(self) -> bool:
-        self._verbs += 1
-        return self._verbs >= _TURN
+    def count_call(self) -> bool:
+        self._calls += 1
+        return self._calls >= _TURN
 
     def touch(self, endpoint: Endpoint) -> None:
         if self._is_closed:
@@ -121,7 +121,7 @@ class TrioDriver(trio.abc.Instrument):
     # instrument that does, and waiting tasks would never wake.
 
     def before_io_wait(self, timeout: float) -> None:
-        self._verbs = 0
+        self._calls = 0
         while self._dirty:
             self._dirty.pop().flush()
 
@@ -181,3 +181,11 @@ def current() -> TrioDriver:
         trio.lowlevel.add_instrument(driver)
         _driver.set(driver)
         return driver
+
+
+def running() -> TrioDriver | None:
+    """The driver of the current trio run, None if it has none or outside a run."""
+    try:
+        return _driver.get()
+    except (LookupError, RuntimeError):
+        return None

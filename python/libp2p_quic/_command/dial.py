@@ -1,0 +1,203 @@
+"""`libp2p-quic dial`: the anatomy of one dial, from the name to what the peer tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from dataclasses import asdict
+
+import click
+
+from libp2p_quic._command.connecting import ended
+from libp2p_quic._command.dial_trace import TracedEndpoint
+from libp2p_quic._command.explanation import Explanation, of_dial
+from libp2p_quic._command.identify import IDENTIFY, Identification, identify
+from libp2p_quic._command.interruption import Interruption, run
+from libp2p_quic._command.key_form import description
+from libp2p_quic._command.options import (
+    address_argument,
+    identity_of,
+    json_option,
+    key_option,
+    timeout_option,
+)
+from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output
+from libp2p_quic._command.quantity import duration, size
+from libp2p_quic._exception_types import ConnectionClosed, DialError, NegotiationError, QUICError
+from libp2p_quic._identity import Identity
+from libp2p_quic.asyncio.address import Address
+from libp2p_quic.asyncio.configuration import EndpointConfig
+from libp2p_quic.asyncio.connection import Connection
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  libp2p-quic dial /dns/example.com/udp/4001/quic-v1
+  libp2p-quic dial --timeout 3 ADDR || echo "status $?"
+  libp2p-quic dial --json ADDR | jq -r 'select(.event == "error").cause'
+"""
+)
+@address_argument
+@key_option
+@timeout_option
+@json_option
+def dial(address: Address, key_file: str | None, timeout: float, is_json: bool) -> None:
+    """Dial ADDR and show each step: addresses resolved and tried, times, peer id, host key, path, and what
+    the peer tells of itself (/ipfs/id/1.0.0). A failure is explained, with what to try next.
+    """
+    output = Output(is_json)
+    identity = identity_of(key_file, output)
+
+    async def command(_: Interruption) -> None:
+        endpoint = TracedEndpoint(identity, EndpointConfig(handshake_timeout=timeout))
+        async with endpoint:
+            await _Anatomy(address, identity, output).show(endpoint, timeout)
+
+    run(command)
+
+
+class _Anatomy:
+    """Dials once, and prints every step as it is known."""
+
+    def __init__(self, address: Address, identity: Identity, output: Output) -> None:
+        self._address = address
+        self._identity = identity
+        self._output = output
+
+    async def show(self, endpoint: TracedEndpoint, timeout: float) -> None:
+        self._row("address", str(self._address))
+        if self._address.peer_id == self._identity.peer_id:
+            raise self._is_ourselves(f"{self._address} is this peer: --key has the key of that peer id")
+        connection = await self._connected(endpoint)
+        async with connection:
+            self._handshake(connection)
+            if connection.peer_id == self._identity.peer_id:
+                raise self._is_ourselves(f"{connection.remote_address} answers with our own key")
+            await self._identify(connection, timeout)
+
+    def _row(self, name: str, value: str) -> None:
+        self._output.text(f"{name:<11} {value}")
+
+    def _is_ourselves(self, text: str) -> NoConnectionError:
+        step = "give another peer's address, or another --key: two programs must not share a key"
+        return NoConnectionError(Explanation("self", text, step), self._output.is_json)
+
+    async def _connected(self, endpoint: TracedEndpoint) -> Connection:
+        endpoint.begin_trace()
+        failed: DialError | None = None
+        connection: Connection | None = None
+        try:
+            connection = await endpoint.connect(str(self._address))
+        except DialError as error:
+            failed = error
+        await endpoint.traced()
+        attempts = endpoint.attempts
+        if self._address.name_protocol is not None and attempts:
+            name = f"{len(attempts)} tried of /{self._address.name_protocol}/{self._address.host}"
+            self._row("resolved", f"{name}, in {duration(attempts[0].began)}")
+        for each in attempts:
+            end = "" if each.ended is None else f" after {duration(each.ended - each.began)}"
+            self._row(
+                "attempt",
+                f"{each.address.partition('/p2p/')[0]} at {duration(each.began)}: {each.result}{end}",
+            )
+        self._output.event("attempts", attempts=[asdict(each) for each in attempts])
+        if connection is None:
+            assert failed is not None
+            raise NoConnectionError(of_dial(failed), self._output.is_json) from failed
+        return connection
+
+    def _handshake(self, connection: Connection) -> None:
+        peer, expected = connection.peer_id, self._address.peer_id
+        facts = connection.statistics()
+        key = description(connection.public_key)
+        as_expected = "none was expected: add it to the address" if expected is None else "as expected"
+        self._row("peer id", f"{peer} ({as_expected})")
+        self._row("host key", f"{key}, {b64encode(connection.public_key).decode()}")
+        # The engine completes no handshake without them (libp2p tls spec).
+        self._row("handshake", f"{duration(facts['handshake'])}, QUIC version 1, TLS 1.3, ALPN libp2p")
+        self._row("our end", connection.local_address)
+        self._output.event(
+            "connected",
+            peer_id=str(peer),
+            expected_peer_id=None if expected is None else str(expected),
+            address=connection.remote_address,
+            local_address=connection.local_address,
+            host_key_type=key,
+            public_key=b64encode(connection.public_key).decode(),
+            handshake=facts["handshake"],
+            quic_version=1,
+            tls_version="1.3",
+            alpn="libp2p",
+        )
+
+    async def _identify(self, connection: Connection, timeout: float) -> None:
+        """Ask what the peer tells. Its answer shows that no gate and no limit of the peer refused us."""
+        asked = asyncio.create_task(identify(connection))
+        end = asyncio.create_task(connection.closed())
+        try:
+            done, _ = await asyncio.wait({asked, end}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if asked in done:
+                self._told(connection, await self._answer(asked, end))
+            elif end in done:
+                raise ended(end.result(), self._output)
+            else:
+                text = f"the peer completed the handshake and did not answer {IDENTIFY} within {timeout:g} s"
+                step = "its program is stuck or overloaded: look into its log, or raise --timeout"
+                raise CommandFailedError(Explanation("silent", text, step), self._output.is_json)
+        finally:
+            asked.cancel()
+            end.cancel()
+        self._path(connection)
+
+    async def _answer(
+        self, asked: asyncio.Task[Identification], end: asyncio.Task[ConnectionClosed]
+    ) -> Identification | None:
+        """What the peer told; None if it does not serve identify."""
+        try:
+            return asked.result()
+        except NegotiationError as error:
+            self._row("identify", str(error))
+            return None
+        except QUICError as error:
+            # The stream is lost with the connection, or the peer reset it.
+            done, _ = await asyncio.wait({end}, timeout=1)
+            if done:
+                raise ended(end.result(), self._output) from error
+            self._row("identify", str(error))
+            return None
+
+    def _told(self, connection: Connection, found: Identification | None) -> None:
+        if found is None:
+            return
+        self._row("agent", f"{found.agent} ({found.version})")
+        self._row("protocols", "  ".join(found.protocols))
+        for each in found.listen_addresses:
+            self._row("listens on", each)
+        self._row("we are", f"{found.observed_address} for the peer: {_nat(connection, found)}")
+        self._output.event("identify", **asdict(found), nat=_nat(connection, found))
+
+    def _path(self, connection: Connection) -> None:
+        facts = connection.statistics()
+        sent, received, lost = (
+            int(facts[name]) for name in ("datagrams_sent", "datagrams_received", "packets_lost")
+        )
+        self._row("path", f"rtt {duration(facts['rtt'])}, mtu {facts['mtu']:.0f} so far")
+        self._row("window", size(facts["congestion_window"]))
+        self._row("datagrams", f"{sent} sent, {received} received, {lost} packets lost")
+        self._output.event("path", **facts)
+
+
+def _nat(connection: Connection, found: Identification) -> str:
+    """What the address that the peer sees says about a NAT between us."""
+    if not found.observed_address:
+        return "unknown, as the peer does not tell"
+    observed, own = found.observed_address.split("/"), connection.local_address.split("/")
+    # py-libp2p 0.8 calls a UDP port a TCP port.
+    if len(observed) > 4 and (observed[2], observed[4]) == (own[2], own[4]):
+        return "no NAT between us"
+    if len(observed) > 4 and observed[2] == own[2]:
+        return f"a NAT between us changes our port from {own[4]} to {observed[4]}"
+    return f"a NAT between us replaces {own[2]}, and the port {own[4]}"

@@ -1,0 +1,199 @@
+"""`libp2p-quic identity`: makes, shows, converts and compares host keys and peer ids."""
+
+from __future__ import annotations
+
+import os
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import click
+
+from libp2p_quic._command import key_form
+from libp2p_quic._command.explanation import Explanation
+from libp2p_quic._command.options import bad_key, file_data, json_option, secret_type_option
+from libp2p_quic._command.output import FAILED, Output, UnusableArgumentError
+from libp2p_quic._exception_types import HostKeyError, InvalidPeerIdError
+from libp2p_quic._identity import Identity
+from libp2p_quic._peer_id import PeerId
+
+form_option = click.option(
+    "--form",
+    type=click.Choice(key_form.FORMS),
+    default="protobuf",
+    show_default=True,
+    help="protobuf: go-libp2p's and rust-libp2p's files. json: js-libp2p's peer id. ipfs: Kubo's config.",
+)
+force_option = click.option("--force", is_flag=True, help="Replace an existing file.")
+
+
+@click.group()
+def identity() -> None:
+    """Make, show, convert and compare host keys and peer ids.
+
+    Keys are read in every form: libp2p's protobuf, PEM (PKCS#8, PKCS#1, SEC 1; without a password),
+    base64, hex, JSON of js-libp2p and IPFS, a bare secret of 32 bytes. FILE may be - for standard input.
+    """
+
+
+@identity.command(epilog="\b\nExample:\n  libp2p-quic identity make node.key --type secp256k1 --form pem")
+@click.argument("file")
+@click.option(
+    "--type",
+    "key_type",
+    type=click.Choice(["ed25519", "secp256k1", "ecdsa"]),
+    default="ed25519",
+    show_default=True,
+    help="Every libp2p accepts ed25519. ecdsa is on P-256.",
+)
+@form_option
+@force_option
+@json_option
+def make(file: str, key_type: str, form: str, force: bool, is_json: bool) -> None:
+    """Make a new key in FILE, which only its owner may read, and print its peer id."""
+    output = Output(is_json)
+    made = Identity.generate(key_type)
+    _store(_in_form(made, form, output), file, force, output)
+    if file != "-":
+        output.text(str(made.peer_id))
+        output.event("identity", **_facts(made.public_key), file=file)
+
+
+@identity.command(
+    epilog="""
+\b
+Examples:
+  libp2p-quic identity show node.key
+  libp2p-quic identity show --json < public.key -
+"""
+)
+@click.argument("key")
+@secret_type_option
+@json_option
+def show(key: str, secret_type: str | None, is_json: bool) -> None:
+    """Print peer id, type and public key of KEY: a file with a private or public key, or a peer id.
+
+    The private key is never printed; `convert` does that.
+    """
+    output = Output(is_json)
+    peer, public, form = _read(key, secret_type, output)
+    facts = {"peer_id": str(peer), "cid": peer.cid()} if public is None else _facts(public)
+    names = {"peer_id": "peer id", "cid": "as a CID", "key_type": "key type", "public_key": "public key"}
+    output.rows([(names[name], value) for name, value in facts.items()] + [("read from", form)])
+    output.event("identity", **facts, form=form)
+
+
+@identity.command(
+    epilog="""
+\b
+Examples:
+  libp2p-quic identity convert node.key --form pem
+  libp2p-quic identity convert peer-id.json --form protobuf -o node.key
+"""
+)
+@click.argument("file")
+@form_option
+@click.option(
+    "-o", "--output", "target", default="-", metavar="FILE", help="Where to write. Default: standard output."
+)
+@force_option
+@secret_type_option
+def convert(file: str, form: str, target: str, force: bool, secret_type: str | None) -> None:
+    """Write the private key of FILE in another form. Its reader can act as this peer."""
+    output = Output(False)
+    try:
+        read, _ = key_form.private_key(file_data(file, output), secret_type)
+    except HostKeyError as error:
+        raise bad_key(file, error, output) from None
+    _store(_in_form(read, form, output), target, force, output)
+
+
+@identity.command(
+    epilog="""
+\b
+Examples:
+  libp2p-quic identity compare node.key node.pem
+  libp2p-quic identity compare node.key 12D3KooW...
+"""
+)
+@click.argument("first")
+@click.argument("second")
+@secret_type_option
+@json_option
+def compare(first: str, second: str, secret_type: str | None, is_json: bool) -> None:
+    """Check whether FIRST and SECOND are of the same peer. Each is a file with a key, or a peer id.
+
+    Exit status 1 if they are not.
+    """
+    output = Output(is_json)
+    ours, theirs = (_read(each, secret_type, output)[0] for each in (first, second))
+    output.event("comparison", same=ours == theirs, first=str(ours), second=str(theirs))
+    if ours == theirs:
+        output.text(f"the same peer: {ours}")
+        return
+    output.text(f"different peers:\n  {first}: {ours}\n  {second}: {theirs}")
+    sys.exit(FAILED)
+
+
+def _facts(public: bytes) -> dict[str, str]:
+    peer = PeerId.of_public_key(public)
+    return {
+        "peer_id": str(peer),
+        "cid": peer.cid(),
+        "key_type": key_form.description(public),
+        "public_key": b64encode(public).decode(),
+    }
+
+
+def _read(key: str, secret_type: str | None, output: Output) -> tuple[PeerId, bytes | None, str]:
+    """The peer id of a file or a text, the public key if it is known, and what was read."""
+    if key != "-" and not Path(key).exists():
+        try:
+            return PeerId.parse(key.rpartition("/p2p/")[2]), None, "a peer id"
+        except InvalidPeerIdError as error:
+            text = f"{key!r} is neither a file nor a peer id ({error})"
+            raise UnusableArgumentError(Explanation("key", text, "check the path"), output.is_json) from None
+    data = file_data(key, output)
+    try:
+        public = key_form.public_key(data)
+        return PeerId.of_public_key(public), public, f"a public key ({key_form.description(public)})"
+    except ValueError:
+        # A private key, or nothing that is known: the next reader tells what is wrong.
+        pass
+    try:
+        private, form = key_form.private_key(data, secret_type)
+    except HostKeyError as error:
+        raise bad_key(key, error, output) from None
+    return private.peer_id, private.public_key, f"a private key ({form})"
+
+
+def _in_form(made: Identity, form: str, output: Output) -> bytes:
+    try:
+        return key_form.written(made, form)
+    except HostKeyError as error:
+        raise UnusableArgumentError(Explanation("form", str(error), ""), output.is_json) from None
+
+
+def _store(data: bytes, target: str, force: bool, output: Output) -> None:
+    """Write a key to a file that only its owner may read."""
+    if target == "-":
+        if sys.stdout.isatty() and not data.isascii():
+            text = "this form is binary, and standard output is a terminal"
+            raise UnusableArgumentError(
+                Explanation("terminal", text, "name a file: -o node.key"), output.is_json
+            )
+        sys.stdout.buffer.write(data)
+        return
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        descriptor = os.open(target, flags, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            # A file that is replaced keeps its mode otherwise.
+            os.fchmod(descriptor, 0o600)
+            file.write(data)
+    except FileExistsError:
+        why = Explanation("file", f"{target} exists, and is kept", "name another file, or add --force")
+        raise UnusableArgumentError(why, output.is_json) from None
+    except OSError as error:
+        why = Explanation("file", f"cannot write {target}: {error.strerror or error}", "check the folder")
+        raise UnusableArgumentError(why, output.is_json) from error

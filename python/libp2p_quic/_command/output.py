@@ -1,0 +1,89 @@
+"""Where a command writes: results on standard output, as text or JSON; errors and progress on standard
+error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+import click
+
+from libp2p_quic._command.explanation import Explanation
+
+# Exit statuses. `program.EPILOG` documents them.
+FAILED, USAGE, NO_CONNECTION, INTERRUPTED = 1, 2, 3, 130
+
+
+class CommandFailedError(click.ClickException):
+    """Ends a command with an explanation, on a connection that was made."""
+
+    exit_code = FAILED
+
+    def __init__(self, explanation: Explanation, is_json: bool) -> None:
+        super().__init__(explanation.text)
+        self.explanation = explanation
+        self._is_json = is_json
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        error = self.explanation
+        if self._is_json:
+            click.echo(_json("error", cause=error.cause, text=error.text, next_step=error.next_step))
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error.text}", err=True)
+        if error.next_step:
+            click.echo(f"{click.style('try:', fg='cyan', bold=True)} {error.next_step}", err=True)
+
+
+class UnusableArgumentError(CommandFailedError):
+    """An argument is wrong, or a file or key cannot be used."""
+
+    exit_code = USAGE
+
+
+class NoConnectionError(CommandFailedError):
+    """No connection was made, or the address cannot be listened on."""
+
+    exit_code = NO_CONNECTION
+
+
+class Output:
+    """Writes the results of one command. With ``is_json``, each line is one JSON object."""
+
+    def __init__(self, is_json: bool) -> None:
+        self.is_json = is_json
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a person watches: live displays are drawn only then."""
+        return not self.is_json and sys.stdout.isatty() and sys.stderr.isatty()
+
+    def text(self, line: str = "") -> None:
+        """A line of the result for a reader. Nothing with --json."""
+        if not self.is_json:
+            click.echo(line)
+
+    def rows(self, rows: Sequence[tuple[str, object]]) -> None:
+        """Names and values in two columns. Nothing with --json."""
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            self.text(f"{name:<{width}}  {value}")
+
+    def event(self, name: str, **values: object) -> None:
+        """One JSON object. Nothing without --json."""
+        if self.is_json:
+            click.echo(_json(name, **values))
+
+    def note(self, line: str) -> None:
+        """A remark that is no result: on standard error, for a person only."""
+        if self.is_live:
+            click.echo(line, err=True)
+
+    def warning(self, line: str) -> None:
+        """Something that the user should know, on standard error."""
+        click.echo(f"{click.style('warning:', fg='yellow')} {line}", err=True)
+
+
+def _json(event: str, **values: object) -> str:
+    return json.dumps({"event": event, **values}, ensure_ascii=False)

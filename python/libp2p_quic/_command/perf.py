@@ -1,0 +1,208 @@
+"""`libp2p-quic perf`: goodput by libp2p's perf protocol, with rtt, loss and congestion window."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from typing import TypedDict
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from libp2p_quic._command.connecting import connected
+from libp2p_quic._command.interruption import Interruption, run
+from libp2p_quic._command.options import (
+    address_argument,
+    identity_of,
+    json_option,
+    key_option,
+    timeout_option,
+)
+from libp2p_quic._command.output import Output
+from libp2p_quic._command.perf_protocol import download, upload
+from libp2p_quic._command.quantity import duration, rate, size
+from libp2p_quic.asyncio.address import Address
+from libp2p_quic.asyncio.connection import Connection, cancel_all
+
+# How often the bar is drawn, and how often --json prints figures. Seconds.
+_DRAW_INTERVAL = 0.2
+_REPORT_INTERVAL = 1.0
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  libp2p-quic perf ADDR
+  libp2p-quic perf --direction both --streams 4 --seconds 30 ADDR
+  libp2p-quic perf --json ADDR | tail -1 | jq .up.bits_per_second
+"""
+)
+@address_argument
+@click.option(
+    "--direction",
+    type=click.Choice(["up", "down", "both"]),
+    default="up",
+    show_default=True,
+    help="up: this side sends. both: at the same time.",
+)
+@click.option(
+    "--streams", type=click.IntRange(1, 1000), default=1, show_default=True, help="In each direction."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long to send."
+)
+@key_option
+@timeout_option
+@json_option
+def perf(
+    address: Address,
+    direction: str,
+    streams: int,
+    seconds: float,
+    key_file: str | None,
+    timeout: float,
+    is_json: bool,
+) -> None:
+    """Measure the goodput to and from ADDR, which serves /perf/1.0.0: go-libp2p, rust-libp2p, js-libp2p,
+    or `libp2p-quic listen`.
+
+    Bytes sent are counted until the peer has read the last one. Loss is of packets that this side sent.
+    Ctrl-C prints what was measured so far.
+    """
+    output = Output(is_json)
+    identity = identity_of(key_file, output)
+
+    async def command(interruption: Interruption) -> None:
+        async with connected(address, identity, timeout, output) as connection:
+            output.text(f"perf {connection.remote_address}/p2p/{connection.peer_id}")
+            transfer = _Transfer(connection, output, seconds)
+            try:
+                await interruption.measured(transfer.run(direction, streams))
+            finally:
+                transfer.summarize(direction)
+
+    run(command)
+
+
+class _Flow(TypedDict):
+    bytes: int
+    bits_per_second: float
+
+
+class _Transfer:
+    """All streams of one run, and their figures."""
+
+    def __init__(self, connection: Connection, output: Output, seconds: float) -> None:
+        self._connection = connection
+        self._output = output
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._sent = 0
+        self._received = 0
+        # Sent, received and time at the last report.
+        self._reported = 0, 0, self._began
+
+    def _count_sent(self, count: int) -> None:
+        self._sent += count
+
+    def _count_received(self, count: int) -> None:
+        self._received += count
+
+    async def run(self, direction: str, streams: int) -> None:
+        """Send and receive until the time is over and the peer has read everything. Raises QUICError."""
+        self._began = time.monotonic()
+        self._reported = 0, 0, self._began
+        until = self._began + self._seconds
+        running: set[asyncio.Task[None]] = set()
+        for _ in range(streams):
+            if direction != "down":
+                running.add(asyncio.create_task(upload(self._connection, until, self._count_sent)))
+            if direction != "up":
+                running.add(asyncio.create_task(download(self._connection, until, self._count_received)))
+        try:
+            await self._watch(running)
+        finally:
+            await cancel_all(running)
+
+    async def _watch(self, running: set[asyncio.Task[None]]) -> None:
+        interval = _DRAW_INTERVAL if self._output.is_live else _REPORT_INTERVAL
+        with ExitStack() as stack:
+            draw = None
+            if self._output.is_live:
+                progress = Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(bar_width=24),
+                    TextColumn("{task.fields[figures]}"),
+                    console=Console(stderr=True),
+                    auto_refresh=False,
+                    transient=True,
+                )
+                draw = stack.enter_context(progress)
+                bar = progress.add_task("", total=self._seconds, figures="")
+            pending = set(running)
+            while pending:
+                done, pending = await asyncio.wait(
+                    pending, timeout=interval, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for each in done:
+                    each.result()
+                if draw is not None:
+                    elapsed = time.monotonic() - self._began
+                    draw.update(bar, completed=elapsed, description=f"{elapsed:.1f} s", figures=self._line())
+                    draw.refresh()
+                elif pending:
+                    self._output.event("interval", **self._interval())
+
+    def _line(self) -> str:
+        """The figures since the last call, in one line."""
+        facts = self._interval()
+        up, down = facts["up_bits_per_second"], facts["down_bits_per_second"]
+        flows = [f"{name} {rate(value)}" for name, value in (("up", up), ("down", down)) if value]
+        path = (
+            f"rtt {duration(facts['rtt'])}  lost {facts['packets_lost']:.0f}  "
+            f"window {size(facts['congestion_window'])}"
+        )
+        return "  ".join([*flows, path])
+
+    def _interval(self) -> dict[str, float]:
+        now = time.monotonic()
+        sent, received, before = self._reported
+        self._reported = self._sent, self._received, now
+        elapsed = max(now - before, 1e-9)
+        return {
+            "elapsed": now - self._began,
+            "up_bits_per_second": (self._sent - sent) * 8 / elapsed,
+            "down_bits_per_second": (self._received - received) * 8 / elapsed,
+            **self._path(),
+        }
+
+    def _path(self) -> dict[str, float]:
+        facts = self._connection.statistics()
+        names = ("rtt", "congestion_window", "mtu", "datagrams_sent", "packets_lost", "congestion_events")
+        return {name: facts[name] for name in names}
+
+    def summarize(self, direction: str) -> None:
+        """Print the figures of the whole run. Nothing if no byte was transferred."""
+        elapsed = max(time.monotonic() - self._began, 1e-9)
+        counts = {"up": self._sent, "down": self._received}
+        flows = {
+            name: _Flow(bytes=count, bits_per_second=count * 8 / elapsed)
+            for name, count in counts.items()
+            if direction in (name, "both")
+        }
+        if not any(flow["bytes"] for flow in flows.values()):
+            return
+        path = self._path()
+        for name, flow in flows.items():
+            self._output.text(
+                f"{name:<4}  {rate(flow['bits_per_second'])}  {size(flow['bytes'])} in {duration(elapsed)}"
+            )
+        loss = path["packets_lost"] / max(path["datagrams_sent"], 1)
+        self._output.text(
+            f"path  rtt {duration(path['rtt'])}  lost {path['packets_lost']:.0f} ({loss:.2%})  "
+            f"window {size(path['congestion_window'])}  mtu {path['mtu']:.0f}"
+        )
+        self._output.event("summary", elapsed=elapsed, **flows, loss=loss, **path)

@@ -1,0 +1,78 @@
+"""The group of all commands, with what they share: the help, the version and the shell completion."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+from click.shell_completion import get_completion_class
+
+from libp2p_quic import __version__
+
+EPILOG = """
+\b
+Exit status:
+  0  done
+  1  connected, but the operation failed: rounds lost, protocol not served,
+     peers or checksums differ
+  2  wrong arguments, or a file or key that cannot be used
+  3  no connection: the dial failed, or the peer refused it; or the address
+     cannot be listened on
+  130  interrupted with Ctrl-C before there was a result
+
+\b
+Examples:
+  libp2p-quic identity make node.key
+  libp2p-quic listen --key node.key
+  libp2p-quic ping /ip4/192.0.2.1/udp/4001/quic-v1
+  eval "$(libp2p-quic completion bash)"
+
+Results are on standard output, errors and progress on standard error.
+Progress appears in a terminal only. With --json every line of standard
+output is one JSON object.
+"""
+
+
+# Each is the command in the module of its name.
+_COMMANDS = ("dial", "identity", "listen", "perf", "ping")
+
+
+class CommandGroup(click.Group):
+    """Imports a command when it is used: rich and asyncio take longer than a small command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        found = getattr(import_module(f"libp2p_quic._command.{cmd_name}"), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(
+    cls=CommandGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="libp2p-quic %(version)s")
+def program() -> None:
+    """Try, measure and debug libp2p's QUIC, with any libp2p as the peer."""
+
+
+@program.command(
+    epilog="""
+\b
+Examples:
+  eval "$(libp2p-quic completion bash)"
+  libp2p-quic completion zsh > "${fpath[1]}/_libp2p-quic"
+  libp2p-quic completion fish > ~/.config/fish/completions/libp2p-quic.fish
+"""
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and options in SHELL."""
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(program, {}, "libp2p-quic", "_LIBP2P_QUIC_COMPLETE").source())

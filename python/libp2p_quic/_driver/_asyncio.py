@@ -1,0 +1,240 @@
+"""The driver of one asyncio event loop.
+
+The loop watches the ready queue's descriptor; its callback drains the queue and completes the
+futures of waiting tasks. Endpoints that were given work are flushed by one callback at the end of
+the pass, so that all writes of a pass cost one wake-up of the engine. There is no task. When the
+loop ends, its endpoints are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from threading import Lock
+from types import coroutine
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from libp2p_quic._driver._log import EngineLog, follow_level
+from libp2p_quic._engine import Endpoint, ReadyQueue
+
+T = TypeVar("T")
+
+# Calls that do not wait, in one pass of the loop, before other tasks may run.
+_TURN = 16
+
+
+class AsyncioDriver:
+    """See `libp2p_quic._driver.Driver`.
+
+    asyncio delivers a cancellation only where a task suspends. A method that takes something must
+    therefore suspend before it takes, never after.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.ready_queue = ReadyQueue()
+        self.current_time = loop.time
+        self._log = EngineLog(self.ready_queue)
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        self._dirty: set[Endpoint] = set()
+        self._endpoints: set[Endpoint] = set()
+        self._is_closed = False
+        self._calls = 0
+        loop.add_reader(self.ready_queue.fileno(), self._drain)
+        self._drain_log()
+        self._watch_end = self._until_shutdown()
+        _start(self._watch_end)
+
+    # Waiting
+
+    async def wait(self, token: int) -> None:
+        future = self._future((token,))
+        try:
+            await future
+        finally:
+            # A completed one was removed before.
+            if future.cancelled():
+                self._leave(future, (token,))
+
+    async def wait_any(self, tokens: Sequence[int], until: float) -> None:
+        future = self._future(tokens)
+        timer = None if until == float("inf") else self.loop.call_at(until, _complete, future)
+        try:
+            await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._leave(future, tokens)
+
+    def call_when(self, token: int, callback: Callable[[], None]) -> asyncio.Future[None]:
+        """Call ``callback`` once when ``token`` is ready. `withdraw` the result to cancel it.
+
+        For code that must not have a task. There must be no ``await`` between the method that
+        returned ``None`` and this call.
+        """
+        future = self._future((token,))
+        future.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return future
+
+    def withdraw(self, token: int, future: asyncio.Future[None]) -> None:
+        """Cancel a `call_when`. Idempotent."""
+        self._leave(future, (token,))
+        future.cancel()
+
+    def _future(self, tokens: Sequence[int]) -> asyncio.Future[None]:
+        if self._is_closed or self.loop.is_closed():
+            # The ready queue is no longer drained, so waiting would never end.
+            raise RuntimeError("the event loop that this endpoint belongs to has ended")
+        future: asyncio.Future[None] = self.loop.create_future()
+        for token in tokens:
+            self._waiting.setdefault(token, []).append(future)
+        return future
+
+    def _leave(self, future: asyncio.Future[None], tokens: Sequence[int]) -> None:
+        for token in tokens:
+            futures = self._waiting.get(token, [])
+            if future in futures:
+                futures.remove(future)
+                if not futures:
+                    del self._waiting[token]
+
+    async def ready(self, method: Callable[[], T | None], token: int) -> T:
+        if self.count_call():
+            await self.checkpoint()
+        while (result := method()) is None:
+            await self.wait(token)
+        return result
+
+    async def checkpoint(self) -> None:
+        self._calls = 0
+        await _one_pass()
+
+    async def checkpoint_if_cancelled(self) -> None:
+        """Does nothing: asyncio delivers a cancellation at the next suspension only."""
+
+    async def cancel_shielded_checkpoint(self) -> None:
+        """Does nothing: a cancellation that arrives while a task suspends cannot be postponed."""
+
+    def count_call(self) -> bool:
+        self._calls += 1
+        return self._calls >= _TURN
+
+    # Endpoints
+
+    def touch(self, endpoint: Endpoint) -> None:
+        if self._is_closed or self.loop.is_closed():
+            endpoint.flush()
+            return
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.add(endpoint)
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        self._endpoints.add(endpoint)
+        self.follow_log_level()
+
+    def follow_log_level(self) -> None:
+        follow_level()
+
+    def release(self, endpoint: Endpoint) -> None:
+        self._endpoints.discard(endpoint)
+
+    # Called by the loop
+
+    def _flush(self) -> None:
+        self._calls = 0
+        while self._dirty:
+            self._dirty.pop().flush()
+
+    def _drain(self) -> None:
+        # A token without a waiting task is dropped: a later caller calls the method before it
+        # waits, and gets the result.
+        for token in self.ready_queue.drain():
+            if token == self._log.arrived:
+                self._drain_log()
+                continue
+            for future in self._waiting.pop(token, ()):
+                _complete(future)
+
+    def _drain_log(self) -> None:
+        while self._log.drain_nowait():
+            pass
+
+    async def _until_shutdown(self) -> AsyncGenerator[None, None]:
+        # `loop.shutdown_asyncgens`, which `asyncio.run` and `asyncio.Runner` call when all tasks
+        # have ended, is asyncio's only notice of the end of a loop.
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the endpoints and stop watching the ready queue. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if not self.loop.is_closed():
+            self.loop.remove_reader(self.ready_queue.fileno())
+        for endpoint in self._endpoints:
+            endpoint.close(0, b"")
+        for endpoint in self._endpoints | self._dirty:
+            endpoint.flush()
+        self._log.close()
+        self._endpoints.clear()
+        self._dirty.clear()
+        for futures in self._waiting.values():
+            for future in futures:
+                # A task that outlives `shutdown_asyncgens` would wait for ever.
+                if not self.loop.is_closed():
+                    future.cancel()
+        self._waiting.clear()
+        with _lock:
+            if _drivers.get(id(self.loop)) is self:
+                del _drivers[id(self.loop)]
+
+
+@coroutine
+def _one_pass() -> Generator[None, None, None]:
+    """Suspend for one pass of the loop."""
+    yield
+
+
+def _complete(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _start(generator: AsyncGenerator[None, None]) -> None:
+    """Run to the first ``yield``, which registers the generator with the loop."""
+    try:
+        generator.__anext__().send(None)
+    except StopIteration:
+        return
+
+
+# Weak: a loop that is closed without `shutdown_asyncgens` frees its driver, as only the loop's
+# selector and the program's endpoints refer to it. Several threads have loops of their own.
+_drivers: WeakValueDictionary[int, AsyncioDriver] = WeakValueDictionary()
+_lock = Lock()
+
+
+def current() -> AsyncioDriver:
+    """The driver of the running event loop, made on first use.
+
+    Raises RuntimeError if no loop runs in this thread, or if the loop cannot watch descriptors.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError as error:
+        needs = "libp2p_quic.asyncio needs an asyncio event loop: run the program with asyncio.run(main())"
+        raise RuntimeError(needs) from error
+    with _lock:
+        driver = _drivers.get(id(loop))
+        # The number of a loop that was freed may be in use again.
+        if driver is not None and driver.loop is loop and not driver._is_closed:
+            return driver
+    driver = AsyncioDriver(loop)
+    with _lock:
+        _drivers[id(loop)] = driver
+    return driver

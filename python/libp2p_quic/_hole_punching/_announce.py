@@ -1,0 +1,139 @@
+"""Tells connected peers the host's new addresses when those of the machine change, by identify/push.
+
+py-libp2p 0.8.1 pushes only when a listener is added. A host that listens on a wildcard then has other
+addresses after the laptop changed networks, and its peers keep the old ones until they identify it
+again. The addresses are watched by rtnetlink(7), without polling.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from functools import partial
+
+import trio
+from libp2p.abc import IHost, INetwork
+from libp2p.identity.identify_push.identify_push import ID_PUSH, push_identify_to_peers
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
+from multiaddr import Multiaddr
+
+from libp2p_quic._callback import call_foreign
+from libp2p_quic._engine_errors import EndpointClosedError
+from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._hole_punching._repair import Repair
+from libp2p_quic._transport import QUICTransport
+
+logger = logging.getLogger("libp2p_quic.hole_punching")
+
+# linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
+_GROUPS = 0x10 | 0x100
+_LONGEST = 65_536
+# An interface that comes up gets its addresses within some milliseconds: one push tells them all. Seconds.
+_SETTLING = 0.25
+# For the pushes to all peers: one that does not answer must not delay later addresses. Seconds.
+_LIMIT = 5.0
+
+
+class AddressAnnouncer(Notifee):
+    """Watches the machine's addresses for one host, from the first listener until the swarm ends, or
+    `undo` of its `Repair`."""
+
+    def __init__(self, host: IHost, transport: QUICTransport) -> None:
+        self._host = host
+        self._transport = transport
+        self._watching: trio.CancelScope | None = None
+        self._is_on = False
+
+    def begin(self) -> Repair:
+        """Watch from now on, or once the host listens."""
+        network = self._host.get_network()
+        self._is_on = True
+        network.register_notifee(self)
+        if getattr(network, "listeners", None):
+            self._start()
+
+        def undo() -> None:
+            self._is_on = False
+            network.remove_notifee(self)
+            if self._watching is not None:
+                self._watching.cancel()
+
+        return Repair("peers are told the host's new addresses when the machine's change", undo)
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        if self._watching is not None or not self._is_on:
+            return
+        try:
+            endpoint = self._transport._open_endpoint()
+        except EndpointClosedError:
+            # The swarm is closing: it has closed its transports already.
+            return
+        # Set here: the task begins in a later scheduler pass, and several listeners may be added in this one.
+        self._watching = trio.CancelScope()
+        endpoint.spawn(partial(self._watch, self._watching), None)
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        try:
+            with scope, _subscribed() as changes:
+                told = self._addresses()
+                while True:
+                    await _next_change(changes)
+                    with trio.move_on_after(_SETTLING):
+                        await _read_on(changes)
+                    current = self._addresses()
+                    if current != told:
+                        told = current
+                        await self._push()
+        except OSError as error:
+            logger.debug("changes of this machine's addresses cannot be watched: %s", error)
+        finally:
+            self._watching = None
+
+    def _addresses(self) -> set[Multiaddr]:
+        return set(self._host.get_addrs())
+
+    async def _push(self) -> None:
+        peers = {each for each in self._host.get_connected_peers() if self._takes_pushes(each)}
+        logger.debug("telling %d peers the host's new addresses", len(peers))
+        with trio.move_on_after(_LIMIT):
+            # It calls py-libp2p, whose exceptions must not end the swarm.
+            await call_foreign("identify/push", partial(push_identify_to_peers, self._host, peers))
+
+    def _takes_pushes(self, peer_id: ID) -> bool:
+        """py-libp2p logs an ERROR for each peer that does not."""
+        try:
+            return ID_PUSH in self._host.get_peerstore().get_protocols(peer_id)
+        except PeerStoreError:
+            return False
+
+
+def _subscribed() -> trio.socket.SocketType:
+    """A socket that gets a message for each address of this machine that comes, changes or goes."""
+    if not hasattr(socket, "AF_NETLINK"):
+        raise OSError(errno.EAFNOSUPPORT, "this system has no netlink sockets")
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    try:
+        opened.bind((0, _GROUPS))
+        return trio.socket.from_stdlib_socket(opened)
+    except OSError:
+        opened.close()
+        raise
+
+
+async def _next_change(changes: trio.socket.SocketType) -> None:
+    try:
+        await changes.recv(_LONGEST)
+    except OSError as error:
+        # Messages were lost, as there were too many: something has changed.
+        if error.errno != errno.ENOBUFS:
+            raise
+
+
+async def _read_on(changes: trio.socket.SocketType) -> None:
+    while True:
+        await _next_change(changes)

@@ -1,0 +1,115 @@
+"""Answers identify with the address of the very connection that the request came on.
+
+py-libp2p 0.8.1 calls every observed address TCP, and tells a peer that has any relayed connection its
+circuit address on all of them. So no peer learns its UDP address, and a host with a TCP listener
+learns a TCP address that does not exist.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.identity.identify import identify
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.network.stream.exceptions import StreamError
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.stream_muxer.exceptions import MuxedStreamError
+from libp2p.utils import varint
+from multiaddr import Multiaddr
+
+from libp2p_quic._addr import to_multiaddr
+from libp2p_quic._callback import call_foreign
+from libp2p_quic._connection import QUICConnection
+from libp2p_quic._hole_punching._repair import Repair, addresses_of, result_of, set_handler
+
+_PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
+
+
+def repair_identify(host: IHost) -> Repair | None:
+    """Set a handler that reports UDP addresses, unless py-libp2p's own does."""
+    if _reported_by_stock() == _PROBED:
+        return None
+
+    async def handle(stream: INetStream) -> None:
+        # It calls py-libp2p, whose exceptions in a handler would end the swarm.
+        await call_foreign("identify", partial(_answer, host, stream))
+
+    what = "identify reports observed UDP addresses, each of the connection that was asked on"
+    return Repair(what, set_handler(host, identify.ID, handle))
+
+
+def observed_address(stream: INetStream) -> Multiaddr | None:
+    """The peer's address on the connection of ``stream``."""
+    connection = stream.muxed_conn
+    if isinstance(connection, QUICConnection):
+        # The current address: a peer may have migrated.
+        return to_multiaddr(*connection.get_remote_address())
+    for address in addresses_of(connection):
+        if "/p2p-circuit" in address:
+            return Multiaddr(address)
+    remote = stream.get_remote_address()
+    if remote is None:
+        return None
+    ip = to_multiaddr(remote[0], 0).items()[0][1]
+    return Multiaddr(f"/ip{6 if ':' in str(ip) else 4}/{ip}/tcp/{remote[1]}")
+
+
+async def _answer(host: IHost, stream: INetStream) -> None:
+    # Built by py-libp2p: everything in it but the observed address is right.
+    message = identify._mk_identify_protobuf(host, observed_address(stream)).SerializeToString()
+    try:
+        await stream.write(varint.encode_uvarint(len(message)) + message)
+        await stream.close()
+    except (StreamError, MuxedStreamError):
+        await stream.reset()
+
+
+def _reported_by_stock() -> Multiaddr | None:
+    """What py-libp2p's handler reports to a peer with one QUIC connection and one relayed connection."""
+    key_pair = create_new_key_pair()
+    peer = ID.from_pubkey(key_pair.public_key)
+    circuit = Multiaddr(f"/p2p/{peer}/p2p-circuit/p2p/{peer}")
+    relayed = SimpleNamespace(get_transport_addresses=lambda: [circuit])
+    connection = SimpleNamespace(
+        peer_id=peer,
+        get_transport_addresses=lambda: [_PROBED],
+        get_remote_address=lambda: ("192.0.2.1", 4001),
+    )
+    direct = SimpleNamespace(muxed_conn=connection, get_transport_addresses=lambda: [_PROBED])
+    network = SimpleNamespace(connections={peer: [relayed, direct]})
+    peerstore = PeerStore()
+    host: Any = SimpleNamespace(
+        get_id=lambda: peer,
+        get_public_key=lambda: key_pair.public_key,
+        get_private_key=lambda: key_pair.private_key,
+        get_addrs=lambda: [_PROBED],
+        get_transport_addrs=lambda: [_PROBED],
+        get_mux=lambda: SimpleNamespace(get_protocols=list),
+        get_network=lambda: network,
+        get_peerstore=lambda: peerstore,
+    )
+    written = bytearray()
+
+    async def write(data: bytes) -> None:
+        written.extend(data)
+
+    async def close() -> None:
+        return None
+
+    stream: Any = SimpleNamespace(
+        muxed_conn=connection, get_remote_address=connection.get_remote_address, write=write, close=close
+    )
+
+    async def ask() -> Identify:
+        await identify.identify_handler_for(host)(stream)
+        return identify.parse_identify_response(bytes(written))
+
+    answer = result_of(ask)
+    if not isinstance(answer, Identify) or not answer.observed_addr:
+        return None
+    return Multiaddr(answer.observed_addr)

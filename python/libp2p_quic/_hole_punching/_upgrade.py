@@ -1,0 +1,351 @@
+"""libp2p's DCUtR: upgrades relayed connections to direct ones, in both roles, as go-libp2p and
+rust-libp2p speak it.
+
+The side that the relayed connection came in to begins. For each of three attempts it exchanges
+addresses and takes the round-trip time (CONNECT), tells the other side to begin (SYNC), and half a
+round trip later punches and waits as the QUIC server. If nobody comes in at once, it dials too, as
+rust-libp2p does; in the third attempt it only dials, as go-libp2p does. The other side dials at once. A
+direct connection that either side dialed is a success.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import trio
+from libp2p.abc import IHost, IMuxedConn, INetConn, INetStream, INetwork
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.peer.id import ID
+from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID
+from multiaddr import Multiaddr
+
+from libp2p_quic._callback import call_foreign
+from libp2p_quic._engine_errors import EndpointClosedError
+from libp2p_quic._hole_punching._candidates import own_addresses, public_addresses, usable_addresses
+from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
+from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._hole_punching._repair import Repair, is_relayed, is_relayed_stream, set_handler
+from libp2p_quic._transport import QUICTransport
+from libp2p_quic.exceptions import DialError
+
+logger = logging.getLogger("libp2p_quic.hole_punching")
+
+# The specification: "inbound peers SHOULD retry twice".
+ATTEMPTS = 3
+# The longest that one attempt punches or dials: go-libp2p's. Seconds.
+LIMIT = 5.0
+# How long the server waits for the client's packets before it dials too: at least this, and a round trip.
+# Below go-libp2p's first repetition, which comes after 200 ms. Seconds.
+_PROMPT = 0.1
+# How long the relayed connection stays after the upgrade, for its streams to end: py-libp2p's. Seconds.
+GRACE = 60.0
+# Pauses before the first attempt is tried again, while the own observed address is not known yet, or
+# the peer has no handler yet: go-libp2p sets it once it knows an address of its own. Seconds.
+_PATIENCE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+# Peers that are upgraded at the same time.
+_MOST_PEERS = 16
+# Attempts that one relayed connection may ask for: twice the specification's.
+_MOST_ASKED = 2 * ATTEMPTS
+
+
+class Upgrades(Notifee):
+    """The upgrades of one host. Its tasks end with the swarm, or with `undo` of its `Repair`."""
+
+    def __init__(self, host: IHost, transport: QUICTransport) -> None:
+        self.host = host
+        self.swarm: Any = host.get_network()
+        self.transport = transport
+        self._scopes: set[trio.CancelScope] = set()
+        self._is_on = False
+        # Set when a direct connection to the peer is in the swarm.
+        self._expected: dict[ID, set[trio.Event]] = {}
+        self._beginning: set[ID] = set()
+        self._asked: WeakKeyDictionary[IMuxedConn, Counter[str]] = WeakKeyDictionary()
+
+    def begin(self) -> Repair:
+        """Serve DCUtR, and upgrade relayed connections that come in from now on."""
+        self._is_on = True
+        self.swarm.register_notifee(self)
+        undo_handler = set_handler(self.host, PROTOCOL_ID, self._serve_stream)
+        undo_service = self._take_over(getattr(self.host, "_dcutr_protocol", None))
+
+        def undo() -> None:
+            self._is_on = False
+            self.swarm.remove_notifee(self)
+            undo_service()
+            undo_handler()
+            for scope in list(self._scopes):
+                scope.cancel()
+
+        what = "DCUtR over QUIC: punches from the listening socket, with the addresses that peers observe"
+        return Repair(what, undo)
+
+    def _take_over(self, service: Any) -> Callable[[], None]:
+        """Have py-libp2p's own service, if the program runs one, use this one."""
+        ours: dict[str, Any] = {
+            "initiate_hole_punch": self.upgrade,
+            "_handle_dcutr_stream": self._serve_stream,
+            "_auto_drive_loop": trio.sleep_forever,
+        }
+        if service is None:
+            return lambda: None
+        vars(service).update(ours)
+
+        def undo() -> None:
+            for name in ours:
+                vars(service).pop(name, None)
+
+        return undo
+
+    # What the swarm tells
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        peer_id: ID = conn.muxed_conn.peer_id
+        if not is_relayed(conn):
+            self._note_direct(peer_id)
+        elif isinstance(conn, SwarmConn) and conn.direction.name == "INBOUND":
+            self._spawn(f"the upgrade of {peer_id}", partial(self._begin, peer_id))
+
+    def _note_direct(self, peer_id: ID) -> None:
+        for event in self._expected.get(peer_id, ()):
+            event.set()
+        if self._relayed(peer_id):
+            self._spawn(f"the relayed connection to {peer_id}", partial(self._end_relayed, peer_id))
+
+    def _connections(self, peer_id: ID) -> list[INetConn]:
+        return [each for each in self.swarm.get_connections(peer_id) if not each.is_closed]
+
+    def _relayed(self, peer_id: ID) -> list[INetConn]:
+        return [each for each in self._connections(peer_id) if is_relayed(each)]
+
+    def direct(self, peer_id: ID) -> INetConn | None:
+        """A direct connection to the peer, if the swarm has one."""
+        return next((each for each in self._connections(peer_id) if not is_relayed(each)), None)
+
+    @contextmanager
+    def _expecting(self, peer_id: ID) -> Iterator[trio.Event]:
+        """An event that is set when a direct connection to the peer is in the swarm."""
+        event = trio.Event()
+        if self.direct(peer_id) is not None:
+            event.set()
+        events = self._expected.setdefault(peer_id, set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
+            if not events and self._expected.get(peer_id) is events:
+                del self._expected[peer_id]
+
+    # Tasks
+
+    def _spawn(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            with trio.CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    # It calls py-libp2p, whose exceptions must not end the swarm.
+                    await call_foreign(what, work)
+                finally:
+                    self._scopes.discard(scope)
+
+        if not self._is_on:
+            return
+        try:
+            endpoint = self.transport._open_endpoint()
+        except EndpointClosedError:
+            # The swarm is closing: it has closed its transports already.
+            return
+        endpoint.spawn(run, None)
+
+    async def _end_relayed(self, peer_id: ID) -> None:
+        with trio.move_on_after(GRACE):
+            await trio.Event().wait()
+        if self.direct(peer_id) is not None:
+            for relayed in self._relayed(peer_id):
+                logger.debug("closing the relayed connection to %s, %g s after the upgrade", peer_id, GRACE)
+                await relayed.close()
+
+    # The side that the relayed connection came in to
+
+    async def _begin(self, peer_id: ID) -> None:
+        await self.upgrade(peer_id)
+
+    async def upgrade(self, peer_id: ID) -> bool:
+        """Upgrade the relayed connection to the peer. Returns whether there is a direct one now."""
+        if self.direct(peer_id) is not None:
+            return True
+        if peer_id in self._beginning or len(self._beginning) >= _MOST_PEERS:
+            return False
+        self._beginning.add(peer_id)
+        try:
+            with self._expecting(peer_id) as direct:
+                if not await self._try_plain_dial(peer_id, direct):
+                    await self._punch(peer_id, direct)
+        finally:
+            self._beginning.discard(peer_id)
+        if not direct.is_set():
+            logger.info("no direct connection to %s after %d attempts: it stays relayed", peer_id, ATTEMPTS)
+        return direct.is_set()
+
+    async def _try_plain_dial(self, peer_id: ID, direct: trio.Event) -> bool:
+        """Dial the public addresses that the peer has told, which may need no punching."""
+        known = public_addresses(self.host.get_peerstore().addrs(peer_id)) if self._knows(peer_id) else []
+        if known:
+            await self._dial(peer_id, known)
+        return direct.is_set()
+
+    def _knows(self, peer_id: ID) -> bool:
+        return peer_id in self.host.get_peerstore().peer_ids()
+
+    async def _punch(self, peer_id: ID, direct: trio.Event) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            exchanged = await self._exchange(peer_id, direct)
+            if exchanged is None or direct.is_set():
+                return
+            addresses, round_trip = exchanged
+            with trio.move_on_after(round_trip / 2):
+                await direct.wait()
+            is_client = attempt == ATTEMPTS
+            logger.debug(
+                "attempt %d to reach %s as %s: %s, RTT %.0f ms",
+                attempt,
+                peer_id,
+                "client" if is_client else "server",
+                ", ".join(map(str, addresses)) or "no address",
+                round_trip * 1000,
+            )
+            if is_client:
+                await self._dial_and_wait(peer_id, addresses, round_trip, direct)
+            else:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._dial_later, peer_id, addresses, round_trip, direct)
+                    await self.serve(peer_id, addresses)
+            if direct.is_set():
+                logger.info("direct connection to %s after %d of %d attempts", peer_id, attempt, ATTEMPTS)
+                return
+
+    async def _dial_later(
+        self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float, direct: trio.Event
+    ) -> None:
+        """Dial too, if the peer did not come in at once.
+
+        Its first packets then came before the punch, and the peer repeats them late: rust-libp2p after
+        a second.
+        """
+        with trio.move_on_after(max(round_trip, _PROMPT)):
+            await direct.wait()
+        if addresses and not direct.is_set():
+            dial = partial(self._dial, peer_id, addresses, round_trip / 3)
+            self._spawn(f"the dial of {peer_id}", dial)
+
+    async def _exchange(self, peer_id: ID, direct: trio.Event) -> tuple[list[Multiaddr], float] | None:
+        """CONNECT both ways, and SYNC. The peer's usable addresses and the round-trip time."""
+        error: Exception | None = None
+        for pause in (0.0, *_PATIENCE):
+            with trio.move_on_after(pause):
+                await direct.wait()
+            relayed = self._relayed(peer_id)
+            if direct.is_set() or not relayed:
+                return None
+            own = own_addresses(self.host)
+            if not own:
+                error = ExchangeError("no peer has told us our own address yet")
+                continue
+            try:
+                stream = await relayed[0].new_stream()
+                stream.set_protocol(PROTOCOL_ID)
+                offered, round_trip = await begin_exchange(stream, own)
+            except (BaseLibp2pError, ExchangeError) as failure:
+                error = failure
+                continue
+            return self._usable(offered, own), round_trip
+        logger.debug("no exchange of addresses with %s: %s", peer_id, error)
+        return None
+
+    @staticmethod
+    def _usable(offered: Sequence[Multiaddr], own: Sequence[Multiaddr]) -> list[Multiaddr]:
+        return [
+            Multiaddr(f"/ip{6 if ':' in host else 4}/{host}/udp/{port}/quic-v1")
+            for host, port in usable_addresses(offered, own)
+        ]
+
+    async def serve(self, peer_id: ID, addresses: Sequence[Multiaddr]) -> INetConn | None:
+        """Punch to the addresses until the peer's connection is in the swarm, for at most `LIMIT`."""
+        try:
+            inbound = self.transport._open_endpoint().engine.next_inbound(peer_id.to_bytes())
+        except EndpointClosedError:
+            return None
+        try:
+            for host, port in usable_addresses(addresses, own_addresses(self.host)):
+                try:
+                    inbound.punch(host, port, LIMIT)
+                except ValueError as error:
+                    logger.debug("not punched: %s", error)
+            with self._expecting(peer_id) as direct, trio.move_on_after(LIMIT):
+                await direct.wait()
+        finally:
+            inbound.close()
+        return self.direct(peer_id)
+
+    # The side that dials
+
+    async def _serve_stream(self, stream: INetStream) -> None:
+        # As in a task: an exception of a handler would end the swarm.
+        await call_foreign("DCUtR", partial(self._handle, stream))
+
+    async def _handle(self, stream: INetStream) -> None:
+        """Serve a peer that begins. Only the owner of a living relayed connection may ask."""
+        connection = stream.muxed_conn
+        peer_id = connection.peer_id
+        asked = self._asked.setdefault(connection, Counter())
+        asked["attempts"] += 1
+        if not is_relayed_stream(stream) or asked["attempts"] > _MOST_ASKED:
+            await stream.reset()
+            return
+        own = own_addresses(self.host)
+        try:
+            offered, round_trip = await join_exchange(stream, own)
+        except (BaseLibp2pError, ExchangeError) as error:
+            logger.debug("no exchange of addresses with %s: %s", peer_id, error)
+            return
+        addresses = self._usable(offered, own)
+        logger.debug("dialing %s at %s", peer_id, ", ".join(map(str, addresses)) or "no address")
+        with self._expecting(peer_id) as direct:
+            await self._dial_and_wait(peer_id, addresses, round_trip, direct)
+
+    async def _dial_and_wait(
+        self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float, direct: trio.Event
+    ) -> None:
+        """Dial, and wait for a connection that either side dialed.
+
+        The dial goes on if the peer's connection is proven first: the peer may have given up that one
+        for ours at the same time.
+        """
+        # The first packet is repeated after three times the estimate: one relayed round trip.
+        dial = partial(self._dial, peer_id, addresses, round_trip / 3)
+        if addresses:
+            self._spawn(f"the dial of {peer_id}", dial)
+        with trio.move_on_after(LIMIT):
+            await direct.wait()
+
+    async def _dial(
+        self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
+    ) -> None:
+        with trio.move_on_after(LIMIT):
+            targets = [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in addresses]
+            try:
+                connection = await self.transport._dial_any(targets, 0.0, punched_rtt)
+            except DialError as error:
+                logger.debug("%s", error)
+                return
+            with trio.CancelScope(shield=True):
+                added: SwarmConn = await self.swarm.add_conn(connection, direction="outbound")
+                logger.debug("dialed %r", added)
