@@ -1,0 +1,414 @@
+"""Hole punching with real hosts: behind routers in network namespaces, whose tests need root; and on
+loopback what punching lets a peer do.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from typing import cast
+
+import pytest
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.autonat.autonat import AutoNATService
+from libp2p.host.autonat.pb.autonat_pb2 import Message
+from libp2p.host.exceptions import StreamFailure
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.identify import parse_identify_response
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.exceptions import StreamError
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.relay.circuit_v2.config import RelayConfig
+from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
+from libp2p.relay.circuit_v2.dcutr import DCUtRProtocol, read_dcutr_msg
+from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
+from libp2p.relay.circuit_v2.protocol import PROTOCOL_ID, CircuitV2Protocol
+from libp2p.relay.circuit_v2.transport import CircuitV2Transport
+from libp2p.relay.circuit_v2.utils import write_delimited_msg
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, enable_hole_punching
+from libp2p_quic._hole_punching._candidates import public_addresses, usable_addresses
+from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
+from libp2p_quic._hole_punching._tls import _knows_its_connection
+from testkit.census import PATIENCE, eventually
+from testkit.near import IP4, inbound, near_host, near_transport, new_stream, swarm, transport_of
+from tools.nat.network import missing
+from tools.nat.trial import Cell, attempt
+
+_needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+def quic(*addresses: str) -> list[Multiaddr]:
+    return [
+        Multiaddr(f"/ip{6 if ':' in each else 4}/{each}/quic-v1".replace("|", "/udp/")) for each in addresses
+    ]
+
+
+@asynccontextmanager
+async def two() -> AsyncIterator[tuple[IHost, IHost]]:
+    """Two hosts, the first of which is connected to the second."""
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        await inbound(far, near.get_id())
+        yield near, far
+
+
+async def identified(host: IHost, peer: ID) -> Multiaddr:
+    """The address of ``host`` that the peer reports."""
+    stream = await new_stream(host, peer, IDENTIFY)
+    answer = b""
+    while part := await _read(stream):
+        answer += part
+    return Multiaddr(parse_identify_response(answer).observed_addr)
+
+
+async def _read(stream: object) -> bytes:
+    try:
+        part: bytes = await stream.read(65_536)  # type: ignore[attr-defined]
+    except StreamError:
+        return b""
+    return part
+
+
+# Behind routers
+
+
+@_needs_laboratory
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("routers", "is_shared"),
+    [
+        (("drop", "drop"), False),
+        (("forwarded", "symmetric"), False),
+        (("forwarded", "forwarded"), True),
+        (("hairpin", "hairpin"), True),
+        (("firewall", "firewall"), False),
+        (("firewall6", "firewall6"), False),
+        (("short", "short"), False),
+    ],
+)
+async def test_two_homes_get_a_direct_connection(routers: tuple[str, str], is_shared: bool) -> None:
+    outcome = await attempt(Cell("ours", "ours", "ours", routers, is_shared))
+    assert not outcome.error
+    assert outcome.seconds is not None
+    assert outcome.is_usable
+    assert not outcome.left
+
+
+@_needs_laboratory
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+async def test_homes_behind_symmetric_routers_stay_relayed_and_usable() -> None:
+    outcome = await attempt(Cell("ours", "ours", "ours", ("symmetric", "symmetric")))
+    assert not outcome.error
+    assert outcome.seconds is None
+    assert outcome.is_usable
+    assert not outcome.left
+
+
+# What a peer's list of addresses may name
+
+
+def test_only_public_user_ports_of_others_are_punched_to() -> None:
+    own = quic("11.0.2.2|4001")
+    good = [("11.0.3.2", 4002), ("2a00::1", 1024)]
+    offered = quic(
+        "11.0.3.2|4002",
+        "11.0.3.2|4002",
+        "2a00::1|1024",
+        "11.0.2.2|4001",
+        "11.0.3.2|1023",
+        "11.0.3.2|53",
+        "127.0.0.1|4001",
+        "::1|4001",
+        "10.0.0.1|4001",
+        "192.168.1.1|4001",
+        "100.64.0.1|4001",
+        "169.254.1.1|4001",
+        "fe80::1|4001",
+        "224.0.0.1|4001",
+        "0.0.0.0|4001",
+    )
+    offered += [
+        Multiaddr(each) for each in ("/ip4/11.0.3.2/tcp/4002", "/dns4/victim.example/udp/4001/quic-v1")
+    ]
+    assert usable_addresses(offered, own) == good
+
+
+def test_private_addresses_are_punched_to_if_the_own_one_is_private() -> None:
+    offered = quic("10.0.0.1|4001", "127.0.0.1|4001", "11.0.0.1|4001")
+    assert usable_addresses(offered, quic("10.9.9.9|4001")) == [("10.0.0.1", 4001), ("11.0.0.1", 4001)]
+
+
+def test_at_most_eight_addresses_are_punched_to() -> None:
+    offered = quic(*(f"11.0.3.{n}|4001" for n in range(1, 100)))
+    assert len(usable_addresses(offered, quic("11.0.2.2|4001"))) == 8
+    assert len(public_addresses(offered)) == 8
+
+
+async def test_a_peer_without_a_relayed_connection_is_not_served() -> None:
+    async with two() as (near, far):
+        enable_hole_punching(far)
+        # The stream is reset, during its negotiation or after it.
+        with pytest.raises((StreamError, StreamFailure)):
+            stream = await new_stream(near, far.get_id(), DCUTR)
+            await stream.read(1)
+
+
+def test_only_public_addresses_are_dialed_without_a_punch() -> None:
+    told = quic("11.0.3.2|443", "10.0.0.1|4001", "127.0.0.1|4001", "fe80::1|4001", "2a00::1|4001")
+    assert public_addresses(told) == quic("11.0.3.2|443", "2a00::1|4001")
+
+
+async def test_a_relayed_connection_may_ask_six_times() -> None:
+    async with near_host(IP4) as relay, near_host(IP4) as asking, near_host(IP4) as asked:
+        enable_hole_punching(asked)
+        async with AsyncExitStack() as stack:
+
+            async def circuits_of(host: IHost, is_relay: bool = False) -> CircuitV2Transport:
+                protocol = CircuitV2Protocol(host, allow_hop=is_relay)
+                await stack.enter_async_context(background_trio_service(protocol))
+                return CircuitV2Transport(host, protocol, RelayConfig())
+
+            await circuits_of(relay, is_relay=True)
+            reached, dialing = await circuits_of(asked), await circuits_of(asking)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            for host in (asked, asking):
+                await host.connect(PeerInfo(relay.get_id(), list(relay.get_addrs())))
+            reservation = await asked.new_stream(relay.get_id(), [PROTOCOL_ID])
+            assert await reached.reserve(reservation, relay.get_id(), nursery)
+            circuit = f"{relay.get_addrs()[0]}/p2p-circuit/p2p/{asked.get_id()}"
+            await dialing.dial(Multiaddr(circuit))
+
+            async def ask() -> None:
+                (relayed,) = swarm(asking).get_connections(asked.get_id())
+                await begin_exchange(await relayed.new_stream(), [])
+
+            for _ in range(6):
+                await ask()
+            with pytest.raises((ExchangeError, BaseLibp2pError)):
+                await ask()
+
+
+async def test_autonat_dials_at_most_eight_addresses() -> None:
+    async with two() as (near, far):
+        enable_hole_punching(far)
+        service = AutoNATService(far)  # type: ignore[arg-type]
+        alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
+        # Addresses that no host can have: their dials fail at once.
+        nowhere = [each.to_bytes() for each in quic(*(f"240.0.0.{n}|4001" for n in range(8)))]
+        assert await service._try_dial(near.get_id(), [*nowhere[:7], alive]) == alive
+        assert await service._try_dial(near.get_id(), [*nowhere, alive]) is None
+
+
+@pytest.mark.slow
+async def test_autonat_dials_for_fifteen_seconds_in_all() -> None:
+    """Two silent addresses take 10 s each alone, so the living one after them is no longer dialed."""
+    async with two() as (near, far):
+        enable_hole_punching(far)
+        service = AutoNATService(far)  # type: ignore[arg-type]
+        alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
+        with ExitStack() as stack:
+            silent = [stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2)]
+            for each in silent:
+                each.bind(("127.0.0.1", 0))
+            mute = [raw.to_bytes() for each in silent for raw in quic("{}|{}".format(*each.getsockname()))]
+            assert await service._try_dial(near.get_id(), [*mute, alive]) is None
+            for each in silent:
+                each.setblocking(False)
+                # Both were dialed.
+                assert each.recv(2048)
+        assert await service._try_dial(near.get_id(), [alive]) == alive
+
+
+# Repairs of py-libp2p
+
+
+async def test_identify_reports_udp_addresses() -> None:
+    async with two() as (near, far):
+        (connection,) = swarm(far).get_connections(near.get_id())
+        assert isinstance(connection.muxed_conn, QUICConnection)
+        seen = Multiaddr("/ip4/127.0.0.1/udp/{1}/quic-v1".format(*connection.muxed_conn.get_remote_address()))
+        before = await identified(near, far.get_id())
+        assert before.value_for_protocol("tcp")
+        enabled = enable_hole_punching(far)
+        assert enable_hole_punching(far) is enabled
+        assert await identified(near, far.get_id()) == seen
+        enabled.undo()
+        assert await identified(near, far.get_id()) == before
+
+
+async def test_undoing_leaves_nothing_in_the_host(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "libp2p_quic.hole_punching")
+    async with near_host(IP4) as host:
+        network = swarm(host)
+        before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
+        enabled = enable_hole_punching(host)
+        told = [each for each in caplog.records if each.name == "libp2p_quic.hole_punching"]
+        assert len(told) == len(enabled.repairs) == 6
+        enabled.undo()
+        enabled.undo()
+        assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before
+
+
+async def test_relayed_connections_under_tls_are_told_apart_while_a_host_wants_it() -> None:
+    # Hosts of earlier tests that nobody undid.
+    gc.collect()
+    async with near_host(IP4) as one, near_host(IP4) as other:
+        assert not _knows_its_connection()
+        enabled = [enable_hole_punching(one), enable_hole_punching(other)]
+        assert _knows_its_connection()
+        enabled[0].undo()
+        assert _knows_its_connection()
+        enabled[1].undo()
+        assert not _knows_its_connection()
+
+
+async def test_a_host_that_is_gone_leaves_nothing_in_py_libp2p() -> None:
+    gc.collect()
+    stock = AutoNATService._try_dial
+    async with near_host(IP4) as host:
+        enable_hole_punching(host)
+        assert _knows_its_connection()
+        assert AutoNATService._try_dial is not stock
+        alive = weakref.ref(host)
+    del host
+    assert await eventually(lambda: gc.collect() >= 0 and alive() is None)
+    assert not _knows_its_connection()
+    assert AutoNATService._try_dial is stock
+
+
+async def test_a_host_without_our_transport_is_told() -> None:
+    from libp2p import new_host
+
+    with pytest.raises(ValueError, match="no QUIC transport of libp2p_quic"):
+        enable_hole_punching(new_host())
+
+
+async def test_py_libp2ps_own_service_uses_ours() -> None:
+    async with near_host(IP4) as host:
+        service = DCUtRProtocol(host)
+        stock = service.initiate_hole_punch
+        enabled = enable_hole_punching(host)
+        assert service.initiate_hole_punch != stock
+        enabled.undo()
+        assert service.initiate_hole_punch == stock
+
+
+async def test_autonat_tells_a_dead_address_from_a_live_one() -> None:
+    async with two() as (near, far):
+        service = AutoNATService(far)  # type: ignore[arg-type]
+        alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
+        dead = Multiaddr("/ip4/127.0.0.1/udp/9/quic-v1").to_bytes()
+        # py-libp2p's own: connected is reachable.
+        assert await service._try_dial(near.get_id(), [dead]) == dead
+        enabled = enable_hole_punching(far)
+        assert await service._try_dial(near.get_id(), [dead]) is None
+        assert await service._try_dial(near.get_id(), [dead, alive]) == alive
+        # Nothing came of the dial in the swarm but the connection that was there.
+        assert len(swarm(far).get_connections(near.get_id())) == 1
+        status, _ = await AutoNATService(near, serve=False).query_server(far.get_id(), [alive])  # type: ignore[arg-type]
+        assert status == Message.OK
+        enabled.undo()
+        assert await service._try_dial(near.get_id(), [dead]) == dead
+
+
+@pytest.mark.parametrize("answer", [DCUTR, "na"])
+async def test_connect_follows_the_proposal_at_once(answer: str) -> None:
+    """One round trip of the relay: the peer here answers nothing before it has read all of it."""
+    offered, own = quic("11.0.2.2|4001"), quic("11.0.3.2|4001")
+    dialing, listening = near_transport(), near_transport()
+    heard: list[object] = []
+    is_over = trio.Event()
+
+    async def serve(connection: QUICConnection) -> None:
+        stream = cast(INetStream, await connection.accept_stream())
+        communicator = MultiselectCommunicator(stream)
+        heard.extend([await communicator.read(), await communicator.read()])
+        heard.append((await read_dcutr_msg(stream, HolePunch)).ObsAddrs)
+        await communicator.write(MULTISELECT_PROTOCOL_ID)
+        await communicator.write(answer)
+        if answer == DCUTR:
+            reply = HolePunch(type=HolePunch.CONNECT, ObsAddrs=[each.to_bytes() for each in offered])
+            await write_delimited_msg(stream, reply)
+            heard.append((await read_dcutr_msg(stream, HolePunch)).type)
+        # A handler that returns has the connection closed.
+        await is_over.wait()
+
+    listener = listening.create_listener(serve)
+    await listener.listen(Multiaddr(IP4))
+    connection = await dialing.dial(listener.get_addrs()[0])
+    stream = cast(INetStream, await connection.open_stream())
+    with trio.fail_after(PATIENCE):
+        if answer == DCUTR:
+            assert (await begin_exchange(stream, own))[0] == offered
+            assert await eventually(lambda: heard[3:] == [HolePunch.SYNC])
+        else:
+            with pytest.raises(ExchangeError, match="'na' to /libp2p/dcutr"):
+                await begin_exchange(stream, own)
+    assert heard[:3] == [MULTISELECT_PROTOCOL_ID, DCUTR, [each.to_bytes() for each in own]]
+    is_over.set()
+    await dialing.close()
+    await listening.close()
+
+
+async def test_a_reset_after_connect_stands_for_sync() -> None:
+    """rust-libp2p resets its stream half a round trip after SYNC; the reset may overtake it."""
+    offered = quic("11.0.2.2|4001")
+    async with two() as (near, far):
+        joined = trio.Event()
+        found = []
+
+        async def join(stream: INetStream) -> None:
+            found.append(await join_exchange(stream, quic("11.0.3.2|4001")))
+            joined.set()
+
+        far.set_stream_handler(TProtocol("/test/join"), join)
+        stream = await new_stream(near, far.get_id(), TProtocol("/test/join"))
+        connect = HolePunch(type=HolePunch.CONNECT, ObsAddrs=[each.to_bytes() for each in offered])
+        await write_delimited_msg(stream, connect)
+        await read_dcutr_msg(stream, HolePunch)
+        await stream.reset()
+        with trio.fail_after(PATIENCE):
+            await joined.wait()
+    assert found[0][0] == offered
+
+
+async def test_dial_addr_as_responder_gives_the_connection_that_comes_in() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        enable_hole_punching(far)
+        address = near.get_addrs()[0]
+        found = []
+
+        async def serve() -> None:
+            found.append(await swarm(far).dial_addr_as_responder(address, near.get_id()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        (connection,) = found
+        assert connection in swarm(far).get_connections(near.get_id())
+        assert not connection.muxed_conn.is_initiator
+
+
+@pytest.mark.slow
+async def test_dial_addr_as_responder_ends_without_a_connection() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        enable_hole_punching(far)
+        with pytest.raises(SwarmException, match="did not come in"):
+            await swarm(far).dial_addr_as_responder(near.get_addrs()[0], near.get_id())
+        assert transport_of(far)._open_endpoint().engine.census()["connections"] == 0

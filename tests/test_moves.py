@@ -1,0 +1,488 @@
+"""Connections whose addresses change in mid-transfer: a laptop that changes networks, NATs that forget
+their mappings or get another public address, and a process that is suspended.
+
+Each in both directions of the transfer. In network namespaces with real interfaces, routes and NATs, which
+need root. The same in virtual time is in crates/engine/tests/simulation/paths.rs.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.peer.peerinfo import PeerInfo
+from multiaddr import Multiaddr
+
+from testkit.census import eventually
+from testkit.delayed_link import DelayedLink, delayed_link
+from testkit.far import FarHost, far_host
+from testkit.machines import Machine, machines
+from testkit.near import IP4, connection, gone, inbound, near_host, swarm
+from testkit.payload import BLOCK, MIB, blocks, payload, sha256
+from testkit.relay import Relay
+from tools.nat.network import missing
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+    pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="the delayed link needs /dev/net/tun"),
+]
+
+# Half a round trip. Long, so that three round trips are far more than a busy machine's delays. Seconds.
+DELAY = 0.15
+# Round trips from the first packet that passes after a move until bytes are read.
+MOST_ROUND_TRIPS = 3
+# With a keep-alive after at most a third of it. Seconds.
+IDLE_TIMEOUT = 3.0
+CONFIG = {"idle_timeout": IDLE_TIMEOUT, "connection_timeout": 5.0}
+SIZE = MIB
+DIALER, LISTENER = "192.168.1.2", "192.168.2.2"
+# The public addresses of both NATs, and those that they may get.
+OUTER, OTHER = {"near": "11.0.1.1", "far": "11.0.2.1"}, {"near": "11.0.1.9", "far": "11.0.2.9"}
+# The private networks behind each router: 192.168.N.0/24.
+NETS = {"near": (1, 5), "far": (2, 6)}
+PORT = 4001
+
+_MASQUERADE = """
+table ip nat
+delete table ip nat
+table ip nat {
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    oifname "wan" meta l4proto udp masquerade RANGE
+  }
+}
+"""
+_FORWARD = """
+table ip forwarded
+delete table ip forwarded
+table ip forwarded {
+  chain prerouting {
+    type nat hook prerouting priority -100;
+    ip daddr OUTER udp dport 4001 dnat to INSIDE:4001
+  }
+}
+"""
+
+
+@dataclass
+class Topology:
+    """A dialer and a listener, each behind a router, and the link between these."""
+
+    dialer: Machine
+    near: Machine
+    far: Machine
+    listener: Machine
+    link: DelayedLink
+    has_nat: bool
+    is_moved: set[str] = field(default_factory=set)
+
+    @property
+    def target(self) -> str:
+        """The listener's multiaddr for the dialer."""
+        return f"/ip4/{OUTER['far'] if self.has_nat else LISTENER}/udp/{PORT}/quic-v1"
+
+    def source(self) -> str:
+        """The address of the dialer's packets on the link now."""
+        if self.has_nat:
+            return (OTHER if "near" in self.is_moved else OUTER)["near"]
+        return "192.168.5.2" if "dialer" in self.is_moved else DIALER
+
+    # What may happen
+
+    def replace_dialers_address(self) -> None:
+        self.is_moved.add("dialer")
+        self.dialer.ip("addr del 192.168.1.2/24 dev eth0")
+        self.dialer.ip("addr add 192.168.5.2/24 dev eth0")
+        self.dialer.ip("route add default via 192.168.5.1")
+
+    def replace_listeners_address(self) -> None:
+        self.listener.ip("addr del 192.168.2.2/24 dev eth0")
+        self.listener.ip("addr add 192.168.6.2/24 dev eth0")
+        self.listener.ip("route add default via 192.168.6.1")
+
+    def replace_both_addresses(self) -> None:
+        self.replace_dialers_address()
+        self.replace_listeners_address()
+
+    def forget_near(self) -> None:
+        """The mapping that comes next has another port."""
+        masquerade(self.near, "to :30000-30999")
+        forget_mappings(self.near)
+
+    def forget_far(self) -> None:
+        """The port is forwarded, so that the same mapping comes back."""
+        forget_mappings(self.far)
+
+    def readdress_near(self) -> None:
+        self._readdress(self.near, "near")
+
+    def readdress_far(self) -> None:
+        forward(self.far, OTHER["far"])
+        self._readdress(self.far, "far")
+
+    def _readdress(self, router: Machine, name: str) -> None:
+        self.is_moved.add(name)
+        router.ip(f"addr add {OTHER[name]}/32 dev wan")
+        router.ip(f"addr del {OUTER[name]}/32 dev wan")
+        forget_mappings(router)
+
+
+def masquerade(router: Machine, ports: str = "") -> None:
+    router.run("nft -f -", _MASQUERADE.replace("RANGE", ports))
+
+
+def forward(router: Machine, outer: str) -> None:
+    """The listener's port."""
+    router.run("nft -f -", _FORWARD.replace("INSIDE", LISTENER).replace("OUTER", outer))
+
+
+def forget_mappings(router: Machine) -> None:
+    """Flush the connection tracking: ctnetlink's IPCTNL_MSG_CT_DELETE for all entries."""
+    # linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h
+    nfnl_ctnetlink, delete, request, acknowledge, netfilter = 1, 2, 1, 4, 12
+    message = struct.pack("=IHHIIBBH", 20, nfnl_ctnetlink << 8 | delete, request | acknowledge, 1, 0, 0, 0, 0)
+    with router.entered(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netfilter) as asking:
+        asking.send(message)
+        (error,) = struct.unpack_from("=i", asking.recv(4096), 16)
+    assert error == 0, f"the connection tracking cannot be flushed: error {error}"
+
+
+@contextmanager
+def path(has_nat: bool) -> Iterator[Topology]:
+    with machines(4) as (dialer, near, far, listener), delayed_link(near, far, "wan", DELAY) as link:
+        for machine, router, net in ((dialer, near, NETS["near"]), (listener, far, NETS["far"])):
+            router.run("sysctl -qw net.ipv4.ip_forward=1")
+            router.link("lan", machine, "eth0")
+            for number in net:
+                router.ip(f"addr add 192.168.{number}.1/24 dev lan")
+            machine.ip(f"addr add 192.168.{net[0]}.2/24 dev eth0")
+            machine.ip(f"route add default via 192.168.{net[0]}.1")
+        for name, router, other in (("near", near, "far"), ("far", far, "near")):
+            router.ip(f"addr add {OUTER[name]}/32 dev wan")
+            for address in (OUTER[other], OTHER[other], *(f"192.168.{net}.0/24" for net in NETS[other])):
+                router.ip(f"route add {address} dev wan")
+            if has_nat:
+                masquerade(router)
+        if has_nat:
+            forward(far, OUTER["far"])
+        yield Topology(dialer, near, far, listener, link, has_nat)
+
+
+@dataclass
+class Transfer:
+    """Sends a payload from one end of a stream to the other, and notes when what was read."""
+
+    reads: list[tuple[float, int]] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+    end: str = ""
+    sent: str = ""
+    ended: float = 0.0
+
+    async def send(self, stream: INetStream, data: bytes) -> None:
+        try:
+            for block in blocks(data):
+                await stream.write(block)
+            await stream.close_write()  # type: ignore[attr-defined]
+        except StreamError as error:
+            self.sent = type(error).__name__
+
+    async def receive(self, stream: INetStream) -> None:
+        try:
+            while True:
+                self.data += (part := await stream.read(BLOCK))
+                self.reads.append((time.monotonic(), len(part)))
+        except (StreamEOF, StreamError) as error:
+            self.end, self.ended = type(error).__name__, time.monotonic()
+
+    async def has_begun(self, size: int) -> None:
+        assert await eventually(lambda: len(self.data) >= size)
+
+
+@dataclass
+class Ends:
+    dialer: IHost
+    listener: IHost
+
+    async def streams(self, is_upload: bool) -> tuple[INetStream, INetStream]:
+        """The sender's and the receiver's end of a stream that the dialer opened."""
+        accepted, arrived = trio.open_memory_channel[INetStream](1)
+
+        async def park(stream: INetStream) -> None:
+            await accepted.send(stream)
+
+        self.listener.set_stream_handler("/test/move", park)  # type: ignore[arg-type]
+        ours = await self.dialer.new_stream(self.listener.get_id(), ["/test/move"])  # type: ignore[list-item]
+        theirs = await arrived.receive()
+        return (ours, theirs) if is_upload else (theirs, ours)
+
+
+@asynccontextmanager
+async def connected(along: Topology) -> AsyncIterator[Ends]:
+    """Hosts that listen on wildcards, and the dialer's connection, in these machines."""
+    wildcard = f"/ip4/0.0.0.0/udp/{PORT}/quic-v1"
+    async with near_host(config=CONFIG) as dialer, near_host(config=CONFIG) as listener:
+        for host, machine in ((dialer, along.dialer), (listener, along.listener)):
+            with machine.entered():
+                await host.get_network().listen(Multiaddr(wildcard))
+        await dial(along, dialer, listener, along.target)
+        yield Ends(dialer, listener)
+
+
+async def dial(along: Topology, dialer: IHost, listener: IHost, target: str) -> None:
+    # py-libp2p dials only the first address that it knows.
+    dialer.get_peerstore().clear_addrs(listener.get_id())
+    with along.dialer.entered():
+        await dialer.connect(PeerInfo(listener.get_id(), [Multiaddr(target)]))
+    await inbound(listener, dialer.get_id())
+
+
+GOES_ON: dict[str, tuple[bool, Callable[[Topology], None]]] = {
+    "the dialer's address is replaced": (False, Topology.replace_dialers_address),
+    "the dialer's NAT forgets its mappings": (True, Topology.forget_near),
+    "the listener's NAT forgets its mappings": (True, Topology.forget_far),
+    "the dialer's NAT gets another address": (True, Topology.readdress_near),
+}
+
+IS_LOST: dict[str, tuple[bool, Callable[[Topology], None], str]] = {
+    "the listener's address is replaced": (False, Topology.replace_listeners_address, "192.168.6.2"),
+    "both addresses are replaced": (False, Topology.replace_both_addresses, "192.168.6.2"),
+    "the listener's NAT gets another address": (True, Topology.readdress_far, OTHER["far"]),
+}
+
+BOTH_WAYS = pytest.mark.parametrize("is_upload", [True, False], ids=["to the listener", "to the dialer"])
+
+
+@pytest.mark.parametrize("move", GOES_ON)
+@BOTH_WAYS
+async def test_the_transfer_goes_on(move: str, is_upload: bool) -> None:
+    has_nat, happens = GOES_ON[move]
+    data = payload(1, SIZE)
+    with path(has_nat) as along:
+        async with connected(along) as ends, trio.open_nursery() as nursery:
+            sender, receiver = await ends.streams(is_upload)
+            accepted = connection(ends.listener, ends.dialer.get_id())
+            transfer = Transfer()
+            nursery.start_soon(transfer.send, sender, data)
+            nursery.start_soon(transfer.receive, receiver)
+            await transfer.has_begun(SIZE // 8)
+            before = accepted.get_remote_address()
+            along.link.cut()
+            # In a thread, so that what has arrived is read meanwhile.
+            await trio.to_thread.run_sync(happens, along)
+            mended = along.link.mend()
+            assert len(transfer.data) < SIZE // 2, "the transfer was over too early"
+            assert await eventually(lambda: bool(transfer.end))
+            assert (transfer.end, transfer.data == data) == ("StreamEOF", True)
+
+            first = along.link.first_since(mended, along.source())
+            assert first is not None
+            resumed = next(at for at, _ in transfer.reads if at > first.at)
+            round_trips = (resumed - first.at) / along.link.round_trip
+            print(f"{move}: {first.at - mended:.2f} s, then {round_trips:.2f} round trips")
+            assert round_trips <= MOST_ROUND_TRIPS
+
+            # Both ends know the address that the packets come from now.
+            assert accepted.get_remote_address() == first.source
+            assert (before != first.source) == (happens is not Topology.forget_far)
+            (listed,) = swarm(ends.listener).get_connections(ends.dialer.get_id())
+            host, port = first.source
+            # py-libp2p 0.8.1 keeps a copy of the first addresses: `SwarmConn.get_transport_addresses`.
+            current = [Multiaddr(f"/ip4/{host}/udp/{port}/quic-v1")]
+            assert listed.muxed_conn.get_transport_addresses() == current
+            stream = receiver if is_upload else sender
+            assert stream.get_remote_address() == first.source
+            assert swarm(ends.dialer).get_connections(ends.listener.get_id())
+
+
+async def test_an_idle_dialer_tells_its_new_address_before_its_keep_alive() -> None:
+    """The engine of its process watches the machine's addresses, so that it can be sent to at once."""
+    keep_alive = 30.0
+    patient = {"idle_timeout": 3 * keep_alive, "keep_alive_interval": keep_alive}
+    with path(has_nat=False) as along:
+        async with (
+            near_host(config=patient) as listener,
+            far_host(config=patient, machine=along.dialer) as dialer,
+        ):
+            with along.listener.entered():
+                await listener.get_network().listen(Multiaddr(f"/ip4/0.0.0.0/udp/{PORT}/quic-v1"))
+            accepted, arrived = trio.open_memory_channel[INetStream](1)
+
+            async def park(stream: INetStream) -> None:
+                await accepted.send(stream)
+
+            listener.set_stream_handler("/test/park", park)  # type: ignore[arg-type]
+            await dialer.do("connect", address=f"{along.target}/p2p/{listener.get_id()}")
+            theirs = await dialer.do("open", peer=str(listener.get_id()), protocol="/test/park")
+            stream = await arrived.receive()
+            await trio.sleep(10 * along.link.round_trip)  # scenario: nothing is under way any more
+            along.link.cut()
+            await trio.to_thread.run_sync(along.replace_dialers_address)
+            mended = along.link.mend()
+            await stream.write(b"a message")
+            assert bytes.fromhex(await dialer.do("read", stream=theirs, n=9, within=100)) == b"a message"
+            took = time.monotonic() - mended
+            print(f"a message arrives after {took:.2f} s")
+            assert took < keep_alive / 2
+            host, _ = connection(listener, dialer.peer_id).get_remote_address()
+            assert host == along.source()
+
+
+@pytest.mark.parametrize("move", IS_LOST)
+@BOTH_WAYS
+async def test_the_connection_is_lost_in_time_and_the_next_dial_works(move: str, is_upload: bool) -> None:
+    has_nat, happens, address = IS_LOST[move]
+    with path(has_nat) as along:
+        async with connected(along) as ends, trio.open_nursery() as nursery:
+            sender, receiver = await ends.streams(is_upload)
+            transfer = Transfer()
+            nursery.start_soon(transfer.send, sender, payload(1, SIZE))
+            nursery.start_soon(transfer.receive, receiver)
+            await transfer.has_begun(SIZE // 8)
+            await trio.to_thread.run_sync(happens, along)
+            moved = time.monotonic()
+            # The idle timer restarts with what is under way, and when something is sent after that (10.1).
+            limit = 2 * IDLE_TIMEOUT + along.link.round_trip
+            await gone(ends.dialer, ends.listener.get_id(), limit)
+            await gone(ends.listener, ends.dialer.get_id(), max(0, limit - (time.monotonic() - moved)))
+            print(f"{move}: lost after {time.monotonic() - moved:.2f} s")
+            assert await eventually(lambda: bool(transfer.end))
+            assert transfer.end == "StreamReset"
+            assert len(transfer.data) < SIZE
+
+            await dial(along, ends.dialer, ends.listener, f"/ip4/{address}/udp/{PORT}/quic-v1")
+            sender, receiver = await ends.streams(is_upload)
+            again = Transfer()
+            nursery.start_soon(again.send, sender, b"again")
+            await again.receive(receiver)
+            assert (bytes(again.data), again.end) == (b"again", "StreamEOF")
+
+
+# A suspended process
+
+
+@dataclass
+class Suspended:
+    """A host of this process and one that can be suspended, connected through a network with a delay."""
+
+    near: IHost
+    far: FarHost
+    round_trip: float
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.far.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.far.process.send_signal(signal.SIGCONT)
+
+    async def streams(self, is_far_dialer: bool) -> tuple[INetStream, int]:
+        if is_far_dialer:
+            accepted, arrived = trio.open_memory_channel[INetStream](1)
+
+            async def park(stream: INetStream) -> None:
+                await accepted.send(stream)
+
+            self.near.set_stream_handler("/test/park", park)  # type: ignore[arg-type]
+            theirs = await self.far.do("open", peer=str(self.near.get_id()), protocol="/test/park")
+            return await arrived.receive(), theirs
+        ours = await self.near.new_stream(self.far.peer_id, ["/test/park"])  # type: ignore[list-item]
+        return ours, await self.far.do("arrived")
+
+
+@asynccontextmanager
+async def suspendable(is_far_dialer: bool) -> AsyncIterator[Suspended]:
+    options = ("--delay", f"{DELAY * 1000:.0f}ms", "--rate", "8Mbit/s")
+    async with near_host(IP4, config=CONFIG) as near, far_host(config=CONFIG) as far:
+        listener = near.get_addrs()[0] if is_far_dialer else Multiaddr(far.addresses[0])
+        async with Relay.to(listener, *options) as relay:
+            if is_far_dialer:
+                await far.do("connect", address=f"{relay.address}/p2p/{near.get_id()}")
+                await inbound(near, far.peer_id)
+            else:
+                await near.connect(PeerInfo(far.peer_id, [relay.address]))
+            yield Suspended(near, far, 2 * DELAY)
+
+
+FAR_DIALS = pytest.mark.parametrize("is_far_dialer", [True, False], ids=["the dialer", "the listener"])
+# A minute of suspension is twice the default idle timeout of 30 s; here both are a tenth.
+SHORT, LONG = IDLE_TIMEOUT / 2, 2 * IDLE_TIMEOUT
+
+
+@FAR_DIALS
+@pytest.mark.parametrize("is_far_sender", [True, False], ids=["sends", "receives"])
+async def test_a_process_suspended_for_half_the_idle_timeout_goes_on(
+    is_far_dialer: bool, is_far_sender: bool
+) -> None:
+    async with suspendable(is_far_dialer) as both, trio.open_nursery() as nursery:
+        ours, theirs = await both.streams(is_far_dialer)
+        conn = connection(both.near, both.far.peer_id)
+        transfer, sent = Transfer(), payload(2, 2 * SIZE)
+        drained: list[dict[str, Any]] = []
+
+        async def far_works() -> None:
+            if is_far_sender:
+                await both.far.do("write", stream=theirs, seed=2, size=len(sent))
+                await both.far.do("close_write", stream=theirs)
+            else:
+                drained.append(await both.far.do("drain", stream=theirs))
+
+        nursery.start_soon(far_works)
+        nursery.start_soon(*((transfer.receive, ours) if is_far_sender else (transfer.send, ours, sent)))
+        moved = "bytes_received" if is_far_sender else "bytes_sent"
+        assert await eventually(lambda: conn.statistics()[moved] > SIZE // 2)
+        with both.stopped():
+            await trio.sleep(SHORT)  # scenario: suspended for half the idle timeout
+            before = conn.statistics()["datagrams_received"]
+        resumed = time.monotonic()
+        assert await eventually(lambda: conn.statistics()["datagrams_received"] > before)
+        answered = time.monotonic()
+        if is_far_sender:
+            count = len(transfer.data)
+            assert await eventually(lambda: len(transfer.data) > count)
+            assert await eventually(lambda: bool(transfer.end))
+            assert (transfer.end, transfer.data == sent) == ("StreamEOF", True)
+        else:
+            assert await eventually(lambda: bool(drained))
+            assert (drained[0]["end"], drained[0]["sha256"]) == ("StreamEOF", sha256(sent))
+        round_trips = (answered - resumed) / both.round_trip
+        print(f"answered after {round_trips:.2f} round trips, all after {time.monotonic() - resumed:.2f} s")
+        assert round_trips <= MOST_ROUND_TRIPS
+        assert connection(both.near, both.far.peer_id) is conn
+
+
+@FAR_DIALS
+async def test_a_process_suspended_for_twice_the_idle_timeout_is_lost_and_dials_again(
+    is_far_dialer: bool,
+) -> None:
+    async with suspendable(is_far_dialer) as both, trio.open_nursery() as nursery:
+        ours, theirs = await both.streams(is_far_dialer)
+        transfer = Transfer()
+        nursery.start_soon(transfer.send, ours, payload(2, 2 * SIZE))
+        with both.stopped():
+            stopped = time.monotonic()
+            # The idle timer restarts with what is under way, and when something is sent after that (10.1).
+            await gone(both.near, both.far.peer_id, LONG + both.round_trip)
+            print(f"lost after {(time.monotonic() - stopped) / IDLE_TIMEOUT:.2f} idle timeouts")
+            await trio.sleep(max(0, stopped + LONG - time.monotonic()))  # scenario: twice the idle timeout
+        assert (await both.far.do("drain", stream=theirs))["end"] == "StreamReset"
+        assert await both.far.do("parted", peer=str(both.near.get_id()))
+        if is_far_dialer:
+            await both.far.do("connect", address=f"{both.near.get_addrs()[0]}")
+        else:
+            both.near.get_peerstore().clear_addrs(both.far.peer_id)
+            await both.near.connect(both.far.info)
+        assert await both.far.do("ping", peer=str(both.near.get_id()), count=1) == 1

@@ -1,0 +1,258 @@
+"""Every hook of py-libp2p that this package leans on, by behavior: what a new release must still do, or
+the package has to follow.
+
+A failure here names what changed. The defects that this package repairs are listed at the end: a test
+that fails there means that py-libp2p has mended itself, and that the repair may go.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import libp2p
+import libp2p.host.basic_host
+import libp2p.transport.manager
+import pytest
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, IListener, IMuxedConn, IMuxedStream, IRawConnection, ITransport
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.host.autonat import autonat
+from libp2p.identity.identify import identify
+from libp2p.identity.identify_push import identify_push
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.swarm import Swarm
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.relay.circuit_v2 import dcutr
+from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
+from libp2p.transport.quic import listener as stock_listener
+from libp2p.transport.quic import transport as stock_transport
+from libp2p.transport.quic.config import QUICTransportConfig
+from multiaddr import Multiaddr
+
+from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport
+from libp2p_quic._addr import PeerAddresses
+from libp2p_quic._hole_punching._autonat import _believes_an_old_connection
+from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
+from libp2p_quic._hole_punching._tls import _knows_its_connection
+from testkit.census import eventually
+from testkit.near import IP4, inbound, near_host, swarm, transport_of
+from testkit.near import connection as connection_to
+
+
+def abstract(interface: type) -> set[str]:
+    return set(getattr(interface, "__abstractmethods__", ()))
+
+
+def parameters(call: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(call).parameters)
+
+
+@pytest.fixture(autouse=True)
+def no_host_of_an_earlier_test() -> None:
+    """Repairs of py-libp2p's classes end with the last host that wanted them."""
+    gc.collect()
+
+
+# What py-libp2p calls
+
+
+@pytest.mark.parametrize(
+    ("ours", "interfaces"),
+    [
+        (QUICTransport, (ITransport,)),
+        (QUICListener, (IListener,)),
+        (QUICConnection, (IMuxedConn, IRawConnection)),
+        (QUICStream, (IMuxedStream,)),
+    ],
+)
+def test_every_abstract_method_is_there(ours: type, interfaces: tuple[type, ...]) -> None:
+    for interface in interfaces:
+        assert abstract(interface), f"{interface.__name__} has no abstract methods any more"
+        missing = {name for name in abstract(interface) if getattr(ours, name, None) is None}
+        assert not missing, f"{ours.__name__} lacks {missing} of {interface.__name__}"
+    assert not abstract(ours)
+
+
+def test_new_host_takes_what_the_readme_gives() -> None:
+    known = set(parameters(new_host))
+    assert {"key_pair", "transports", "enable_quic", "quic_transport_opt", "listen_addrs"} <= known
+
+
+def test_install_finds_the_names_to_replace() -> None:
+    assert libp2p.QUICTransport.__name__ == "QUICTransport"  # type: ignore[attr-defined]
+    assert stock_transport.QUICTransport.__name__ == "QUICTransport"
+    assert stock_transport.QUICListener.__name__ == "QUICListener"  # type: ignore[attr-defined]
+    assert stock_listener.QUICListener.__name__ == "QUICListener"
+    # The host recognizes a QUIC transport by this name.
+    assert QUICTransport.__name__ == "QUICTransport"
+
+
+async def test_the_swarm_attaches_its_transports_before_it_listens() -> None:
+    told: list[str] = []
+
+    class Watched(QUICTransport):
+        def set_background_nursery(self, nursery: trio.Nursery) -> None:
+            told.append("nursery")
+            super().set_background_nursery(nursery)
+
+        def set_swarm(self, swarm: Swarm) -> None:
+            told.append("swarm")
+            super().set_swarm(swarm)
+
+        def create_listener(self, handler_function: Any) -> QUICListener:
+            told.append("listener")
+            return super().create_listener(handler_function)
+
+    key_pair = create_new_key_pair()
+    host = new_host(key_pair=key_pair, transports=[Watched(key_pair.private_key)])
+    async with host.run(listen_addrs=[Multiaddr(IP4)]):
+        assert told == ["nursery", "swarm", "listener"]
+        # `install(hole_punching=True)` finds the host by it.
+        handler = swarm(host).common_stream_handler
+        assert handler.__self__ is host  # type: ignore[attr-defined]
+
+
+async def test_the_swarm_sets_what_a_connection_calls() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        connection = await inbound(far, near.get_id())
+        assert connection.on_close is not None
+        assert connection.swarm is swarm(far)  # type: ignore[attr-defined]
+        (dialed,) = swarm(near).get_connections(far.get_id())
+        assert dialed.direction.name == "OUTBOUND"  # type: ignore[attr-defined]
+        (accepted,) = swarm(far).get_connections(near.get_id())
+        assert accepted.direction.name == "INBOUND"  # type: ignore[attr-defined]
+        assert accepted.muxed_conn is connection
+        assert connection.on_close.__self__ is accepted  # type: ignore[attr-defined]
+
+
+async def test_the_swarm_lists_a_stream_before_it_has_a_protocol() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        await inbound(far, near.get_id())
+        # No byte of the negotiation is sent.
+        stream = await connection_to(near, far.get_id()).open_stream()
+        await stream.write(b"\x13")
+        (listed,) = swarm(far).get_connections(near.get_id())
+        assert await eventually(lambda: any(each.protocol_id is None for each in listed.streams))  # type: ignore[attr-defined]
+        await stream.reset()
+
+
+def test_the_configuration_has_the_fields_that_ours_maps() -> None:
+    for name in ("idle_timeout", "CONNECTION_HANDSHAKE_TIMEOUT", "STREAM_OPEN_TIMEOUT", "max_connections"):
+        assert hasattr(QUICTransportConfig(), name), name
+    for name in ("max_connections", "min_connections", "max_connections_per_peer"):
+        assert hasattr(ConnectionConfig(), name), name
+
+
+# What hole punching and dials of all addresses call
+
+
+def test_the_swarm_has_the_methods_that_are_called_or_wrapped() -> None:
+    assert parameters(Swarm.dial_peer) == ["self", "peer_id"]
+    assert parameters(Swarm.dial_addr) == ["self", "addr", "peer_id", "source"]
+    assert parameters(Swarm.dial_addr_as_responder) == ["self", "addr", "peer_id", "source"]
+    assert parameters(Swarm.add_conn) == ["self", "muxed_conn", "direction"]
+    for name in ("register_notifee", "remove_notifee", "get_connections"):
+        assert callable(getattr(Swarm, name)), name
+
+
+async def test_the_swarm_has_the_state_that_a_dial_of_all_addresses_shares() -> None:
+    async with near_host() as host:
+        network: Any = swarm(host)
+        assert network._ongoing_dials == {}
+        assert network._negative_peer_cache.is_blocked("nobody") is False
+        assert await network.connection_gate.is_allowed(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1"))
+        assert network._global_dial_limiter.total_tokens > 0
+        assert network.metric_send_channel is None
+        assert network.retry_config.max_retries >= 0
+        maddr = Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1")
+        assert isinstance(network.transport_manager.transport_for_dialing(maddr), QUICTransport)
+
+
+async def test_the_swarm_passes_an_address_with_a_peer_id_on_unchanged() -> None:
+    """A dial of all addresses is told by the class of the multiaddr."""
+    async with near_host() as near, near_host(IP4) as far:
+        passed: list[Multiaddr] = []
+        dial = transport_of(near).dial
+
+        async def noting(maddr: Multiaddr) -> QUICConnection:
+            passed.append(maddr)
+            return await dial(maddr)
+
+        transport_of(near).dial = noting  # type: ignore[method-assign]
+        addresses = PeerAddresses(list(far.get_addrs()))
+        await swarm(near).dial_addr(addresses, far.get_id())
+        assert len(passed) == 1
+        assert passed[0] is addresses
+
+
+async def test_the_host_has_the_state_that_hole_punching_reads() -> None:
+    async with near_host(IP4) as host:
+        anything: Any = host
+        assert anything._observed_addr_manager.addrs(min_observers=1) == []
+        assert identify.ID in host.get_mux().handlers
+        dcutr.DCUtRProtocol(host)
+        assert isinstance(anything._dcutr_protocol, dcutr.DCUtRProtocol)
+        for name in ("initiate_hole_punch", "_handle_dcutr_stream", "_auto_drive_loop"):
+            assert callable(getattr(anything._dcutr_protocol, name)), name
+
+
+def test_the_messages_of_dcutr_are_there() -> None:
+    message = HolePunch(type=HolePunch.CONNECT, ObsAddrs=[b"x"])
+    assert HolePunch.FromString(message.SerializeToString()) == message
+    assert HolePunch.SYNC != HolePunch.CONNECT
+    assert dcutr.PROTOCOL_ID == "/libp2p/dcutr"
+    assert callable(dcutr.read_dcutr_msg)
+
+
+def test_identify_builds_its_message_for_an_observed_address() -> None:
+    assert parameters(identify._mk_identify_protobuf) == ["host", "observed_multiaddr"]
+
+
+async def test_identify_push_goes_to_the_peers_that_are_named() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far, near_host(IP4) as other:
+        for each in (far, other):
+            await near.connect(PeerInfo(each.get_id(), list(each.get_addrs())))
+            each.get_peerstore().clear_addrs(near.get_id())
+        assert identify_push.ID_PUSH in far.get_mux().handlers
+        await identify_push.push_identify_to_peers(near, {far.get_id()})
+        told = far.get_peerstore()
+        assert await eventually(lambda: near.get_id() in told.peers_with_addrs())
+        assert set(told.addrs(near.get_id())) >= set(near.get_addrs())
+        assert near.get_id() not in other.get_peerstore().peers_with_addrs()
+
+
+def test_autonat_dials_by_a_method_of_its_own() -> None:
+    assert parameters(autonat.AutoNATService._try_dial) == ["self", "peer_id", "addrs"]
+
+
+# Defects that are repaired while they are there
+
+
+def test_identify_still_calls_udp_addresses_tcp() -> None:
+    assert _reported_by_stock() != _PROBED
+
+
+def test_autonat_still_believes_an_old_connection() -> None:
+    assert _believes_an_old_connection()
+
+
+def test_tls_still_forgets_the_connection_below_it() -> None:
+    assert not _knows_its_connection()
+
+
+async def test_the_stock_dial_still_takes_250_ms() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        began = trio.current_time()
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        assert trio.current_time() - began >= 0.25
+
+
+async def test_a_host_is_an_ihost() -> None:
+    async with near_host() as host:
+        assert isinstance(host, IHost)
