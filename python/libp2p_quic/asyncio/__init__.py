@@ -1,0 +1,65 @@
+"""libp2p's QUIC for asyncio programs, without py-libp2p and trio. This module only exports names."""
+
+from libp2p_quic._engine import __version__
+from libp2p_quic._exception_types import (
+    ConnectionClosed,
+    DialError,
+    HandshakeRefusedError,
+    HandshakeTimeoutError,
+    HostKeyError,
+    InvalidAddressError,
+    InvalidConfigError,
+    InvalidPeerIdError,
+    ListenError,
+    NegotiationError,
+    PeerIdMismatchError,
+    ProtocolNotSupportedError,
+    QUICError,
+    StreamClosed,
+    StreamError,
+    StreamLimitError,
+    StreamLost,
+    StreamReset,
+    UnreachableError,
+)
+from libp2p_quic._identity import Identity
+from libp2p_quic._peer_id import PeerId
+from libp2p_quic.asyncio.address import Address
+from libp2p_quic.asyncio.configuration import EndpointConfig
+from libp2p_quic.asyncio.connection import Connection
+from libp2p_quic.asyncio.endpoint import Endpoint
+from libp2p_quic.asyncio.listener import Listener
+from libp2p_quic.asyncio.stream import Stream
+from libp2p_quic.asyncio.stream_pair import reader_writer
+
+__all__ = [
+    "Address",
+    "Connection",
+    "ConnectionClosed",
+    "DialError",
+    "Endpoint",
+    "EndpointConfig",
+    "HandshakeRefusedError",
+    "HandshakeTimeoutError",
+    "HostKeyError",
+    "Identity",
+    "InvalidAddressError",
+    "InvalidConfigError",
+    "InvalidPeerIdError",
+    "ListenError",
+    "Listener",
+    "NegotiationError",
+    "PeerId",
+    "PeerIdMismatchError",
+    "ProtocolNotSupportedError",
+    "QUICError",
+    "Stream",
+    "StreamClosed",
+    "StreamError",
+    "StreamLimitError",
+    "StreamLost",
+    "StreamReset",
+    "UnreachableError",
+    "__version__",
+    "reader_writer",
+]

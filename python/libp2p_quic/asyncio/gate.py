@@ -1,0 +1,29 @@
+"""Asks the program's gate whether a peer is admitted, in an asyncio loop. `_gate` judges the answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from libp2p_quic._callback import Outcome, outcome_of
+from libp2p_quic._gate import Denial, Gate
+
+
+class AsyncioGate(Gate):
+    """A gate that is asked in an asyncio loop."""
+
+    async def denial(self, peer: str, *arguments: object) -> Denial | None:
+        """Why the gate denies ``peer``; None if it admits. ``arguments`` are passed to the gate.
+
+        Canceling cancels the gate. A plain function cannot be interrupted; if it returns after
+        the timeout, the peer is denied.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        try:
+            outcome = await asyncio.wait_for(self._ask(arguments), self._timeout)
+        except asyncio.TimeoutError:
+            return self._judge(peer, None)
+        return self._judge(peer, None if loop.time() >= deadline else outcome)
+
+    async def _ask(self, arguments: tuple[object, ...]) -> Outcome:
+        return await outcome_of(lambda: self._call(*arguments))
