@@ -1,0 +1,272 @@
+"""`libp2p-quic dial` names the cause of failures that are made on purpose, and shows a dial that succeeds.
+
+Each test runs the command in a process of its own, against a real listener or a server that refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity
+from testkit.asyncio_ends import LOOPBACK, ends
+from testkit.command import COMMAND, ended, events, finished, running, terminal
+from testkit.unwilling import black_hole, dead_port, old_server, one_answer_of, other_server
+
+PEER = "12D3KooWQnwEGNqcM2nAcPtRR9rAX8Hrg4k9kJLCHoTR5chJfz6d"
+ROOT = Path(__file__).parent.parent
+QUICK = ("--timeout", 0.5)
+
+Failure = tuple[int, dict[str, Any]]
+
+
+def failure(*arguments: object) -> Failure:
+    """Exit status and the last JSON object of a dial. Its texts are on standard error, too."""
+    done = ended("dial", "--json", *arguments)
+    error = events(done.stdout.decode())[-1]
+    shown = done.stderr.decode()
+    assert "Traceback" not in shown
+    if error["event"] == "error":
+        assert f"error: {error['text']}" in shown
+        assert f"try: {error['next_step']}" in shown
+        assert error["next_step"]
+    return done.returncode, error
+
+
+def with_loop(serve: Callable[[], Awaitable[Failure]]) -> Failure:
+    async def main() -> Failure:
+        return await serve()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("address", "step"),
+    [
+        ("/ip4/192.0.2.1/tcp/4001", "this is a TCP address"),
+        ("/ip4/192.0.2.1/udp/4001", "add /quic-v1 after the port: /ip4/192.0.2.1/udp/4001/quic-v1"),
+        ("example.com:4001", "/dns/example.com/udp/4001/quic-v1"),
+        ("https://[2001:db8::1]:4001/", "/ip6/2001:db8::1/udp/4001/quic-v1"),
+        (PEER, "this is a peer id without an address"),
+        (f"/dnsaddr/bootstrap.libp2p.io/p2p/{PEER}", "dig +short TXT _dnsaddr.bootstrap.libp2p.io"),
+        (f"/ip4/192.0.2.1/udp/1/quic-v1/p2p/{PEER}/p2p-circuit", "an address behind a relay"),
+        ("/ip4/192.0.2.1/udp/1/quic-v1/webtransport", "does not speak webtransport"),
+        ("/ip4/192.0.2.400/udp/1/quic-v1", "an address is /ip4/"),
+        ("/ip4/192.0.2.1/udp/1/quic-v1/p2p/12D3", "an address is /ip4/"),
+        ("hello", "an address is /ip4/"),
+    ],
+)
+def test_text_that_is_no_address_to_dial(address: str, step: str) -> None:
+    status, error = failure(address)
+    assert (status, error["cause"]) == (2, "address")
+    assert step in error["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("address", "cause", "text"),
+    [
+        ("/ip4/224.0.0.1/udp/9/quic-v1", "not_dialable", "it is a multicast group"),
+        ("/ip4/255.255.255.255/udp/9/quic-v1", "not_dialable", "it is the broadcast address"),
+        ("/ip4/0.0.0.0/udp/9/quic-v1", "not_dialable", "it stands for every address of a listener"),
+        ("/ip4/240.0.0.1/udp/9/quic-v1", "not_dialable", "is reserved"),
+        ("/ip6/fe80::1/udp/9/quic-v1", "not_dialable", "a link-local address needs the zone"),
+        ("/ip6zone/nope/ip6/fe80::1/udp/9/quic-v1", "zone", "this machine has no such interface"),
+        ("/ip4/127.0.0.1/udp/0/quic-v1", "port_0", "port 0 cannot be dialed"),
+        ("/dns4/nothing.invalid/udp/9/quic-v1", "name", "cannot resolve /dns4/nothing.invalid"),
+    ],
+)
+def test_address_that_cannot_be_reached(address: str, cause: str, text: str) -> None:
+    status, error = failure(address)
+    assert (status, error["cause"]) == (3, cause)
+    assert text in error["text"]
+
+
+def test_dead_port() -> None:
+    status, error = failure(*QUICK, dead_port())
+    assert (status, error["cause"]) == (3, "dead_port")
+
+
+def test_black_hole() -> None:
+    with black_hole() as address:
+        status, error = failure(*QUICK, address)
+    assert (status, error["cause"]) == (3, "no_answer")
+    assert "check its UDP port" in error["next_step"]
+
+
+def test_handshake_whose_answers_are_lost() -> None:
+    async def serve() -> Failure:
+        async with ends() as two:
+            port = int(two.listener.address.split("/")[4])
+            async with one_answer_of(port) as address:
+                return await asyncio.to_thread(failure, *QUICK, address)
+
+    status, error = with_loop(serve)
+    assert (status, error["cause"]) == (3, "incomplete_handshake")
+
+
+def test_wrong_peer() -> None:
+    async def serve() -> Failure:
+        async with ends() as two:
+            found = await asyncio.to_thread(failure, f"{two.listener.address}/p2p/{PEER}")
+            assert str(two.far.peer_id) in found[1]["text"]
+            return found
+
+    assert with_loop(serve)[1]["cause"] == "wrong_peer"
+
+
+def test_server_of_another_protocol() -> None:
+    async def serve() -> Failure:
+        async with other_server("h3") as address:
+            return await asyncio.to_thread(failure, address)
+
+    assert with_loop(serve)[1]["cause"] == "not_libp2p"
+
+
+def test_server_without_a_libp2p_identity() -> None:
+    async def serve() -> Failure:
+        async with other_server("libp2p") as address:
+            return await asyncio.to_thread(failure, address)
+
+    assert with_loop(serve)[1]["cause"] == "certificate"
+
+
+def test_server_with_old_drafts_only() -> None:
+    async def serve() -> Failure:
+        async with old_server() as address:
+            return await asyncio.to_thread(failure, address)
+
+    assert with_loop(serve)[1]["cause"] == "version"
+
+
+@pytest.mark.parametrize("key", ["denied", "limit"])
+def test_listener_that_refuses_before_the_handshake(key: str) -> None:
+    async def serve() -> Failure:
+        async with ends(far=EndpointConfig(max_connections=1)) as two:
+            connections = await two.connected() if key == "limit" else ()
+            if key == "denied":
+                two.far.deny_addresses(["127.0.0.1"])
+            assert not any(each.is_closed for each in connections)
+            return await asyncio.to_thread(failure, two.address)
+
+    assert with_loop(serve)[1]["cause"] == "limit"
+
+
+@pytest.mark.parametrize(("code", "cause"), [(0x1001, "limit"), (0x1007, "gated"), (0, "closed")])
+def test_listener_that_closes_after_the_handshake(code: int, cause: str) -> None:
+    async def serve() -> Failure:
+        async with ends() as two:
+            dialing = asyncio.create_task(asyncio.to_thread(failure, two.address))
+            (await two.listener.accept()).close(code, "no")
+            return await dialing
+
+    status, error = with_loop(serve)
+    assert (status, error["cause"]) == (1 if code == 0 else 3, cause)
+
+
+def test_listener_whose_gate_denies() -> None:
+    with running("listen", "--json", "--allow", PEER, LOOPBACK) as listener:
+        status, error = failure(listener.event("listening")["address"])
+    assert (status, error["cause"]) == (3, "gated")
+
+
+def test_peer_that_completes_the_handshake_and_is_silent() -> None:
+    async def serve() -> Failure:
+        async with ends() as two:
+            dialing = asyncio.create_task(asyncio.to_thread(failure, *QUICK, two.address))
+            connection: Connection = await two.listener.accept()
+            found = await dialing
+            assert connection.remote_address
+            return found
+
+    status, error = with_loop(serve)
+    assert (status, error["cause"]) == (1, "silent")
+
+
+def test_dial_to_oneself(tmp_path: Path) -> None:
+    finished("identity", "make", "a.key", cwd=tmp_path)
+    key = tmp_path / "a.key"
+    with running("listen", "--json", "--key", key, LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        for each in (address, address.partition("/p2p/")[0]):
+            status, error = failure("--key", key, each)
+            assert (status, error["cause"]) == (3, "self")
+
+
+def test_host_key_that_is_a_public_key(tmp_path: Path) -> None:
+    (tmp_path / "public.key").write_bytes(Identity.generate("ecdsa").public_key)
+    status, error = failure("--key", tmp_path / "public.key", dead_port())
+    assert (status, error["cause"]) == (2, "key")
+
+
+def test_machine_without_a_route() -> None:
+    """In a network namespace of its own, without an interface that is up."""
+    alone = ["unshare", "--map-root-user", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("needs network namespaces")
+    command = [*alone, *COMMAND, "dial", "--json", "/ip4/192.0.2.1/udp/9/quic-v1"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=100)
+    assert events(done.stdout.decode())[-1]["cause"] == "no_route"
+
+
+def test_every_address_of_a_name_is_tried() -> None:
+    with black_hole() as address:
+        name = address.replace("/ip4/127.0.0.1", "/dns4/localhost")
+        done = ended("dial", "--json", *QUICK, name)
+    attempts, error = events(done.stdout.decode())
+    assert [each["address"] for each in attempts["attempts"]] == [address]
+    assert "did not answer" in attempts["attempts"][0]["result"]
+    assert attempts["attempts"][0]["ended"] > 0.4
+    assert error["cause"] == "no_answer"
+
+
+def test_successful_dial_shows_each_step() -> None:
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        with terminal("dial", address) as shown:
+            assert shown.end() == 0
+        told = {each["event"]: each for each in events(finished("dial", "--json", address))}
+    names = [line.split()[0] for line in shown.screen.splitlines() if line[:1].islower()]
+    assert names[:4] == ["address", "attempt", "peer", "host"]
+    assert "as expected" in shown.screen
+    assert "no NAT between us" in shown.screen
+    assert told["attempts"]["attempts"][0]["result"] == "connected"
+    assert told["connected"]["peer_id"] == address.rpartition("/")[2]
+    assert told["connected"]["host_key_type"] == "Ed25519"
+    assert told["identify"]["protocols"][0] == "/echo/1.0.0"
+    assert told["identify"]["observed_address"] == told["connected"]["local_address"]
+    assert told["path"]["mtu"] >= 1200
+
+
+def test_peer_without_identify_is_a_connection() -> None:
+    async def serve() -> Failure:
+        async with Endpoint(Identity.generate("ecdsa")) as endpoint:
+            listener = await endpoint.listen(LOOPBACK)
+            serving = asyncio.create_task(listener.serve({"/other": lambda stream: stream.read()}))
+            found = await asyncio.to_thread(failure, listener.address)
+            serving.cancel()
+            return found
+
+    status, last = with_loop(serve)
+    assert (status, last["event"]) == (0, "path")
+
+
+def test_py_libp2p_host_tells_what_it_is() -> None:
+    program = [sys.executable, str(ROOT / "examples" / "echo.py")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as host:
+        try:
+            assert host.stdout is not None
+            told = finished("dial", "--json", host.stdout.readline().strip())
+        finally:
+            host.kill()
+    identified = next(each for each in events(told) if each["event"] == "identify")
+    assert identified["agent"].startswith("py-libp2p/")
+    assert "/ipfs/ping/1.0.0" in identified["protocols"]
+    # It tells the right IP address and port, though with /tcp.
+    assert identified["nat"] == "no NAT between us"

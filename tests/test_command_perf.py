@@ -1,0 +1,65 @@
+"""`libp2p-quic perf`, against `listen` and against a peer that does not serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from testkit.asyncio_ends import LOOPBACK, ends
+from testkit.command import ended, events, finished, running, terminal
+
+
+@pytest.mark.parametrize(
+    ("direction", "flows"), [("up", {"up"}), ("down", {"down"}), ("both", {"up", "down"})]
+)
+def test_goodput_of_each_direction_is_what_the_listener_counts(direction: str, flows: set[str]) -> None:
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        told = finished("perf", "--json", "--seconds", 0.5, "--streams", 2, "--direction", direction, address)
+        closed = listener.event("closed")
+    summary = events(told)[-1]
+    assert summary["event"] == "summary"
+    assert flows == {"up", "down"} & set(summary)
+    for name, counted in (("up", "bytes_received"), ("down", "bytes_sent")):
+        if name in flows:
+            flow = summary[name]
+            assert 0 < flow["bytes"] < closed[counted]
+            assert flow["bits_per_second"] == pytest.approx(flow["bytes"] * 8 / summary["elapsed"])
+    assert summary["rtt"] > 0
+    assert summary["congestion_window"] > 0
+
+
+def test_pipe_gets_the_summary_alone() -> None:
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        done = ended("perf", "--seconds", 0.3, address)
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["perf", "up", "path"]
+    assert done.stderr == b""
+
+
+def test_bar_in_a_terminal_and_control_c() -> None:
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        with terminal("perf", "--seconds", 1000, address) as shown:
+            shown.until(r"s +[━╸╺ ]+ +up [\d.]+ [MGk]?bit/s  rtt .* lost \d+  window ")
+            shown.press("\x03")
+            assert shown.end() == 0
+    # The bar is erased and the cursor returns to its line.
+    assert re.search(r"[\r\n]up +[\d.]+ ", shown.screen)
+    assert "path  rtt " in shown.screen
+
+
+def test_peer_without_perf_is_explained() -> None:
+    async def main() -> tuple[int, bytes]:
+        async with ends() as two:
+            serving = asyncio.create_task(two.listener.serve({"/other": lambda stream: stream.read()}))
+            done = await asyncio.to_thread(ended, "perf", "--seconds", 0.3, two.address)
+            serving.cancel()
+            return done.returncode, done.stderr
+
+    status, errors = asyncio.run(main())
+    assert status == 1
+    assert b"the peer supports none of /perf/1.0.0" in errors
