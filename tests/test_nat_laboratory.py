@@ -1,0 +1,172 @@
+"""The NAT laboratory itself: its networks, which need root, its verdicts and its page."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from testkit.census import PATIENCE, eventually
+from testkit.program import running
+from tools.nat.network import Home, missing, town
+from tools.nat.picture import status, svg
+from tools.nat.report import Report, Result
+from tools.nat.trial import Cell, Outcome, delayed
+
+_needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+OURS = Cell("ours", "ours", "go", ("drop", "drop"))
+GO = Cell("go", "go", "go", ("drop", "drop"))
+DIRECT, RELAYED = Outcome(0.1, True), Outcome(None, True)
+
+
+def opened(home: Home) -> socket.socket:
+    """A socket of the home, at the address that it listens on."""
+    _, family, address, _, port, _ = home.listen.split("/")
+    with home.machine.entered():
+        made = socket.socket(socket.AF_INET6 if family == "ip6" else socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, int(port)))
+    made.settimeout(PATIENCE)
+    return made
+
+
+@_needs_laboratory
+@pytest.mark.parametrize("kind", ["firewall", "firewall6"])
+def test_a_firewall_drops_what_nobody_asked_for(kind: str) -> None:
+    with town((kind, kind)) as where, opened(where.homes[0]) as near, opened(where.homes[1]) as far:
+        far.sendto(b"unasked", near.getsockname())
+        near.sendto(b"opens", far.getsockname())
+        far.sendto(b"asked", near.getsockname())
+        assert near.recv(100) == b"asked"
+
+
+@_needs_laboratory
+def test_homes_behind_one_router_see_each_other_at_mapped_addresses() -> None:
+    with town(("hairpin", "hairpin"), is_shared=True) as where:
+        first, second = (opened(home) for home in where.homes)
+        with first, second, opened(where.relay) as relay:
+            first.sendto(b"here", relay.getsockname())
+            _, mapped = relay.recvfrom(100)
+            second.sendto(b"hello", mapped)
+            # RFC 4787 requirement 9 a.
+            assert first.recvfrom(100) == (b"hello", ("11.0.2.2", 4002))
+
+
+@_needs_laboratory
+def test_mappings_of_short_routers_end_after_five_seconds() -> None:
+    with town(("short", "short")) as where:
+        shown = subprocess.run(
+            where.routers[0].command(["sysctl", "-n", "net.netfilter.nf_conntrack_udp_timeout_stream"]),
+            check=True,
+            capture_output=True,
+        )
+    assert shown.stdout == b"5\n"
+
+
+@_needs_laboratory
+@pytest.mark.parametrize("kind", ["none", "firewall6"])
+async def test_a_delay_is_one_way_between_networks(kind: str) -> None:
+    cell = Cell("ours", "ours", "go", (kind, kind), delay=100)
+    with town(cell.routers) as where, opened(where.homes[0]) as home, opened(where.relay) as relay:
+        async with delayed(cell, where):
+            began = time.monotonic()
+            home.sendto(b"late", relay.getsockname())
+            assert await trio.to_thread.run_sync(relay.recv, 100) == b"late"
+            # The promise is the least time.
+            assert time.monotonic() - began >= 0.1
+
+
+@_needs_laboratory
+async def test_packets_are_lost_by_seed() -> None:
+    cell = Cell("ours", "ours", "go", ("none", "none"), loss=50)
+    chance = random.Random(7)
+    arriving = [bytes([number]) for number in range(40) if chance.random() >= 0.5]
+    with town(cell.routers) as where, opened(where.homes[0]) as home, opened(where.relay) as relay:
+        async with delayed(cell, where, seed=7):
+            for number in range(40):
+                home.sendto(bytes([number]), relay.getsockname())
+            assert [await trio.to_thread.run_sync(relay.recv, 100) for _ in arriving] == arriving
+
+
+_LABORATORY = """
+import json, os, trio
+from tools.nat.network import town
+from tools.nat.trial import Cell, delayed
+
+async def main():
+    cell = Cell("ours", "ours", "go", ("drop", "drop"), delay=100)
+    with town(cell.routers) as where:
+        async with delayed(cell, where):
+            tasks = os.listdir("/proc/self/task")
+            children = [open(f"/proc/self/task/{each}/children").read().split() for each in tasks]
+            print(json.dumps({"children": sum(children, [])}), flush=True)
+            await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@_needs_laboratory
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+async def test_nothing_is_left_of_a_laboratory_that_a_signal_ends(how: signal.Signals) -> None:
+    async with running([sys.executable, "-c", _LABORATORY]) as program:
+        line = await program.line(bool, PATIENCE, "children")
+        assert line["children"]
+        os.kill(program.process.pid, how)
+        for child in line["children"]:
+            assert await eventually(lambda path=Path("/proc", child): not path.exists())  # type: ignore[misc]
+
+
+def report(*results: Result) -> Report:
+    return Report(list(results), 1.0, {}, ["go-libp2p 0.51.0"], "2026-11-28")
+
+
+def test_one_relayed_try_of_ten_is_not_as_expected() -> None:
+    assert not report().is_as_expected(Result(OURS, [DIRECT] * 9 + [RELAYED]))
+    assert report().is_as_expected(Result(OURS, [DIRECT] * 19 + [RELAYED]))
+
+
+def test_what_a_home_left_fails_the_cell() -> None:
+    left = Outcome(0.1, True, left="the dialer left tasks: ['x']")
+    assert not report().is_as_expected(Result(OURS, [DIRECT, left]))
+
+
+def test_where_timing_decides_ours_is_compared_with_go() -> None:
+    ours = Cell("ours", "ours", "go", ("accept", "accept"))
+    go = Cell("go", "go", "go", ("accept", "accept"))
+    tried = Result(ours, [RELAYED, DIRECT])
+    assert report(Result(go, [RELAYED, RELAYED, DIRECT])).is_as_expected(tried)
+    assert not report(Result(go, [DIRECT, DIRECT, RELAYED])).is_as_expected(tried)
+
+
+def test_the_ratio_is_to_go_in_the_same_networks() -> None:
+    elsewhere = Cell("go", "go", "go", ("drop", "drop"), delay=30)
+    both = report(Result(GO, [Outcome(0.2, True)]), Result(elsewhere, [Outcome(2.0, True)]))
+    assert both.ratio(Result(OURS, [DIRECT])) == 0.5
+
+
+def test_only_failed_tries_keep_their_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.nat.report.CAPTURES", tmp_path / "kept")
+    (tmp_path / "of_the_try").mkdir()
+    (tmp_path / "of_the_try" / "router0.pcap").touch()
+    result = Result(OURS)
+    assert result.add(DIRECT, tmp_path / "of_the_try") is None
+    kept = result.add(RELAYED, tmp_path / "of_the_try")
+    assert kept is not None
+    assert (kept / "router0.pcap").exists()
+
+
+def test_the_page_and_the_picture_show_every_cell() -> None:
+    both = report(Result(OURS, [DIRECT, RELAYED]), Result(GO, [Outcome(0.2, True)]))
+    assert "| drop | ours | ours | go | 1/2 ✗ | 100 ms | 0.50 | 2/2 | 2/2 |" in both.page("nat.svg")
+    assert "1/2 100" in svg(both)
+    assert status(both, both.results[0]) == "red"
+    both.defects[str(OURS)] = "evidence"
+    assert status(both, both.results[0]) == "known"

@@ -1,0 +1,250 @@
+"""What the tries of a cell came to, the expected outcome, and the page. No network here."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tools.nat.network import ROUTER_KINDS
+from tools.nat.trial import Cell, Outcome
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+PAGES = Path(__file__).parents[2] / "docs" / "reports" / "nat"
+BUILD = Path(__file__).parent / "build"
+CAPTURES = BUILD / "captures"
+DATA = BUILD / "nat.json"
+
+WHOLE = 20
+"""Tries of a cell in a run of everything."""
+
+# Of the tries of a pair of routers that can be punched, this share must give a direct connection.
+ENOUGH = 0.95
+# Pairs in which timing decides are compared with go-libp2p's, and have no share of their own.
+_BY_TIMING = "accept"
+
+
+def known_defects() -> dict[str, str]:
+    """Cell -> the evidence, from known-defects.toml."""
+    text = (Path(__file__).parent / "known-defects.toml").read_text()
+    return {each["cell"]: each["evidence"] for each in tomllib.loads(text).get("defect", [])}
+
+
+@dataclass
+class Result:
+    """One cell and its tries."""
+
+    cell: Cell
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome, captures: Path) -> Path | None:
+        """Note a try. If it failed, its packets at the routers are kept in the folder that this returns."""
+        self.outcomes.append(outcome)
+        is_failed = outcome.error or not outcome.is_usable or (self.is_punchable and outcome.seconds is None)
+        if not is_failed or not any(captures.iterdir()):
+            return None
+        kept = CAPTURES / re.sub("[^a-z0-9]+", "-", str(self.cell)) / str(len(self.outcomes))
+        shutil.copytree(captures, kept, dirs_exist_ok=True)
+        return kept
+
+    @property
+    def is_punchable(self) -> bool:
+        kinds = self.cell.routers
+        return kinds != ("symmetric", "symmetric") and "stock" not in (self.cell.listener, self.cell.dialer)
+
+    @property
+    def is_by_timing(self) -> bool:
+        return _BY_TIMING in self.cell.routers
+
+    @property
+    def direct(self) -> int:
+        return sum(each.seconds is not None for each in self.outcomes)
+
+    @property
+    def usable(self) -> int:
+        return sum(each.is_usable for each in self.outcomes)
+
+    @property
+    def clean(self) -> int:
+        return sum(not each.left for each in self.outcomes)
+
+    @property
+    def median(self) -> float | None:
+        seconds = [each.seconds for each in self.outcomes if each.seconds is not None]
+        return statistics.median(seconds) if seconds else None
+
+    @property
+    def told(self) -> str:
+        median = "" if self.median is None else f", median {self.median * 1000:.0f} ms"
+        told = f"{self.direct} of {len(self.outcomes)} direct{median}, {self.usable} usable"
+        problems = {each.error or each.left for each in self.outcomes}
+        return "; ".join([told, *sorted(each[:300] for each in problems if each)])
+
+
+@dataclass
+class Report:
+    """The cells of a run, and of the runs that it adds to."""
+
+    results: list[Result] = field(default_factory=list)
+    seconds: float = 0.0
+    defects: dict[str, str] = field(default_factory=known_defects)
+    # What the peers are, with versions.
+    peers: list[str] = field(default_factory=list)
+    day: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%d"))
+
+    @classmethod
+    def read(cls) -> Report:
+        """The last run; an empty one if there was none."""
+        if not DATA.exists():
+            return cls()
+        data = json.loads(DATA.read_text())
+        results = []
+        for each in data["cells"]:
+            cell = {**each["cell"], "routers": tuple(each["cell"]["routers"])}
+            results.append(Result(Cell(**cell), [Outcome(**outcome) for outcome in each["tries"]]))
+        return cls(results, data["seconds"], peers=data["peers"], day=data["day"])
+
+    def add(self, result: Result) -> None:
+        """Note a cell, in the place of its earlier tries if there are some."""
+        self.results = [each for each in self.results if each.cell != result.cell] + [result]
+
+    def reference(self, result: Result) -> Result | None:
+        """go-libp2p with itself, in the same place."""
+        wanted = replace(result.cell, listener="go", dialer="go", relay="go")
+        return next((each for each in self.results if each.cell == wanted), None)
+
+    def ratio(self, result: Result) -> float | None:
+        """Its median as a multiple of go-libp2p's."""
+        reference = self.reference(result)
+        if reference is None or not reference.median or result.median is None:
+            return None
+        return result.median / reference.median
+
+    def is_as_expected(self, result: Result) -> bool:
+        tries = len(result.outcomes)
+        if result.usable < tries or result.clean < tries:
+            return "stock" in (result.cell.listener, result.cell.dialer) and result.clean == tries
+        if not result.is_punchable:
+            return True
+        if result.is_by_timing:
+            reference = self.reference(result)
+            # As often as go-libp2p, by share: the number of tries may differ.
+            return reference is None or result.direct * len(reference.outcomes) >= reference.direct * tries
+        return result.direct >= ENOUGH * tries
+
+    def sign(self, result: Result) -> str:
+        return "+" if self.is_as_expected(result) else "-"
+
+    def unexpected(self) -> list[Result]:
+        return [
+            each
+            for each in self.results
+            if not self.is_as_expected(each) and str(each.cell) not in self.defects
+        ]
+
+    def table(self) -> str:
+        lines = ["", f"{len(self.results)} cells, in {self.seconds:.0f} s"]
+        lines += [f"NOT AS EXPECTED: {each.cell}: {each.told}" for each in self.unexpected()]
+        return "\n".join(lines)
+
+    def data(self) -> dict[str, Any]:
+        cells = [
+            {"cell": asdict(each.cell), "tries": [asdict(outcome) for outcome in each.outcomes]}
+            for each in self.results
+        ]
+        return {"day": self.day, "peers": self.peers, "seconds": self.seconds, "cells": cells}
+
+    def write(self) -> None:
+        """Keep the run for `read`."""
+        DATA.parent.mkdir(parents=True, exist_ok=True)
+        DATA.write_text(json.dumps(self.data(), indent=1) + "\n")
+
+    @property
+    def told_when(self) -> str:
+        return f"{self.day}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+    def page(self, picture: str) -> str:
+        """The page, which shows the file ``picture`` of the same folder."""
+        lines = [
+            "# Behind NATs",
+            "",
+            f"Made by `make nat` on {self.told_when}, in {self.seconds:.0f} s. Do not edit: run it again.",
+            "",
+            "Each try has new network namespaces: the listener holds a reservation at the relay, the dialer "
+            "comes through it, and both are behind a router. The time is the median from the relayed to the "
+            "direct connection, as the dialer sees it, and its ratio to go-libp2p's with itself in the same "
+            "networks. A try is usable if a ping passes in the end, over the direct connection if there was "
+            "one. It is clean if our homes gave back every descriptor, task and connection.",
+            "",
+            f"Expected: at least {ENOUGH:.0%} of the tries are direct; behind routers that accept input, "
+            "where timing decides, the share of go-libp2p with itself; behind two symmetric routers a usable "
+            "relayed connection; and every try usable and clean. Delays are one way, between any two of the "
+            "three networks, so that the relayed way is twice as long. The loss is of the packets between "
+            "two networks, by seed.",
+            "",
+            f"Peers: {'; '.join(self.peers)}. A whole run has {WHOLE} tries of each cell; a cell with "
+            "fewer is from a partial run.",
+            "",
+            f"![The cells as a picture]({picture})",
+            "",
+            "| networks | listener | dialer | relay | direct | median | to go's | usable | clean |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [self._row(each) for each in self.results]
+        lines += ["", "Networks:", ""]
+        lines += [f"- **{kind.name}**: {kind.about}." for kind in ROUTER_KINDS.values() if kind.rules]
+        found = {str(each.cell) for each in self.results}
+        known = [f"- {cell}: {why}" for cell, why in self.defects.items() if cell in found]
+        if known:
+            lines += ["", "Known defects:", "", *known]
+        if self.unexpected():
+            lines += ["", "Not as expected:", ""]
+            lines += [f"- {each.cell}: {_plain(each.told)}." for each in self.unexpected()]
+        return "\n".join(lines) + "\n"
+
+    def _row(self, result: Result) -> str:
+        cell, tries = result.cell, len(result.outcomes)
+        median = "" if result.median is None else f"{result.median * 1000:.0f} ms"
+        ratio = self.ratio(result)
+        mark = "" if self.is_as_expected(result) else " ✗"
+        columns = [
+            place_of(cell),
+            cell.listener,
+            cell.dialer,
+            cell.relay,
+            f"{result.direct}/{tries}{mark}",
+            median,
+            "" if ratio is None else f"{ratio:.2f}",
+            f"{result.usable}/{tries}",
+            f"{result.clean}/{tries}",
+        ]
+        return f"| {' | '.join(columns)} |"
+
+
+def place_of(cell: Cell) -> str:
+    """The routers and the path of a cell, as a reader of the page sees them."""
+    first, second = cell.routers
+    where = f"{first}, shared" if cell.is_shared else first if first == second else f"{first} / {second}"
+    return where + cell.path
+
+
+def about_place(place: str) -> str:
+    """What its routers are."""
+    names = re.split("[ ,/]+", place)
+    return "; ".join(f"{name}: {ROUTER_KINDS[name].about}" for name in names if name in ROUTER_KINDS)
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "/").replace("\n", " ")
