@@ -1,6 +1,6 @@
-"""What every test begins with: a process that hears Ctrl-C, wherever it was started from, and that
-ends when a test runs into its time limit. Such a test leaves a run of trio, threads and sockets
-behind, in which none after it could pass; xdist puts a new process in the place of the ended one."""
+"""Makes SIGINT work in every test process, and ends the process of a test that exceeds its time limit. Such
+a test leaves a trio run, threads and sockets behind, with which no later test could pass; xdist starts a new
+process in its place."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, TextIO
 import pytest
 import trio
 
-# A shell starts its background jobs with SIGINT ignored, and their children inherit that: the
-# programs that the tests interrupt would not hear it. A handler is not inherited.
+# A shell starts its background jobs with SIGINT ignored, and their children inherit that, so the programs
+# that tests interrupt would ignore it. A handler is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Past the limit, for a test that keeps Python itself from running. Seconds.
+# Seconds after the limit, for a test that blocks the interpreter itself.
 _GRACE = 5.0
 _SCREEN = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--times", type=int, default=1, help="run each test so many times (make test-repeat)")
+    parser.addoption("--times", type=int, default=1, help="run each test this many times (make test-repeat)")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # While a test runs, pytest has its own file in the place of the process's standard error.
+    # While a test runs, pytest redirects standard error to its own file.
     config.stash[_SCREEN] = os.dup(2)
 
 
@@ -47,7 +47,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first, so that none of them is begun last while other processes idle."""
+    """Run the slow tests first, so that none starts last while other processes idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
@@ -56,7 +56,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
 
     def give_up(*_: object) -> None:
         with open(screen, "w", closefd=False) as out:
-            print(f"\n{item.nodeid} takes longer than {settings.timeout:g} s.", file=out)
+            print(f"\n{item.nodeid} took longer than {settings.timeout:g} s.", file=out)
             _show_tasks(out)
         faulthandler.dump_traceback(screen)
         os._exit(1)
@@ -82,7 +82,7 @@ def _stop_timers() -> None:
 
 
 def _show_tasks(out: TextIO) -> None:
-    """Where each task of the run that this thread is in waits, if it is in one."""
+    """Print where each task of this thread's trio run waits, if there is a run."""
     try:
         root = trio.lowlevel.current_root_task()
     except RuntimeError:

@@ -1,7 +1,7 @@
-"""Two py-libp2p hosts, each in its own process, meet over this transport.
+"""Two py-libp2p hosts, each in its own process, connect over this transport.
 
-Handshakes in both directions, over both families, and what the host does on top of a
-connection. Who the peer is: test_identity_and_peer_id_validation.
+Handshakes in both directions, over IPv4 and IPv6, and the host's protocols on a connection. Peer ids are in
+test_identity_and_peer_id_validation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from libp2p.transport.quic.exceptions import QUICConnectionClosedError
 
 from libp2p_quic import QUICConnection, QUICListener
 from libp2p_quic._addr import to_multiaddr
-from peers.census import eventually
-from peers.far import far_host
-from peers.linked import linked, listening
-from peers.near import (
+from testkit.census import eventually
+from testkit.far import far_host
+from testkit.linked import linked, listening, transport_behind
+from testkit.near import (
     IP4,
     IP6,
     addresses,
@@ -30,7 +30,7 @@ from peers.near import (
     near_host,
     new_stream,
 )
-from peers.payload import BLOCK, Drained, echoed, payload, sha256
+from testkit.payload import BLOCK, Drained, echoed, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 
@@ -62,10 +62,10 @@ async def test_identify_and_ping(way: str) -> None:
     async with far_host(transport=way) as far, near_host() as near:
         await near.connect(far.info)
         stream = await new_stream(near, far.peer_id, IDENTIFY)
-        told = parse_identify_response(await stream.read(BLOCK))
+        identify = parse_identify_response(await stream.read(BLOCK))
         await stream.close()
         assert ID.from_pubkey(near.get_peerstore().pubkey(far.peer_id)) == far.peer_id
-        assert b"/test/echo" in b" ".join(each.encode() for each in told.protocols)
+        assert b"/test/echo" in b" ".join(each.encode() for each in identify.protocols)
         assert len(await PingService(near).ping(far.peer_id, 3)) == 3
         assert await far.do("ping", peer=str(near.get_id()), count=3) == 3
 
@@ -77,7 +77,7 @@ async def test_installed_host_dials() -> None:
 
 
 async def test_two_dials_at_once() -> None:
-    """Both sides dial each other in the same moment; whatever connections result, they work."""
+    """Both sides dial each other at the same time; every connection that results works."""
     async with far_host() as far, near_host(IP4) as near:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(near.connect, far.info)
@@ -87,7 +87,7 @@ async def test_two_dials_at_once() -> None:
 
 
 async def test_two_dials_that_cross_on_one_pair_of_sockets_are_two_connections() -> None:
-    """Both dial from where they listen, before either has heard of the other: one four-tuple."""
+    """Both dial from their listening socket before either has received a packet: one four-tuple."""
     async with (
         listening() as (one, from_other),
         listening() as (other, from_one),
@@ -95,7 +95,7 @@ async def test_two_dials_that_cross_on_one_pair_of_sockets_are_two_connections()
         dialed: dict[QUICListener, QUICConnection] = {}
 
         async def dial(listener: QUICListener, peer: QUICListener) -> None:
-            dialed[listener] = await listener._transport.dial(peer.get_addrs()[0])
+            dialed[listener] = await transport_behind(listener).dial(peer.get_addrs()[0])
 
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
@@ -117,7 +117,7 @@ async def test_two_dials_that_cross_on_one_pair_of_sockets_are_two_connections()
             assert await heard.read(5) == b"still"
 
 
-async def test_both_ends_tell_the_same_of_a_connection() -> None:
+async def test_both_ends_report_the_same_connection() -> None:
     async with linked() as link:
         assert link.dialed.is_initiator
         assert not link.accepted.is_initiator

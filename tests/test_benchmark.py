@@ -1,4 +1,4 @@
-"""The benchmark: cells run and end, failures are shown and stop nothing, goals are judged."""
+"""The benchmark: cells run and end, failures are reported and stop no other cell, goals are checked."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bench import cell, front, goals, page
-from bench.__main__ import run_all
-from bench.contender import Contender, load
-from bench.measure import MEASURES, Line, Measure
-from bench.results import Cell, Results, begin, read, shown
-from interop.program import ProgramError
+from testkit.program import ProgramError
+from tools.bench import cell, front, goals, page
+from tools.bench.__main__ import run_all
+from tools.bench.contender import Contender, load
+from tools.bench.measure import MEASURES, Line, Measure
+from tools.bench.results import Cell, Results, begin, read, shown
 
 SMALL = {"size": 4 << 20, "count": 200, "limit": 2_000}
 
 
 def small(name: str) -> Measure:
-    """A measure of the table with less to do."""
+    """A measure of the table with less work."""
     (measure,) = (each for each in MEASURES if each.name == name)
-    words = {key: min(value, SMALL[key]) if key in SMALL else value for key, value in measure.words.items()}
-    return replace(measure, words=words)
+    options = {
+        key: min(value, SMALL[key]) if key in SMALL else value for key, value in measure.options.items()
+    }
+    return replace(measure, options=options)
 
 
 @pytest.mark.slow
@@ -51,7 +53,7 @@ async def test_a_contender_that_fails_is_shown_and_the_run_goes_on() -> None:
     assert "failed (1 of 1)" in table
 
 
-async def test_a_listener_that_never_speaks_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_listener_ends_at_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell, "START_LIMIT", 0.2)
     silent = Contender("silent", "a silent one", "it says nothing", ["sh", "-c", "sleep 60"])
     with pytest.raises(ProgramError, match="no address"):
@@ -69,17 +71,17 @@ def goodput(gigabits: float, cpu: float) -> Line:
 
 
 def judged(adapter: float, rust: float) -> Results:
-    """One stream only, at those Gbit/s."""
+    """Results of one stream, at these Gbit/s."""
     found = begin(load(["adapter", "rust-libp2p"]), runs=3)
     for name, speed in (("adapter", adapter), ("rust-libp2p", rust)):
         for measure in ("up", "down"):
-            # The median is the second; what fails does not count.
+            # The median is the second; a failed run does not count.
             found.cells += [Cell(measure, name, goodput(speed * part, 1.0)) for part in (0.5, 1.0, 3.0)]
             found.cells.append(Cell(measure, name, failure="once"))
     return found
 
 
-def test_a_goal_is_judged_by_the_medians() -> None:
+def test_a_goal_compares_medians() -> None:
     goal = goals.GOALS[0]
     assert goal.is_met(judged(adapter=4.0, rust=2.0))
     assert not goal.is_met(judged(adapter=3.9, rust=2.0))
@@ -93,7 +95,7 @@ def test_what_was_not_measured_is_not_met() -> None:
     assert "not measured" in goals.text(found)
 
 
-def test_a_goal_that_bounds_from_above_is_judged_from_above() -> None:
+def test_a_goal_with_an_upper_bound_is_checked_against_it() -> None:
     (goal,) = (each for each in goals.GOALS if "CPU of the sender" in each.text)
     found = judged(adapter=4.0, rust=2.0)
     ratio = goal.figure(found)
@@ -107,7 +109,9 @@ def test_a_run_survives_its_file(tmp_path: Path) -> None:
     assert read(tmp_path / "run.json") == found
 
 
-def test_the_page_and_a_picture_a_group_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_and_one_picture_for_each_group_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(page, "PAGES", tmp_path)
     found = judged(adapter=4.0, rust=2.0)
     text = page.write(found, goals.text(found)).read_text()
@@ -127,7 +131,7 @@ def test_the_front_picture_shows_the_data_of_the_last_run() -> None:
         assert f">{shown(spread.median)}</text>" in drawn
 
 
-def test_the_readme_tells_the_figures_of_the_last_run() -> None:
+def test_the_readme_has_the_figures_of_the_last_run() -> None:
     readme = (page.PAGES.parents[2] / "README.md").read_text()
     found = read(page.PAGES / "bench.json")
     ratio = found.ratio(front.MEASURE, "stock", front.FIGURE)

@@ -1,9 +1,8 @@
 """A Python thread that computes for seconds without yielding loses no connection.
 
-How the tests know: the computing process says from when to when it computed; the other
-side keeps sending, with an idle timeout of half that time, so that a process that answered
-nothing would be lost; and the QUIC packets that the other side received in that time are
-counted by its own engine.
+The computing process reports when it started and ended. The other side keeps sending, with an idle timeout
+of half that time, so a process that answered nothing would be lost. The other side's engine counts the QUIC
+packets that it received in that time.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import trio
 import trio.testing
 from libp2p.custom_types import TProtocol
 
-from peers.far import far_host
-from peers.near import IP4, addresses, connection, inbound, near_host, new_stream
-from peers.payload import payload
+from testkit.far import far_host
+from testkit.near import IP4, addresses, connection, inbound, near_host, new_stream
+from testkit.payload import payload
 
 PARK = TProtocol("/test/park")
 ECHO = TProtocol("/test/echo")
@@ -43,20 +42,20 @@ async def test_far_python_computes_and_nothing_is_lost(role: str) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(compute)
-            # Its Python answers nothing; its engine acknowledges every byte of this.
+            # Its Python code answers nothing; its engine acknowledges every byte.
             await stream.write(b"hello")
             while not spans:
                 await trio.sleep(0.05)  # scenario: the counter is read twenty times a second
                 seen.append((time.monotonic(), ours.statistics()["datagrams_received"]))
         (span,) = spans
         assert span["ended"] - span["began"] >= SECONDS
-        # Both halves of the computing, each as long as the idle timeout, brought packets from the other
-        # side. In a shorter time a loaded machine may run neither process.
+        # Both halves of the computing, each as long as the idle timeout, had packets from the other side. In
+        # a shorter time a loaded machine may run neither process.
         for half in range(2):
             since = span["began"] + half * SECONDS / 2
             counts = [count for moment, count in seen if since <= moment <= since + SECONDS / 2]
             assert counts[-1] > counts[0], f"silence in half {half}"
-        # The same connection is still there, and the echo that had to wait comes now.
+        # The connection is still open, and the delayed echo arrives now.
         assert connection(near, far.peer_id) is ours
         assert not ours.is_closed
         assert await stream.read(10) == b"hello"
@@ -65,7 +64,7 @@ async def test_far_python_computes_and_nothing_is_lost(role: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ["listener", "dialer"])
 async def test_near_python_computes_and_nothing_is_lost(role: str) -> None:
-    """The same with the computing in this process, and data on the way meanwhile."""
+    """This process computes while the peer sends data."""
     async with far_host(config=CONFIG) as far, near_host(IP4, config=CONFIG) as near:
         if role == "dialer":
             await near.connect(far.info)
@@ -87,16 +86,16 @@ async def test_near_python_computes_and_nothing_is_lost(role: str) -> None:
             began = time.monotonic()
             while time.monotonic() - began < SECONDS:
                 pass
-            # Read by this thread before trio could have done anything.
+            # Read before trio runs again.
             received = ours.statistics()["datagrams_received"] - before
-        # Keep-alives alone, from both sides, are some twenty.
-        assert received > 8, "the engine took nothing while Python computed"
+        # Keep-alives of both sides are about twenty.
+        assert received > 8, "the engine received nothing while Python computed"
         assert connection(near, far.peer_id) is ours
         got = bytearray()
         while len(got) < 4_000_000:
             got += await stream.read(65_536)
         assert bytes(got) == payload(4, 4_000_000)
-        # The far side saw no loss either: it still has its connection and its streams.
+        # The far side has kept its connection and its streams, too.
         assert await far.do("connections") == [str(near.get_id())]
         await stream.write(b"back")
         assert bytes.fromhex(await far.do("read", stream=there, n=4)) == b"back"

@@ -1,6 +1,6 @@
-"""Five hundred operations cancelled at random moments, by seed.
+"""Five hundred operations are canceled at random moments, by seed.
 
-Afterwards everything still works, and descriptors, threads and tasks are what they were.
+Afterwards everything works, and the descriptors, threads and tasks are the same as before.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from libp2p.transport.quic.exceptions import QUICError
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICStream
-from peers.cancel import cancel_soon
-from peers.census import census, eventually
-from peers.far import FarHost, far_host
-from peers.linked import linked
-from peers.near import IP4, connection, near_host, near_transport, new_stream
-from peers.payload import Drained, echoed, payload, sha256
+from testkit.cancel import cancel_soon
+from testkit.census import census, eventually
+from testkit.far import FarHost, far_host
+from testkit.linked import linked
+from testkit.near import IP4, connection, near_host, near_transport, new_stream
+from testkit.payload import Drained, echoed, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
 COUNT = 500
-VERBS = ["dial", "open", "read", "write", "accept", "close"]
+OPERATIONS = ["dial", "open", "read", "write", "accept", "close"]
 
 
-class Storm:
-    """Begins operations and cancels them, each at a moment that the seed decides."""
+class Canceler:
+    """Starts operations and cancels each at a moment that the seed decides."""
 
     def __init__(self, near: IHost, far: FarHost, seed: int) -> None:
         self.near = near
         self.far = far
         self.dice = random.Random(seed)
-        self.cancelled: Counter[str] = Counter()
+        self.canceled: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
 
     async def dial(self) -> None:
-        # A transport of its own: the host would say that it is connected already.
+        # A transport of its own: the host would return its existing connection.
         transport = near_transport()
         try:
             await transport.dial(self.far.info.addrs[0])
@@ -83,55 +83,55 @@ class Storm:
     async def raw(self) -> QUICStream:
         return await connection(self.near, self.far.peer_id).open_stream()
 
-    async def one(self, verb: str) -> None:
-        operation: Callable[[], Awaitable[None]] = getattr(self, verb)
-        # From "before it began" to "well after it would have ended".
+    async def one(self, name: str) -> None:
+        operation: Callable[[], Awaitable[None]] = getattr(self, name)
+        # From before its start to well after its end.
         delay = self.dice.choice([0.0, self.dice.uniform(0, 0.002), self.dice.uniform(0, 0.02)])
         with trio.move_on_after(delay) as scope:
             try:
                 await operation()
             except (BaseLibp2pError, QUICError):
-                # Refused by the far host, which is as much a victim of the storm.
-                assert verb in ("open", "read", "write", "close", "dial")
-        (self.cancelled if scope.cancelled_caught else self.finished)[verb] += 1
+                # Refused by the far host, whose operations are canceled, too.
+                assert name in ("open", "read", "write", "close", "dial")
+        (self.canceled if scope.cancelled_caught else self.finished)[name] += 1
 
-    async def blow(self) -> None:
-        verbs = VERBS * (COUNT // len(VERBS) + 1)
-        self.dice.shuffle(verbs)
+    async def run(self) -> None:
+        names = OPERATIONS * (COUNT // len(OPERATIONS) + 1)
+        self.dice.shuffle(names)
         limit = trio.CapacityLimiter(8)
 
-        async def limited(verb: str) -> None:
+        async def limited(name: str) -> None:
             async with limit:
-                await self.one(verb)
+                await self.one(name)
 
         async with trio.open_nursery() as nursery:
-            for verb in verbs[:COUNT]:
-                nursery.start_soon(limited, verb)
+            for name in names[:COUNT]:
+                nursery.start_soon(limited, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_five_hundred_cancelled_operations_leave_nothing(seed: int) -> None:
+async def test_five_hundred_canceled_operations_leave_nothing(seed: int) -> None:
     async with far_host() as far, near_host() as near:
         await near.connect(far.info)
         ours = connection(near, far.peer_id)
-        storm = Storm(near, far, seed)
-        # A dial, a stream of each kind: what is made once and kept is there before counting.
-        await storm.dial()
-        await storm.open()
+        canceler = Canceler(near, far, seed)
+        # A dial, a stream of each kind: so that objects made once and kept exist before the count.
+        await canceler.dial()
+        await canceler.open()
         await PingService(near).ping(far.peer_id, 1)
         await trio.to_thread.run_sync(lambda: None)
-        # Identify and its like, which the host runs on its own, are over by then.
+        # Identify, which the host runs by itself, has ended by then.
         assert await eventually(lambda: ours.statistics()["streams_open"] == 0)
         before = census()
-        far_before = await far.census()
+        far_before = await far.census_of(connections=1)
 
-        await storm.blow()
+        await canceler.run()
 
-        assert sum(storm.cancelled.values()) + sum(storm.finished.values()) == COUNT
-        # The storm has hit every verb, and not only before it began or after it ended.
-        assert set(storm.cancelled) == set(VERBS), storm.cancelled
-        assert sum(storm.finished.values()) > 20, storm.finished
+        assert sum(canceler.canceled.values()) + sum(canceler.finished.values()) == COUNT
+        # Every operation was canceled at least once while it ran, and finished at least once.
+        assert set(canceler.canceled) == set(OPERATIONS), canceler.canceled
+        assert sum(canceler.finished.values()) > 20, canceler.finished
 
         assert connection(near, far.peer_id) is ours
         data = payload(seed, 300_000)
@@ -141,13 +141,10 @@ async def test_five_hundred_cancelled_operations_leave_nothing(seed: int) -> Non
         assert len(await PingService(near).ping(far.peer_id, 3)) == 3
 
         assert await eventually(lambda: not census().beyond(before)), census().beyond(before)
-        with trio.move_on_after(15):
-            while (await far.census()).beyond(far_before):
-                pass
-        assert (await far.census()).beyond(far_before) == {}
+        assert await far.left_since(far_before) == {}
 
 
-async def test_cancelled_read_loses_no_byte() -> None:
+async def test_canceled_read_loses_no_byte() -> None:
     data = payload(7, 200_000)
     dice = random.Random(7)
     async with far_host() as far, near_host() as near:
@@ -155,7 +152,7 @@ async def test_cancelled_read_loses_no_byte() -> None:
         stream = await new_stream(near, far.peer_id, PARK)
         there = await far.do("arrived")
         got = bytearray()
-        cancelled = 0
+        canceled = 0
         async with trio.open_nursery() as nursery:
 
             async def write() -> None:
@@ -166,13 +163,13 @@ async def test_cancelled_read_loses_no_byte() -> None:
                 with trio.CancelScope() as scope:
                     cancel_soon(nursery, scope, dice.randrange(5))
                     got += await stream.read(dice.randrange(1, 5000))
-                cancelled += scope.cancelled_caught
+                canceled += scope.cancelled_caught
         assert bytes(got) == data
-        assert cancelled > 5
+        assert canceled > 5
 
 
-async def test_cancelled_accept_loses_no_stream() -> None:
-    """Between two bare transports, as a swarm would take the streams itself."""
+async def test_canceled_accept_loses_no_stream() -> None:
+    """Between two transports without hosts, because a swarm would accept the streams itself."""
     dice = random.Random(8)
     dialer = near_transport()
     send, receive = trio.open_memory_channel[QUICConnection](1)
@@ -219,7 +216,7 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                     for end in (*held.pop(0), *held.pop(0)):
                         nursery.start_soon(end.close)
                 with scope:
-                    # From before a stream is allowed again to long after that, and now and then never.
+                    # From before a stream is allowed again to long after that, and sometimes never.
                     if number % 50 != 49:
                         cancel_soon(nursery, scope, dice.choice((0, 1, 10, 100, 1000)))
                     stream = await both.dialed.open_stream()
@@ -230,7 +227,7 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                 assert await theirs.read(1) == b"."
                 held.append((stream, theirs))
             while len(held) < 8 and number % 10 == 9:
-                # What a cancellation left is there for the next one that opens.
+                # The credit of a canceled operation goes to the next one.
                 with trio.fail_after(10):
                     held.append(await both.stream())
         assert opened >= 6, "those that nothing canceled"

@@ -1,4 +1,4 @@
-"""What a user catches: our errors are found under those that py-libp2p makes of them.
+"""Users catch errors by class: ours are found among the causes of py-libp2p's.
 
 Real hosts; each failure is one that `docs/errors.md` lists.
 """
@@ -15,6 +15,9 @@ import trio.testing
 from libp2p import new_host
 from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import MultiError
+from libp2p.host.exceptions import StreamFailure
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.stream.net_stream import NetStream
@@ -35,8 +38,8 @@ from libp2p_quic import (
     causes,
     explain,
 )
-from peers.far import far_host
-from peers.near import IP4, connection, near_host, new_stream
+from testkit.far import far_host
+from testkit.near import IP4, connection, near_host, new_stream
 
 NOBODY = ID.from_pubkey(create_new_key_pair().public_key)
 
@@ -53,8 +56,8 @@ async def listener(**config: object) -> AsyncIterator[IHost]:
         yield host
 
 
-def no_stutter(text: str) -> None:
-    """No words that come twice in a row, and no number of the system."""
+def has_no_repetition(text: str) -> None:
+    """No phrase is repeated, and no errno is shown."""
     assert not re.search(r"\b(\w[\w ]*): \1\b", text), text
     assert "os error" not in text
 
@@ -66,7 +69,7 @@ async def test_another_peer_answers() -> None:
         assert isinstance(cause, PeerIdMismatchError)
         assert str(NOBODY) in explain(error)
         assert str(other.get_id()) in explain(error)
-        no_stutter(explain(error))
+        has_no_repetition(explain(error))
 
 
 async def test_nobody_answers() -> None:
@@ -77,7 +80,7 @@ async def test_nobody_answers() -> None:
             error = await failure_of(host, NOBODY, address)
     assert {type(each) for each in causes(error)} == {HandshakeTimeoutError}
     assert address in explain(error)
-    no_stutter(explain(error))
+    has_no_repetition(explain(error))
 
 
 async def test_the_listener_refuses() -> None:
@@ -86,7 +89,7 @@ async def test_the_listener_refuses() -> None:
         transport.deny_addresses(["127.0.0.1"])
         error = await failure_of(host, other.get_id(), str(other.get_addrs()[0]))
         assert {type(each) for each in causes(error)} == {HandshakeRefusedError}
-        no_stutter(explain(error))
+        has_no_repetition(explain(error))
 
 
 async def test_our_own_gate_denies() -> None:
@@ -94,7 +97,7 @@ async def test_our_own_gate_denies() -> None:
         error = await failure_of(host, other.get_id(), str(other.get_addrs()[0]))
         assert {type(each) for each in causes(error)} == {DialError}
         assert "gate_peer" in explain(error)
-        no_stutter(explain(error))
+        has_no_repetition(explain(error))
 
 
 async def test_a_host_with_another_key() -> None:
@@ -127,13 +130,57 @@ async def test_a_stream_whose_peer_is_gone() -> None:
     (error,) = caught
     assert {type(each) for each in causes(error)} <= {StreamLost, StreamReset}
     assert causes(error)
-    no_stutter(explain(error))
+    has_no_repetition(explain(error))
 
 
-def test_what_is_not_ours_is_told_as_it_is() -> None:
+def test_an_error_of_another_library_is_explained_unchanged() -> None:
     assert causes(ValueError("no")) == []
     assert explain(ValueError("no")) == "no"
     assert explain(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+async def test_a_protocol_that_the_peer_does_not_serve_is_named() -> None:
+    async with listener() as other, near_host() as host:
+        await host.connect(PeerInfo(other.get_id(), other.get_addrs()))
+        with pytest.raises(StreamFailure) as caught:
+            await host.new_stream(other.get_id(), [TProtocol("/nope/1")])
+    assert "protocols not supported: tried ['/nope/1']" in explain(caught.value)
+    assert "failed to open a stream" not in explain(caught.value)
+
+
+async def test_a_peer_without_an_address_of_quic() -> None:
+    async with near_host() as host:
+        error = await failure_of(host, NOBODY, "/ip4/127.0.0.1/tcp/9")
+    assert explain(error).startswith("No supported transport found for peer")
+    assert "no address has /quic-v1" in explain(error)
+
+
+async def test_a_second_dial_that_the_swarm_refuses() -> None:
+    async with near_host(config={"CONNECTION_HANDSHAKE_TIMEOUT": 0.2}) as host:
+        first = await failure_of(host, NOBODY, "/ip4/127.0.0.1/udp/9/quic-v1")
+        second = await failure_of(host, NOBODY, "/ip4/127.0.0.1/udp/9/quic-v1")
+    assert "no handshake in time" in explain(first)
+    assert "unblock_peer(peer_id)" in explain(second)
+
+
+async def test_a_host_that_was_never_run() -> None:
+    keys = create_new_key_pair()
+    host = new_host(key_pair=keys, transports=[QUICTransport(keys.private_key)])
+    async with listener() as other:
+        error = await failure_of(host, other.get_id(), str(other.get_addrs()[0]))
+    assert explain(error).endswith(": is host.run() active?")
+
+
+def test_the_deepest_cause_of_another_library_is_told() -> None:
+    first, second = SwarmException("one"), SwarmException("Connection closed while starting")
+    first.__cause__ = OSError("no route")
+    # An error without a text tells nothing.
+    second.__cause__ = trio.ClosedResourceError()
+    error = SwarmException("unable to connect")
+    error.__cause__ = MultiError([first, second, first])
+    assert explain(error) == "no route; Connection closed while starting: is host.run() active?"
+    first.__cause__.__cause__ = error
+    assert "no route" in explain(error)
 
 
 def test_an_error_of_ours_explains_itself() -> None:
@@ -142,7 +189,7 @@ def test_an_error_of_ours_explains_itself() -> None:
     assert explain(error) == "failed to dial nowhere"
 
 
-def test_circles_of_causes_end() -> None:
+def test_a_cycle_of_causes_ends() -> None:
     one, two = DialError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert causes(two) == [one]

@@ -1,6 +1,6 @@
-"""The house keeps its shape: the linters agree, arrows between the rooms point down, files stay small.
+"""The code keeps its structure: linters pass, imports point down the layers, files stay small.
 
-Everything here is read from the source text; nothing of the package is imported.
+All checks read source text; the package is not imported.
 """
 
 from __future__ import annotations
@@ -17,27 +17,35 @@ from pathlib import Path
 
 import pytest
 
+from testkit import rust_modules
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "libp2p_quic"
 ENGINE = ROOT / "crates" / "engine"
 MAX_LINES = 600
 BANNED_STEMS = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
-# Room -> what it may import beside the standard library.
-PYTHON_ROOMS: dict[str, tuple[list[Path], set[str]]] = {
+# Layer -> what it may import besides the standard library.
+PYTHON_LAYERS: dict[str, tuple[list[Path], set[str]]] = {
     "adapter": (
-        [path for path in PACKAGE.glob("*.py") if path.name != "_errors.py"],
+        [path for path in PACKAGE.glob("*.py") if path.name != "_engine_errors.py"],
         {"libp2p", "libp2p_quic", "multiaddr", "trio"},
+    ),
+    "command": (sorted(PACKAGE.glob("_command/*.py")), {"click", "libp2p_quic", "rich", "segno"}),
+    "asyncio": (sorted(PACKAGE.glob("asyncio/**/*.py")), {"libp2p_quic"}),
+    "hole punching": (
+        sorted(PACKAGE.glob("_hole_punching/*.py")),
+        {"google.protobuf", "libp2p", "libp2p_quic", "multiaddr", "trio"},
     ),
     "driver": (
         sorted(PACKAGE.glob("_driver/**/*.py")),
-        {"libp2p_quic._driver", "libp2p_quic._engine", "libp2p_quic._errors", "outcome", "trio"},
+        {"libp2p_quic._driver", "libp2p_quic._engine", "libp2p_quic._engine_errors", "outcome", "trio"},
     ),
-    "words": ([PACKAGE / "_errors.py"], set()),
-    "stub": ([PACKAGE / "_engine.pyi"], {"libp2p_quic._errors"}),
+    "errors": ([PACKAGE / "_engine_errors.py"], set()),
+    "stub": ([PACKAGE / "_engine.pyi"], {"libp2p_quic._engine_errors"}),
 }
 
-# Part of the engine -> modules of the crate it must not name.
+# Part of the engine -> modules of the crate that it must not name.
 ENGINE_PARTS: dict[str, set[str]] = {
     "driver": {"blocking", "endpoint", "simulation"},
     "host_key": {"connection", "driver", "endpoint", "identity", "listener", "simulation", "stream", "tls"},
@@ -45,7 +53,7 @@ ENGINE_PARTS: dict[str, set[str]] = {
 }
 
 
-# What `make lint` looks at.
+# The folders that `make lint` checks.
 (_CODE,) = re.findall(r"^CODE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 CODE: list[str] = _CODE.split()
 
@@ -56,8 +64,8 @@ LINTERS = {
 }
 
 
-def complaints(command: list[str]) -> str:
-    """What a linter has to say; nothing when it is content."""
+def output_of_failure(command: list[str]) -> str:
+    """The output of a linter that fails; empty if it succeeds."""
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return finished.stdout + finished.stderr if finished.returncode else ""
 
@@ -70,24 +78,26 @@ def beside_python(program: str) -> str:
 
 
 @pytest.mark.parametrize("linter", LINTERS)
-def test_linters_are_content(linter: str) -> None:
+def test_linters_pass(linter: str) -> None:
     program, *arguments = LINTERS[linter]
     command = [program if program == "cargo" else beside_python(program), *arguments]
-    assert complaints(command) == ""
+    assert output_of_failure(command) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_types_hold() -> None:
-    assert complaints([beside_python("mypy"), *CODE]) == ""
+    assert output_of_failure([beside_python("mypy"), *CODE]) == ""
 
 
 def test_linters_notice(tmp_path: Path) -> None:
-    """They read this project's settings: a blind except is none of ruff's defaults."""
+    """They read this project's settings: ruff allows a blind except by default."""
     wrong = tmp_path / "wrong.py"
     wrong.write_text("try:\n    pass\nexcept Exception:\n    pass\n")
-    told = complaints([beside_python("ruff"), "check", "--config", str(ROOT / "pyproject.toml"), str(wrong)])
-    assert "BLE001" in told
+    output = output_of_failure(
+        [beside_python("ruff"), "check", "--config", str(ROOT / "pyproject.toml"), str(wrong)]
+    )
+    assert "BLE001" in output
 
 
 def test_every_folder_with_code_is_linted() -> None:
@@ -96,7 +106,7 @@ def test_every_folder_with_code_is_linted() -> None:
 
 
 def sources(*suffixes: str) -> list[Path]:
-    """The project's own files of those kinds."""
+    """The project's own files with these suffixes."""
     tops = [path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
     made = {"build", "coverage", "node_modules", "target"}
     found = (path for top in tops for path in (ROOT / top).rglob("*") if path.suffix in suffixes)
@@ -123,10 +133,10 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
 
 
-@pytest.mark.parametrize("room", PYTHON_ROOMS)
-def test_python_rooms_import_only_what_lies_below_them(room: str) -> None:
-    files, allowed = PYTHON_ROOMS[room]
-    assert files, f"the {room} has no files"
+@pytest.mark.parametrize("layer", PYTHON_LAYERS)
+def test_python_layers_import_only_lower_layers(layer: str) -> None:
+    files, allowed = PYTHON_LAYERS[layer]
+    assert files, f"the layer {layer} has no files"
     wrong = [
         f"{named(path)}:{line} imports {name}"
         for path in files
@@ -138,7 +148,7 @@ def test_python_rooms_import_only_what_lies_below_them(room: str) -> None:
 
 
 def dependencies() -> dict[str, set[str]]:
-    """Crate -> the crates it depends on outside its tests, as cargo understands it."""
+    """Crate -> the crates it depends on outside its tests, according to cargo."""
     command = ["cargo", "metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
     return {
@@ -151,7 +161,7 @@ def test_crates_depend_downwards() -> None:
     crates = dependencies()
     assert crates["libp2p-quic-binding"] <= {"libp2p-quic-engine", "parking_lot", "pyo3", "tracing"}
     assert not crates["libp2p-quic-engine"] & {"async-std", "libp2p-quic-binding", "pyo3", "smol", "tokio"}
-    # It stands beside the rooms: a benchmark's network must not change with what is measured.
+    # The relay depends on no other crate: a benchmark's network must not change with what is measured.
     assert crates["libp2p-quic-relay"] <= {"quinn-udp", "rustix", "socket2"}
     assert crates["libp2p-quic-faults"] <= {"libc"}
 
@@ -179,6 +189,36 @@ def test_engine_parts_do_not_reach_up(part: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("crate", ["binding", "engine", "faults", "relay"])
+def test_files_of_a_crate_do_not_use_each_other_in_circles(crate: str) -> None:
+    graph = rust_modules.graph(ROOT / "crates" / crate / "src")
+    assert any(graph.values()), f"no file of {crate} uses another"
+    wrong = [
+        f"{'::'.join(module)} uses {'::'.join(target)}"
+        for circle in rust_modules.cycles(graph)
+        for module in circle
+        for target in sorted(graph[module] & set(circle))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_circles_are_found_through_groups_renames_and_reexports(tmp_path: Path) -> None:
+    for name, text in {
+        "lib.rs": "mod a; mod b; mod c; mod d;",
+        "a.rs": "use crate::{b::{Leaf as Other, deep::Thing}, c};",
+        "b/mod.rs": "mod deep;\npub(crate) use self::deep::Thing;\nuse std::fmt;",
+        "b/deep.rs": "use super::super::d::D; // use crate::a::A;",
+        "c.rs": "#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}",
+        "d.rs": "fn f() { crate::b::Thing::new(); }",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    graph = rust_modules.graph(tmp_path)
+    assert graph[("a",)] == {("b",), ("b", "deep"), ("c",)}
+    assert rust_modules.cycles(graph) == [[("b", "deep"), ("d",)]]
+
+
 def test_quinn_is_named_only_where_it_is_driven() -> None:
     # `config`, `congestion` and `tls` make what quinn is configured with; sockets are the driver's alone,
     # and the simulation's, which is another network for the same driver.
@@ -201,11 +241,11 @@ def test_no_unsafe_code(crate: str) -> None:
     assert "#![forbid(unsafe_code)]" in (ROOT / "crates" / crate / "src" / "lib.rs").read_text()
 
 
-# File -> how many blind excepts it has, since it calls code of the program.
-CALLS_FOREIGN_CODE = {"python/libp2p_quic/_callback.py": 1, "python/libp2p_quic/_driver/_log.py": 1}
+# File -> the number of its blind excepts, around calls of application code.
+CALLS_APPLICATION_CODE = {"python/libp2p_quic/_callback.py": 1, "python/libp2p_quic/_driver/_log.py": 1}
 
 
-def test_no_blind_except_but_where_foreign_code_is_called() -> None:
+def test_blind_excepts_are_only_around_application_code() -> None:
     blind = {"Exception", "BaseException"}
     found = []
     for path in PACKAGE.rglob("*.py"):
@@ -218,10 +258,10 @@ def test_no_blind_except_but_where_foreign_code_is_called() -> None:
             names = {each.id for each in ast.walk(caught) if isinstance(each, ast.Name)} if caught else set()
             if names & blind:
                 found.append(named(path))
-    assert Counter(found) == CALLS_FOREIGN_CODE
+    assert Counter(found) == CALLS_APPLICATION_CODE
 
 
-def test_nobody_sleeps_to_wait_for_something() -> None:
+def test_no_test_sleeps_to_synchronize() -> None:
     """A pause that *is* the scenario says so on its line: ``# scenario: the reader is slow``."""
     pause = re.compile(r"\b(?:trio|time|asyncio|thread)(?:\.|::)sleep(?:_until)?\(|^\s*(?:await\s+)?sleep\(")
     roots = (ROOT / "python", ROOT / "tests", ROOT / "crates")
@@ -235,15 +275,15 @@ def test_nobody_sleeps_to_wait_for_something() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_files_are_small_named_and_open_with_their_law() -> None:
+def test_files_are_small_have_names_and_an_opening_docstring() -> None:
     wrong = []
     for path in sources(".py", ".pyi", ".rs"):
         text = path.read_text()
         if text.count("\n") > MAX_LINES:
             wrong.append(f"{named(path)} has more than {MAX_LINES} lines")
         if path.stem in BANNED_STEMS:
-            wrong.append(f"{named(path)} is named after nothing")
-        law = text.startswith("//!") if path.suffix == ".rs" else ast.get_docstring(ast.parse(text))
-        if text.strip() and not law:
-            wrong.append(f"{named(path)} does not open with its law")
+            wrong.append(f"{named(path)} has a name that says nothing")
+        opening = text.startswith("//!") if path.suffix == ".rs" else ast.get_docstring(ast.parse(text))
+        if text.strip() and not opening:
+            wrong.append(f"{named(path)} has no opening docstring or comment")
     assert not wrong, "\n".join(wrong)

@@ -1,7 +1,7 @@
-"""What is set on our configuration class is what happens, whatever value it has.
+"""A value that is set on our configuration class takes effect, also if it is py-libp2p's default.
 
-`effective_config` says what happens; that it tells the truth, the tests of the effects show, and
-one here with real connections.
+`effective_config` reports the values in effect. The tests of the effects, and one here with real
+connections, show that it is right.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from libp2p.transport.quic.exceptions import QUICDialError, QUICInvalidConfigErr
 
 from libp2p_quic import QUICTransport, QUICTransportConfig
 from libp2p_quic._config_table import ROWS, Reader
-from peers.linked import listening
-from peers.near import near_transport
+from testkit.linked import listening
+from testkit.near import near_transport
 
 NAMES = [row.name for row in ROWS if row.reader is Reader.TRANSPORT]
-# Each default of py-libp2p's two classes, and ours: what might be taken for "not set".
+# Each default of py-libp2p's two classes, and ours: values that could be mistaken for "not set".
 DEFAULTS = sorted(
     {
         (name, getattr(config, name))
@@ -35,7 +35,7 @@ DEFAULTS = sorted(
     },
     key=repr,
 )
-# py-libp2p's name for it is another one here, or another field bounds it by default.
+# Fields with another name here, or bounded by another field by default.
 RENAMED = {("congestion_control_algorithm", "reno"): "newreno"}
 
 
@@ -50,24 +50,24 @@ def assigned(name: str, value: Any) -> QUICTransportConfig:
 
 
 @pytest.mark.parametrize(("name", "value"), DEFAULTS)
-def test_a_default_that_was_chosen_is_what_happens(name: str, value: Any) -> None:
+def test_a_default_that_was_set_takes_effect(name: str, value: Any) -> None:
     expected = RENAMED.get((name, value), value)
     given = QUICTransportConfig(**{name: value})
     assert effective(given)[name] == expected
     if (name, value) != ("connection_timeout", 30.0):
-        # `new_host` assigns this one when it merges a ConnectionConfig that nobody made for QUIC.
+        # `new_host` assigns this one when it merges a ConnectionConfig that was not made for QUIC.
         assert effective(assigned(name, value))[name] == expected
     assert effective(copy.copy(given))[name] == expected
     assert effective(pickle.loads(pickle.dumps(given)))[name] == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_our_default_is_what_happens(name: str) -> None:
+def test_our_default_takes_effect(name: str) -> None:
     config = QUICTransportConfig()
     default = getattr(config, name)
     if default is not None:
         assert effective(config)[name] == default
-    # None is how another name of the same setting is left alone.
+    # None leaves the value to the setting's other name.
     assert effective(QUICTransportConfig(**{name: default})) == effective(config)
     assert effective(replace(config)) == effective(config)
 
@@ -85,23 +85,21 @@ def test_our_default_is_what_happens(name: str) -> None:
         ({"initial_max_data": 65_536}, "stream_window", 65_536),
     ],
 )
-def test_effective_values_tell_what_came_of_several_fields(
-    values: dict[str, Any], name: str, expected: object
-) -> None:
+def test_effective_values_combine_several_fields(values: dict[str, Any], name: str, expected: object) -> None:
     assert effective(QUICTransportConfig(**values))[name] == expected
 
 
 @pytest.mark.parametrize(
     "values", [{"idle_timeout": 4.0, "keep_alive_interval": 5.0}, {"max_handshakes": 64, "retry_above": 256}]
 )
-def test_chosen_defaults_that_contradict_another_field_are_refused(values: dict[str, Any]) -> None:
+def test_set_defaults_that_contradict_another_field_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(QUICInvalidConfigError):
         QUICTransportConfig(**values)
 
 
 @dataclass
 class Preset(QUICTransportConfig):
-    """What a program may derive."""
+    """A class that a program derives."""
 
     max_connections: int = 300
     max_concurrent_streams: int = 100
@@ -113,13 +111,13 @@ def test_a_derived_class_sets_its_defaults() -> None:
         assert effective(config)["max_concurrent_streams"] == 100
 
 
-def test_defaults_of_the_stock_class_are_no_choice() -> None:
+def test_defaults_of_the_stock_class_are_not_taken_as_set() -> None:
     assert effective(StockConfig()) == effective(QUICTransportConfig())
     assert effective(StockConfig(max_connections=301))["max_connections"] == 301
 
 
-async def test_as_many_connections_as_were_asked_for() -> None:
-    """300 is a default of py-libp2p's, for which 4096 connections were admitted."""
+async def test_a_limit_of_connections_equal_to_the_default_holds() -> None:
+    """300 is a default of py-libp2p's, which must not stand for 4096."""
     most = 300
     async with listening(max_connections=most) as (listener, _):
         dialer, last = near_transport(), near_transport()
@@ -133,7 +131,7 @@ async def test_as_many_connections_as_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "swarm", "told"),
+    ("most", "swarm", "warning"),
     [
         (1000, None, "is 1000, and the swarm admits 250 inbound connections"),
         (60, 100, "is 60, and the swarm admits 50"),
@@ -142,7 +140,7 @@ async def test_as_many_connections_as_were_asked_for() -> None:
     ],
 )
 async def test_a_swarm_that_admits_fewer_connections_is_a_warning(
-    most: int | None, swarm: int | None, told: str | None, caplog: pytest.LogCaptureFixture
+    most: int | None, swarm: int | None, warning: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = QUICTransportConfig() if most is None else QUICTransportConfig(max_connections=most)
     of_swarm = None
@@ -155,5 +153,5 @@ async def test_a_swarm_that_admits_fewer_connections_is_a_warning(
     ):
         lines = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     lines = [each for each in lines if "max_connections of the transport" in each]
-    assert len(lines) == (told is not None)
-    assert told is None or told in lines[0]
+    assert len(lines) == (warning is not None)
+    assert warning is None or warning in lines[0]

@@ -1,7 +1,7 @@
 """What the configuration does to connections and packets.
 
-Two transports in one process, without hosts. Streams are in test_configuration_streams, and
-what the configuration is as an object is in test_configuration.
+Two transports in one process, without hosts. Streams are in test_configuration_streams, the object itself in
+test_configuration.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from libp2p.transport.quic.exceptions import (
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection
-from peers.census import eventually
-from peers.h3 import run
-from peers.linked import linked, listening
-from peers.near import near_transport
-from peers.payload import MIB
-from peers.relay import Relay
+from testkit.census import eventually
+from testkit.h3 import run
+from testkit.linked import linked, listening
+from testkit.near import near_transport
+from testkit.payload import MIB
+from testkit.relay import Relay
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 NEVER: dict[str, Any] = {"keep_alive_interval": None}
@@ -51,7 +51,7 @@ async def test_silence_ends_a_connection_after_the_idle_timeout(names: dict[str,
     sides[side].update(names)
     began = trio.current_time()
     async with linked(**sides) as link:
-        # The smaller value counts, whoever has it.
+        # The smaller value of both sides counts.
         await is_lost(link.dialed)
     assert trio.current_time() - began >= 0.5
 
@@ -87,7 +87,7 @@ def at(sock: trio.socket.SocketType) -> Multiaddr:
     ],
 )
 async def test_handshake_timeout(silent: trio.socket.SocketType, names: dict[str, Any]) -> None:
-    # A short round trip, so that closing is short too.
+    # A short round-trip time, so that the closing period is short, too.
     dialer = near_transport(initial_rtt=0.01, **names)
     began = trio.current_time()
     with pytest.raises(QUICDialError):
@@ -98,10 +98,10 @@ async def test_handshake_timeout(silent: trio.socket.SocketType, names: dict[str
 
 
 @pytest.mark.parametrize("names", [{"linger": 2}, {"connection_close_timeout": 2}])
-async def test_linger_bounds_what_a_closed_connection_owes(names: dict[str, Any]) -> None:
+async def test_linger_bounds_the_delivery_after_a_close(names: dict[str, Any]) -> None:
     async with linked(names, {"STREAM_FLOW_CONTROL_WINDOW": 10_000}) as link:
         ours, _theirs = await link.stream()
-        # More than the peer has room for, as nobody reads there.
+        # More than the peer buffers, because it does not read.
         with trio.move_on_after(0.3):
             await ours.write(bytes(4 * MIB))
         await ours.close()
@@ -125,7 +125,7 @@ async def test_connection_close_timeout_bounds_the_wait_for_readers() -> None:
             await over.wait()
         # The default is 10 s.
         assert 0.2 < trio.current_time() - began < 8
-        assert ours.has_unread
+        assert ours._has_bytes
 
 
 def as_hook(event: trio.Event) -> Any:
@@ -150,7 +150,7 @@ async def test_max_connections_refuses_in_the_handshake() -> None:
 
 @pytest.mark.parametrize("is_disabled", [False, True])
 async def test_disable_active_migration(is_disabled: bool) -> None:
-    """A relay on the path moves to another port, as a NAT may, and the peer comes from there."""
+    """A relay changes its port, as a NAT may, so that the peer's packets come from the new one."""
     short: dict[str, Any] = {"idle_timeout": 1.0, "keep_alive_interval": 0.2}
     far = {**short, "disable_active_migration": is_disabled}
     async with listening(**far) as (listener, connections), Relay.to(listener.get_addrs()[0]) as relay:
@@ -176,7 +176,9 @@ async def test_disable_active_migration(is_disabled: bool) -> None:
 @pytest.mark.parametrize(
     ("field", "off", "on"), [("enable_v1", "quic-v1", "quic"), ("enable_draft29", "quic", "quic-v1")]
 )
-async def test_a_version_that_is_turned_off_is_left_alone(field: str, off: str, on: str) -> None:
+async def test_a_version_that_is_turned_off_is_not_dialed_or_listened_on(
+    field: str, off: str, on: str
+) -> None:
     transport = near_transport(**{field: False})
     assert transport.protocols() == [on]
     for suffix, is_served in ((off, False), (on, True)):
@@ -186,13 +188,13 @@ async def test_a_version_that_is_turned_off_is_left_alone(field: str, off: str, 
         await transport.dial(Multiaddr(f"/ip4/127.0.0.1/udp/9/{off}"))
 
 
-# What the peer is told
+# Transport parameters
 
 
-async def told(**config: Any) -> QuicConnection:
-    """The transport parameters of a listener, as aioquic understood them.
+async def parameters_of(**config: Any) -> QuicConnection:
+    """The transport parameters of a listener, as decoded by aioquic.
 
-    Without a certificate it is turned away, but only after it has heard them.
+    The listener refuses it, as it has no certificate, but only after it has sent them.
     """
     async with listening(**config) as (listener, _):
         port = int(listener.get_addrs()[0].value_for_protocol("udp") or 0)
@@ -205,14 +207,14 @@ async def told(**config: Any) -> QuicConnection:
 
 @pytest.mark.parametrize("config", [{}, {"initial_max_streams_unidirectional": 0}])
 async def test_no_unidirectional_stream_is_ever_allowed(config: dict[str, Any]) -> None:
-    heard = await told(**config)
-    # It did hear the parameters.
+    heard = await parameters_of(**config)
+    # It has received the parameters.
     assert heard._remote_max_data > 0
     assert heard._remote_max_streams_uni == 0
 
 
 async def test_transport_parameters_have_the_names_and_values_of_the_configuration() -> None:
-    heard = await told(
+    heard = await parameters_of(
         max_idle_timeout=21,
         initial_max_data=3_000_000,
         initial_max_stream_data_bidirectional_local=1_000_000,
@@ -220,7 +222,7 @@ async def test_transport_parameters_have_the_names_and_values_of_the_configurati
         initial_max_streams_bidirectional=5,
     )
     assert heard._remote_max_idle_timeout == 21
-    # Every connection begins with a small window, which grows to the configured one as it is used.
+    # Every connection starts with a small window, which grows up to the configured one.
     assert heard._remote_max_data == 32_768
     # One value for both directions: the larger of the two.
     assert heard._remote_max_stream_data_bidi_local == 2_000_000
@@ -239,7 +241,7 @@ async def test_congestion_control_algorithm(algorithm: str) -> None:
 
 
 @pytest.mark.slow
-async def test_initial_rtt_says_when_the_first_packet_is_sent_again(silent: trio.socket.SocketType) -> None:
+async def test_initial_rtt_sets_the_first_retransmission(silent: trio.socket.SocketType) -> None:
     heard = {}
     for initial_rtt in (0.02, 0.333):
         dialer = near_transport(initial_rtt=initial_rtt, CONNECTION_HANDSHAKE_TIMEOUT=0.6)
@@ -254,7 +256,7 @@ async def test_initial_rtt_says_when_the_first_packet_is_sent_again(silent: trio
 
 
 @pytest.mark.parametrize("size", [1200, 1300, 1452])
-async def test_max_datagram_size_is_what_mtu_discovery_finds(size: int) -> None:
+async def test_mtu_discovery_stops_at_max_datagram_size(size: int) -> None:
     async with linked({"max_datagram_size": size}) as link:
         ours, theirs = await link.stream()
         async with trio.open_nursery() as nursery:

@@ -12,15 +12,15 @@ import trio
 from libp2p.transport.quic.exceptions import QUICStreamLimitError, QUICStreamTimeoutError
 
 from libp2p_quic import QUICStream
-from peers.linked import Linked, linked
-from peers.payload import MIB
+from testkit.linked import Linked, linked
+from testkit.payload import MIB
 
 WRITE_BUFFER, READ_BUFFER = 262_144, 524_288
 
 
 async def takes(link: Linked, least: int, most: int, streams: int = 1) -> int:
-    """How many bytes writers can hand over while nobody reads at the other end: between ``least``
-    and ``most``, and in all of 0.3 s after those no more."""
+    """Writers can write between ``least`` and ``most`` bytes while the peer does not read, and no more in
+    the next 0.3 s."""
     total = 0
 
     async def fill(stream: QUICStream) -> None:
@@ -33,7 +33,7 @@ async def takes(link: Linked, least: int, most: int, streams: int = 1) -> int:
         for _ in range(streams):
             ours, theirs = await link.stream()
             nursery.start_soon(fill, ours)
-            # Both ends have to live on, or the stream would be reset.
+            # Keep both ends, or the stream would be reset.
             link.kept.append((ours, theirs))
         before = -1
         with trio.move_on_after(30):
@@ -85,7 +85,7 @@ async def test_connection_window_stops_all_writers_together(names: dict[str, Any
     async with linked(far=names) as link:
         count = 3
         most = 1_000_000 + count * (WRITE_BUFFER + READ_BUFFER)
-        # Less than the streams' windows would let through.
+        # Less than the streams' windows together.
         assert most < count * (1_000_000 + WRITE_BUFFER)
         await takes(link, 1_000_000, most, count)
 
@@ -115,7 +115,7 @@ async def test_send_buffer_high_watermark_stops_a_writer() -> None:
         {"MAX_CONCURRENT_STREAMS": 4},
     ],
 )
-async def test_the_peer_waits_when_it_has_as_many_streams_as_it_may(names: dict[str, Any]) -> None:
+async def test_the_peer_waits_at_the_limit_of_streams(names: dict[str, Any]) -> None:
     async with linked(far=names) as link:
         streams = [await link.stream() for _ in range(4)]
         with trio.move_on_after(0.3) as scope:
@@ -127,7 +127,7 @@ async def test_the_peer_waits_when_it_has_as_many_streams_as_it_may(names: dict[
             await link.dialed.open_stream()
 
 
-async def test_the_allowance_grows_to_what_is_configured_and_no_further() -> None:
+async def test_the_allowance_grows_up_to_the_configured_value() -> None:
     async with linked(far={"MAX_INCOMING_STREAMS": 40}) as link:
         streams = []
         with trio.fail_after(20):
@@ -142,7 +142,7 @@ async def test_max_outgoing_streams_raises_at_once() -> None:
         first, second = [await link.dialed.open_stream() for _ in range(2)]
         with pytest.raises(QUICStreamLimitError, match="Maximum outbound streams"):
             await link.dialed.open_stream()
-        # The peer's streams do not count, nor do those that are over.
+        # The peer's streams and ended streams do not count.
         theirs = await link.accepted.open_stream()
         await theirs.write(b".")
         await link.dialed.accept_stream()
@@ -160,7 +160,7 @@ async def test_stream_open_timeout() -> None:
         held = await link.dialed.open_stream()
         with pytest.raises(QUICStreamTimeoutError, match=r"within 0\.2 s"):
             await link.dialed.open_stream()
-        # What the caller says counts more.
+        # The caller's argument takes precedence.
         with trio.move_on_after(0.5) as scope, pytest.raises(QUICStreamTimeoutError):
             await link.dialed.open_stream(timeout=5)
         assert scope.cancelled_caught

@@ -1,8 +1,8 @@
-"""The conformance run judges rightly; and its fast part: py-libp2p's own tests about QUIC, and
-its example programs. The whole of it is `make conformance`.
+"""The conformance run compares results rightly. Its fast part runs here: py-libp2p's own QUIC tests and
+example programs. `make conformance` runs all of it.
 
-The fast part runs in processes of its own, since it puts this transport where py-libp2p has
-its own. Needs network access once, for the suite.
+The fast part runs in separate processes, because it replaces py-libp2p's transport. Needs network access
+once, for the suite.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from conformance import page
-from conformance.exclusions import Exclusion, read_exclusions
-from conformance.parts import QUIC, WIDE, Part
-from conformance.report import Comparison, text
-from conformance.runs import Result, skipped
-from conformance.trials import Trial
+from tools.conformance import page
+from tools.conformance.exclusions import Exclusion, read_exclusions
+from tools.conformance.parts import QUIC, WIDE, Part
+from tools.conformance.report import Comparison, text
+from tools.conformance.runs import Result, skipped
+from tools.conformance.trials import Trial
 
 ROOT = Path(__file__).parent.parent
 
 
 def judged(part: Part, ours: Trial, stock: Trial | None) -> Comparison:
-    """One test that failed on ours beside others, and what its trials said."""
+    """One test that failed on ours in the parallel run, and the results of its single runs."""
     return Comparison(
         part, {"t": Result("t", "failed")}, None, {"t": ours}, {"t": stock} if stock else {}, {}
     )
@@ -33,25 +33,25 @@ def judged(part: Part, ours: Trial, stock: Trial | None) -> Comparison:
 @pytest.mark.parametrize(
     ("part", "ours", "stock", "is_red"),
     [
-        # Only beside others, as on any loaded machine.
+        # It fails only in the parallel run, as on any loaded machine.
         (WIDE, (10, 10), None, False),
         (QUIC, (10, 10), None, False),
-        # Never, here and there.
+        # It always fails on both.
         (WIDE, (0, 3), (0, 3), False),
-        # Never here, and there sometimes.
+        # It always fails on ours, and sometimes on the stock transport.
         (WIDE, (0, 3), (1, 10), True),
-        # As often as there, as far as ten runs can tell.
+        # As often as on the stock transport, within the precision of ten runs.
         (WIDE, (7, 10), (10, 10), False),
         (WIDE, (6, 10), (10, 10), True),
         (WIDE, (3, 10), (0, 3), False),
         # Nothing to compare with.
         (WIDE, (9, 10), None, True),
-        # A test about QUIC has to pass, whatever the stock transport makes of it.
+        # A test about QUIC must pass, even if it fails on the stock transport.
         (QUIC, (9, 10), (9, 10), True),
         (QUIC, (0, 3), (0, 3), True),
     ],
 )
-def test_red_is_what_plainly_fails_more_on_ours(
+def test_red_means_that_a_test_clearly_fails_more_often_on_ours(
     part: Part, ours: tuple[int, int], stock: tuple[int, int] | None, is_red: bool
 ) -> None:
     assert bool(judged(part, Trial(*ours), Trial(*stock) if stock else None).regressions()) is is_red
@@ -62,7 +62,7 @@ def test_the_counts_of_both_are_shown() -> None:
     assert "passes 7 of 10 on ours, 10 of 10 on stock; Error: x" in shown
 
 
-def test_what_failed_once_and_passes_alone_is_shown_as_that() -> None:
+def test_a_failure_that_passes_alone_is_reported_as_such() -> None:
     shown = text(judged(Part("wide", "", True, {"row": ("t",)}), Trial(10, 10), None))
     assert "never alone:\n  t\n      passes 10 of 10 alone" in shown
 
@@ -81,7 +81,7 @@ def in_the_page(test: str, ours: Trial, stock: Trial) -> str:
     return page.section(comparison, page.Run("versions", 90.0))
 
 
-def test_the_page_has_the_counts_and_what_is_to_be_said_of_them() -> None:
+def test_the_page_has_the_counts_and_their_explanation() -> None:
     red = in_the_page(SWARM, Trial(6, 10, "E  Error: <a> | *b*"), Trial(10, 10))
     assert red.startswith("## wide: ")
     assert "**red**, " in red
@@ -90,7 +90,7 @@ def test_the_page_has_the_counts_and_what_is_to_be_said_of_them() -> None:
     assert r"Error: \<a\> \| \*b\*" in red
     green = in_the_page(SWARM, Trial(7, 10), Trial(10, 10))
     assert "**green**, " in green
-    assert "stock transport alike" in green
+    assert "equally on the stock transport" in green
 
 
 def test_a_part_that_is_run_again_replaces_only_its_section() -> None:
@@ -103,7 +103,7 @@ def test_a_part_that_is_run_again_replaces_only_its_section() -> None:
     assert again.endswith("\n\nnew\n")
 
 
-def test_what_is_excluded_is_counted_by_reason() -> None:
+def test_excluded_tests_are_counted_by_reason() -> None:
     patterns = {each.pattern: each.reason for each in read_exclusions()}
     pattern, reason = next(iter(patterns.items()))
     test = "tests/core/transport/quic/test_connection.py::test"
@@ -121,7 +121,7 @@ def test_an_exclusion_that_matches_nothing_is_noticed() -> None:
     assert Comparison(QUIC, excluded, None).stale_exclusions() == [first.pattern]
 
 
-def test_what_skips_itself_is_run_alone() -> None:
+def test_a_test_that_skips_itself_is_run_alone() -> None:
     others = [Result("u", "excluded", "skipped"), Result("v", "failed"), Result("w", "passed")]
     assert skipped([Result("t", "skipped", "Skipped"), *others]) == ["t"]
 
@@ -141,16 +141,16 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_public_quic_test_of_py_libp2p_passes_on_ours() -> None:
-    result = run("conformance", "--part", "quic", "--ours-only")
+    result = run("tools.conformance", "--part", "quic", "--ours-only")
     assert result.returncode == 0, result.stdout + result.stderr
-    # Green because nothing failed, not because nothing was run.
+    # Passed because no test failed, not because none was run.
     counts = next(line.split() for line in result.stdout.splitlines() if line.startswith("together"))
     tests, over_quic, passed, failed = map(int, counts[1:5])
     assert tests > 200
     assert over_quic >= 19
     assert passed > 100
     assert failed == 0
-    # None of them finds a reason not to run.
+    # None of them is skipped.
     assert int(counts[-1]) == 0
 
 
@@ -158,6 +158,6 @@ def test_every_public_quic_test_of_py_libp2p_passes_on_ours() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", ["echo", "ping", "pubsub", "perf"])
 def test_example_programs_of_py_libp2p_run_on_ours(program: str) -> None:
-    result = run("conformance.examples", "--only", program, "--size", "8", "--iterations", "1")
+    result = run("tools.conformance.examples", "--only", program, "--size", "8", "--iterations", "1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.startswith("ok")

@@ -1,6 +1,6 @@
-"""The coverage gate lets nothing escape: every source file counts, and too little is refused.
+"""The coverage gate counts every source file and fails below its floor.
 
-What the figures are is `make coverage`'s to find out; it takes a quarter of an hour.
+The figures themselves come from `make coverage`, which takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from covered.measured import Lines, by_room, python_lines, rust_lines, with_the_unseen
-from covered.rooms import FLOOR, ROOT, counted, has_code, room_of, sources
+from tools.coverage.measured import Lines, by_package, python_lines, rust_lines, with_unloaded_files
+from tools.coverage.packages import FLOOR, ROOT, counted, has_code, package_of, sources
 
-ROOMS = {"adapter", "driver", "binding", "engine", "simulation"}
+PACKAGES = {"adapter", "driver", "binding", "engine", "simulation"}
 
 
-def test_every_source_file_is_in_a_room() -> None:
+def test_every_source_file_is_in_a_package() -> None:
     homes = (ROOT / "python", ROOT / "crates/engine/src", ROOT / "crates/binding/src")
     found = (path for home in homes for path in home.rglob("*") if path.suffix in (".py", ".rs"))
     product = [str(path.relative_to(ROOT)) for path in found]
     assert len(product) > 50
-    outside = [path for path in product if room_of(path) is None]
+    outside = [path for path in product if package_of(path) is None]
     # Tests of a module that are modules themselves.
     assert all("_tests/" in path for path in outside), outside
     assert sources() == sorted(set(product) - set(outside))
-    assert {room_of(path) for path in product} - {None} == ROOMS
+    assert {package_of(path) for path in product} - {None} == PACKAGES
 
 
 @pytest.mark.parametrize(
-    ("path", "room"),
+    ("path", "package"),
     [
         ("python/libp2p_quic/_transport.py", "adapter"),
         ("python/libp2p_quic/_driver/_trio.py", "driver"),
@@ -41,16 +41,16 @@ def test_every_source_file_is_in_a_room() -> None:
         ("tests/test_coverage.py", None),
     ],
 )
-def test_the_folder_decides(path: str, room: str | None) -> None:
-    assert room_of(path) == room
+def test_the_folder_decides_the_package(path: str, package: str | None) -> None:
+    assert package_of(path) == package
 
 
 def test_a_file_that_no_test_loads_counts_with_all_its_lines() -> None:
-    lines = with_the_unseen({})
+    lines = with_unloaded_files({})
     assert set(lines) == {path for path in sources() if has_code(path)}
     assert all(each.run == 0 and each.all > 0 for each in lines.values())
-    assert set(by_room(lines)) == ROOMS
-    assert all(each.percent < FLOOR for each in by_room(lines).values())
+    assert set(by_package(lines)) == PACKAGES
+    assert all(each.percent < FLOOR for each in by_package(lines).values())
 
 
 def test_tests_inside_of_a_file_do_not_count() -> None:
@@ -81,13 +81,13 @@ def test_counters_of_python_become_lines(tmp_path: Path) -> None:
     assert python_lines(report) == {path: Lines(40, 30)}
 
 
-def test_a_room_is_as_good_as_its_files_together() -> None:
-    rooms = by_room(
+def test_a_package_has_the_coverage_of_its_files_together() -> None:
+    packages = by_package(
         {"python/libp2p_quic/_addr.py": Lines(80, 80), "python/libp2p_quic/_stream.py": Lines(20, 0)}
     )
-    assert rooms == {"adapter": Lines(100, 80)}
-    assert rooms["adapter"].percent == 80.0
+    assert packages == {"adapter": Lines(100, 80)}
+    assert packages["adapter"].percent == 80.0
 
 
-def test_the_floor_is_what_was_promised() -> None:
+def test_the_floor_is_the_documented_one() -> None:
     assert FLOOR >= 90.0

@@ -1,5 +1,5 @@
-"""Which socket a dial leaves from, and which addresses it does not even try: on machines with real
-interfaces and routes, which are network namespaces. Needs root, and says so where it is skipped.
+"""Which socket a dial leaves from, and which addresses it does not try: in network namespaces with real
+interfaces and routes. Needs root; otherwise each test is skipped with the reason.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport
 from libp2p_quic._addr import to_multiaddr
-from libp2p_quic._exceptions import DialError, UnreachableError
-from peers.machines import Machine, machines
-from peers.near import near_transport
+from libp2p_quic.exceptions import DialError, UnreachableError
+from testkit.machines import Machine, machines
+from testkit.near import near_transport
 
-# What is refused is refused at once; the handshake timeout is 10 s.
+# A refusal is immediate; the handshake timeout is 10 s.
 SOON = 1.0
 
 
 @dataclass
 class Net:
-    """Two machines on the network "two"; the near one is also on "one", where nobody is."""
+    """Two machines on the network "two"; the near one is also on "one", which has no other machine."""
 
     near: Machine
     far: Machine
@@ -33,14 +33,14 @@ class Net:
     def host(self, network: int, number: int) -> str:
         return f"fd71:{network}::{number}" if self.ipv6 else f"10.71.{network}.{number}"
 
-    def address(self, machine: Machine, verb: str, network: int, number: int, device: str) -> None:
+    def address(self, machine: Machine, action: str, network: int, number: int, device: str) -> None:
         length = "64 nodad" if self.ipv6 else "24"
-        if verb == "del":
+        if action == "del":
             length = length.split()[0]
-        machine.ip(f"addr {verb} {self.host(network, number)}/{length} dev {device}")
+        machine.ip(f"addr {action} {self.host(network, number)}/{length} dev {device}")
 
     def resolve(self, name: str) -> str:
-        """An address of the near machine: by network and number, or one that it always has."""
+        """An address of the near machine: by network and number, or a fixed one."""
         fixed = {"any": ("0.0.0.0", "::"), "loopback": ("127.0.0.1", "::1")}
         if name in fixed:
             return fixed[name][self.ipv6]
@@ -55,7 +55,7 @@ def net(request: pytest.FixtureRequest) -> Iterator[Net]:
         near.link("two", far, "two")
         made = Net(near, far, request.param == "ipv6")
         made.address(near, "add", 1, 1, "one")
-        # The one that the system prefers is the first.
+        # The system prefers the first one.
         for number in (1, 9):
             made.address(near, "add", 2, number, "two")
         made.address(near, "add", 3, 1, "two")
@@ -83,7 +83,7 @@ async def listening_far(net: Net, network: int = 2) -> AsyncIterator[tuple[Multi
 
 
 async def listen(net: Net, transport: QUICTransport, name: str) -> int:
-    """Listen on an address of the near machine; the port."""
+    """Listen on an address of the near machine; returns the port."""
     listener = transport.create_listener(lambda accepted: accepted.start())
     with net.near.entered():
         await listener.listen(to_multiaddr(net.resolve(name), 0))
@@ -92,7 +92,7 @@ async def listen(net: Net, transport: QUICTransport, name: str) -> int:
 
 
 async def dialed_from(net: Net, transport: QUICTransport, network: int = 2) -> tuple[str, int]:
-    """Where the far machine sees a dial come from."""
+    """The source address of a dial, as the far machine sees it."""
     async with listening_far(net, network) as (address, seen):
         with trio.fail_after(10), net.near.entered():
             await transport.dial(address)
@@ -169,7 +169,7 @@ async def test_an_address_that_comes_later_is_dialed_from(net: Net) -> None:
     net.address(net.near, "add", 4, 1, "two")
     host, _ = await dialed_from(net, dialer, network=4)
     assert host == net.host(4, 1)
-    # And once it is listened on, from there.
+    # And from there, once the host listens on it.
     port = await listen(net, dialer, "4.1")
     assert await dialed_from(net, dialer, network=4) == (net.host(4, 1), port)
     await dialer.close()
@@ -182,7 +182,7 @@ UNREACHABLE = [
     "240.0.0.1",
     "0.0.0.0",
     "0.1.2.3",
-    # The broadcast address of a network, and routes that say no.
+    # The broadcast address of a network, and routes that refuse.
     "10.71.2.255",
     "10.72.1.1",
     "10.72.2.1",
@@ -203,7 +203,7 @@ UNREACHABLE = [
 ]
 
 
-async def test_addresses_that_nobody_answers_from_fail_at_once_and_say_why() -> None:
+async def test_unreachable_addresses_fail_at_once_with_the_reason() -> None:
     with machines(2) as (near, far):
         near.link("two", far, "two")
         near.ip("addr add 10.71.2.1/24 brd + dev two")

@@ -1,5 +1,5 @@
-"""How long a dial takes: addresses of a name that are raced, peers that start late, and what the
-attempts that are not needed leave.
+"""How long a dial takes: racing addresses of a name, peers that start late, and that unneeded attempts leave
+nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICListener, QUICTransport
 from libp2p_quic._engine import Connection
-from libp2p_quic._errors import ConnectionLostError
-from libp2p_quic._exceptions import (
+from libp2p_quic._engine_errors import ConnectionLostError
+from libp2p_quic._error_mapping import joint_dial_error
+from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
+from libp2p_quic.exceptions import (
     DialError,
     HandshakeRefusedError,
     HandshakeTimeoutError,
     PeerIdMismatchError,
     UnreachableError,
-    joint_dial_error,
 )
-from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
-from peers.census import eventually
-from peers.far import far_host
-from peers.linked import listening
-from peers.names import Names, free_port
-from peers.near import connection, near_host, near_transport
+from testkit.census import eventually
+from testkit.far import far_host
+from testkit.linked import listening, transport_behind
+from testkit.names import Names, free_port
+from testkit.near import connection, near_host, near_transport
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 DEAD = ["127.0.0.66", "127.0.0.67", "127.0.0.68"]
@@ -48,7 +48,7 @@ def port() -> int:
 
 @pytest.fixture
 def dead(port: int) -> Iterator[list[socket.socket]]:
-    """Sockets that never answer, on that port of the dead addresses."""
+    """Sockets that never answer, on this port of the unreachable addresses."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in DEAD]
         for each, host in zip(made, DEAD, strict=True):
@@ -80,13 +80,13 @@ async def good_peer(port: int) -> AsyncIterator[QUICListener]:
 
 
 def named(port: int, *hosts: str) -> Multiaddr:
-    """An address by a name that stands for these hosts."""
+    """An address with a name that resolves to these hosts."""
     trio.socket.set_custom_hostname_resolver(Names(node_test=list(hosts)))
     return Multiaddr(f"/dns/node.test/udp/{port}/quic-v1")
 
 
 async def quickest(dial: Callable[[], Awaitable[Any]], attempts: int = 3) -> float:
-    """Seconds of the quickest: other work on this machine only adds to them."""
+    """Seconds of the fastest attempt, because other work on this machine only adds time."""
     took = []
     for _ in range(attempts):
         began = trio.current_time()
@@ -95,8 +95,8 @@ async def quickest(dial: Callable[[], Awaitable[Any]], attempts: int = 3) -> flo
     return min(took)
 
 
-@pytest.mark.parametrize(("before", "least", "most"), [(0, 0, 0.24), (1, 0.25, 0.4), (2, 0.5, 0.6)])
-async def test_dead_addresses_before_the_good_one_cost_a_quarter_of_a_second_each(
+@pytest.mark.parametrize(("before", "least", "most"), [(0, 0, 0.24), (1, 0.25, 0.3), (2, 0.5, 0.6)])
+async def test_unreachable_addresses_before_the_good_one_take_250_ms_each(
     port: int, dead: list[socket.socket], before: int, least: float, most: float
 ) -> None:
     async with good_peer(port):
@@ -111,8 +111,8 @@ async def test_dead_addresses_before_the_good_one_cost_a_quarter_of_a_second_eac
         took = await quickest(dial)
         assert least <= took <= most
         assert all(has_heard(each) for each in dead[:before])
-        # The attempts that lost are gone, the connections are not.
-        engine = dialer.endpoint().engine
+        # The attempts that lost have ended, the connections have not.
+        engine = dialer._open_endpoint().engine
         assert await eventually(lambda: engine.census()["connections"] == 3, 10)
         await dialer.close()
 
@@ -130,7 +130,7 @@ async def test_the_second_address_gets_no_packet_where_the_first_answers(
 
 
 @pytest.mark.usefixtures("dead")
-async def test_dead_addresses_cost_one_timeout_together_and_all_are_told(port: int) -> None:
+async def test_unreachable_addresses_share_one_timeout_and_all_are_reported(port: int) -> None:
     dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=1)
     began = trio.current_time()
     with pytest.raises(HandshakeTimeoutError) as caught:
@@ -145,12 +145,12 @@ async def test_dead_addresses_cost_one_timeout_together_and_all_are_told(port: i
     await dialer.close()
 
 
-async def test_a_refusal_brings_the_next_address_at_once(port: int) -> None:
+async def test_after_a_refusal_the_next_address_is_dialed_at_once(port: int) -> None:
     async with (
         good_peer(port),
         listening(f"/ip4/127.0.0.2/udp/{port}/quic-v1") as (listener, _),
     ):
-        listener._transport.deny_addresses(["127.0.0.0/8"])
+        transport_behind(listener).deny_addresses(["127.0.0.0/8"])
         dialer = near_transport()
         took = await quickest(lambda: dialer.dial(named(port, "127.0.0.2", GOOD)))
         assert took < 0.2
@@ -158,7 +158,7 @@ async def test_a_refusal_brings_the_next_address_at_once(port: int) -> None:
         await dialer.close()
 
 
-async def test_an_unreachable_address_brings_the_next_at_once(port: int) -> None:
+async def test_after_an_unreachable_address_the_next_is_dialed_at_once(port: int) -> None:
     async with good_peer(port):
         dialer = near_transport()
         took = await quickest(lambda: dialer.dial(named(port, "ff02::1", "255.255.255.255", GOOD)))
@@ -169,6 +169,38 @@ async def test_an_unreachable_address_brings_the_next_at_once(port: int) -> None
         await dialer.close()
 
 
+async def test_a_closed_port_brings_the_next_address_at_once(port: int) -> None:
+    async with good_peer(port):
+        dialer = near_transport()
+        # Nothing listens there, and the system says so (ICMP port unreachable).
+        took = await quickest(lambda: dialer.dial(named(port, *DEAD, GOOD)))
+        assert took < 0.2
+        await dialer.close()
+
+
+async def test_an_address_whose_port_was_closed_is_still_dialed_and_may_win(port: int) -> None:
+    """A peer that restarts, whose other addresses are dead."""
+    dead = ["127.0.0.67", "127.0.0.68"]
+    with contextlib.ExitStack() as stack:
+        for host in dead:
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((host, port))
+        dialer, connected = near_transport(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            address = named(port, GOOD, *dead)
+
+            async def dial() -> None:
+                assert (await dialer.dial(address)).get_remote_address() == (GOOD, port)
+                connected.set()
+
+            nursery.start_soon(dial)
+            engine = dialer._open_endpoint().engine
+            # All three are in flight: the first has learned that its port is closed.
+            assert await eventually(lambda: engine.census()["connections"] >= 3)
+            async with good_peer(port):
+                await connected.wait()
+        await dialer.close()
+
+
 @pytest.mark.usefixtures("dead")
 async def test_another_peer_at_one_address_does_not_stop_the_others(port: int) -> None:
     async with (
@@ -176,43 +208,43 @@ async def test_another_peer_at_one_address_does_not_stop_the_others(port: int) -
         listening(f"/ip4/127.0.0.2/udp/{port}/quic-v1") as (other, _),
         listening(f"/ip4/127.0.0.3/udp/{port}/quic-v1") as (refusing, _),
     ):
-        refusing._transport.deny_addresses(["127.0.0.0/8"])
+        transport_behind(refusing).deny_addresses(["127.0.0.0/8"])
         dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=1)
 
         async def dial(*hosts: str, peer: ID) -> ID:
             return (await dialer.dial(Multiaddr(f"{named(port, *hosts)}/p2p/{peer}"))).peer_id
 
-        peer = good._transport._peer_id
+        peer = transport_behind(good)._peer_id
         assert await dial("127.0.0.2", GOOD, peer=peer) == peer
         with pytest.raises(PeerIdMismatchError, match="Peer ID mismatch"):
             await dial("127.0.0.2", DEAD[0], GOOD, peer=PEER)
-        # Not all that answered were others: the swarm must not forget the peer's addresses.
+        # Not every address belonged to another peer, so the swarm must keep the peer's addresses.
         with pytest.raises(HandshakeRefusedError, match="another peer answered") as caught:
             await dial("127.0.0.2", "127.0.0.3", peer=PEER)
         assert "Peer ID mismatch" not in f"{caught.value}{caught.value.__cause__}"
         assert [type(each) for each in caught.value.causes] == [PeerIdMismatchError, HandshakeRefusedError]
-        assert other._transport._peer_id != peer
+        assert transport_behind(other)._peer_id != peer
         await dialer.close()
 
 
 @pytest.mark.usefixtures("dead")
-async def test_a_race_that_is_cancelled_leaves_nothing(port: int) -> None:
+async def test_a_canceled_race_leaves_nothing(port: int) -> None:
     dialer = near_transport()
     with trio.move_on_after(0.7) as scope:
         await dialer.dial(named(port, *DEAD))
     assert scope.cancelled_caught
-    engine = dialer.endpoint().engine
+    engine = dialer._open_endpoint().engine
     assert await eventually(lambda: engine.census()["connections"] == 0, 10)
-    driver = dialer.endpoint().driver
+    driver = dialer._open_endpoint().driver
     assert set(driver._waiting) == {driver._log.arrived}  # type: ignore[attr-defined]
     await dialer.close()
 
 
 async def test_of_two_that_connect_at_once_one_wins_and_the_other_is_closed(port: int) -> None:
-    """The second attempt begins, and this thread does nothing else until both are connected."""
+    """The second attempt starts, and this thread is blocked until both are connected."""
     far, dialer = near_transport(), near_transport()
     arrived, accepted = trio.open_memory_channel[Any](10)
-    endpoint = dialer.endpoint()
+    endpoint = dialer._open_endpoint()
     begun: list[Connection] = []
 
     async def begin(host: str) -> Connection:
@@ -229,14 +261,14 @@ async def test_of_two_that_connect_at_once_one_wins_and_the_other_is_closed(port
     async def finish(host: str, attempt: Connection) -> tuple[str, Connection]:
         return host, attempt
 
-    race = Race(endpoint.driver, begin, finish, endpoint.abandon, (DialError,))
+    race = Race(endpoint.driver, begin, finish, endpoint.close_connection, (DialError,))
     host, winner = await race.run([GOOD, "127.0.0.2"])
     assert (host, winner) == (GOOD, begun[0])
     assert winner.closed_nowait() is None
     lost = begun[1].closed_nowait()
     assert lost is not None
     assert (lost.by, lost.code) == ("local", 0)
-    # The peer sees a closed connection, and one that stays.
+    # The peer sees one connection closed and one that stays open.
     both = [await accepted.receive() for _ in range(2)]
     assert await eventually(lambda: sum(each.is_closed for each in both) == 1, 10)
     (closed,) = (each for each in both if each.is_closed)
@@ -248,14 +280,14 @@ async def test_of_two_that_connect_at_once_one_wins_and_the_other_is_closed(port
     await far.close()
 
 
-async def test_a_race_without_ways_fails() -> None:
-    endpoint = near_transport().endpoint()
+async def test_a_race_without_addresses_fails() -> None:
+    endpoint = near_transport()._open_endpoint()
 
     async def never(*_: object) -> Connection:
         raise AssertionError("there is no attempt")
 
     race: Race[str, Connection, Connection] = Race(
-        endpoint.driver, never, never, endpoint.abandon, (DialError,)
+        endpoint.driver, never, never, endpoint.close_connection, (DialError,)
     )
     with pytest.raises(AllFailedError):
         await race.run([])
@@ -284,7 +316,7 @@ def test_families_take_turns_and_ipv6_is_first(hosts: Sequence[str], order: Sequ
         ([DialError], DialError),
     ],
 )
-def test_several_causes_have_the_class_that_says_most(
+def test_several_causes_have_the_most_specific_class(
     kinds: list[type[DialError]], most_telling: type[DialError]
 ) -> None:
     causes = [kind(f"failed to dial {n}: why {n}", n) for n, kind in enumerate(kinds)]
@@ -296,7 +328,7 @@ def test_several_causes_have_the_class_that_says_most(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [0.5, 2.5, 5])
-async def test_a_peer_that_starts_late_is_met_within_a_second(port: int, late: float) -> None:
+async def test_a_peer_that_starts_late_is_connected_within_a_second(port: int, late: float) -> None:
     async with far_host("/ip6/::1/udp/0/quic-v1") as far, near_host() as near, trio.open_nursery() as nursery:
         connected = trio.Event()
         address = Multiaddr(f"/ip4/{GOOD}/udp/{port}/quic-v1")
@@ -306,7 +338,7 @@ async def test_a_peer_that_starts_late_is_met_within_a_second(port: int, late: f
             connected.set()
 
         nursery.start_soon(dial)
-        await trio.sleep(late)  # scenario: so long nobody listens
+        await trio.sleep(late)  # scenario: the peer starts late
         await far.do("listen", address=str(address))
         with trio.fail_after(1):
             await connected.wait()
@@ -314,7 +346,7 @@ async def test_a_peer_that_starts_late_is_met_within_a_second(port: int, late: f
 
 
 @pytest.mark.usefixtures("dead")
-async def test_a_transport_that_is_closed_meanwhile_ends_the_race(port: int) -> None:
+async def test_closing_the_transport_ends_the_race(port: int) -> None:
     dialer: QUICTransport = near_transport()
     address = named(port, *DEAD)
     async with trio.open_nursery() as nursery:

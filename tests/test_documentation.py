@@ -1,22 +1,28 @@
-"""What the pages show is true: their Python runs, their links resolve, and the reference is complete.
+"""The pages are right: their Python programs run, their links resolve, and the reference is complete.
 
-The blocks of a page run as one program in a process of its own, as a reader would type them one after
-another. test_examples.py runs the README's.
+The blocks of a page run as one program in a process of its own, in the order in which a reader would type
+them. test_examples.py runs the README's.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
 import libp2p_quic
+import libp2p_quic.asyncio
+from tools.nat.network import RELAY, ROUTERS, Home, missing, town
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -32,7 +38,7 @@ async def main():
     await eval(code, names)
 trio.run(main) if code.co_flags & inspect.CO_COROUTINE else exec(code, names)
 """
-"""Runs a program that may await at its top level, as the inside of a coroutine is shown on a page."""
+"""Runs a program that may await at its top level, because pages show the body of a coroutine."""
 
 KEY = """
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -53,17 +59,23 @@ SURROUNDINGS = {
     "configuration.md": (KEY, ""),
     "errors.md": (HOST, "await running.__aexit__(None, None, None)"),
 }
-"""Page: what its text takes for granted before its blocks, and what ends that after them."""
+"""Page: the setup that its text assumes, and the teardown."""
 
 ADDRESS = r"/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1/p2p/12D3KooW\w+"
 SHOWN = {
     "errors.md": r".*127\.0\.0\.1/udp/9.*\n",
     "howto/two-transports.md": rf"(?s)(?=.*{ADDRESS}\n).*/ip4/127\.0\.0\.1/tcp/[1-9]\d*/p2p/12D3KooW\w+\n.*",
 }
-"""Page: what its program prints; the others print nothing."""
+"""Page: the output of its program; the others print nothing."""
 
-NEEDS_PEER = {"tutorial.md", "howto/failing-dial.md"}
-"""Pages whose programs take an address: tests of their own run them."""
+NEEDS_PEER = {
+    "asyncio.md",
+    "tutorial.md",
+    "howto/behind-a-nat.md",
+    "howto/failing-dial.md",
+    "howto/watch-a-host.md",
+}
+"""Pages whose programs take an address or a signal; separate tests run them."""
 
 PAGES = sorted(
     name
@@ -86,7 +98,7 @@ def finished(*command: str, cwd: Path, status: int = 0) -> str:
 
 @contextmanager
 def listening(*command: str, cwd: Path) -> Iterator[str]:
-    """A program that runs until the end; gives the first line that it prints."""
+    """Run a program until the end of the block; yields its first line."""
     with subprocess.Popen([sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -95,46 +107,161 @@ def listening(*command: str, cwd: Path) -> Iterator[str]:
             process.kill()
 
 
+def programs_of(page: str, folder: Path) -> dict[str, str]:
+    """Write the programs of a page into the folder, each under the name above it."""
+    text = (DOCS / page).read_text()
+    programs = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    for name, program in programs.items():
+        (folder / name).write_text(program)
+    return programs
+
+
 @pytest.fixture
 def tutorial(tmp_path: Path) -> Path:
-    """A folder with the tutorial's programs, each under the name above it."""
-    page = (DOCS / "tutorial.md").read_text()
-    programs = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    """A folder with the tutorial's programs."""
+    programs = programs_of("tutorial.md", tmp_path)
     assert len(programs) == len(blocks("tutorial.md")), "a program of the tutorial has no name"
-    for name, program in programs.items():
-        (tmp_path / name).write_text(program)
     return tmp_path
 
 
-def test_the_tutorials_hosts_talk(tutorial: Path) -> None:
+def test_the_hosts_of_the_tutorial_exchange_a_message(tutorial: Path) -> None:
     with listening("server.py", cwd=tutorial) as address:
         assert re.fullmatch(ADDRESS, address)
         assert finished("client.py", address, "hello", cwd=tutorial) == "HELLO\n"
+
+
+def test_the_tutorials_identity_is_kept_and_private(tutorial: Path) -> None:
+    first = finished("identity.py", cwd=tutorial)
+    assert re.fullmatch(r"12D3KooW\w+\n", first)
+    assert finished("identity.py", cwd=tutorial) == first
+    assert (tutorial / "host.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_tutorials_file_arrives(tutorial: Path) -> None:
     content = bytes(range(256)) * 4000
     (tutorial / "some.file").write_bytes(content)
     with listening("files.py", "receive", cwd=tutorial) as address:
-        told = finished("files.py", "send", address, "some.file", cwd=tutorial)
-    assert told == f"the peer has {len(content)} bytes\n"
+        output = finished("files.py", "send", address, "some.file", cwd=tutorial)
+    assert output == f"the peer has {len(content)} bytes\n"
     assert (tutorial / "received.bin").read_bytes() == content
 
 
 def test_the_tutorials_wrong_peer_is_refused(tutorial: Path) -> None:
     with listening("server.py", cwd=tutorial) as address:
-        told = finished("wrong_peer.py", address, cwd=tutorial)
-    assert re.fullmatch(r"PeerIdMismatchError: .*12D3KooW.*12D3KooW.*\n", told)
+        output = finished("wrong_peer.py", address, cwd=tutorial)
+    assert re.fullmatch(r"PeerIdMismatchError: .*12D3KooW.*12D3KooW.*\n", output)
 
 
-def test_the_program_that_debugs_a_dial_says_what_happened(tutorial: Path) -> None:
+def test_the_program_that_debugs_a_dial_reports_each_outcome(tutorial: Path) -> None:
     (program,) = blocks("howto/failing-dial.md")
     with listening("server.py", cwd=tutorial) as address:
-        told = finished("-c", program, address, cwd=tutorial)
+        output = finished("-c", program, address, cwd=tutorial)
     peer = address.rpartition("/")[2]
-    assert told.startswith(f"connected to {peer}: ")
-    assert "'rtt'" in told
+    assert output.startswith(f"connected to {peer}: ")
+    assert "'rtt'" in output
     assert re.match(r"\w+Error: .*127\.0\.0\.1/udp/", finished("-c", program, address, cwd=tutorial))
+
+
+def test_the_program_that_watches_a_host_prints_its_counters(tmp_path: Path) -> None:
+    programs_of("howto/watch-a-host.md", tmp_path)
+    output = finished("watch.py", cwd=tmp_path)
+    shown = r"(?s)/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1 \{'connections_.*'rtt'.*'rtt'.*"
+    assert re.fullmatch(shown, output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_host_without_a_traceback(tmp_path: Path, number: signal.Signals) -> None:
+    programs_of("howto/watch-a-host.md", tmp_path)
+    command = [sys.executable, "end.py"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert re.fullmatch(ADDRESS, running.stdout.readline().strip())
+        running.send_signal(number)
+        _, complaints = running.communicate(timeout=100)
+    assert (running.returncode, complaints) == (0, "")
+
+
+def test_the_line_that_enables_hole_punching_runs(tmp_path: Path) -> None:
+    assert finished("-c", blocks("howto/behind-a-nat.md")[0], cwd=tmp_path) == ""
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+@pytest.mark.slow
+def test_the_programs_behind_nats_get_a_direct_connection(tmp_path: Path) -> None:
+    """Each program of the page in a network of its own, with the commands of the page."""
+    assert list(programs_of("howto/behind-a-nat.md", tmp_path)) == ["relay.py", "home.py", "dial.py"]
+    with ExitStack() as stack:
+        where = stack.enter_context(town(("drop", "drop")))
+
+        def started(home: Home, program: str, *arguments: str) -> IO[str]:
+            command = home.machine.command([sys.executable, program, *arguments])
+            running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+            stack.callback(running.wait)
+            stack.callback(running.kill)
+            assert running.stdout is not None
+            return stack.enter_context(running.stdout)
+
+        public = rf"/ip4/{re.escape(RELAY)}/udp/4001/quic-v1/p2p/12D3KooW\w+\n"
+        addresses = started(where.relay, "relay.py")
+        relay = next(line for line in addresses if re.fullmatch(public, line)).strip()
+        peer = started(where.homes[0], "home.py", relay).readline().strip()
+        assert re.fullmatch(r"12D3KooW\w+", peer)
+        shown = started(where.homes[1], "dial.py", relay, peer).read().splitlines()
+    assert shown[0] == f"/p2p/{relay.rpartition('/')[2]}/p2p-circuit/p2p/{peer}"
+    # Without the peer id if the other home dialed; one line for each, if both did at the same time.
+    assert set(shown[1:-1]) <= {(outer := f"/ip4/{ROUTERS[0]}/udp/4001/quic-v1"), f"{outer}/p2p/{peer}"}
+    assert len(shown) > 2
+    assert re.fullmatch(r"\[\d+\] ms", shown[-1])
+
+
+@pytest.fixture
+def asyncio_page(tmp_path: Path) -> Path:
+    programs = programs_of("asyncio.md", tmp_path)
+    # The last block is a function to paste.
+    assert len(programs) == len(blocks("asyncio.md")) - 1
+    return tmp_path
+
+
+def test_the_asyncio_pages_ping_is_answered(asyncio_page: Path) -> None:
+    with listening("ping_server.py", cwd=asyncio_page) as address:
+        assert re.fullmatch(ADDRESS, address)
+        told = finished("ping.py", address, cwd=asyncio_page)
+        assert re.fullmatch(r"12D3KooW\w+ answered in [\d.]+ ms\n", told)
+
+
+def test_the_asyncio_pages_file_arrives(asyncio_page: Path) -> None:
+    content = bytes(range(256)) * 4000
+    (asyncio_page / "some.file").write_bytes(content)
+    with listening("transfer.py", "receive", cwd=asyncio_page) as address:
+        told = finished("transfer.py", "send", address, "some.file", cwd=asyncio_page)
+    assert told == f"the peer has {len(content)} bytes\n"
+    assert (asyncio_page / "received.bin").read_bytes() == content
+
+
+def test_the_asyncio_pages_requests_and_shutdown(asyncio_page: Path) -> None:
+    command = [sys.executable, "upper.py", "serve"]
+    with subprocess.Popen(command, cwd=asyncio_page, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        assert finished("upper.py", "request", address, "hello", cwd=asyncio_page) == "HELLO\n"
+        server.send_signal(signal.SIGTERM)
+        assert server.stdout.read() == "stopped\n"
+    assert server.returncode == 0
+
+
+def test_the_asyncio_pages_function_watches_a_connection(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    exec(blocks("asyncio.md")[-1], names)
+    watch = names["watch"]
+    assert callable(watch)
+
+    async def closed() -> SimpleNamespace:
+        return SimpleNamespace(by="peer", kind="closed", error_code=0, reason="bye")
+
+    asyncio.run(watch(SimpleNamespace(closed=closed)))
+    assert capsys.readouterr().out == "peer closed 0 bye\n"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -157,6 +284,13 @@ def test_every_link_of_the_pages_leads_to_a_file() -> None:
 
 
 def test_the_reference_has_every_public_name() -> None:
-    text = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
-    named = re.findall(r"^\.\. (?:auto)?(?:class|data|exception|function):: (\w+)$", text, re.MULTILINE)
-    assert sorted(named) == sorted(libp2p_quic.__all__), "docs/reference and libp2p_quic.__all__ differ"
+    pages = {"asyncio.md": libp2p_quic.asyncio.__all__, "[!a]*.md": [], "api.md": libp2p_quic.__all__}
+    named: dict[str, list[str]] = {}
+    directive = r"^\.\. (?:auto)?(?:class|data|exception|function|module):: (?:libp2p_quic\.)?(\w+)(?:\(\))?$"
+    for page in pages:
+        text = "".join(path.read_text() for path in sorted((DOCS / "reference").glob(page)))
+        found = re.findall(directive, text, re.MULTILINE)
+        named[page] = [name for name in found if name not in ("asyncio", "libp2p_quic")]
+    named["api.md"] += named.pop("[!a]*.md")
+    for page, found in named.items():
+        assert sorted(found) == sorted(pages[page]), f"docs/reference/{page} and __all__ differ"

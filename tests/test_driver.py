@@ -1,7 +1,7 @@
-"""The driver wakes the right tasks at the right time and leaves nothing behind.
+"""The driver wakes each waiting task in time and leaves no resources.
 
-Inside one trio run, against real endpoints of the engine. What trio does is observed with
-trio's own instruments; nothing is replaced.
+Inside one trio run, against real endpoints of the engine. trio is observed by its instruments; nothing is
+mocked.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from trio.lowlevel import Task
 from libp2p_quic._driver import current_driver
 from libp2p_quic._driver._trio import TrioDriver
 from libp2p_quic._engine import Config, Connection, Endpoint, Listener, Stream
-from libp2p_quic._errors import EndpointClosedError
-from peers.cancel import cancel_soon
-from peers.engine import identity
+from libp2p_quic._engine_errors import EndpointClosedError
+from testkit.cancel import cancel_soon
+from testkit.engine import identity
 
 
 class Loop:
@@ -89,7 +89,7 @@ async def test_ready_returns_what_is_there_and_is_a_checkpoint() -> None:
         assert await loop.driver.ready(lambda: 7, 1) == 7
 
 
-async def test_ready_takes_nothing_when_it_is_cancelled_already() -> None:
+async def test_ready_takes_nothing_if_already_canceled() -> None:
     loop = Loop()
     taken = []
 
@@ -104,16 +104,16 @@ async def test_ready_takes_nothing_when_it_is_cancelled_already() -> None:
     assert taken == []
 
 
-async def test_ready_passes_on_what_the_verb_raises() -> None:
+async def test_ready_passes_on_what_the_method_raises() -> None:
     loop = Loop()
     loop.near.close(0, b"")
     loop.driver.touch(loop.near)
 
-    def verb() -> None:
+    def method() -> None:
         loop.near.listen("127.0.0.1", 0)
 
     with pytest.raises(EndpointClosedError):
-        await loop.driver.ready(verb, 1)
+        await loop.driver.ready(method, 1)
 
 
 async def test_every_task_that_waits_for_a_token_wakes() -> None:
@@ -136,13 +136,13 @@ async def test_every_task_that_waits_for_a_token_wakes() -> None:
     assert sorted(woken) == ["a", "b", "c"]
 
 
-async def test_cancelled_wait_leaves_nothing_and_spares_the_others() -> None:
+async def test_a_canceled_wait_leaves_nothing_and_other_waits_continue() -> None:
     loop = Loop()
     ((ours, theirs),) = await loop.streams()
     scope = trio.CancelScope()
     read = []
 
-    async def cancelled() -> None:
+    async def canceled() -> None:
         with scope:
             await loop.read(ours)
 
@@ -151,7 +151,7 @@ async def test_cancelled_wait_leaves_nothing_and_spares_the_others() -> None:
 
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancelled)
+            nursery.start_soon(canceled)
             nursery.start_soon(patient)
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
@@ -162,7 +162,7 @@ async def test_cancelled_wait_leaves_nothing_and_spares_the_others() -> None:
     assert set(loop.driver._waiting) == {loop.driver._log.arrived}
 
 
-async def test_cancelling_at_random_loses_no_byte() -> None:
+async def test_canceling_at_random_loses_no_byte() -> None:
     loop = Loop()
     ((ours, theirs),) = await loop.streams()
     dice = random.Random(20)
@@ -176,7 +176,7 @@ async def test_cancelling_at_random_loses_no_byte() -> None:
             start += await loop.driver.ready(partial(theirs.write_nowait, piece), theirs.writable)
             loop.driver.touch(loop.far)
 
-    cancelled = 0
+    canceled = 0
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
@@ -184,10 +184,10 @@ async def test_cancelling_at_random_loses_no_byte() -> None:
                 with trio.CancelScope() as scope:
                     cancel_soon(nursery, scope, dice.randrange(5))
                     got += await loop.read(ours)
-                cancelled += scope.cancelled_caught
+                canceled += scope.cancelled_caught
                 loop.driver.touch(loop.near)
     assert bytes(got) == data
-    assert cancelled > 20
+    assert canceled > 20
     assert set(loop.driver._waiting) == {loop.driver._log.arrived}
 
 
@@ -215,7 +215,7 @@ def watched() -> Iterator[Passes]:
         trio.lowlevel.remove_instrument(passes)
 
 
-async def test_waiting_task_runs_in_the_pass_that_saw_the_bell() -> None:
+async def test_waiting_task_runs_in_the_pass_that_saw_the_wakeup() -> None:
     loop = Loop()
     ((ours, theirs),) = await loop.streams()
 
@@ -228,17 +228,17 @@ async def test_waiting_task_runs_in_the_pass_that_saw_the_bell() -> None:
             await trio.testing.wait_all_tasks_blocked()
             with watched() as passes:
                 loop.write(theirs, b"x")
-                # Nothing else is to run, so that trio sleeps until the ready_queue wakes it.
+                # No other task is runnable, so trio sleeps until the ready queue wakes it.
                 while not any("reader" in name for _, name in passes.steps):
                     await trio.testing.wait_all_tasks_blocked(0.01)
         ran = next(number for number, name in passes.steps if "reader" in name)
-        # Woken by the descriptor, the ready_queue's own task runs in the pass that saw it ring.
+        # The descriptor wakes the ready queue's task, which runs in the same pass.
         saw = next((number for number, name in passes.steps if "ready_queue" in name), ran)
         assert ran <= saw
 
 
 class Counted:
-    """A real endpoint whose flushes are counted on their way to it."""
+    """A real endpoint that counts calls of flush."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -289,7 +289,7 @@ def test_end_of_the_run_closes_endpoints_and_refuses_to_wait() -> None:
     ((loop, (near, far)),) = loops
     with pytest.raises(EndpointClosedError):
         loop.near.listen("127.0.0.1", 0)
-    # The I/O thread brings that about, and rings the ready_queue, though nobody drains it any more.
+    # The I/O thread closes them and signals the ready queue, which no task drains now.
     for connection in (near, far):
         while connection.closed_nowait() is None:
             assert select.select([loop.driver.ready_queue.fileno()], [], [], 5)[0], "never closed"

@@ -1,4 +1,4 @@
-"""The binding keeps what its stub promises: identities, endpoints, connections, tokens.
+"""The binding does what its stub documents: identities, endpoints, connections, tokens.
 
 Streams are in test_engine_streams. Two endpoints on loopback in this process, without an
 event loop and without py-libp2p's hosts. That the stub matches the module in names and
@@ -22,14 +22,14 @@ from libp2p.peer.id import ID
 
 from libp2p_quic import _engine
 from libp2p_quic._engine import Config, Endpoint, Identity, ReadyQueue
-from libp2p_quic._errors import (
+from libp2p_quic._engine_errors import (
     ConfigError,
     ConnectionLostError,
     EndpointClosedError,
     IdentityError,
 )
 from libp2p_quic._host_key import identity_of
-from peers.engine import Pair, identity, pair
+from testkit.engine import Pair, identity, pair
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_unreadable_key(key: bytes) -> None:
     assert isinstance(refused.value, ValueError)
 
 
-def test_what_may_be_a_public_key_is_no_private_key() -> None:
+def test_32_bytes_without_a_type_are_no_private_key() -> None:
     keys = ed25519.create_new_key_pair()
     # py-libp2p writes the seed alone, which has the same form as a public key.
     for key in (keys.public_key, keys.private_key):
@@ -96,6 +96,12 @@ def test_config_error_names_the_field(field: str, value: object) -> None:
     assert isinstance(refused.value, ValueError)
 
 
+@pytest.mark.parametrize(("field", "value"), [("linger", "long"), ("max_handshakes", None), ("lingers", 1.0)])
+def test_a_wrong_type_and_an_unknown_field_are_named(field: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"^{field}: "):
+        Config(**{field: value})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("algorithm", ["cubic", "newreno", "bbr"])
 def test_every_congestion_control_moves_data(algorithm: str) -> None:
     with pair(near={"congestion_control": algorithm}) as two:
@@ -111,7 +117,7 @@ def test_every_congestion_control_moves_data(algorithm: str) -> None:
 # Endpoint and listener
 
 
-def test_listen_tells_the_bound_address() -> None:
+def test_listen_returns_the_bound_address() -> None:
     endpoint = Endpoint(identity(), Config(), ReadyQueue())
     first, second = endpoint.listen("127.0.0.1", 0), endpoint.listen("::1", 0)
     assert first.local_address[0] == "127.0.0.1"
@@ -192,12 +198,12 @@ def test_listener_drops_and_counts_what_comes_from_port_zero(two: Pair) -> None:
     payload = b"\xc0\x1a\x2a\x3a\x4a\x08" + bytes(8) + b"\x08" + bytes(8 + 1177)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
         raw.sendto(struct.pack("!HHHH", 0, port, 8 + len(payload), 0) + payload, (host, 0))
-    # It came before the first datagram of this.
+    # It arrived before the first datagram of this connection.
     two.connected()
     assert two.listener.statistics()["datagrams_unanswerable"] == 1
 
 
-def test_census_counts_what_there_is_and_nothing_in_the_end(two: Pair) -> None:
+def test_census_counts_objects_and_is_empty_at_the_end(two: Pair) -> None:
     near, far = two.connected()
     two.streams(near, far)
     for endpoint in (two.near, two.far):
@@ -270,7 +276,7 @@ def test_handshake_timeout() -> None:
         mute.bind(("127.0.0.1", 0))
         near = two.near.connect("127.0.0.1", mute.getsockname()[1], two.far_identity.peer_id)
         assert near.connected_nowait() is None
-        # Whom we expect is not yet who it is.
+        # The expected peer id is not the verified one.
         assert (near.peer_id, near.public_key) == (None, None)
         with pytest.raises(ConnectionLostError) as late:
             two.take(near.connected_nowait, near.connected)
@@ -296,7 +302,7 @@ def test_close_carries_code_and_reason(two: Pair) -> None:
         connection.close(0, b"")
 
 
-def test_idle_timeout_is_the_networks_doing() -> None:
+def test_an_idle_timeout_is_attributed_to_the_network() -> None:
     silent = {"idle_timeout": 0.3, "keep_alive_interval": None}
     with pair(near=silent, far=silent) as two:
         near, far = two.connected()
@@ -305,7 +311,7 @@ def test_idle_timeout_is_the_networks_doing() -> None:
             assert (lost.by, lost.kind, lost.code) == ("network", "idle_timeout", None)
 
 
-# Tokens and the ready_queue
+# Tokens and the ready queue
 
 
 def test_tokens_are_all_different(two: Pair) -> None:
@@ -319,7 +325,7 @@ def test_tokens_are_all_different(two: Pair) -> None:
     assert len(set(tokens)) == len(tokens)
 
 
-def test_bell_is_silent_until_something_happens(two: Pair) -> None:
+def test_ready_queue_is_empty_until_an_event(two: Pair) -> None:
     ours, theirs = two.streams(*two.connected())
     assert ours.read_nowait(1) is None
     two.ready_queue.drain()
@@ -332,7 +338,7 @@ def test_bell_is_silent_until_something_happens(two: Pair) -> None:
     assert ours.read_nowait(1) == b"x"
 
 
-def test_verbs_work_from_any_thread(two: Pair) -> None:
+def test_methods_work_from_any_thread(two: Pair) -> None:
     ours, theirs = two.streams(*two.connected())
 
     def write() -> None:
@@ -345,5 +351,5 @@ def test_verbs_work_from_any_thread(two: Pair) -> None:
     assert two.read(theirs, 100) == b"from a thread"
 
 
-def test_version_is_the_projects() -> None:
+def test_version_is_that_of_the_project() -> None:
     assert _engine.__version__.count(".") == 2

@@ -1,4 +1,4 @@
-"""The binding keeps what its stub promises: streams, their ends and their errors.
+"""The binding does what its stub documents: streams, their ends and their errors.
 
 Two endpoints on loopback in this process, without an event loop and without py-libp2p.
 """
@@ -10,13 +10,13 @@ from functools import partial
 
 import pytest
 
-from libp2p_quic._errors import (
+from libp2p_quic._engine_errors import (
     ConnectionLostError,
     StreamClosedError,
     StreamResetError,
     StreamStoppedError,
 )
-from peers.engine import Pair, pair
+from testkit.engine import Pair, pair
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_not_yet_is_none(two: Pair) -> None:
     assert near.closed_nowait() is None
 
 
-def test_write_takes_what_has_room_and_goes_on_from_start() -> None:
+def test_write_takes_what_fits_and_continues_from_start() -> None:
     with pair(near={"write_buffer": 10_000}, far={"stream_receive_window": 20_000}) as two:
         ours, theirs = two.streams(*two.connected())
         data = bytes(range(256)) * 1000
@@ -68,15 +68,15 @@ def test_write_takes_what_has_room_and_goes_on_from_start() -> None:
             more = ours.write_nowait(data, sent) if sent < len(data) else 0
             full = full or more is None
             sent += more or 0
-            # Nothing is read before the writer is held back, however fast the engine is.
+            # The peer reads only after the writer is held back.
             got += (theirs.read_nowait(65_536) or b"") if full else b""
-            # Never a byte accepted beyond what the two sides may hold.
+            # No byte is accepted beyond the buffers of both sides.
             assert sent - len(got) <= 10_000 + 20_000 + 65_536
         assert full, "the writer was never held back"
         assert bytes(got) == data
 
 
-def test_reset_tells_the_code(two: Pair) -> None:
+def test_a_reset_has_its_code(two: Pair) -> None:
     ours, theirs = two.streams(*two.connected())
     ours.reset(2**40)
     ours.reset(1)
@@ -85,12 +85,12 @@ def test_reset_tells_the_code(two: Pair) -> None:
     assert reset.value.code == 2**40
     with pytest.raises(StreamClosedError):
         ours.write_nowait(b"x")
-    # The other direction lives on.
+    # The other direction stays open.
     two.write(theirs, b"still")
     assert two.read(ours, 10) == b"still"
 
 
-def test_stop_tells_the_code(two: Pair) -> None:
+def test_a_stop_has_its_code(two: Pair) -> None:
     ours, theirs = two.streams(*two.connected())
     theirs.stop(99)
     theirs.stop(1)
@@ -98,7 +98,7 @@ def test_stop_tells_the_code(two: Pair) -> None:
         theirs.read_nowait(1)
 
     def stopped() -> int | None:
-        # A stopped stream tells it to whoever waits for room, and to whoever writes.
+        # A stop wakes a waiting writer, and later writes raise it.
         return ours.write_nowait(bytes(1_000_000))
 
     with pytest.raises(StreamStoppedError) as stop:
@@ -123,19 +123,19 @@ def test_lost_connection_is_no_end_of_stream(two: Pair, by: str) -> None:
             two.take(partial(stream.write_nowait, b"x"), stream.writable)
 
 
-def test_peers_allowance_of_streams_is_not_yet_and_then_openable() -> None:
+def test_opening_waits_for_the_peers_allowance_of_streams() -> None:
     with pair(far={"max_incoming_streams": 1}) as two:
         near, far = two.connected()
         ours, theirs = two.streams(near, far)
         assert near.open_stream_nowait() is None
-        two.rung.clear()
+        two.ready.clear()
         ours.finish()
         assert two.read(theirs, 10) == b""
         theirs.finish()
         assert two.read(ours, 10) == b""
         again = two.take(near.open_stream_nowait, near.openable)
         assert again.id != ours.id
-        assert near.openable in two.rung
+        assert near.openable in two.ready
 
 
 def test_dropped_stream_frees_its_place(two: Pair) -> None:

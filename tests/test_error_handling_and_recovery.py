@@ -1,8 +1,7 @@
-"""Bad input and bad peers: each meets an error of its documented class, in time.
+"""Invalid input and faulty peers cause an error of the documented class, in time.
 
-The classes matter because py-libp2p decides by them: the swarm handles the
-OpenConnectionError family, programs know py-libp2p's own QUIC errors, and here every error
-belongs to both.
+The classes matter: the swarm handles subclasses of OpenConnectionError, programs catch py-libp2p's own QUIC
+errors, and every error here is both.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from libp2p.transport.quic.exceptions import (
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICTransport, QUICTransportConfig
-from peers.far import far_host
-from peers.near import IP4, near_host, near_transport, new_stream, reasons
+from testkit.far import far_host
+from testkit.near import IP4, near_host, near_transport, new_stream, reasons
 
 PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
 
@@ -52,13 +51,13 @@ async def transport(**config: Any) -> AsyncIterator[QUICTransport]:
 
 
 async def ignore(connection: QUICConnection) -> None:
-    """A handler that has nothing to do."""
+    """A handler that does nothing."""
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """The block must end in that time, by itself: where it should end at once, in less than the 10 s
-    for which a dial waits by default."""
+    """The block must end by itself within this time: for an immediate end, less than the 10 s that a dial
+    waits by default."""
     began = time.monotonic()
     yield
     assert time.monotonic() - began < seconds
@@ -132,18 +131,18 @@ async def test_address_in_use(taken: Multiaddr) -> None:
             await listener.listen(taken)
         assert isinstance(refused.value, OpenConnectionError)
         assert isinstance(refused.value.__cause__, OSError)
-        # The listener is not spoiled.
+        # The listener can be used again.
         await listener.listen(Multiaddr(IP4))
 
 
-async def test_address_of_another_machine() -> None:
+async def test_listening_on_an_address_of_another_machine() -> None:
     async with transport() as listening:
         with within(8), pytest.raises(QUICListenError, match="cannot listen on"):
             await listening.create_listener(ignore).listen(Multiaddr("/ip4/192.0.2.1/udp/0/quic-v1"))
 
 
 async def test_host_survives_an_address_in_use(taken: Multiaddr) -> None:
-    """The swarm skips that address and goes on with the others."""
+    """The swarm skips this address and continues with the others."""
     async with near_host(str(taken), IP4) as near, far_host() as far:
         (address,) = near.get_addrs()
         assert not str(address).startswith(str(taken))
@@ -159,7 +158,7 @@ async def test_host_survives_an_address_in_use(taken: Multiaddr) -> None:
         ("max_datagram_size", 10),
     ],
 )
-def test_configuration_that_makes_no_sense(field: str, value: object) -> None:
+def test_invalid_configuration(field: str, value: object) -> None:
     config = QUICTransportConfig()
     setattr(config, field, value)
     with pytest.raises(QUICInvalidConfigError):
@@ -168,13 +167,13 @@ def test_configuration_that_makes_no_sense(field: str, value: object) -> None:
 
 @pytest.mark.parametrize("algorithm", ["cubic", "reno", "newreno", "bbr"])
 def test_names_of_congestion_control(algorithm: str) -> None:
-    """py-libp2p says "reno", the RFCs NewReno."""
+    """py-libp2p calls it "reno", the RFCs NewReno."""
     near_transport(congestion_control_algorithm=algorithm)
 
 
 @pytest.fixture
 def silent() -> Iterator[Multiaddr]:
-    """A socket that hears everything and says nothing."""
+    """A socket that receives and never answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
         yield Multiaddr(f"/ip4/127.0.0.1/udp/{mute.getsockname()[1]}/quic-v1/p2p/{PEER}")
@@ -194,7 +193,8 @@ async def test_unreachable_host_within_the_handshake_timeout(silent: Multiaddr, 
 
 
 async def test_nobody_listens_on_that_port() -> None:
-    """The system says so by ICMP, and the timeout tells it: who starts again says the same before."""
+    """The system learns it by ICMP, and the timeout's message has it. A peer that restarts causes the same
+    ICMP message, so it ends no dial."""
     async with far_host() as far, transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer:
         (address,) = far.info.addrs
         await far.leave()
@@ -214,7 +214,7 @@ async def test_unreachable_host_through_the_swarm(silent: Multiaddr) -> None:
         assert any(isinstance(each, QUICDialError) for each in reasons(refused.value))
 
 
-async def test_cancelled_dial_leaves_at_once(silent: Multiaddr) -> None:
+async def test_canceled_dial_leaves_at_once(silent: Multiaddr) -> None:
     async with transport() as dialer:
         with within(8), trio.move_on_after(0.1) as scope:
             await dialer.dial(silent)
@@ -231,7 +231,7 @@ async def test_listener_that_answers_garbage() -> None:
             nonlocal answered
             while True:
                 data, sender = await garbage.recvfrom(2048)
-                # Noise, an echo, and a long header of a version that nobody speaks.
+                # Noise, an echo, and a long header of an unknown version.
                 for reply in (b"\x00" * 40, data, b"\xc0\xff\xff\xff\xff" + data[5:]):
                     await garbage.sendto(reply, sender)
                     answered += 1
@@ -243,7 +243,7 @@ async def test_listener_that_answers_garbage() -> None:
         assert isinstance(refused.value, OpenConnectionError)
         assert answered
         nursery.cancel_scope.cancel()
-    # Only now, when no task is about to use it.
+    # Closed only now, when no task uses it.
     garbage.close()
 
 
@@ -260,7 +260,7 @@ async def test_listener_that_speaks_another_protocol(h3_listener: int) -> None:
 @pytest.fixture
 async def h3_listener(nursery: trio.Nursery) -> AsyncIterator[int]:
     """aioquic with ALPN h3 and an ordinary certificate, on a loopback port."""
-    from peers.h3 import serve
+    from testkit.h3 import serve
 
     sock = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     await sock.bind(("127.0.0.1", 0))
@@ -281,11 +281,22 @@ async def test_closed_transport() -> None:
     assert not listener.is_listening()
     with within(8), pytest.raises(QUICDialError, match="closed") as refused:
         await transport.dial(address)
+    assert str(refused.value) == f"cannot dial {address}: Transport is closed; make a new QUICTransport"
     assert isinstance(refused.value, OpenConnectionError)
     with pytest.raises(QUICListenError, match="Transport is closed"):
         transport.create_listener(ignore)
     with pytest.raises(QUICListenError, match="closed"):
         await listener.listen(Multiaddr(IP4))
+
+
+@pytest.mark.parametrize("address", ["/ip4/127.0.0.1/udp/9/quic-v1", b"", None])
+async def test_an_address_that_is_no_multiaddr(address: Any) -> None:
+    dialer = near_transport()
+    listener = dialer.create_listener(ignore)
+    for method, name in ((dialer.dial, "dial"), (listener.listen, "listen")):
+        with pytest.raises(TypeError, match=rf"^{name} takes a Multiaddr, got a .*: Multiaddr\('/ip4/"):
+            await method(address)
+    await dialer.close()
 
 
 async def test_closed_connection() -> None:
@@ -294,13 +305,13 @@ async def test_closed_connection() -> None:
         stream = await connection.open_stream()
         await connection.close()
         await connection.close()
-        for verb in (connection.open_stream, connection.accept_stream):
+        for method in (connection.open_stream, connection.accept_stream):
             with within(8), pytest.raises(QUICConnectionClosedError, match="Connection is closed") as closed:
-                # Streams that the far host opened before still come.
+                # Streams that the far host opened before are still accepted.
                 while True:
-                    await verb()
+                    await method()
             assert isinstance(closed.value, MuxedConnUnavailable)
-        # Ending what is over is no error.
+        # Closing a closed stream is no error.
         await stream.close()
         await stream.close_write()
         await stream.reset()
@@ -315,18 +326,34 @@ async def test_closed_host_refuses() -> None:
             await new_stream(near, far.peer_id, "/test/echo")
 
 
-@pytest.mark.parametrize("verb", ["dial", "listen"])
-def test_another_event_loop_is_told_what_is_needed(verb: str) -> None:
+@pytest.mark.parametrize("method", ["dial", "listen"])
+def test_another_event_loop_raises_an_error_that_names_trio(method: str) -> None:
     transport = near_transport()
 
     async def handler(connection: QUICConnection) -> None:
         await connection.close()
 
     async def main() -> None:
-        if verb == "dial":
+        if method == "dial":
             await transport.dial(Multiaddr("/ip4/127.0.0.1/udp/4001/quic-v1"))
         else:
             await transport.create_listener(handler).listen(Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1"))
 
     with pytest.raises(RuntimeError, match=r"needs a trio event loop: run the program with trio\.run"):
         asyncio.run(main())
+
+
+def test_a_transport_made_in_another_event_loop_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A host fails inside trio before it calls the transport."""
+
+    async def main() -> None:
+        near_transport()
+
+    asyncio.run(main())
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "libp2p_quic.transport"]
+    assert "the program runs asyncio" in line
+    assert "trio.run(main)" in line
+    caplog.clear()
+    trio.run(main)
+    near_transport()
+    assert caplog.records == []

@@ -1,6 +1,6 @@
-"""What the README promises runs: the examples and the demonstration, as real processes.
+"""The programs of the README run: the examples and the demonstration, as real processes.
 
-They are started the way a reader would start them; nothing of them is imported here.
+They are started as a reader would start them; none of their modules is imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 @contextmanager
 def listening(example: str) -> Iterator[str]:
-    """Start an example as the listener; gives the address that it printed."""
+    """Start an example as the listener; yields the address that it printed."""
     program = [sys.executable, f"examples/{example}.py"]
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -39,7 +39,7 @@ def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     return finished
 
 
-def test_echo_with_the_transport_handed_to_new_host() -> None:
+def test_echo_with_the_transport_passed_to_new_host() -> None:
     with listening("echo") as address:
         assert re.fullmatch(r"/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1/p2p/12D3KooW\w+", address)
         assert run("examples/echo.py", address, "grüß dich").stdout == "grüß dich\n"
@@ -53,7 +53,7 @@ def test_ping_with_install() -> None:
 def test_readme_programs_run() -> None:
     handed, installed = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert "transports=[QUICTransport(key_pair.private_key)]" in handed
-    # Any free port, so that the test disturbs nobody.
+    # Port 0, so that no other test is disturbed.
     body = textwrap.indent(handed.replace("/udp/4001/", "/udp/0/"), "    ")
     shown = run("-c", f"import trio\nasync def main():\n{body}trio.run(main)\n").stdout
     assert re.search(r"/udp/[1-9]\d*/quic-v1/p2p/12D3KooW", shown)
@@ -62,8 +62,8 @@ def test_readme_programs_run() -> None:
 
 
 @pytest.mark.slow
-def test_demo_holds_every_step_and_compares() -> None:
-    shown = run("-m", "demo", "--size", "32MiB", "--stock-size", "256KiB", "--pings", "10").stdout
+def test_demo_passes_every_step_and_compares() -> None:
+    shown = run("-m", "tools.demo", "--size", "32MiB", "--stock-size", "256KiB", "--pings", "10").stdout
     assert shown.count("equal at both ends") == 2
     assert re.search(r"goodput, one stream +\d+\.\d+ Gbit/s +\d+\.\d+ Gbit/s +\d+\.\d x", shown)
     assert shown.endswith("Every step held.\n")
@@ -75,13 +75,13 @@ def test_demo_fails_when_a_step_does_not_hold() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
-        failed = run("-m", "demo", "--transport", "libp2p-quic", "--port", port, status=1)
+        failed = run("-m", "tools.demo", "--transport", "libp2p-quic", "--port", port, status=1)
     assert "Failed: the listener ended with status 1" in failed.stderr
     assert "Every step held" not in failed.stdout
 
 
 def test_demo_ends_both_processes_on_interrupt() -> None:
-    program = [sys.executable, "-m", "demo", "--transport", "libp2p-quic", "--size", "2GiB"]
+    program = [sys.executable, "-m", "tools.demo", "--transport", "libp2p-quic", "--size", "2GiB"]
     pipe = subprocess.PIPE
     with subprocess.Popen(program, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as demo:
         assert demo.stdout is not None

@@ -1,13 +1,14 @@
-"""What dies, sleeps or runs out: processes killed and stopped in the middle, no descriptors left,
-an interpreter that ends with everything open, Ctrl-C, and garbage in any order.
+"""Processes that are killed or stopped during a transfer, no free descriptors, an interpreter that exits
+with open objects, Ctrl-C, and garbage collection in any order.
 
-Whoever is left hears of it in time, as a lost connection and never as a clean end, and goes on.
-Forks are in test_forks, runs that end badly in test_runs.
+The other side gets an error in time, a lost connection and never a clean end, and continues.
+Forks are in test_forks, trio runs that fail in test_runs.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import random
 import resource
 import signal
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,17 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from libp2p_quic._exceptions import DialError, ListenError
-from peers.census import census, left_since
-from peers.engine import Pair, pair
-from peers.far import far_host
-from peers.linked import linked
-from peers.near import IP4, near_transport
-from peers.payload import MIB
+from libp2p_quic.exceptions import DialError, ListenError
+from testkit.census import census, left_since
+from testkit.engine import Pair, pair
+from testkit.far import far_host
+from testkit.linked import linked
+from testkit.near import IP4, near_transport
+from testkit.payload import MIB
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
+# More descriptors than the I/O thread polls in these tests.
+_LEFT = 32
 SHORT: dict[str, Any] = {"idle_timeout": 1.5, "keep_alive_interval": 0.3}
 
 
@@ -55,9 +58,9 @@ async def test_a_peer_killed_at_a_random_moment_of_a_transfer(seed: int) -> None
             await victim.do("write", stream=theirs if victim is other else stream, seed=1, size=MIB)
             await trio.sleep(dice.random() * 0.3)  # scenario: a random moment
             await victim.kill()
-        # Killed, so it could not say that it was done.
+        # It was killed, so it could not finish the stream.
         assert ends[0]["end"] != "StreamEOF"
-        # The one that is left goes on.
+        # The remaining process continues.
         async with far_host() as third:
             await survivor.do("connect", address=third.addresses[0])
             assert await survivor.do("connections") == [third.peer]
@@ -75,40 +78,44 @@ async def test_a_peer_stopped_for_longer_than_the_idle_timeout() -> None:
             assert await one.do("parted", peer=other.peer)
         finally:
             other.process.send_signal(signal.SIGCONT)
-        # It wakes to a connection that is over, and hears so too.
+        # It resumes with a lost connection and gets the error, too.
         assert (await other.do("drain", stream=theirs))["end"] == "StreamReset"
         await one.do("connect", address=other.addresses[0])
         assert await one.do("ping", peer=other.peer, count=3) == 3
 
 
-async def nobody(_: object) -> None:
-    raise AssertionError("nobody dials this listener")
+async def unused(_: object) -> None:
+    raise AssertionError("this listener is never dialed")
 
 
 @contextmanager
 def no_descriptors_left() -> Iterator[None]:
-    """The process may open nothing more."""
+    """The process can open no further descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Lower than what is open: the limit is on new numbers.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with ExitStack() as taken:
+        # Every number below the limit is in use. Not lower: poll(2) takes at most as many descriptors.
+        while (free := os.dup(0)) < _LEFT:
+            taken.callback(os.close, free)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_out_of_descriptors_is_a_clear_error_and_the_endpoint_goes_on() -> None:
+async def test_out_of_descriptors_is_a_clear_error_and_the_endpoint_works_on() -> None:
     async with linked() as link:
         address = link.listener.get_addrs()[0]
         ours, theirs = await link.stream()
         other = near_transport()
-        listener = other.create_listener(nobody)
+        listener = other.create_listener(unused)
         with no_descriptors_left():
             with pytest.raises(DialError, match="Too many open files"):
                 await other.dial(address)
             with pytest.raises(ListenError, match="Too many open files"):
                 await listener.listen(Multiaddr(IP4))
-            # What needs no new descriptor works on.
+            # Operations without a new descriptor work.
             await ours.write(b"still")
             assert await theirs.read(10) == b"still"
             again = await link.dialer.dial(address)
@@ -118,7 +125,7 @@ async def test_out_of_descriptors_is_a_clear_error_and_the_endpoint_goes_on() ->
         await other.close()
 
 
-# How the interpreter ends while everything is open -> status, and what it may complain of.
+# How the interpreter exits with open objects -> status, and text on standard error.
 ENDINGS = {
     "falling off the end": ("pass", 0, ""),
     "sys.exit": ("sys.exit(3)", 3, ""),
@@ -138,7 +145,7 @@ def test_the_interpreter_ends_with_live_connections(ending: str) -> None:
     statement, status, complaint = ENDINGS[ending]
     program = f"""
         import os, select, sys, threading
-        from peers.engine import Pair
+        from testkit.engine import Pair
         two = Pair()
         near, far = two.connected()
         ours, theirs = two.streams(near, far)
@@ -147,7 +154,7 @@ def test_the_interpreter_ends_with_live_connections(ending: str) -> None:
         {statement}
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
-    ended = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == status, ended.stderr
     assert ended.stderr.strip().endswith(complaint)
     assert bool(ended.stderr) == bool(complaint), ended.stderr
@@ -155,12 +162,12 @@ def test_the_interpreter_ends_with_live_connections(ending: str) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_a_transfer() -> None:
-    """KeyboardInterrupt and nothing else; the peer hears that it was closed, at once."""
+    """KeyboardInterrupt and no other error; the peer sees the close at once."""
     program = """
         import sys
         import trio
         from multiaddr import Multiaddr
-        from peers.near import near_transport
+        from testkit.near import near_transport
 
         async def main():
             connection = await near_transport().dial(Multiaddr(sys.argv[1]))
@@ -178,7 +185,7 @@ def test_ctrl_c_in_the_middle_of_a_transfer() -> None:
         host, port = outside.listener.local_address
         address = f"/ip4/{host}/udp/{port}/quic-v1"
         command = [sys.executable, "-c", textwrap.dedent(program), address]
-        with subprocess.Popen(command, cwd=TESTS, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             try:
                 listener = outside.listener
                 accepted = outside.take(listener.accept_nowait, listener.acceptable, within=60)
@@ -204,7 +211,7 @@ def test_garbage_in_any_order_leaves_nothing() -> None:
         near, far = two.connected()
         ours, theirs = two.streams(near, far)
         kept: list[Any] = [two.ready_queue, two.near, two.far, two.listener, near, far, ours, theirs]
-        # Some hold each other in a cycle, which only the collector ends.
+        # Some are in reference cycles, which only the collector ends.
         ring: list[Any] = [two]
         ring.append(ring)
         del two, near, far, ours, theirs

@@ -1,8 +1,8 @@
-"""A fork with live connections: in the child every verb says at once that the connection stayed
-with the parent, the child ends cleanly, and the parent goes on as if nothing had happened.
+"""A fork with open connections: in the child every method raises at once that the connection belongs to the
+parent, the child exits cleanly, and the parent continues undisturbed.
 
-A fork copies the handles, but not the engine's thread, nor what that thread was about to
-unlock. So a child that touched them would hang, or take its parent's wake-ups.
+A fork copies the handles but not the I/O thread, and locks that this thread holds stay locked. So a child
+that used the handles could hang, or take its parent's wakeups.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ import trio
 from multiaddr import Multiaddr
 
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue
-from libp2p_quic._errors import ConnectionLostError, EndpointClosedError
-from peers.engine import identity, pair
-from peers.linked import linked
-from peers.near import near_transport
-from peers.payload import payload
+from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
+from testkit.engine import identity, pair
+from testkit.linked import linked
+from testkit.near import near_transport
+from testkit.payload import payload
 
-# Python 3.12 and later warn of forks where threads run, which is what is tried here.
+# Python 3.12 and later warn of forks where threads run, which these tests do on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 LIMIT = 20.0
 CLOSED = "closed, it belongs to the process that this one was forked from"
 
 
 def in_a_child(work: Callable[[], object], within: float = LIMIT) -> object:
-    """What ``work`` returns in a forked child, which then ends at once. A child that hangs is
-    killed and fails the test."""
+    """The result of ``work`` in a forked child, which then exits at once. A child that hangs is killed and
+    fails the test."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        told = b""
+        answer = b""
         try:
-            told = json.dumps(work()).encode()
+            answer = json.dumps(work()).encode()
         finally:
-            # Nothing of pytest may run here, whatever happened.
-            os.write(writing, told)
+            # No code of pytest may run here, in no case.
+            os.write(writing, answer)
             os._exit(0)
     os.close(writing)
     try:
@@ -56,18 +56,18 @@ def in_a_child(work: Callable[[], object], within: float = LIMIT) -> object:
         if not answered:
             os.kill(child, signal.SIGKILL)
         with os.fdopen(reading, "rb") as pipe:
-            told = pipe.read()
+            answer = pipe.read()
     finally:
         os.waitpid(child, 0)
     assert answered, "the child hangs"
-    assert told, "the child failed"
-    return json.loads(told)
+    assert answer, "the child failed"
+    return json.loads(answer)
 
 
-def outcome(verb: Callable[[], object]) -> str:
-    """What a verb did, in a word."""
+def outcome(method: Callable[[], object]) -> str:
+    """The outcome of a method, as text."""
     try:
-        result = verb()
+        result = method()
     except ConnectionLostError as error:
         return f"lost {error.by} {error.kind}"
     except EndpointClosedError as error:
@@ -75,11 +75,11 @@ def outcome(verb: Callable[[], object]) -> str:
     return "None" if result is None else type(result).__name__
 
 
-def test_every_verb_in_the_child_says_so_at_once_and_the_parent_goes_on() -> None:
+def test_every_method_in_the_child_fails_at_once_and_the_parent_continues() -> None:
     with pair() as two:
         near, far = two.connected()
         ours, theirs = two.streams(near, far)
-        verbs: dict[str, Callable[[], object]] = {
+        methods: dict[str, Callable[[], object]] = {
             "listen": lambda: two.near.listen("127.0.0.1", 0),
             "connect": lambda: two.near.connect("127.0.0.1", 9, None),
             "accept": two.listener.accept_nowait,
@@ -109,26 +109,26 @@ def test_every_verb_in_the_child_says_so_at_once_and_the_parent_goes_on() -> Non
         }
 
         def all_of_them() -> dict[str, str]:
-            told = {name: outcome(verb) for name, verb in (verbs | silent).items()}
+            answer = {name: outcome(method) for name, method in (methods | silent).items()}
             assert two.ready_queue.drain() == []
-            # Nobody waits in vain for an endpoint that is not here to close.
+            # Waiting for a close of the parent's endpoint returns at once.
             assert two.near.closed_nowait() is True
-            return told
+            return answer
 
-        told = in_a_child(all_of_them)
-        assert isinstance(told, dict)
+        answer = in_a_child(all_of_them)
+        assert isinstance(answer, dict)
         lost = "lost local forked"
         for name in ("connected", "open", "accept a stream", "statistics", "read", "write", "finished"):
-            assert told[name] == lost, (name, told[name])
+            assert answer[name] == lost, (name, answer[name])
         for name in ("remote address", "local address", "peer id"):
-            assert told[name] == lost, (name, told[name])
+            assert answer[name] == lost, (name, answer[name])
         for name in ("listen", "connect", "accept", "statistics of a listener", "ready_queue"):
-            assert told[name] == CLOSED, (name, told[name])
-        assert told["another endpoint at this ready_queue"] == CLOSED
+            assert answer[name] == CLOSED, (name, answer[name])
+        assert answer["another endpoint at this ready_queue"] == CLOSED
         # Returned, not raised.
-        assert told["ended"] == "ConnectionLostError"
-        assert {told[name] for name in silent} == {"None"}
-        # The parent has lost neither the connection nor a wake-up.
+        assert answer["ended"] == "ConnectionLostError"
+        assert {answer[name] for name in silent} == {"None"}
+        # The parent has lost no connection and no wakeup.
         assert near.closed_nowait() is None
         two.write(ours, b"after")
         assert two.read(theirs, 10) == b"after"
@@ -150,7 +150,7 @@ def test_a_child_can_use_the_engine_anew() -> None:
         assert two.read(theirs, 100) == b"in the parent"
 
 
-def test_a_childs_child_is_told_too() -> None:
+def test_a_childs_child_gets_the_error_too() -> None:
     with pair() as two:
         near, _ = two.connected()
         assert in_a_child(lambda: in_a_child(lambda: outcome(near.statistics))) == "lost local forked"
@@ -158,7 +158,7 @@ def test_a_childs_child_is_told_too() -> None:
 
 @pytest.mark.slow
 def test_forks_at_any_moment_of_a_transfer() -> None:
-    """The thread holds its locks now and then; no fork may meet one that a child then waits for."""
+    """The I/O thread holds locks at times; no child may wait for one that was locked at the fork."""
     with pair() as two:
         ours, theirs = two.streams(*two.connected())
         data = payload(1, 1 << 20)
@@ -172,12 +172,12 @@ def test_forks_at_any_moment_of_a_transfer() -> None:
                 if children == 0 and got > number * 20_000:
                     children += 1
 
-                    def verbs() -> list[str]:
+                    def outcomes() -> list[str]:
                         ours.stop(1)
                         del two.near, two.far
                         return [outcome(lambda: ours.write_nowait(b"x")), outcome(ReadyQueue)]
 
-                    assert in_a_child(verbs) == ["lost local forked", "ReadyQueue"]
+                    assert in_a_child(outcomes) == ["lost local forked", "ReadyQueue"]
 
 
 async def test_multiprocessing_in_the_middle_of_a_run() -> None:
@@ -222,10 +222,10 @@ def test_a_transport_from_before_the_fork_dials_in_the_child() -> None:
 
 @pytest.mark.slow
 def test_the_interpreter_of_a_child_ends_cleanly() -> None:
-    """By its ordinary way, in which it drops everything: handles, bells, endpoints."""
+    """A normal exit, which drops handles, ready queues and endpoints."""
     program = """
         import os, sys
-        from peers.engine import pair
+        from testkit.engine import pair
 
         with pair() as two:
             near, far = two.connected()
@@ -241,5 +241,5 @@ def test_the_interpreter_of_a_child_ends_cleanly() -> None:
         print("whole")
     """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
-    ended = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("whole\n", "", 0)

@@ -1,6 +1,6 @@
-"""Who may connect, and how many: limits and gates as a program of ours and its peers see them.
+"""Limits and gates of connections, as a program and its peers see them.
 
-Two transports in one process; the simulation of the engine has the rest.
+Two transports in one process; the engine's simulation tests the rest.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from libp2p.transport.quic.exceptions import QUICConnectionClosedError
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICStream, QUICTransport
-from libp2p_quic._exceptions import DialError, HandshakeRefusedError
-from peers.census import eventually
-from peers.linked import linked, listening
-from peers.machines import machines
-from peers.near import IP4, IP6, near_host, near_transport, swarm
-from peers.payload import MIB
+from libp2p_quic.exceptions import DialError, HandshakeRefusedError
+from testkit.census import eventually
+from testkit.linked import linked, listening, transport_behind
+from testkit.machines import machines
+from testkit.near import IP4, IP6, near_host, near_transport, swarm
+from testkit.payload import MIB
 
 # RFC 9000 section 20.1, CONNECTION_REFUSED; libp2p's codes for connections.
 REFUSED, RESOURCE_LIMIT, GATED = 0x2, 0x1001, 0x1007
@@ -40,7 +40,7 @@ async def ending(connection: QUICConnection) -> QUICConnectionClosedError:
 
 @pytest.fixture
 def network() -> Iterator[None]:
-    """A machine of its own, with addresses that are not of the loopback: that has no limit."""
+    """A network namespace with addresses outside of the loopback network, which has no limit."""
     with machines(1) as (machine,):
         for host in ("10.71.1.1/8", "10.71.1.2/8", "fd71:1::1/64 nodad"):
             machine.ip(f"addr add {host} dev lo")
@@ -75,9 +75,9 @@ async def test_ipv4_prefix_says_what_one_address_is(bits: int, is_one_address: b
     async with listening(NETWORK, max_connections_per_address=1, ipv4_prefix=bits) as (listener, connections):
         address = listener.get_addrs()[0]
         first, second = near_transport(), near_transport()
-        # The system would send from 10.71.1.1; a listener of the same network is preferred.
-        door = second.create_listener(nobody_comes)
-        await door.listen(Multiaddr("/ip4/10.71.1.2/udp/0/quic-v1"))
+        # The system would choose 10.71.1.1; a listener of the same network is preferred.
+        listener = second.create_listener(refuse)
+        await listener.listen(Multiaddr("/ip4/10.71.1.2/udp/0/quic-v1"))
         await first.dial(address)
         await connections.receive()
         if is_one_address:
@@ -90,7 +90,7 @@ async def test_ipv4_prefix_says_what_one_address_is(bits: int, is_one_address: b
 
 @pytest.mark.usefixtures("network")
 async def test_ipv6_prefix_of_one_address_alone() -> None:
-    """That prefixes of others are told apart, the engine's tests say."""
+    """The engine's tests cover different prefixes."""
     far, dialer = near_transport(max_connections_per_address=1, ipv6_prefix=128), near_transport()
     listener = far.create_listener(lambda connection: connection.start())
     await listener.listen(Multiaddr("/ip6/fd71:1::1/udp/0/quic-v1"))
@@ -102,11 +102,11 @@ async def test_ipv6_prefix_of_one_address_alone() -> None:
 
 @pytest.mark.parametrize("listen", [IP4, IP6])
 async def test_the_loopback_has_no_limit_of_one_address(listen: str) -> None:
-    """Simulations of some hundred hosts on one machine: the default would be 256."""
+    """Simulations with hundreds of hosts run on one machine; the default limit is 256."""
     async with listening(listen) as (listener, connections):
         dialer = near_transport()
         with trio.fail_after(50):
-            # In parts, as the backlog of accepted connections has a limit, too.
+            # In batches, because the backlog of accepted connections has a limit, too.
             for _ in range(6):
                 async with trio.open_nursery() as nursery:
                     for _ in range(50):
@@ -123,13 +123,15 @@ async def read_all(stream: QUICStream) -> None:
 
 
 @pytest.mark.parametrize(("budget", "is_all_taken"), [({}, True), ({"receive_budget": 65_536}, False)])
-async def test_receive_budget_holds_back_who_is_not_read(budget: dict[str, Any], is_all_taken: bool) -> None:
+async def test_receive_budget_holds_back_writers_without_a_reader(
+    budget: dict[str, Any], is_all_taken: bool
+) -> None:
     async with linked(far=budget) as link:
         ours, theirs = await link.stream()
         with trio.move_on_after(20 if is_all_taken else 1) as scope:
             await ours.write(bytes(4 * MIB))
         assert scope.cancelled_caught is not is_all_taken
-        # Reading lets the writer go on.
+        # Reading lets the writer continue.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_all, theirs)
             await ours.write(bytes(MIB))
@@ -137,14 +139,14 @@ async def test_receive_budget_holds_back_who_is_not_read(budget: dict[str, Any],
 
 
 @pytest.mark.parametrize(("budget", "most"), [({}, None), ({"send_budget": 65_536}, 65_536 + 4096)])
-async def test_send_budget_bounds_what_is_held_for_who_does_not_read(
+async def test_send_budget_bounds_bytes_for_peers_that_do_not_read(
     budget: dict[str, Any], most: int | None
 ) -> None:
     async with linked(near=budget, far={"receive_budget": 65_536}) as link:
         ours, theirs = await link.stream()
 
         def held() -> int:
-            return link.dialer.endpoint().engine.census()["unacked"]
+            return link.dialer._open_endpoint().engine.census()["unacked"]
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ours.write, bytes(4 * MIB))
@@ -154,7 +156,7 @@ async def test_send_budget_bounds_what_is_held_for_who_does_not_read(
                 assert not await eventually(lambda: held() > most, within=1)
             assert nursery.child_tasks, "all was taken"
             nursery.cancel_scope.cancel()
-        # Reading lets the writer go on, if in small steps.
+        # Reading lets the writer continue in small steps.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_all, theirs)
             await ours.write(bytes(MIB))
@@ -165,7 +167,7 @@ async def test_send_budget_bounds_what_is_held_for_who_does_not_read(
     "limits",
     [{"retry_above": 0}, {"max_handshakes_per_address": 3}, {"max_handshakes": 2, "retry_above": None}],
 )
-async def test_a_crowd_is_served_whatever_the_limits_of_handshakes(limits: dict[str, Any]) -> None:
+async def test_many_dials_at_once_succeed_under_any_limit_of_handshakes(limits: dict[str, Any]) -> None:
     async with listening(**limits) as (listener, connections):
         dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=60)
         address = listener.get_addrs()[0]
@@ -181,11 +183,11 @@ async def test_a_crowd_is_served_whatever_the_limits_of_handshakes(limits: dict[
 async def test_a_full_backlog_closes_with_the_code_for_a_limit() -> None:
     async with listening(max_accept_backlog=1) as (listener, _):
         dialer = near_transport()
-        # The loop that would take connections is this one, and it waits for nothing here.
+        # This task blocks the loop that would accept connections.
         assert listener._engine is not None
         host, port = listener._engine.local_address
-        begun = [dialer.endpoint().engine.connect(host, port, None) for _ in range(3)]
-        dialer.endpoint().engine.flush()
+        begun = [dialer._open_endpoint().engine.connect(host, port, None) for _ in range(3)]
+        dialer._open_endpoint().engine.flush()
         deadline = trio.current_time() + 20
         while sum(each.closed_nowait() is not None for each in begun) < 2:
             assert trio.current_time() < deadline
@@ -197,18 +199,18 @@ async def test_a_full_backlog_closes_with_the_code_for_a_limit() -> None:
 # Addresses
 
 
-async def test_denied_addresses_are_refused_until_they_are_not() -> None:
+async def test_denied_addresses_are_refused_until_the_list_changes() -> None:
     async with linked() as link:
-        far = link.accepted._transport
+        far = transport_behind(link.listener)
         address = link.listener.get_addrs()[0]
         far.deny_addresses(["192.0.2.1", "127.0.0.0/8"])
         assert (await refusal(link.dialer, address)).error_code == REFUSED
-        assert link.dialed.is_established, "who is here stays"
+        assert link.dialed.is_established, "an open connection stays open"
         far.deny_addresses(["192.0.2.1"])
         await link.dialer.dial(address)
 
 
-async def nobody_comes(connection: QUICConnection) -> None:
+async def refuse(connection: QUICConnection) -> None:
     raise AssertionError(f"{connection} got in")
 
 
@@ -217,14 +219,14 @@ async def test_addresses_may_be_denied_before_there_is_a_listener() -> None:
     transport.deny_addresses(["127.0.0.1"])
     with pytest.raises(ValueError, match="nonsense"):
         transport.deny_addresses(["nonsense"])
-    listener = transport.create_listener(nobody_comes)
+    listener = transport.create_listener(refuse)
     await listener.listen(Multiaddr(IP4))
     assert (await refusal(dialer, listener.get_addrs()[0])).error_code == REFUSED
     await dialer.close()
     await transport.close()
 
 
-async def test_the_swarms_own_deny_list_tells_the_peer_why() -> None:
+async def test_the_swarms_deny_list_sends_the_reason() -> None:
     async with near_host(IP4) as host:
         swarm(host).connection_gate.add_to_deny_list("127.0.0.1")
         dialer = near_transport()
@@ -242,7 +244,7 @@ async def test_the_swarms_own_deny_list_tells_the_peer_why() -> None:
 # Peers
 
 
-async def test_a_gate_for_peers_comes_before_the_swarm() -> None:
+async def test_the_peer_gate_runs_before_the_swarm() -> None:
     asked: list[tuple[ID, str]] = []
     welcome: set[ID] = set()
 
@@ -251,22 +253,22 @@ async def test_a_gate_for_peers_comes_before_the_swarm() -> None:
         return peer_id in welcome
 
     async with near_host(IP4, config={"gate_peer": gate}) as host:
-        stranger, friend = near_transport(), near_transport()
-        welcome.add(friend._peer_id)
-        gated = await stranger.dial(host.get_addrs()[0])
+        denied, admitted = near_transport(), near_transport()
+        welcome.add(admitted._peer_id)
+        gated = await denied.dial(host.get_addrs()[0])
         error = await ending(gated)
         assert error.error_code == GATED
         assert "gated" in str(error)
-        await friend.dial(host.get_addrs()[0])
-        assert await eventually(lambda: bool(swarm(host).get_connections(friend._peer_id)))
-        assert not swarm(host).get_connections(stranger._peer_id)
-        assert [peer for peer, _ in asked] == [stranger._peer_id, friend._peer_id]
+        await admitted.dial(host.get_addrs()[0])
+        assert await eventually(lambda: bool(swarm(host).get_connections(admitted._peer_id)))
+        assert not swarm(host).get_connections(denied._peer_id)
+        assert [peer for peer, _ in asked] == [denied._peer_id, admitted._peer_id]
         assert all(maddr.startswith("/ip4/127.0.0.1/udp/") for _, maddr in asked)
-        await stranger.close()
-        await friend.close()
+        await denied.close()
+        await admitted.close()
 
 
-async def test_the_gate_holds_for_who_is_dialed() -> None:
+async def test_the_gate_applies_to_dialed_peers() -> None:
     async with listening() as (listener, connections):
         dialer = near_transport(gate_peer=lambda _peer, _maddr: False)
         with pytest.raises(DialError, match="gate_peer") as caught:
@@ -277,6 +279,6 @@ async def test_the_gate_holds_for_who_is_dialed() -> None:
         await dialer.close()
 
 
-def test_a_deny_list_that_is_one_text_is_refused() -> None:
+def test_a_string_as_deny_list_is_refused() -> None:
     with pytest.raises(ValueError, match=r"takes a list of addresses: \['192\.0\.2\.0/24'\]"):
         near_transport().deny_addresses("192.0.2.0/24")

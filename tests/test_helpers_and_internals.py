@@ -1,6 +1,6 @@
-"""The adapter's small parts, each alone: addresses, errors, and calls of foreign code.
+"""Small parts of the adapter: addresses, errors, and calls of application code.
 
-No engine and no network. The driver has test_driver, the binding test_engine.
+Opens no connections. The driver is in test_driver, the binding in test_engine.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from libp2p.transport.quic.exceptions import (
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from libp2p_quic import _exceptions
+from libp2p_quic import exceptions
 from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._callback import call_foreign
-from libp2p_quic._errors import (
+from libp2p_quic._engine_errors import (
     CloseKind,
     ConnectionLostError,
     EngineError,
@@ -33,14 +33,13 @@ from libp2p_quic._errors import (
     StreamResetError,
     StreamStoppedError,
 )
-from libp2p_quic._exceptions import (
+from libp2p_quic._error_mapping import dial_error, stream_error
+from libp2p_quic.exceptions import (
     DialError,
     HandshakeRefusedError,
     HandshakeTimeoutError,
     PeerIdMismatchError,
     UnreachableError,
-    dial_error,
-    stream_error,
 )
 
 PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
@@ -56,7 +55,7 @@ PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
         ("/dns/example.org/udp/4001/quic-v1", ("example.org", 4001, "quic-v1", None)),
     ],
 )
-def test_a_quic_address_comes_apart(text: str, expected: tuple[object, ...]) -> None:
+def test_a_quic_address_is_parsed(text: str, expected: tuple[object, ...]) -> None:
     address = QUICAddress.parse(Multiaddr(text))
     assert (address.host, address.port, address.protocol, address.peer_id) == expected
 
@@ -91,10 +90,18 @@ def test_a_name_can_be_dialed_and_not_listened_on(name: str) -> None:
         ("/ip4/127.0.0.1/ip4/127.0.0.1/udp/4001/quic-v1", "udp"),
     ],
 )
-def test_what_is_not_ours_is_refused_by_the_part_that_is_wrong(text: str, part: str) -> None:
+def test_another_address_is_refused_with_its_wrong_part(text: str, part: str) -> None:
     maddr = Multiaddr(text)
     with pytest.raises(QUICInvalidMultiaddrError, match=rf"is not a QUIC address:.*/{part}"):
         QUICAddress.parse(maddr)
+
+
+@pytest.mark.parametrize("host", ["/ip4/127.0.0.1", "/ip6/::1", "/ip6/::ffff:192.0.2.1"])
+def test_a_dialed_literal_is_written_again_only_if_its_form_changes(host: str) -> None:
+    maddr = Multiaddr(f"{host}/udp/4001/quic-v1/p2p/{PEER}")
+    address = QUICAddress.parse(maddr)
+    assert (address.at(address.host) is maddr) == ("ffff" not in host)
+    assert address.at("192.0.2.1") == Multiaddr(f"/ip4/192.0.2.1/udp/4001/quic-v1/p2p/{PEER}")
 
 
 @pytest.mark.parametrize("zone", ["eth0", "2", "wlp3s0.100"])
@@ -102,7 +109,7 @@ def test_a_zone_is_read_and_cannot_be_listened_on(zone: str) -> None:
     maddr = Multiaddr(f"/ip6zone/{zone}/ip6/fe80::1/udp/4001/quic-v1/p2p/{PEER}")
     address = QUICAddress.parse(maddr)
     assert (address.host, address.zone, address.port, address.peer_id) == ("fe80::1", zone, 4001, PEER)
-    # What a zone means only this machine knows, so it is no part of what others are told.
+    # A zone has a meaning on this machine only, so published addresses have none.
     assert str(address.at("fe80::1%2")) == f"/ip6/fe80::1/udp/4001/quic-v1/p2p/{PEER}"
     with pytest.raises(QUICInvalidMultiaddrError, match="/ip6zone cannot be listened on"):
         QUICAddress.parse_literal(maddr)
@@ -124,7 +131,7 @@ def test_bytes_that_are_no_multiaddr_are_refused() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::7"])
 @pytest.mark.parametrize("protocol", ["quic-v1", "quic"])
-def test_a_socket_address_goes_there_and_back(host: str, protocol: str) -> None:
+def test_a_socket_address_is_converted_in_both_directions(host: str, protocol: str) -> None:
     address = QUICAddress.parse(to_multiaddr(host, 4001, protocol))
     assert address == QUICAddress(host, 4001, protocol, None)
 
@@ -133,13 +140,11 @@ def test_a_socket_address_goes_there_and_back(host: str, protocol: str) -> None:
 
 
 def test_errors_are_documented() -> None:
-    """Every class that reaches a program says when."""
-    from libp2p_quic import _exceptions
-
+    """Every class that a program can catch documents its cause."""
     ours = [
         each
-        for each in vars(_exceptions).values()
-        if isinstance(each, type) and each.__module__ == _exceptions.__name__
+        for each in vars(exceptions).values()
+        if isinstance(each, type) and each.__module__ == exceptions.__name__
     ]
     assert len(ours) >= 8
     assert all(each.__doc__ for each in ours)
@@ -163,12 +168,12 @@ LOST = {
 
 
 @pytest.mark.parametrize("kind", get_args(CloseKind))
-def test_every_loss_has_its_error_of_a_dial(kind: CloseKind) -> None:
+def test_every_close_kind_has_its_error_of_a_dial(kind: CloseKind) -> None:
     ours, stock = LOST[kind]
     error = dial_error(ConnectionLostError("why", "peer", kind, 7, "reason"), "/ip4/192.0.2.1")
     assert type(error) is ours
     assert isinstance(error, stock)
-    # What the swarm handles.
+    # The class that the swarm handles.
     assert isinstance(error, OpenConnectionError)
     assert error.error_code == 7
     assert "/ip4/192.0.2.1" in str(error)
@@ -178,10 +183,10 @@ def test_every_loss_has_its_error_of_a_dial(kind: CloseKind) -> None:
 @pytest.mark.parametrize(
     ("error", "expected", "code"),
     [
-        (StreamResetError("reset", 5), _exceptions.StreamReset, 5),
-        (StreamStoppedError("stopped", 6), _exceptions.StreamReset, 6),
-        (ConnectionLostError("gone", "network", "idle_timeout", None, ""), _exceptions.StreamLost, None),
-        (StreamClosedError("closed here"), _exceptions.StreamClosed, None),
+        (StreamResetError("reset", 5), exceptions.StreamReset, 5),
+        (StreamStoppedError("stopped", 6), exceptions.StreamReset, 6),
+        (ConnectionLostError("gone", "network", "idle_timeout", None, ""), exceptions.StreamLost, None),
+        (StreamClosedError("closed here"), exceptions.StreamClosed, None),
     ],
 )
 def test_every_end_of_a_stream_has_its_error(
@@ -192,14 +197,14 @@ def test_every_end_of_a_stream_has_its_error(
     assert isinstance(translated, IOException)
     assert getattr(translated, "error_code", None) == code
     assert str(error) in str(translated)
-    # Only an end of stream is one.
+    # Only a finish is an end of stream.
     assert not isinstance(translated, EOFError)
 
 
-# Calls of foreign code
+# Calls of application code
 
 
-async def test_what_a_handler_raises_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_a_handler_is_logged_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     async def fails() -> None:
         raise ZeroDivisionError("by the application")
 
@@ -215,7 +220,7 @@ async def test_what_a_handler_raises_is_logged_and_told(caplog: pytest.LogCaptur
     assert isinstance(record.exc_info[1], ZeroDivisionError)
 
 
-async def test_a_cancellation_passes_through_foreign_code() -> None:
+async def test_a_cancellation_passes_through_application_code() -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
         await call_foreign("the handler", trio.lowlevel.checkpoint)

@@ -1,7 +1,7 @@
-"""Who a peer is: proven by both sides in the handshake, before anything else is said.
+"""The identity of a peer: proven by both sides in the handshake, before any stream.
 
-Two host processes, and QUIC programs that have no libp2p identity. What is wrong inside of
-a certificate is tried in the engine's own tests (crates/engine/tests/certificates.rs).
+Two host processes, and QUIC programs that have no libp2p identity. Faulty certificates are in the engine's
+own tests (crates/engine/tests/certificates.rs).
 """
 
 from __future__ import annotations
@@ -28,13 +28,23 @@ from libp2p.transport.quic.exceptions import (
 )
 from multiaddr import Multiaddr
 
-from interop.ours import ecdsa
 from libp2p_quic import QUICListener, QUICTransport
-from libp2p_quic._exceptions import PeerIdMismatchError
-from peers.census import eventually
-from peers.far import far_host
-from peers.h3 import call, serve
-from peers.near import IP4, addresses, answers, connection, inbound, near_host, near_transport, reasons, swarm
+from libp2p_quic.exceptions import PeerIdMismatchError
+from testkit.census import eventually
+from testkit.far import far_host
+from testkit.h3 import call, serve
+from testkit.near import (
+    IP4,
+    addresses,
+    answers,
+    connection,
+    inbound,
+    near_host,
+    near_transport,
+    reasons,
+    swarm,
+)
+from tools.interop.ours import ecdsa
 
 
 def another_peer() -> ID:
@@ -53,7 +63,7 @@ async def test_handshake_proves_both_peers(key: str) -> None:
         assert proven.is_initiator
         assert proven.is_established
         assert proven.get_transport_addresses() == far.info.addrs
-        # What the other process proved about us.
+        # The peer id that the other process verified.
         assert await far.do("connections") == [str(near.get_id())]
 
 
@@ -65,13 +75,13 @@ async def test_listener_learns_who_dialed() -> None:
         assert not dialed_us.is_initiator
         host, port = dialed_us.get_remote_address()
         assert host == "127.0.0.1"
-        # It dialed from the socket that it listens on.
+        # It dialed from its listening socket.
         assert far.addresses[0].startswith(f"/ip4/{host}/udp/{port}/quic-v1")
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.startswith("ecdsa")])
 async def test_a_peer_with_an_ecdsa_key_on_the_stock_transport_is_proven_in_both_roles(key: str) -> None:
-    """py-libp2p's own certificates of such a key: it signs, though it could not verify."""
+    """py-libp2p's own certificates of such a key: it can sign, although it cannot verify."""
     async with far_host(transport="stock", key=key) as far, near_host(IP4) as near:
         await near.connect(far.info)
         assert connection(near, far.peer_id).is_initiator
@@ -86,7 +96,7 @@ async def test_a_peer_with_a_key_on_another_curve_is_refused_with_the_reason_in_
         with pytest.raises(QUICHandshakeError, match=r"curve 1\.3\.132\.0\.33 is none of P-256"):
             await dialer.dial(far.info.addrs[0])
         await dialer.close()
-        # The stock transport takes its dial for done before we have judged it.
+        # The stock transport's dial returns before its certificate is verified.
         await far.do("connect", address=addresses(near)[0])
         (listener,) = (each for each in swarm(near).listeners.values() if isinstance(each, QUICListener))
         assert await eventually(lambda: listener.get_stats()["connections_rejected"] == 1, 10)
@@ -108,7 +118,7 @@ async def test_wrong_peer_id_is_refused_and_named() -> None:
             await near.connect(wrong)
         (mismatch,) = (each for each in reasons(refused.value) if isinstance(each, PeerIdMismatchError))
         assert "Peer ID mismatch" in str(mismatch)
-        # The swarm recognised it: it dialed once and forgot the address.
+        # The swarm handled the error: it dialed once and deleted the address.
         assert near.get_peerstore().peer_info(wrong.peer_id).addrs == []
         assert not swarm(near).get_connections(wrong.peer_id)
         assert await eventually(lambda: not swarm(near).connections)
@@ -122,11 +132,11 @@ async def test_wrong_peer_id_has_its_own_error_class() -> None:
             await transport.dial(wrong)
         assert isinstance(refused.value, QUICPeerVerificationError)
         await transport.close()
-        # The listener does not keep a connection to a peer that turned away.
+        # The listener does not keep a connection to a dialer that closed.
         assert await far.do("connections") == []
 
 
-async def test_dial_without_a_peer_id_takes_whoever_proves_to_answer() -> None:
+async def test_dial_without_a_peer_id_accepts_any_verified_peer() -> None:
     async with far_host() as far:
         dialer = near_transport()
         dialed = await dialer.dial(far.info.addrs[0].decapsulate_code(421))
@@ -135,7 +145,7 @@ async def test_dial_without_a_peer_id_takes_whoever_proves_to_answer() -> None:
 
 
 class UnreadableKey(PrivateKey):
-    """A private key of a kind that nobody knows."""
+    """A private key of an unknown type."""
 
     def to_bytes(self) -> bytes:
         return b"\x00" * 7
@@ -222,7 +232,7 @@ async def test_a_listener_whose_certificate_names_no_peer_is_refused(nursery: tr
     sock.close()
 
 
-async def test_a_dialer_without_a_certificate_is_refused_and_nobody_sees_it() -> None:
+async def test_a_dialer_without_a_certificate_is_refused_before_it_is_accepted() -> None:
     async with near_host(IP4) as near:
         port = int(near.get_addrs()[0].value_for_protocol("udp") or 0)
         configuration = QuicConfiguration(alpn_protocols=["libp2p"], verify_mode=ssl.CERT_NONE)

@@ -1,6 +1,6 @@
-"""`install()` after a module has imported py-libp2p's transport by name: it says so.
+"""`install()` warns if a module has already imported py-libp2p's transport by name.
 
-Programs in processes of their own, as imports leave traces.
+Programs in separate processes, because imports leave traces.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 )
 def test_a_module_that_imported_the_stock_class_before_is_named(tmp_path: Path, line: str, held: str) -> None:
     (tmp_path / "service.py").write_text(f"{line}\n")
-    told = run(tmp_path, "import service, libp2p_quic\nlibp2p_quic.install()\n").stderr
-    assert f"StockTransportWarning: py-libp2p's own QUIC transport stays in use as {held}," in told
-    # It points at the call.
-    assert "program.py:2" in told
+    output = run(tmp_path, "import service, libp2p_quic\nlibp2p_quic.install()\n").stderr
+    assert f"StockTransportWarning: py-libp2p's own QUIC transport stays in use as {held}," in output
+    # It is attributed to the call.
+    assert "program.py:2" in output
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_module_that_imported_the_stock_class_before_is_named(tmp_path: Path, 
         "import libp2p.transport.quic.transport, libp2p_quic\nlibp2p_quic.install()\nlibp2p_quic.install()\n",
     ],
 )
-def test_nothing_is_said_where_nothing_is_left(tmp_path: Path, text: str) -> None:
+def test_without_such_an_import_there_is_no_warning(tmp_path: Path, text: str) -> None:
     (tmp_path / "service.py").write_text(f"{LINE}\nprint(QUICTransport.__module__)\n")
     finished = run(tmp_path, text)
     assert finished.stderr == ""

@@ -1,4 +1,4 @@
-"""py-libp2p's TransportManager chooses transports by address; ours takes what is its own.
+"""py-libp2p's TransportManager chooses transports by address, ours for QUIC addresses.
 
 The real manager, alone and inside of hosts that have several transports.
 """
@@ -20,8 +20,8 @@ from multiaddr import Multiaddr
 
 import libp2p_quic
 from libp2p_quic import QUICConnection, QUICListener, QUICTransport
-from peers.far import far_host
-from peers.near import IP4, IP6, addresses, answers, near_host, near_transport, swarm
+from testkit.far import far_host
+from testkit.near import IP4, IP6, addresses, answers, near_host, near_transport, swarm
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 
@@ -35,7 +35,7 @@ def installed() -> Iterator[None]:
 
 @asynccontextmanager
 async def mixed(*listen: str) -> AsyncIterator[IHost]:
-    """A host whose transports py-libp2p chooses by its addresses, as most programs have it."""
+    """A host whose transports py-libp2p chooses by its addresses, as in most programs."""
     maddrs = [Multiaddr(each) for each in listen]
     host = new_host(key_pair=create_new_key_pair(), enable_quic=True, listen_addrs=maddrs)
     async with host.run(listen_addrs=maddrs):
@@ -82,7 +82,7 @@ async def test_every_quic_address_of_a_host_is_served() -> None:
     ],
     ids=["webtransport", "relay", "relayed", "webrtc", "udp"],
 )
-async def test_addresses_that_are_not_ours_are_left_alone(text: str) -> None:
+async def test_other_addresses_are_left_to_other_transports(text: str) -> None:
     async with mixed(IP4, ON_TCP) as host:
         manager = swarm(host).transport_manager
         for found in (manager.transport_for_dialing, manager.transport_for_listening):
@@ -99,7 +99,7 @@ def managed(*transports: object) -> TransportManager:
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_each_address_goes_to_its_transport_in_whatever_order_they_came(is_first: bool) -> None:
+def test_each_address_goes_to_its_transport_in_any_order(is_first: bool) -> None:
     ours, tcp = near_transport(), TCP()
     manager = managed(ours, tcp) if is_first else managed(tcp, ours)
     for text, expected in ((IP4, ours), (IP6, ours), ("/ip4/127.0.0.1/tcp/4001", tcp)):
@@ -109,7 +109,7 @@ def test_each_address_goes_to_its_transport_in_whatever_order_they_came(is_first
     assert manager.get_transports() == [tcp, ours]
 
 
-def test_a_name_is_dialed_by_ours_and_listened_on_by_nobody() -> None:
+def test_a_name_is_dialed_by_ours_and_cannot_be_listened_on() -> None:
     manager = managed(near_transport())
     named = Multiaddr("/dns4/localhost/udp/4001/quic-v1")
     assert manager.has_transport_for(named)
@@ -135,7 +135,7 @@ async def test_a_listener_of_the_manager_accepts_a_dial_of_the_manager() -> None
     accepted = await connections.receive()
     assert dialed.get_remote_address()[1] == int(address.value_for_protocol("udp") or 0)
     assert accepted.get_remote_address()[0] == "127.0.0.1"
-    # The swarm ends its transports through the manager.
+    # The swarm closes its transports through the manager.
     await listening.close_all()
     await dialing.close_all()
     assert not listener.is_listening()
@@ -147,11 +147,11 @@ async def test_a_listener_of_the_manager_accepts_a_dial_of_the_manager() -> None
 
 
 @pytest.mark.usefixtures("installed")
-async def test_a_host_has_ours_once_beside_tcp_and_knows_its_swarm() -> None:
+async def test_a_host_has_ours_once_besides_tcp_with_its_swarm() -> None:
     async with mixed(IP4, ON_TCP) as host:
         found = swarm(host).transport_manager.get_transports()
         (ours,) = (each for each in found if isinstance(each, QUICTransport))
         assert any(isinstance(each, TCP) for each in found)
-        # The manager handed both on when the swarm began to run.
-        assert ours._swarm is swarm(host)
+        # The manager passed both on when the swarm started.
+        assert ours._gates.swarm is swarm(host)
         assert ours._background_nursery is swarm(host).background_nursery

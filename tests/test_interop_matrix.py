@@ -1,4 +1,4 @@
-"""The interoperability matrix judges others, so it is judged here: verdicts, builds, page, picture.
+"""The interoperability matrix itself: verdicts, builds, page and picture.
 
 The peers of the matrix themselves are run by `make interop` and `make interop-ci`, not here.
 """
@@ -14,36 +14,36 @@ from xml.etree import ElementTree
 import pytest
 import trio
 
-from interop import matrix, peer
-from interop.__main__ import build_all, chosen
-from interop.case import CASES, Case, Failed, is_code, read
-from interop.defects import Defect, known, stale, verdict
-from interop.matrix import Direction, Result
-from interop.peer import BuildError, MissingToolError, Peer, load
-from interop.picture import svg
-from interop.report import Report
+from tools.interop import matrix, peer
+from tools.interop.__main__ import build_all, chosen
+from tools.interop.case import CASES, Case, Failed, is_code, read
+from tools.interop.defects import Defect, known, stale, verdict
+from tools.interop.matrix import Direction, Result
+from tools.interop.peer import BuildError, MissingToolError, Peer, load
+from tools.interop.picture import svg
+from tools.interop.report import Report
 
 RED = Result("go", "we dial", "echo", "red", 1.0, "said: 7 of 9 bytes")
 EXCUSE = Defect(("go",), ("echo",), ("we dial",), ("7 of 9",), "a reason", "a place")
 
 
-def test_an_entry_excuses_only_what_it_shows() -> None:
+def test_an_entry_covers_only_failures_that_it_describes() -> None:
     assert verdict(RED, [EXCUSE]) == ("known", EXCUSE)
     assert verdict(replace(RED, evidence="took more than 30 s"), [EXCUSE]) == ("red", None)
 
 
 @pytest.mark.parametrize("other", [{"peer": "js"}, {"case": "ping"}, {"direction": "they dial"}])
-def test_an_entry_excuses_no_other_cell(other: dict[str, str]) -> None:
+def test_an_entry_covers_no_other_cell(other: dict[str, str]) -> None:
     assert verdict(replace(RED, **other), [EXCUSE]) == ("red", None)  # type: ignore[arg-type]
 
 
-def test_an_entry_whose_cells_are_green_is_told_of() -> None:
+def test_an_entry_whose_cells_are_green_is_reported() -> None:
     assert stale([replace(RED, outcome="green")], [EXCUSE]) == [EXCUSE]
     assert stale([RED], [EXCUSE]) == []
     assert stale([], [EXCUSE]) == []
 
 
-def test_the_list_names_only_what_there_is() -> None:
+def test_the_list_has_only_existing_peers_and_cases() -> None:
     peers, cases = {each.name for each in load()}, {case.name for case in CASES}
     for entry in known():
         assert set(entry.peers) <= peers
@@ -62,48 +62,46 @@ def build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made(folder: Path, *steps: list[str]) -> Peer:
-    """A peer that says who it is and can do nothing."""
+    """A peer that describes itself and supports no case."""
     (folder / "fake").mkdir(exist_ok=True)
     about = '{"program": "fake 1", "stack": "none 2", "keys": ["ed25519"], "can": []}'
     return Peer("fake", list(steps), [sys.executable, "-c", f"print('{about}')"], build_limit=60)
 
 
-async def test_what_a_peer_says_of_itself_is_kept(build_folder: Path) -> None:
+async def test_the_description_of_a_peer_is_kept(build_folder: Path) -> None:
     fake = made(build_folder, ["true"])
     assert await build_all([fake], math.inf) == ([fake], {})
     assert (fake.label, fake.keys, fake.can) == ("fake 1, none 2", ("ed25519",), ())
 
 
-async def test_a_build_that_fails_gives_its_last_words(build_folder: Path) -> None:
+async def test_a_build_that_fails_reports_its_last_output(build_folder: Path) -> None:
     built, failures = await build_all([made(build_folder, ["sh", "-c", "echo no header; exit 3"])], math.inf)
     assert built == []
     assert "no header" in str(failures["fake"])
     assert not isinstance(failures["fake"], MissingToolError)
 
 
-async def test_a_tool_that_is_not_installed_is_told_from_a_failure(build_folder: Path) -> None:
+async def test_a_missing_tool_is_distinguished_from_a_failure(build_folder: Path) -> None:
     _, failures = await build_all([made(build_folder, ["no-such-compiler"])], math.inf)
     assert isinstance(failures["fake"], MissingToolError)
     assert str(failures["fake"]) == "no-such-compiler is not installed"
 
 
-async def test_a_build_ends_when_the_time_is_over(build_folder: Path) -> None:
+async def test_a_build_ends_at_its_time_limit(build_folder: Path) -> None:
     with pytest.raises(BuildError, match="took more than"):
         await made(build_folder, ["sleep", "60"]).build(lambda _: None, trio.current_time())
 
 
-async def test_what_is_late_is_red_and_not_left_out(build_folder: Path) -> None:
+async def test_a_case_that_is_too_late_is_red_and_not_left_out(build_folder: Path) -> None:
     ours = replace(made(build_folder), name="ours")
-    told: list[Result] = []
-    results = await matrix.run([ours], {}, chosen(["ping", "idle"]), 1, -math.inf, told.append)
+    reported: list[Result] = []
+    results = await matrix.run([ours], {}, chosen(["ping", "idle"]), 1, -math.inf, reported.append)
     assert sorted(each.case for each in results) == ["idle", "ping"]
     assert {each.outcome for each in results} == {"red"}
-    assert told == results
+    assert reported == results
 
 
-async def test_a_case_that_should_show_something_and_does_not_is_red(
-    build_folder: Path, nursery: trio.Nursery
-) -> None:
+async def test_a_case_without_the_expected_evidence_is_red(build_folder: Path, nursery: trio.Nursery) -> None:
     async def sees_nothing(_: matrix.Stage) -> str:
         return ""
 
@@ -125,13 +123,13 @@ async def test_a_tap_that_could_not_read_the_hellos_fails_its_case() -> None:
             tap.offered = ["X25519"]
 
 
-def test_a_code_that_we_should_have_seen_is_missing_evidence(build_folder: Path) -> None:
+def test_an_error_code_that_was_not_seen_is_missing_evidence(build_folder: Path) -> None:
     fake = made(build_folder)
     chooses, ours = replace(fake, can=("close code",)), replace(fake, name="ours")
     assert is_code(42, chooses, ours, "close code", 42)
     assert not is_code(None, chooses, ours, "close code", 42)
     assert not is_code(43, chooses, fake, "close code", 42)
-    # Another project may not show it, or may not be able to choose it.
+    # Another project may not report a code, or not allow choosing one.
     assert is_code(None, chooses, fake, "close code", 42)
     assert is_code(None, fake, ours, "close code", 42)
 
@@ -143,19 +141,19 @@ def report(*results: Result, unbuilt: dict[str, str] | None = None) -> Report:
     return Report(peers, unbuilt or {}, chosen(["echo", "ping"]), list(results), [EXCUSE], 1.0)
 
 
-def test_a_known_cell_leads_to_its_note() -> None:
+def test_a_known_cell_links_to_its_note() -> None:
     page = report(RED).page("matrix.svg")
     assert "| ●1 |" in page
     assert "\n1. **go**, we dial, echo: a reason *a place*" in page
     assert "0 green, 1 known, 0 absent, 0 red, 0 not built" in page
 
 
-def test_a_red_cell_stands_on_the_page_with_its_evidence() -> None:
+def test_a_red_cell_is_on_the_page_with_its_evidence() -> None:
     page = report(replace(RED, evidence="nothing | came", themselves="green")).page("matrix.svg")
     assert "- **go**, we dial, echo: nothing / came (two instances of it: green)" in page
 
 
-def test_a_peer_that_was_not_built_stands_there_with_the_reason() -> None:
+def test_a_peer_that_was_not_built_is_on_the_page_with_the_reason() -> None:
     cells = [
         Result("msquic", way, "echo", "unbuilt", 0, "cmake is not installed") for way in matrix.DIRECTIONS
     ]
@@ -164,7 +162,7 @@ def test_a_peer_that_was_not_built_stands_there_with_the_reason() -> None:
     assert svg(made_report).count("cmake is not installed") == 2
 
 
-def test_a_run_can_be_judged_anew_and_stays_the_same_run() -> None:
+def test_a_run_can_be_evaluated_again_and_keeps_its_results() -> None:
     run = report(RED, replace(RED, case="ping", evidence="nothing came"))
     again = Report.of(run.data(), run.cases, run.defects)
     assert again.data() == {**run.data(), "date": run.moment.isoformat(timespec="seconds")}
@@ -173,7 +171,7 @@ def test_a_run_can_be_judged_anew_and_stays_the_same_run() -> None:
     assert (without.count("known"), without.count("red")) == (0, 2)
 
 
-def test_the_picture_has_every_cell_and_is_one() -> None:
+def test_the_picture_has_every_cell_and_is_valid_svg() -> None:
     ways: tuple[Direction, ...] = matrix.DIRECTIONS
     cells = [Result("go", way, case, "green", 1.0) for way in ways for case in ("echo", "ping")]
     cells[0] = replace(RED, evidence='<&"> 7 of 9')

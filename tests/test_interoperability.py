@@ -1,7 +1,7 @@
 """py-libp2p's own QUIC transport, on aioquic, in the far process, in both directions.
 
-Only what that transport can do is asked of it: small pieces, and an end that does not
-arrive in the same packet as the last bytes.
+The tests use only what that transport supports: small writes, and a finish in another packet than the last
+bytes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.ping import PingService
 
-from peers.census import eventually
-from peers.far import far_host
-from peers.near import IP4, addresses, connection, inbound, near_host, new_stream, swarm
-from peers.payload import BLOCK, MIB, echoed_back, payload, sha256
+from testkit.census import eventually
+from testkit.far import far_host
+from testkit.near import IP4, addresses, connection, inbound, near_host, new_stream, swarm
+from testkit.payload import BLOCK, MIB, echoed_back, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 
@@ -49,7 +49,7 @@ async def test_the_stock_transport_dials_us() -> None:
         assert (await inbound(near, far.peer_id)).peer_id == far.peer_id
         assert not connection(near, far.peer_id).is_initiator
         assert await far.do("ping", peer=str(near.get_id()), count=5) == 5
-        # The listener can begin a stream too.
+        # The listener can open a stream, too.
         assert len(await PingService(near).ping(far.peer_id, 2)) == 2
         stream = await far.do("open", peer=str(near.get_id()), protocol=ECHO)
         heard = await far.do("echo_back", stream=stream, seed=22, size=MIB, within=40)
@@ -79,7 +79,7 @@ async def test_draft_29_is_refused_where_it_is_turned_off() -> None:
         address = addresses(near)[0].replace("/quic-v1/", "/quic/")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(far.do, "connect", address=address))
-            # What aioquic says to a Version Negotiation packet that does not name its version.
+            # aioquic's error for a Version Negotiation packet without its version.
             refused = "Could not find a common protocol version"
             assert await eventually(lambda: refused in far.complaints())
             nursery.cancel_scope.cancel()

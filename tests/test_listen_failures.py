@@ -1,6 +1,6 @@
-"""A host that cannot listen says so: py-libp2p drops the error, and the host runs on.
+"""A host that cannot listen logs it: py-libp2p drops the error, and the host continues.
 
-Real sockets; machines with the loopback only are network namespaces of the kernel.
+Real sockets; machines with only the loopback are network namespaces.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from multiaddr import Multiaddr
 
-from libp2p_quic._exceptions import ListenError
-from peers.near import IP4, near_host, near_transport
+from libp2p_quic.exceptions import ListenError
+from testkit.near import IP4, near_host, near_transport
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,8 +28,8 @@ def taken() -> Iterator[str]:
         yield f"/ip4/127.0.0.1/udp/{other.getsockname()[1]}/quic-v1"
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Lines of the listener that an operator sees without asking for more."""
+def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Log lines of the listener at the default level."""
     return [
         each.getMessage()
         for each in caplog.records
@@ -42,18 +42,18 @@ async def test_a_port_in_use_is_one_line_with_address_and_reason(
 ) -> None:
     async with near_host(taken) as host:
         assert host.get_addrs() == []
-    assert told(caplog) == [f"cannot listen on {taken}: Address already in use"]
+    assert reports(caplog) == [f"cannot listen on {taken}: Address already in use"]
     assert "Traceback" not in "".join(each for each in caplog.text.splitlines() if "cannot listen" in each)
 
 
-async def test_an_address_of_another_machine_is_one_line_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_address_of_another_machine_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     other = "/ip4/192.0.2.1/udp/4001/quic-v1"
     async with near_host(other, IP4) as host:
         assert len(host.get_addrs()) == 1
-    assert told(caplog) == [f"cannot listen on {other}: Cannot assign requested address"]
+    assert reports(caplog) == [f"cannot listen on {other}: Cannot assign requested address"]
 
 
-async def test_what_the_caller_gets_has_no_number_twice(taken: str) -> None:
+async def test_the_callers_error_has_no_errno_twice(taken: str) -> None:
     transport = near_transport()
     with pytest.raises(ListenError) as refused:
         await transport.create_listener(lambda connection: connection.start()).listen(Multiaddr(taken))
@@ -66,7 +66,7 @@ def run(*program: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("example", ["echo", "ping"])
-def test_the_examples_say_that_they_do_not_listen(example: str, taken: str) -> None:
+def test_the_examples_report_that_they_do_not_listen(example: str, taken: str) -> None:
     program = (ROOT / "examples" / f"{example}.py").read_text()
     finished = run(sys.executable, "-c", program.replace("/ip4/127.0.0.1/udp/0/quic-v1", taken))
     assert finished.returncode == 1
@@ -77,10 +77,10 @@ def test_the_examples_say_that_they_do_not_listen(example: str, taken: str) -> N
 
 
 def run_alone(*program: str) -> subprocess.CompletedProcess[str]:
-    """Run where there is no interface but the loopback, which is down."""
+    """Run in a namespace without interfaces except the loopback, which is down."""
     private = ["unshare", "--user", "--map-root-user", "--net"]
     if run(*private, "true").returncode != 0:
-        pytest.skip("this kernel gives no namespaces to this user")
+        pytest.skip("the kernel refuses this user a network namespace")
     return run(*private, *program)
 
 
@@ -109,6 +109,6 @@ trio.run(main, sys.argv[1])
 @pytest.mark.parametrize(
     ("wildcard", "loopback"), [("/ip4/0.0.0.0", "/ip4/127.0.0.1"), ("/ip6/::", "/ip6/::1")]
 )
-def test_a_wildcard_is_the_loopback_where_there_is_nothing_else(wildcard: str, loopback: str) -> None:
+def test_a_wildcard_is_the_loopback_if_there_is_no_other_interface(wildcard: str, loopback: str) -> None:
     finished = run_alone(sys.executable, "-c", LOOPBACK_ONLY, f"{wildcard}/udp/4001/quic-v1")
     assert finished.stdout.split("/p2p/")[0] == f"{loopback}/udp/4001/quic-v1", finished.stderr

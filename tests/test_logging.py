@@ -1,4 +1,4 @@
-"""What an operator reads: limits, refusals and life's events, the engine's own among them.
+"""Log records for operators: limits, refusals, start and stop, also those of the engine.
 
 Real transports. Gates are in test_peer_gates, failed listens in test_listen_failures.
 """
@@ -14,11 +14,11 @@ import trio
 
 from libp2p_quic._driver._log import follow_level
 from libp2p_quic._engine import LogQueue
-from libp2p_quic._exceptions import DialError
-from peers.census import census, eventually
-from peers.engine import Pair
-from peers.linked import linked, listening
-from peers.near import near_transport
+from libp2p_quic.exceptions import DialError
+from testkit.census import census, eventually
+from testkit.engine import Pair
+from testkit.linked import linked, listening, transport_behind
+from testkit.near import near_transport
 
 ENGINE = "libp2p_quic.engine"
 
@@ -30,7 +30,7 @@ def level_follows() -> Iterator[None]:
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int, name: str = "libp2p_quic") -> list[str]:
-    """Lines of that level, of that logger and those below it."""
+    """Lines of this level from this logger and its children."""
     return [
         each.getMessage()
         for each in caplog.records
@@ -38,7 +38,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int, name: str = "libp2p_quic
     ]
 
 
-async def test_a_limit_that_is_reached_is_a_warning_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_limit_that_is_reached_is_a_warning_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
     async with listening(max_connections=1) as (listener, connections):
         dialer, address = near_transport(), listener.get_addrs()[0]
         await dialer.dial(address)
@@ -48,8 +48,10 @@ async def test_a_limit_that_is_reached_is_a_warning_now_and_then(caplog: pytest.
                 await dialer.dial(address)
         assert await eventually(lambda: bool(lines(caplog, logging.WARNING, ENGINE)), 10)
         (line,) = lines(caplog, logging.WARNING, ENGINE)
-        assert line.startswith("max_connections is reached: connection refused, 1 since")
-        assert "from /ip4/127.0.0.1/udp/" in line
+        assert line.startswith(
+            f"connections reached max_connections = 1 (listening on {address}): 1 refused, the last"
+        )
+        assert "the last from /ip4/127.0.0.1/udp/" in line
         await dialer.close()
 
 
@@ -62,23 +64,25 @@ async def test_refusals_are_at_debug_with_who_and_why(caplog: pytest.LogCaptureF
         for _ in range(3):
             with pytest.raises(DialError):
                 await dialer.dial(address)
-        listener._transport.deny_addresses(["127.0.0.1"])
+        transport_behind(listener).deny_addresses(["127.0.0.1"])
         with pytest.raises(DialError):
             await dialer.dial(address)
 
         def refusals() -> list[str]:
-            told = lines(caplog, logging.DEBUG, ENGINE)
-            return [each for each in told if each.startswith("connection refused")]
+            found = lines(caplog, logging.DEBUG, ENGINE)
+            return [each for each in found if each.startswith("connection refused")]
 
         assert await eventually(lambda: len(refusals()) >= 4, 10)
         *for_limit, denied = refusals()
         assert len(for_limit) == 3
-        assert all("/ip4/127.0.0.1" in each and "max_connections is reached" in each for each in for_limit)
+        assert all(
+            "/ip4/127.0.0.1" in each and "max_connections = 1 is reached" in each for each in for_limit
+        )
         assert "address is denied" in denied
         await dialer.close()
 
 
-async def test_life_is_at_info_and_connections_are_not(caplog: pytest.LogCaptureFixture) -> None:
+async def test_start_and_stop_are_at_info_and_connections_are_not(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "libp2p_quic")
     async with listening() as (listener, connections):
         (address,) = listener.get_addrs()
@@ -93,10 +97,29 @@ async def test_life_is_at_info_and_connections_are_not(caplog: pytest.LogCapture
     assert all("/ip4/127.0.0.1/udp/" in each for each in opened)
 
 
+async def test_only_a_peer_that_the_gate_admitted_is_logged_as_accepted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "libp2p_quic")
+    answers = [False, True]
+    async with listening(gate_peer=lambda _peer, _maddr: answers.pop(0)) as (listener, connections):
+        denied, admitted = near_transport(), near_transport()
+        await denied.dial(listener.get_addrs()[0])
+        assert await eventually(lambda: listener.get_stats()["connections_gated"] == 1)
+        await admitted.dial(listener.get_addrs()[0])
+        peer = (await connections.receive()).peer_id
+        # Those that a gate denied count, as the docstring says.
+        assert listener.get_stats()["connections_accepted"] == 2
+        await denied.close()
+        await admitted.close()
+    (line,) = [each for each in lines(caplog, logging.DEBUG) if each.startswith("accepted")]
+    assert line.startswith(f"accepted {peer} at /ip4/127.0.0.1/udp/")
+
+
 async def test_an_engine_record_has_the_time_and_place_of_its_event(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "libp2p_quic")
     async with linked() as link:
-        link.accepted._transport.deny_addresses(["127.0.0.1"])
+        transport_behind(link.listener).deny_addresses(["127.0.0.1"])
         with pytest.raises(DialError):
             await link.dialer.dial(link.listener.get_addrs()[0])
         assert await eventually(lambda: bool(lines(caplog, logging.DEBUG, ENGINE)), 10)
@@ -107,14 +130,14 @@ async def test_an_engine_record_has_the_time_and_place_of_its_event(caplog: pyte
     assert record.lineno > 0
 
 
-async def test_a_level_that_is_set_later_counts_from_the_next_connection(
+async def test_a_new_level_takes_effect_with_the_next_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with linked() as link:
         address = link.listener.get_addrs()[0]
         caplog.set_level(logging.DEBUG, "libp2p_quic")
         await link.dialer.dial(address)
-        link.accepted._transport.deny_addresses(["127.0.0.1"])
+        transport_behind(link.listener).deny_addresses(["127.0.0.1"])
         with pytest.raises(DialError):
             await link.dialer.dial(address)
         assert await eventually(lambda: bool(lines(caplog, logging.DEBUG, ENGINE)), 10)
@@ -148,7 +171,7 @@ async def test_a_handler_that_raises_does_not_end_the_run(capsys: pytest.Capture
 
 
 def refuse(pair: Pair, times: int) -> None:
-    """Have that many dials refused, by the engine alone."""
+    """Have the engine refuse this many dials."""
     pair.far.deny(["127.0.0.1"])
     host, port = pair.listener.local_address
     for _ in range(times):
@@ -156,7 +179,7 @@ def refuse(pair: Pair, times: int) -> None:
         pair.take(dialed.closed_nowait, dialed.closed)
 
 
-def test_events_that_nobody_takes_are_bounded_and_counted() -> None:
+def test_events_that_are_not_read_are_bounded_and_counted() -> None:
     pair = Pair()
     queue = LogQueue(pair.ready_queue)
     LogQueue.set_level(logging.DEBUG)

@@ -1,8 +1,8 @@
-"""Real hosts in two processes, and between them a network that misbehaves: `crates/relay`.
+"""Real hosts in two processes, and a network with faults between them: `crates/relay`.
 
-Under each condition alone, and under mixtures drawn by seed, what is written arrives both
-ways, and nothing is left. More mixtures: `make mixtures`. The same and more, in virtual time:
-crates/engine/tests/simulation/transfers.rs.
+Under each condition alone, and under mixtures drawn by seed, written bytes arrive in both directions, and
+nothing leaks. `make mixtures` runs more mixtures; crates/engine/tests/simulation/transfers.rs has the same
+and more in virtual time.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import time
 import pytest
 from multiaddr import Multiaddr
 
-from peers.far import far_host
-from peers.mixture import Ended, Network, drawn, hosts, transfer
-from peers.payload import MIB
-from peers.relay import Relay
+from testkit.far import far_host
+from testkit.mixture import Ended, Network, drawn, hosts, transfer
+from testkit.payload import MIB
+from testkit.relay import Relay
 
-# Condition -> options of the relay, bytes each way, and what the relay then must have counted.
+# Condition -> options of the relay, bytes each way, and what the relay must count.
 ALONE: dict[str, tuple[dict[str, str], int, str | None]] = {
     "delay": ({"delay": "50ms"}, MIB, None),
     "jitter": ({"delay": "10ms", "jitter": "5ms"}, MIB // 2, None),
@@ -66,8 +66,8 @@ async def test_a_transfer_under_one_condition(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blackout", ["0ms+60s", "400ms+60s"], ids=["as it begins", "in the middle"])
-async def test_a_network_that_ends_a_transfer_is_blamed(blackout: str) -> None:
-    """And what the two had of it goes by itself."""
+async def test_the_error_names_the_network_if_it_ends_a_transfer(blackout: str) -> None:
+    """Both sides discard the connection by themselves."""
     async with hosts(connection_timeout=1, idle_timeout=3) as both:
         with pytest.raises(Ended, match=r"no handshake in time|connection timed out"):
             await transfer(both, Network({"rate": "10Mbit/s", "blackout": blackout}), MIB)
@@ -78,7 +78,7 @@ async def test_a_network_that_ends_a_transfer_is_blamed(blackout: str) -> None:
 @pytest.mark.timeout(300)
 async def test_transfers_under_mixtures() -> None:
     async with hosts() as both:
-        # Those that take a second or two.
+        # Seeds of which each takes a second or two.
         for seed in (0, 1, 5, 6, 7, 9):
             network, size = drawn(seed)
             print(network, size)
@@ -86,8 +86,8 @@ async def test_transfers_under_mixtures() -> None:
         assert await both.left() == [{}, {}]
 
 
-async def test_the_listener_follows_a_dialer_that_moves() -> None:
-    """A NAT before the dialer forgets it, and the connection is the same as before."""
+async def test_the_listener_follows_a_dialer_that_migrates() -> None:
+    """A NAT rebinds the dialer, and the connection continues."""
     async with (
         far_host() as listener,
         far_host() as dialer,
@@ -103,7 +103,7 @@ async def test_the_listener_follows_a_dialer_that_moves() -> None:
 
 
 async def seconds_of_a_dial(*options: str) -> float:
-    """Through a relay with these options; with an echo, whose time does not count."""
+    """Dial through a relay with these options, then echo, which is not timed."""
     async with (
         far_host() as listener,
         far_host() as dialer,
@@ -120,13 +120,13 @@ async def seconds_of_a_dial(*options: str) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("directions", ["to-target", "to-client", "both"])
 async def test_a_dial_through_a_network_that_drops_marked_datagrams(directions: str) -> None:
-    """It needs one probe, after 1 s, and a listener that is not answered a tenth more. A second
-    probe would come after 3 s. Exact times are in crates/engine/tests/simulation/ecn.rs."""
+    """It needs one probe, after 1 s; a listener without an answer needs 0.1 s more. A second probe would be
+    sent after 3 s. Exact times are in crates/engine/tests/simulation/ecn.rs."""
     clean = await seconds_of_a_dial()
     assert await seconds_of_a_dial("--drop-marked", directions) < clean + 2
 
 
-async def test_a_live_connection_outlives_a_network_that_begins_to_drop_marked_datagrams() -> None:
+async def test_a_connection_survives_a_network_that_starts_to_drop_marked_datagrams() -> None:
     async with (
         far_host() as listener,
         far_host() as dialer,
@@ -137,7 +137,7 @@ async def test_a_live_connection_outlives_a_network_that_begins_to_drop_marked_d
         for seed, directions in enumerate(("none", "to-client", "both")):
             await relay.tell(f"drop-marked {directions}")
             await dialer.do("echo_back", stream=stream, seed=seed, size=200_000)
-        # The listener validates the dialer's new path by itself, and that drops marks too.
+        # The listener validates the dialer's new path, which drops marks, too.
         await relay.move()
         await dialer.do("echo_back", stream=stream, seed=3, size=200_000)
         assert await listener.do("connections") == [dialer.peer]

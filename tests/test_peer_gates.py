@@ -1,6 +1,6 @@
-"""Gates fail closed: in whatever form a program writes one, only ``True`` admits a peer.
+"""Gates fail closed: in every form of a gate only ``True`` admits a peer.
 
-Real hosts and transports; that gates come before the swarm is in test_gates.
+Real hosts and transports; their order before the swarm is in test_gates.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from libp2p.transport.quic.exceptions import QUICConnectionClosedError
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection
-from libp2p_quic._exceptions import DialError
-from peers.census import eventually
-from peers.linked import listening
-from peers.near import IP4, near_host, near_transport, swarm
+from libp2p_quic.exceptions import DialError
+from testkit.census import eventually
+from testkit.linked import listening, transport_behind
+from testkit.near import IP4, connections_of, near_host, near_transport, swarm
 
 GATED = 0x1007
 
 
 class Answers:
-    """One answer, in every form that a gate may have."""
+    """One answer, in every form of a gate."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
@@ -80,7 +80,7 @@ async def ending(connection: QUICConnection) -> QUICConnectionClosedError:
     return caught.value
 
 
-async def is_kept_out(gate: Any, **config: Any) -> None:
+async def is_refused(gate: Any, **config: Any) -> None:
     """By a listener with that gate, before its handler sees the connection."""
     async with listening(gate_peer=gate, **config) as (listener, connections):
         dialer = near_transport()
@@ -98,7 +98,7 @@ async def is_not_dialed(gate: Any, why: str, **config: Any) -> DialError:
             await dialer.dial(listener.get_addrs()[0])
         assert caught.value.error_code == GATED
         assert (await ending(await connections.receive())).error_code == GATED
-        assert not dialer._connections
+        assert not connections_of(dialer)
         await dialer.close()
         return caught.value
 
@@ -122,14 +122,14 @@ async def test_true_admits(form: str) -> None:
 
 @pytest.mark.parametrize("answer", NOT_TRUE)
 @pytest.mark.parametrize("form", FORMS)
-async def test_any_other_answer_keeps_out(form: str, answer: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_any_other_answer_refuses(form: str, answer: str, caplog: pytest.LogCaptureFixture) -> None:
     gate = forms(NOT_TRUE[answer])[form]
-    await is_kept_out(gate)
+    await is_refused(gate)
     await is_not_dialed(gate, "gate_peer")
-    # Only False is an answer; the others are defects of the gate, which its owner must hear of.
-    told = warnings_of(caplog)
-    assert len(told) == (0 if answer == "False" else 2)
-    assert all("gate_peer" in each and "only True admits" in each for each in told)
+    # False is the only valid refusal; other answers are defects of the gate and are logged.
+    warnings = warnings_of(caplog)
+    assert len(warnings) == (0 if answer == "False" else 2)
+    assert all("gate_peer" in each and "only True admits" in each for each in warnings)
 
 
 def raises(_peer: ID, _maddr: Multiaddr) -> bool:
@@ -142,13 +142,13 @@ async def raises_later(_peer: ID, _maddr: Multiaddr) -> bool:
 
 
 @pytest.mark.parametrize("gate", [raises, raises_later])
-async def test_a_gate_that_raises_keeps_out(gate: Any, caplog: pytest.LogCaptureFixture) -> None:
-    await is_kept_out(gate)
+async def test_a_gate_that_raises_refuses(gate: Any, caplog: pytest.LogCaptureFixture) -> None:
+    await is_refused(gate)
     error = await is_not_dialed(gate, "raised KeyError")
     assert isinstance(error.__cause__, KeyError)
-    told = warnings_of(caplog)
-    assert len(told) == 2
-    assert all(f"test_peer_gates.{gate.__name__}" in each for each in told)
+    warnings = warnings_of(caplog)
+    assert len(warnings) == 2
+    assert all(f"test_peer_gates.{gate.__name__}" in each for each in warnings)
     assert "Traceback" in caplog.text
 
 
@@ -157,22 +157,20 @@ async def never_answers(_peer: ID, _maddr: Multiaddr) -> bool:
         await trio.sleep_forever()
 
 
-async def admits_when_cancelled(_peer: ID, _maddr: Multiaddr) -> bool:
+async def admits_when_canceled(_peer: ID, _maddr: Multiaddr) -> bool:
     with suppress(trio.Cancelled):
         await trio.sleep_forever()
     return True
 
 
-@pytest.mark.parametrize("gate", [never_answers, admits_when_cancelled])
-async def test_a_gate_without_an_answer_in_time_keeps_out(
-    gate: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    await is_kept_out(gate, gate_timeout=0.2)
+@pytest.mark.parametrize("gate", [never_answers, admits_when_canceled])
+async def test_a_gate_without_an_answer_in_time_refuses(gate: Any, caplog: pytest.LogCaptureFixture) -> None:
+    await is_refused(gate, gate_timeout=0.2)
     await is_not_dialed(gate, "did not answer within 0.2 s", gate_timeout=0.2)
     assert len(warnings_of(caplog)) == 2
 
 
-async def test_other_peers_connect_while_a_gate_takes_its_time() -> None:
+async def test_other_peers_connect_while_a_gate_waits() -> None:
     slow: set[ID] = set()
     asked = trio.Event()
 
@@ -195,7 +193,7 @@ async def test_other_peers_connect_while_a_gate_takes_its_time() -> None:
         await passes.close()
 
 
-async def test_a_cancelled_dial_leaves_nothing_while_its_gate_is_asked() -> None:
+async def test_a_dial_canceled_while_its_gate_runs_leaves_nothing() -> None:
     async with listening() as (listener, connections):
         dialer = near_transport(gate_peer=never_answers, gate_timeout=60)
         with trio.CancelScope() as scope:
@@ -204,7 +202,7 @@ async def test_a_cancelled_dial_leaves_nothing_while_its_gate_is_asked() -> None
                 accepted = await connections.receive()
                 scope.cancel()
         assert (await ending(accepted)).error_code == GATED
-        assert not dialer._connections
+        assert not connections_of(dialer)
         await dialer.close()
 
 
@@ -217,8 +215,9 @@ async def test_a_gate_that_fails_often_is_reported_once_with_a_count(
             await ending(await dialer.dial(listener.get_addrs()[0]))
         assert len(warnings_of(caplog)) == 1
         monkeypatch.setattr("libp2p_quic._throttle.INTERVAL", 0)
-        assert listener._transport._peer_gate is not None
-        listener._transport._peer_gate._defects._due = 0
+        gate = transport_behind(listener)._gates._peer_gate
+        assert gate is not None
+        gate._defects._due = 0
         await ending(await dialer.dial(listener.get_addrs()[0]))
         assert "3 more such events" in warnings_of(caplog)[1]
         await dialer.close()
@@ -228,7 +227,7 @@ async def test_a_gate_that_fails_often_is_reported_once_with_a_count(
 
 
 def replace_gate(host: IHost, gate: Callable[..., Any]) -> None:
-    """Have the swarm's gate answer what ``gate`` answers, which is asked about a peer, too."""
+    """Have the swarm's gate return the result of ``gate``, also for a peer."""
     gates: Any = swarm(host).connection_gate
     gates.is_allowed = partial(gate, host.get_id())
 

@@ -1,7 +1,7 @@
-"""What happens when a connection does not come about, or goes, and comes back.
+"""Connections that fail to be established, are lost, and are established again.
 
 Dials that leave nothing; peers that restart on either side; listeners that come back. Real
-hosts, in processes of their own where one of them has to die.
+hosts, in separate processes where one of them is killed.
 """
 
 from __future__ import annotations
@@ -14,23 +14,28 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
+from libp2p.abc import INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.ping import PingService
 from libp2p.network.stream.exceptions import StreamEOF, StreamReset
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICListener, QUICTransport
-from peers.census import eventually
-from peers.far import far_host
-from peers.linked import listening
-from peers.near import (
+from testkit.census import eventually
+from testkit.far import far_host
+from testkit.linked import listening
+from testkit.names import free_port
+from testkit.near import (
     IP4,
     addresses,
     answers,
     connection,
+    connections_of,
     gone,
     inbound,
     near_host,
@@ -39,15 +44,15 @@ from peers.near import (
     swarm,
     transport_of,
 )
-from peers.payload import Drained, echoed, echoed_back, payload, sha256
+from testkit.payload import Drained, echoed, echoed_back, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 PARK = "/test/park"
-# Neither silence nor a PING could tell in time.
+# Neither the idle timeout nor a keep-alive would detect the loss in time.
 PATIENT: dict[str, Any] = {"idle_timeout": 60, "keep_alive_interval": 50}
 SEED = bytes(range(32))
 
-# Dials that come to nothing
+# Dials that fail
 
 
 @pytest.fixture
@@ -58,8 +63,7 @@ async def silent() -> AsyncIterator[trio.socket.SocketType]:
 
 
 async def falls_silent(sock: trio.socket.SocketType, within: float = 20) -> bool:
-    """Whether nothing more comes for a second and a half: longer than an unanswered dial waits
-    before it sends its first packet again."""
+    """Whether no datagram arrives for 1.5 s: longer than the first retransmission timeout of a dial."""
     is_silent = False
     with trio.move_on_after(within):
         while not is_silent:
@@ -75,7 +79,7 @@ def quic_at(sock: trio.socket.SocketType) -> Multiaddr:
 
 @pytest.mark.slow
 async def test_dial_that_lost_to_another_transport_leaves_nothing(silent: trio.socket.SocketType) -> None:
-    """Happy eyeballs: QUIC is dialed first and says nothing, TCP is through, QUIC is cancelled.
+    """Happy eyeballs: QUIC is dialed first and gets no answer, TCP connects, QUIC is canceled.
 
     Both hosts have processes of their own, since py-libp2p's TCP leaves sockets unclosed.
     """
@@ -105,21 +109,21 @@ async def test_dial_that_took_too_long_leaves_nothing(silent: trio.socket.Socket
         with trio.move_on_after(0.3) as scope:
             await host.connect(PeerInfo(peer, [quic_at(silent)]))
         assert scope.cancelled_caught
-        assert not transport_of(host)._connections
+        assert not connections_of(transport_of(host))
         assert not swarm(host).connections
         assert await falls_silent(silent)
 
 
-async def test_dial_cancelled_at_any_moment_leaves_no_connection_on_either_side() -> None:
+async def test_dial_canceled_at_any_moment_leaves_no_connection_on_either_side() -> None:
     async with far_host() as far, near_host() as host:
         for passes in range(40):
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(cancel_after, scope, passes)
                     await transport_of(host).dial(far.info.addrs[0])
-            for connection in list(transport_of(host)._connections):
+            for connection in connections_of(transport_of(host)):
                 await connection.close()
-        assert await eventually(lambda: not transport_of(host)._connections)
+        assert await eventually(lambda: not connections_of(transport_of(host)))
         with trio.fail_after(20):
             while await far.do("connections"):
                 await trio.lowlevel.checkpoint()
@@ -132,19 +136,19 @@ async def cancel_after(scope: trio.CancelScope, passes: int) -> None:
 
 
 async def test_peer_that_restarts_on_its_port_is_a_lost_connection_at_once() -> None:
-    """It has the same identity, so it can still say what it no longer knows: RFC 9000 section 10.3."""
+    """It has the same identity, so it can send a stateless reset: RFC 9000 section 10.3."""
+    address = f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1"
     async with near_host(config=PATIENT) as near:
-        async with far_host(seed=SEED, config=PATIENT) as far:
+        async with far_host(address, seed=SEED, config=PATIENT) as far:
             await near.connect(far.info)
             stream = await new_stream(near, far.peer_id, PARK)
-            await stream.write(b"to the first life")
+            await stream.write(b"before the restart")
             await far.do("arrived")
-            address = far.addresses[0].split("/p2p/")[0]
             await far.kill()
         async with far_host(address, seed=SEED, config=PATIENT) as far:
             first = connection(near, far.peer_id)
             began = trio.current_time()
-            await stream.write(b"to the second life")
+            await stream.write(b"after the restart")
             with pytest.raises((StreamReset, StreamEOF)) as lost:
                 await stream.read(1)
             assert isinstance(lost.value, StreamReset)
@@ -156,8 +160,8 @@ async def test_peer_that_restarts_on_its_port_is_a_lost_connection_at_once() -> 
             assert await PingService(near).ping(far.peer_id, 1)
 
 
-async def test_a_dialer_that_restarts_is_taken_in_anew() -> None:
-    """It has the same identity and says nothing of its former life."""
+async def test_a_dialer_that_restarts_is_accepted_again() -> None:
+    """It has the same identity and does not close its former connection."""
     async with near_host(IP4) as near:
         for _ in range(3):
             async with far_host(seed=SEED) as far:
@@ -167,8 +171,8 @@ async def test_a_dialer_that_restarts_is_taken_in_anew() -> None:
             await gone(near, far.peer_id)
 
 
-async def test_a_dialer_that_was_killed_does_not_keep_its_next_life_out() -> None:
-    """The dead connection is still there when the same peer dials again."""
+async def test_a_killed_dialer_can_connect_again_after_its_restart() -> None:
+    """The lost connection still exists when the same peer dials again."""
     async with near_host(IP4, config=PATIENT) as near:
         async with far_host(seed=SEED, config=PATIENT) as far:
             await far.do("connect", address=addresses(near)[0])
@@ -180,12 +184,12 @@ async def test_a_dialer_that_was_killed_does_not_keep_its_next_life_out() -> Non
 
 
 async def test_a_new_stream_reconnects_by_itself() -> None:
-    """The host knows the address, so it needs no new `connect` after the peer was away."""
+    """The host knows the address, so it needs no new `connect` after the peer's restart."""
     data = payload(8, 100_000)
+    address = f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1"
     async with near_host() as near:
-        async with far_host(seed=SEED) as far:
+        async with far_host(address, seed=SEED) as far:
             await near.connect(far.info)
-            address = far.addresses[0].split("/p2p/")[0]
             await far.leave()
         await gone(near, far.peer_id)
         async with far_host(address, seed=SEED) as far:
@@ -193,7 +197,48 @@ async def test_a_new_stream_reconnects_by_itself() -> None:
             assert await echoed(stream, data) == Drained(len(data), sha256(data), "StreamEOF")
 
 
-async def test_a_connection_that_is_closed_here_can_be_made_again() -> None:
+async def test_a_reader_that_sees_the_loss_reconnects_at_once() -> None:
+    """Also while another stream, which the peer finished, is still unread."""
+    parked: list[NetStream] = []
+
+    async def park(stream: INetStream) -> None:
+        assert isinstance(stream, NetStream)
+        parked.append(stream)
+        await stream.write(b"all of it")
+        if len(parked) == 1:
+            await stream.close_write()
+        await trio.sleep_forever()
+
+    async with near_host(IP4) as other, near_host() as host:
+        other.set_stream_handler(TProtocol(PARK), park)
+        peer, info = other.get_id(), PeerInfo(other.get_id(), list(other.get_addrs()))
+        await host.connect(info)
+        lost = connection(host, peer)
+        finished, *cut = [await new_stream(host, peer, PARK) for _ in range(10)]
+        for each in cut:
+            assert await each.read(100) == b"all of it"
+        reconnected: list[QUICConnection] = []
+
+        async def reader(stream: NetStream) -> None:
+            with pytest.raises(StreamReset):
+                await stream.read(100)
+            assert not any(each.muxed_conn is lost for each in swarm(host).get_connections(peer))
+            await host.connect(info)
+            reconnected.append(connection(host, peer))
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for each in cut:
+                    nursery.start_soon(reader, each)
+                await trio.testing.wait_all_tasks_blocked()
+                ended = await inbound(other, host.get_id())
+                ended._endpoint.close_connection(ended._engine)
+            assert await finished.read(100) == b"all of it"
+        assert len(reconnected) == len(cut)
+        assert lost not in reconnected
+
+
+async def test_a_connection_that_is_closed_here_can_be_established_again() -> None:
     async with far_host() as far, near_host() as near:
         seen = set()
         for _ in range(5):
@@ -218,23 +263,22 @@ async def test_losing_one_peer_leaves_the_others() -> None:
 
 
 async def ignore(accepted: QUICConnection) -> None:
-    """A handler that has nothing to do."""
+    """A handler that does nothing."""
 
 
 async def test_a_port_can_be_listened_on_again_at_once() -> None:
     transport = near_transport()
-    address = Multiaddr(IP4)
+    address = Multiaddr(f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1")
     for _ in range(5):
         listener = transport.create_listener(ignore)
         await listener.listen(address)
-        (address,) = listener.get_addrs()
         assert await answers(address, transport._peer_id)
         await listener.close()
     await transport.close()
 
 
-async def test_a_transport_keeps_no_listener_that_is_closed_or_did_not_come_to_listen() -> None:
-    """A host that alternates between listening and not would hold each one for good."""
+async def test_a_transport_keeps_no_listener_that_is_closed_or_failed_to_listen() -> None:
+    """A host that alternates between listening and not would keep each listener."""
     transport = near_transport()
     last: list[weakref.ref[QUICListener]] = []
     for canceled in (True, False):
@@ -246,7 +290,7 @@ async def test_a_transport_keeps_no_listener_that_is_closed_or_did_not_come_to_l
         assert listener.is_listening() is not canceled
         last.append(weakref.ref(listener))
         if not canceled:
-            # Nobody but the transport has it, and it listens.
+            # Only the transport refers to it, and it listens.
             (address,) = listener.get_addrs()
             del listener
             gc.collect()
@@ -264,7 +308,7 @@ async def test_a_transport_keeps_no_listener_that_is_closed_or_did_not_come_to_l
 
 
 async def test_a_hundred_peers_that_come_and_go_at_once_leave_nothing() -> None:
-    """Some go while the swarm is still taking them in."""
+    """Some close while the swarm still adds them."""
     async with near_host(IP4) as near:
         (address,) = near.get_addrs()
         dialers = [near_transport() for _ in range(100)]
@@ -284,8 +328,8 @@ async def test_a_hundred_peers_that_come_and_go_at_once_leave_nothing() -> None:
         assert await eventually(lambda: not swarm(near).connections)
 
 
-async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
-    """Neither its object nor the bytes that nobody took."""
+async def test_a_waiting_listener_keeps_no_reference_to_the_last_connection() -> None:
+    """Neither to its object nor to its unread bytes."""
     async with listening() as (listener, connections):
         dialer = near_transport()
         dialed = await dialer.dial(listener.get_addrs()[0])
@@ -293,7 +337,7 @@ async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
         engine = accepted._endpoint.engine
         stream = await dialed.open_stream()
         await stream.write(bytes(200_000))
-        # The window has grown for them, beyond what every connection begins with.
+        # The window has grown for them, beyond the initial one.
         assert await eventually(lambda: engine.census()["promised"] >= 200_000)
         await dialed.close()
         await dialer.close()
@@ -308,7 +352,7 @@ async def test_a_waiting_listener_keeps_nothing_of_who_came_last() -> None:
         assert listener.is_listening()
 
 
-async def test_memory_is_kept_while_bytes_move_and_given_back_in_silence() -> None:
+async def test_memory_is_kept_during_transfers_and_released_when_idle() -> None:
     async with listening() as (listener, connections):
         dialer = near_transport()
         dialed = await dialer.dial(listener.get_addrs()[0])

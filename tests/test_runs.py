@@ -1,8 +1,7 @@
-"""Several trio runs in one process: one after another, in several threads, and ended badly.
+"""Several trio runs in one process: in sequence, in several threads, and with failures.
 
-A run that ends with connections open leaves no descriptor, no thread and no memory of
-itself, and the peers hear of it at once. These tests start their own runs, so none of them
-is async.
+A run that ends with open connections leaves no descriptor, thread or memory, and the peers see the close at
+once. These tests start their own runs, so none is async.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICConnection, QUICTransport
-from libp2p_quic._errors import ConnectionLostError
-from peers.census import Census, census, left_since
-from peers.engine import Pair, pair
-from peers.near import IP4, near_host, near_transport, new_stream, swarm
-from peers.payload import Drained, echoed, payload, sha256
+from libp2p_quic import HandshakeRefusedError, QUICConnection, QUICTransport
+from libp2p_quic._engine_errors import ConnectionLostError
+from testkit.census import Census, census, left_since
+from testkit.engine import Pair, pair
+from testkit.near import IP4, near_host, near_transport, new_stream, swarm
+from testkit.payload import Drained, echoed, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 
@@ -49,7 +48,7 @@ def expected(seed: int) -> Drained:
 
 @pytest.fixture
 def before() -> Census:
-    """Counted when trio and the engine have run once, with all that they keep for good."""
+    """Counted after one run of trio and the engine, with everything that they keep permanently."""
     trio.run(talk, 0)
     return census()
 
@@ -60,7 +59,7 @@ def test_runs_one_after_another_leave_nothing(before: Census) -> None:
     assert left_since(before) == {}
 
 
-def test_runs_in_several_threads_do_not_meet(before: Census) -> None:
+def test_runs_in_several_threads_are_independent(before: Census) -> None:
     results: dict[int, Drained] = {}
 
     def run(seed: int) -> None:
@@ -122,9 +121,33 @@ async def dial_and_leave_a_reader(transport: QUICTransport, address: Multiaddr) 
 
 
 async def dial_in_a_system_task(transport: QUICTransport, address: Multiaddr) -> None:
-    """Its connection is still being made when the run ends."""
+    """Its handshake is in progress when the run ends."""
     trio.lowlevel.spawn_system_task(transport.dial, address)
     await trio.lowlevel.checkpoint()
+
+
+def test_a_deny_list_that_is_replaced_between_two_runs_holds_in_the_next() -> None:
+    transport = near_transport()
+
+    async def ignore(_: object) -> None:
+        return
+
+    async def listen_and_meet() -> None:
+        listener = transport.create_listener(ignore)
+        await listener.listen(Multiaddr(IP4))
+        dialer = near_transport()
+        try:
+            await dialer.dial(listener.get_addrs()[0])
+        finally:
+            await dialer.close()
+            await listener.close()
+
+    trio.run(listen_and_meet)
+    transport.deny_addresses(["127.0.0.0/8"])
+    with pytest.raises(HandshakeRefusedError):
+        trio.run(listen_and_meet)
+    transport.deny_addresses([])
+    trio.run(listen_and_meet)
 
 
 @pytest.mark.parametrize("program", [dial_and_return, dial_and_fail, dial_and_leave_a_reader])
@@ -134,21 +157,21 @@ def test_run_that_ends_with_a_connection_open_closes_it(
     with pair() as outside:
         host, port = outside.listener.local_address
         address = Multiaddr(f"/ip4/{host}/udp/{port}/quic-v1")
-        # Once, so that what is kept for good is there.
-        run_and_hear(outside, dial_and_return, address)
+        # Once, so that permanent objects exist.
+        run_and_receive(outside, dial_and_return, address)
         before = census()
-        lost = run_and_hear(outside, program, address)
-        # The peer hears it from us, not from its idle timeout.
+        lost = run_and_receive(outside, program, address)
+        # The peer receives a CONNECTION_CLOSE, and does not wait for its idle timeout.
         assert (lost.by, lost.kind) == ("peer", "closed")
         assert left_since(before) == {}
 
 
-def run_and_hear(
+def run_and_receive(
     outside: Pair,
     program: Callable[[QUICTransport, Multiaddr], Awaitable[None]],
     address: Multiaddr,
 ) -> ConnectionLostError:
-    """Run it, and what the peer outside of the run is told."""
+    """Run it; returns what the peer outside of the run receives."""
     transport = near_transport()
     try:
         trio.run(program, transport, address)
@@ -164,7 +187,7 @@ def test_run_that_ends_in_the_middle_of_a_dial_leaves_nothing(before: Census) ->
         there = census()
         trio.run(dial_in_a_system_task, near_transport(), Multiaddr(f"/ip4/{host}/udp/{port}/quic-v1"))
         assert left_since(there) == {}
-    # It holds the ready_queue.
+    # It refers to the ready queue.
     del outside
     assert left_since(before) == {}
 
@@ -188,6 +211,6 @@ def test_hosts_whose_run_fails_leave_nothing(before: Census, error: type[BaseExc
             (found,) = found.exceptions
         return type(found)
 
-    # In a function of its own: the traceback holds hosts, transports and their ready_queue.
+    # In a function of its own: the traceback refers to hosts, transports and their ready queue.
     assert ran_into() is error
     assert left_since(before) == {}

@@ -1,6 +1,6 @@
-"""System calls that fail below a real host, injected by `crates/faults`: what is written arrives, nobody
-ends a connection for it, nothing is left, and an error about one peer is that peer's alone. The same in
-virtual time: the simulation's conditions. What the engine does about each: docs/socket-errors.md.
+"""System calls that fail below a real host, injected by `crates/faults`: written bytes arrive, no connection
+ends, nothing leaks, and an error about one peer affects that peer only. The simulation has the same
+conditions in virtual time. docs/socket-errors.md says what the engine does about each.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from peers.far import FarError, FarHost, far_host
-from peers.faults import environment
-from peers.mixture import PARK, hosts
-from peers.payload import MIB, payload, sha256
+from testkit.far import FarError, FarHost, far_host
+from testkit.faults import environment
+from testkit.mixture import PARK, hosts
+from testkit.payload import MIB, payload, sha256
 
 SIZE = 200_000
 
@@ -35,7 +35,7 @@ SHARES = {
     "the socket has an error of its own": "receive EIO 5%",
 }
 
-# What the system says of sends to one of two peers -> the fault, without the peer's port.
+# The error of sends to one of two peers -> the fault, without the peer's port.
 OF_ONE_PEER = {
     error: f"send {error} 100%"
     for error in (
@@ -58,7 +58,7 @@ OF_ONE_PEER = {
     "a firewall that looks at lengths": "send EPERM 100% batch",
     "ECN marks are refused": "send EINVAL 100% marked",
 }
-"""Those about batches and marks leave its transfer whole; the others stop it."""
+"""With faults of batches and marks the transfer completes; with the others it stalls."""
 
 
 @pytest.mark.slow
@@ -67,22 +67,25 @@ async def test_a_share_of_the_calls_fails(what: str) -> None:
     async with hosts(environment(SHARES[what])) as both:
         await both.dialer.do("connect", address=both.listener.addresses[0])
         stream = await both.dialer.do("open", peer=both.listener.peer, protocol="/test/echo")
-        for seed in range(3):
+        # The number of calls varies, and so may the first that fails: at least three rounds.
+        for seed in count():
             back = await both.dialer.do("echo_back", 60, stream=stream, seed=seed, size=SIZE)
             assert back == sha256(payload(seed, SIZE))
-        for far in (both.listener, both.dialer):
-            assert await far.do("faults") > 0
+            if seed >= 2 and all([await far.do("faults") for far in (both.listener, both.dialer)]):
+                break
         await both.dialer.do("disconnect", peer=both.listener.peer)
         assert await both.left() == [{}, {}]
 
 
 @pytest.mark.slow
 async def test_the_interface_is_gone_for_a_while() -> None:
-    """Neither side can send, and a socket that is read has an error of its own."""
-    gone = "send ENETUNREACH 300ms+2000ms, receive ENETDOWN 300ms+2000ms"
-    async with hosts(environment(gone)) as both:
+    """Neither side can send, and reads of the socket fail, too."""
+    async with hosts(environment("")) as both:
         await both.dialer.do("connect", address=both.listener.addresses[0])
         stream = await both.dialer.do("open", peer=both.listener.peer, protocol="/test/echo")
+        # Injected here, as the time to connect depends on the machine. It counts from the next send.
+        for far in (both.listener, both.dialer):
+            await far.do("inject", faults="send ENETUNREACH 300ms+2000ms, receive ENETDOWN 300ms+2000ms")
         began = time.monotonic()
         for seed in count():
             back = await both.dialer.do("echo_back", 60, stream=stream, seed=seed, size=SIZE)
@@ -90,13 +93,13 @@ async def test_the_interface_is_gone_for_a_while() -> None:
             if time.monotonic() - began > 3:
                 break
         assert await both.dialer.do("faults") > 0
-        assert await both.listener.do("connections") == [both.dialer.peer], "the same as before"
+        assert await both.listener.do("connections") == [both.dialer.peer], "the connection was replaced"
         await both.dialer.do("disconnect", peer=both.listener.peer)
         assert await both.left() == [{}, {}]
 
 
 def port_of(far: FarHost) -> int:
-    """Its dials leave from where it listens."""
+    """Its dials leave from the listening socket."""
     return int(Multiaddr(far.addresses[0]).value_for_protocol("udp"))
 
 
@@ -107,8 +110,8 @@ async def streams(receiver: FarHost, sender: FarHost) -> tuple[int, int]:
 
 
 async def send(sender: FarHost, receiver: FarHost, ends: tuple[int, int], size: int) -> dict[str, float]:
-    """Send so much, see that it comes, and tell of the datagrams that the system took meanwhile: how many
-    in a call, and the share of calls with an ECN mark."""
+    """Send ``size`` bytes and wait for them. Returns the number of datagrams per send call meanwhile, and
+    the share of calls with an ECN mark."""
     ours, theirs = ends
 
     async def write() -> None:
@@ -128,8 +131,8 @@ async def send(sender: FarHost, receiver: FarHost, ends: tuple[int, int], size: 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", OF_ONE_PEER)
-async def test_an_error_of_one_peer_is_that_peers_alone(what: str) -> None:
-    """The other one's batches stay as large and as marked; the first one's bytes come in the end."""
+async def test_an_error_of_one_peer_affects_only_that_peer(what: str) -> None:
+    """The other peer's batches keep their size and marks; the first peer's bytes arrive in the end."""
     async with far_host(environment=environment("")) as sender, far_host() as one, far_host() as other:
         for far in (one, other):
             await far.do("connect", address=sender.addresses[0])
@@ -149,7 +152,7 @@ async def test_an_error_of_one_peer_is_that_peers_alone(what: str) -> None:
         assert after["marked"] > 0.9
 
 
-# What the system says of every send of a dial -> how the dial's error tells it.
+# The error of every send of a dial -> its text in the dial's error.
 OF_A_DIAL = {
     "EACCES": "permission denied (EACCES)",
     "EADDRNOTAVAIL": "cannot assign requested address (EADDRNOTAVAIL)",
@@ -162,25 +165,25 @@ OF_A_DIAL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", OF_A_DIAL)
-async def test_a_dial_whose_sends_are_refused_ends_soon_and_says_why(error: str) -> None:
+async def test_a_dial_whose_sends_are_refused_ends_soon_with_the_reason(error: str) -> None:
     async with far_host(environment=environment("")) as dialer, far_host() as other:
         await dialer.do("inject", faults=f"send {error} 100% to={port_of(other)}")
         # Less than one timeout of 10 s for all of the swarm's attempts, with its pauses between them.
         with pytest.raises(FarError, match=re.escape(OF_A_DIAL[error])):
             await dialer.do("connect", 9, address=other.addresses[0])
         await dialer.do("inject", faults="")
-        # The socket is as it was. The other way, as the swarm avoids for a while what it failed to reach.
+        # The socket is unchanged. The peer dials, because the swarm avoids a failed address for a while.
         await other.do("connect", address=dialer.addresses[0])
 
 
 @pytest.mark.slow
-async def test_a_dial_that_times_out_tells_what_the_system_said_last() -> None:
-    """An error that is not about the address does not end it sooner."""
+async def test_a_dial_that_times_out_has_the_last_error_of_the_system() -> None:
+    """An error that is not about the address does not end the dial earlier."""
     async with (
         far_host(environment=environment(""), config={"connection_timeout": 0.5}) as dialer,
         far_host() as other,
     ):
         await dialer.do("inject", faults=f"send ENOBUFS 100% to={port_of(other)}")
-        said = r"within 0\.5 s \(0 datagrams sent, 0 received\); the system said last: .* \(ENOBUFS\)"
-        with pytest.raises(FarError, match=said):
+        message = r"within 0\.5 s \(0 datagrams sent, 0 received\); the system said last: .* \(ENOBUFS\)"
+        with pytest.raises(FarError, match=message):
             await dialer.do("connect", address=other.addresses[0])

@@ -1,15 +1,15 @@
-"""Socket options and calls that a sandbox refuses, below real hosts, by `crates/faults`: each costs a
-feature, none the socket. What is lost is told in one warning.
+"""Socket options and calls that a sandbox refuses, injected below real hosts by `crates/faults`: each
+disables a feature, none the socket. One warning names what is lost.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from peers.far import far_host
-from peers.faults import environment
-from peers.near import IP4, IP6
-from peers.payload import payload, sha256
+from testkit.far import far_host
+from testkit.faults import environment
+from testkit.near import IP4, IP6
+from testkit.payload import payload, sha256
 
 SIZE = 200_000
 
@@ -36,9 +36,9 @@ NOT_NEEDED = {
     "UDP_GRO",
     "UDP_SEGMENT",
 }
-"""Without these a socket is slower, or lacks IPv4 peers' marks or news of closed ports, and says nothing."""
+"""Without these a socket is slower, or lacks IPv4 peers' ECN marks or ICMP errors; no warning is logged."""
 UNSUPPORTED = {"IP_MTU_DISCOVER", "IPV6_DONTFRAG", "IPV6_MTU_DISCOVER"}
-"""Without these it goes on as well where they are unknown, but not where they are forbidden."""
+"""Without these it works equally well if they are unknown, but not if they are forbidden."""
 
 REFUSALS = [
     (
@@ -64,12 +64,12 @@ CALLS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("listen", "faults", "is_limited"), REFUSALS + CALLS)
-async def test_what_is_refused_costs_a_feature_and_not_the_socket(
+async def test_a_refused_option_disables_a_feature_and_not_the_socket(
     listen: str, faults: str, is_limited: bool
 ) -> None:
     refusing = environment(faults)
     async with far_host(listen, environment=refusing) as one, far_host(listen) as other:
-        # Each way: who dials, and who is dialed.
+        # Both roles: dialer and listener.
         await one.do("connect", address=other.addresses[0])
         await other.do("connect", address=one.addresses[0])
         for near, far, seed in ((one, other, 1), (other, one, 2)):
@@ -83,6 +83,6 @@ async def test_what_is_refused_costs_a_feature_and_not_the_socket(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wildcard", ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"])
-async def test_a_wildcard_that_cannot_tell_its_addresses_apart_says_what_to_do(wildcard: str) -> None:
+async def test_a_wildcard_without_packet_info_has_an_error_with_the_remedy(wildcard: str) -> None:
     async with far_host(wildcard, environment=environment("receive ENOSYS 100%")) as one:
         assert "listen on each address instead of the wildcard" in one.complaints()

@@ -1,4 +1,4 @@
-"""Statistics tell the truth: what connections and listeners count, against what happened to them."""
+"""Statistics are right: the counters of connections and listeners match what happened."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICListener, QUICTransport
-from libp2p_quic._exceptions import HandshakeRefusedError, PeerIdMismatchError
-from peers.census import eventually
-from peers.h3 import call
-from peers.linked import Linked, linked, listening
-from peers.near import IP4, near_host, near_transport, swarm, transport_of
-from peers.payload import MIB
+from libp2p_quic.exceptions import HandshakeRefusedError, PeerIdMismatchError
+from testkit.census import eventually
+from testkit.h3 import call
+from testkit.linked import Linked, linked, listening, transport_behind
+from testkit.near import IP4, near_host, near_transport, swarm, transport_of
+from testkit.payload import MIB
 
 REJECTED = ("connections_refused", "connections_gated", "handshakes_refused")
 
 
 async def counts(listener: QUICListener, **expected: int) -> None:
-    """Wait for these counters; what is not named must be zero."""
+    """Wait for these counters; all others must be zero."""
 
     def counted() -> dict[str, int]:
         stats = listener.get_stats()
@@ -63,7 +63,7 @@ async def test_congestion_window_of_a_closed_connection_is_its_last(end: Any, is
         assert await eventually(lambda: link.dialed.is_closed and link.accepted.is_closed, 10)
         for connection in (link.dialed, link.accepted):
             statistics = connection.statistics()
-            # No path here carries a hundred times what these did.
+            # A hundred times the bytes of these paths.
             assert statistics["congestion_window"] < 100 * max(window, MIB)
             assert statistics["congestion_window"] >= 2400
 
@@ -90,7 +90,7 @@ async def test_a_refused_connection_counts_once_however_many_datagrams_its_dial_
 
 async def test_a_denied_address_counts_once_for_each_dial() -> None:
     async with listening() as (listener, _):
-        listener._transport.deny_addresses(["127.0.0.1"])
+        transport_behind(listener).deny_addresses(["127.0.0.1"])
         dialer = near_transport()
         await refused(dialer, listener.get_addrs()[0], 3)
         await counts(listener, connections_refused=3, connections_rejected=3)
@@ -116,7 +116,7 @@ async def test_a_peer_that_the_swarms_gate_denies_counts() -> None:
         await dialer.close()
 
 
-async def test_a_peer_without_a_proof_counts_as_rejected() -> None:
+async def test_a_peer_without_a_certificate_counts_as_rejected() -> None:
     async with listening() as (listener, _):
         port = int(listener.get_addrs()[0].value_for_protocol("udp") or 0)
         await call(

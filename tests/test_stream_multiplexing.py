@@ -1,7 +1,7 @@
-"""How streams between two host processes begin, wait and end.
+"""How streams between two host processes start, wait and end.
 
-Half-closes, back-pressure, silence, resets, stops, and the ways in which a connection is
-over. Every end must be told from every other: a clean end is never a loss.
+Half-closes, back-pressure, silence, resets, stops, and ends of connections. All ends are distinguishable: a
+loss is never a clean end.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamClosed, StreamEOF, StreamReset
 from libp2p.transport.quic.exceptions import QUICStreamError
 
-from libp2p_quic._exceptions import StreamLost
-from libp2p_quic._exceptions import StreamReset as OurStreamReset
-from peers.far import FarError, far_host
-from peers.near import connection, gone, muxed, near_host, new_stream
-from peers.payload import BLOCK, MIB, Drained, blocks, drain, echoed, payload, sha256
+from libp2p_quic.exceptions import StreamLost
+from libp2p_quic.exceptions import StreamReset as OurStreamReset
+from testkit.far import FarError, far_host
+from testkit.near import connection, gone, muxed, near_host, new_stream
+from testkit.payload import BLOCK, MIB, Drained, blocks, drain, echoed, payload, sha256
 
 ECHO = TProtocol("/test/echo")
 PARK = TProtocol("/test/park")
@@ -37,7 +37,7 @@ async def test_half_close_of_the_dialer_leaves_the_other_direction() -> None:
         assert (heard["sha256"], heard["end"]) == (sha256(b"the question"), "StreamEOF")
         with pytest.raises(StreamClosed):
             await stream.write(b"more")
-        # The answer begins only after the end of the question has arrived.
+        # The answer starts only after the end of the request has arrived.
         digest = await far.do("write", stream=there, seed=1, size=len(data))
         await far.do("close_write", stream=there)
         assert digest == sha256(data)
@@ -64,7 +64,7 @@ async def test_half_close_of_the_listener_leaves_the_other_direction() -> None:
 async def test_slow_reader_gets_every_byte_and_holds_the_writer_back() -> None:
     data = payload(3, 16 * MIB)
     # The reader's engine never holds more than this of one stream, and the writer's engine
-    # a quarter of a mebibyte: what left the writer before the reader began is bounded.
+    # a quarter of a mebibyte: the bytes written before the reader starts are bounded.
     window = 2 * MIB
     handed_over: list[tuple[float, int]] = []
     async with (
@@ -92,9 +92,9 @@ async def test_slow_reader_gets_every_byte_and_holds_the_writer_back() -> None:
     began_reading = heard["began"]
     assert began_reading - began_writing > 2.9
     before = [done for moment, done in handed_over if moment < began_reading]
-    assert before, "nothing was written before the reader began"
+    assert before, "nothing was written before the reader started"
     assert before[-1] <= window + MIB, "the writer was not held back"
-    # It stood still: its last write of that time was over long before the reader began.
+    # It was blocked: its last write ended long before the reader started.
     assert handed_over[len(before) - 1][0] < began_reading - 1
     assert handed_over[-1][0] > began_reading
 
@@ -106,13 +106,13 @@ SILENT = {"idle_timeout": 1.5, "keep_alive_interval": None}
 @pytest.mark.slow
 @pytest.mark.parametrize("alive", ["near", "far"])
 async def test_idle_stream_outlives_the_idle_timeout_by_keep_alive(alive: str) -> None:
-    """One side that keeps alive is enough, whichever it is."""
+    """A keep-alive of either side is enough."""
     near_config, far_config = (KEEPING_ALIVE, SILENT) if alive == "near" else (SILENT, KEEPING_ALIVE)
     async with far_host(config=far_config) as far, near_host(config=near_config) as near:
         await near.connect(far.info)
         stream = await new_stream(near, far.peer_id, ECHO)
-        # The far process says when three idle timeouts have passed; nothing is sent on the
-        # stream meanwhile, and nobody reads it.
+        # The far process reports when three idle timeouts have passed; meanwhile the stream is not written
+        # or read.
         with trio.move_on_after(4.5):
             await connection(near, far.peer_id).accept_stream()
         await stream.write(b"still there?")
@@ -148,13 +148,13 @@ async def test_reset_shows_its_code_to_reader_and_writer() -> None:
         assert cause.reset_by_peer
         with pytest.raises(StreamReset):
             await stream.write(b"x")
-        # Only the stream is over.
+        # Only the stream has ended.
         other = await new_stream(near, far.peer_id, ECHO)
         await other.write(b"ok")
         assert await other.read(2) == b"ok"
 
 
-async def test_reset_wakes_whoever_waits_here_and_there() -> None:
+async def test_a_reset_wakes_tasks_that_wait_on_both_sides() -> None:
     async with far_host() as far, near_host() as near:
         await near.connect(far.info)
         stream = await new_stream(near, far.peer_id, PARK)
@@ -207,7 +207,7 @@ async def test_stop_with_a_code_shows_it_to_the_writer() -> None:
         await near.connect(far.info)
         stream = await new_stream(near, far.peer_id, PARK)
         there = await far.do("arrived")
-        # py-libp2p has no verb for a code; the engine's stream has.
+        # py-libp2p's method has no code; the engine's has.
         muxed(stream)._engine.stop(77)
         muxed(stream)._touch()
         with pytest.raises(FarError) as stopped:
@@ -225,7 +225,7 @@ async def test_killed_peer_is_a_lost_connection_and_no_clean_end() -> None:
         there = await far.do("arrived")
         await far.do("write", stream=there, seed=5, size=1000)
         writing = await new_stream(near, far.peer_id, PARK)
-        # What arrived before is not lost with the connection.
+        # Bytes that arrived before are not lost with the connection.
         got = await reading.read(400)
         began = trio.current_time()
         await far.kill()
@@ -233,7 +233,7 @@ async def test_killed_peer_is_a_lost_connection_and_no_clean_end() -> None:
             while True:
                 got += await reading.read(400)
         assert got == payload(5, 1000)
-        # The last keep-alive may have come as long ago as their interval.
+        # The last keep-alive may be as old as their interval.
         assert trio.current_time() - began > 0.5
         cause = lost.value.__cause__
         assert isinstance(cause, StreamLost)
@@ -263,7 +263,7 @@ async def test_closing_a_connection_wakes_its_readers_and_writers_at_once() -> N
         await near.connect(far.info)
         reading = await new_stream(near, far.peer_id, PARK)
         writing = await new_stream(near, far.peer_id, PARK)
-        # A finished stream whose bytes nobody takes makes the connection linger.
+        # A finished stream with unread bytes keeps the connection lingering.
         owing = await new_stream(near, far.peer_id, PARK)
         await owing.write(bytes(100_000))
         await owing.close()
@@ -289,7 +289,7 @@ async def test_closing_a_connection_wakes_its_readers_and_writers_at_once() -> N
 
 
 @pytest.mark.parametrize("closing", ["near", "far"])
-async def test_what_was_written_arrives_though_stream_and_host_are_closed(closing: str) -> None:
+async def test_written_bytes_arrive_after_stream_and_host_are_closed(closing: str) -> None:
     data = payload(8, MIB)
     async with far_host() as far, near_host() as near:
         await near.connect(far.info)

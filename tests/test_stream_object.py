@@ -1,7 +1,7 @@
-"""What a program asks of one stream and its connection beside moving bytes: deadlines, states,
-`async with`, what a dropped one means, how much one read gives.
+"""One stream and its connection apart from transfers: deadlines, states, `async with`, dropped streams, the
+size of a read.
 
-Two transports in one process, without hosts. Moving bytes is test_stream_multiplexing's.
+Two transports in one process, without hosts. Transfers are in test_stream_multiplexing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from libp2p.transport.quic.exceptions import QUICStreamTimeoutError
 from libp2p.transport.quic.stream import StreamDirection, StreamState
 
 from libp2p_quic import QUICStream
-from libp2p_quic._exceptions import StreamClosed, StreamEOF, StreamReset
-from peers.census import eventually
-from peers.linked import linked
-from peers.payload import BLOCK, MIB, payload
+from libp2p_quic._state import SendState
+from libp2p_quic.exceptions import StreamClosed, StreamEOF, StreamReset
+from testkit.census import eventually
+from testkit.linked import linked
+from testkit.payload import BLOCK, MIB, payload
 
 # Deadlines
 
@@ -31,17 +32,17 @@ async def test_a_deadline_limits_later_reads_and_writes() -> None:
         began = trio.current_time()
         with pytest.raises(QUICStreamTimeoutError, match="read took more than 1 s"):
             await ours.read(1)
-        # More than the peer and our own buffer have room for.
+        # More than both sides buffer.
         with pytest.raises(QUICStreamTimeoutError, match="write took more than 1 s"):
             await ours.write(bytes(4 * MIB))
         assert 1.9 < trio.current_time() - began < 20
-        # It is the wait that failed, not the stream.
+        # The wait failed, not the stream.
         assert ours.state is StreamState.OPEN
         await theirs.write(b"late")
         assert await ours.read(4) == b"late"
 
 
-async def test_a_deadline_can_be_lifted_and_does_not_hinder_what_is_in_time() -> None:
+async def test_a_deadline_can_be_removed_and_does_not_affect_operations_in_time() -> None:
     async with linked() as link:
         ours, theirs = await link.stream()
         ours.set_deadline(5)
@@ -53,7 +54,7 @@ async def test_a_deadline_can_be_lifted_and_does_not_hinder_what_is_in_time() ->
         assert scope.cancelled_caught
 
 
-async def test_a_deadline_lies_ahead() -> None:
+async def test_a_deadline_must_be_in_the_future() -> None:
     async with linked() as link:
         ours, _ = await link.stream()
         with pytest.raises(ValueError, match="-1"):
@@ -102,10 +103,10 @@ async def test_a_dropped_stream_is_no_end() -> None:
                 await theirs.read(10)
 
 
-# What it says of itself
+# States
 
 
-async def test_a_stream_tells_what_can_still_be_done() -> None:
+async def test_a_stream_shows_its_state() -> None:
     async with linked() as link:
         ours, theirs = await link.stream()
         assert (ours.direction, theirs.direction) == (StreamDirection.OUTBOUND, StreamDirection.INBOUND)
@@ -131,7 +132,7 @@ async def test_a_stream_tells_what_can_still_be_done() -> None:
         assert not ours.is_reset()
 
 
-async def test_a_reset_stream_says_so_on_both_sides() -> None:
+async def test_a_reset_stream_shows_it_on_both_sides() -> None:
     async with linked() as link:
         ours, theirs = await link.stream()
         await ours.reset()
@@ -143,10 +144,10 @@ async def test_a_reset_stream_says_so_on_both_sides() -> None:
         assert theirs.is_reset()
         assert theirs.state is StreamState.RESET
         assert not theirs.can_read()
-        # It has been promised to be delivered.
+        # Its delivery was promised.
         await theirs.close()
         await theirs.reset()
-        assert not theirs._is_reset_here
+        assert theirs._send is not SendState.RESET_SENT
 
 
 def can(stream: QUICStream) -> tuple[StreamState, bool, bool]:
@@ -167,7 +168,7 @@ async def test_what_was_sent_before_close_can_be_read_after_it() -> None:
 # Bytes
 
 
-async def test_one_read_gives_at_most_a_mebibyte() -> None:
+async def test_one_read_returns_at_most_a_mebibyte() -> None:
     async with linked() as link:
         ours, theirs = await link.stream()
         size = 3 * MIB
@@ -175,7 +176,7 @@ async def test_one_read_gives_at_most_a_mebibyte() -> None:
             nursery.start_soon(ours.write, bytes(size))
             total = 0
             while total < size:
-                # As soon as there are some: it does not wait for the end, which never comes.
+                # It returns as soon as there are bytes and does not wait for the end.
                 data = await theirs.read()
                 assert 0 < len(data) <= MIB
                 total += len(data)
@@ -228,11 +229,11 @@ async def test_a_connection_is_one_of_py_libp2ps_and_a_stream_too() -> None:
         assert repr(link.dialed).endswith(", open>")
 
 
-async def test_an_inbound_connection_tells_where_the_peer_came_from() -> None:
+async def test_an_inbound_connection_has_the_peers_address() -> None:
     async with linked() as link:
-        (told,) = link.accepted.get_transport_addresses()
+        (address,) = link.accepted.get_transport_addresses()
         host, port = link.accepted.get_remote_address()
-        assert str(told) == f"/ip4/{host}/udp/{port}/quic-v1"
+        assert str(address) == f"/ip4/{host}/udp/{port}/quic-v1"
 
 
 async def test_a_source_address_does_not_change_where_a_dial_leaves_from() -> None:

@@ -1,4 +1,5 @@
-"""The suite itself: a test that runs into its time limit fails alone, and says where it waited."""
+"""The suite itself: a test that runs into its time limit fails alone and says where it waited, and
+what is left is counted from a quiet host."""
 
 from __future__ import annotations
 
@@ -10,6 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
+from libp2p.host.ping import PingService
+
+from testkit.census import census
+from testkit.far import far_host
+from testkit.near import near_host, near_transport
 
 TESTS = Path(__file__).parent
 HANGING = """
@@ -23,7 +31,7 @@ async def test_before(): await trio.lowlevel.checkpoint()
 async def wait(): await trio.sleep_forever()
 
 @limited
-async def test_in_a_task_that_cannot_be_cancelled():
+async def test_in_a_task_that_cannot_be_canceled():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
         with trio.CancelScope(shield=True):
@@ -48,7 +56,7 @@ async def test_after(n): await trio.lowlevel.checkpoint()
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_one_that_hangs_fails_alone_and_says_where(tmp_path: Path) -> None:
+def test_a_test_that_hangs_fails_alone_and_reports_where(tmp_path: Path) -> None:
     shutil.copy(TESTS / "conftest.py", tmp_path)
     (tmp_path / "test_hanging.py").write_text(HANGING)
     settings = [
@@ -59,7 +67,7 @@ def test_one_that_hangs_fails_alone_and_says_where(tmp_path: Path) -> None:
         "-p",
         "no:cacheprovider",
     ]
-    # Only the plugins that this is about: five processes are started.
+    # Only the plugins under test, because five processes are started.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     plugins = [
@@ -73,14 +81,42 @@ def test_one_that_hangs_fails_alone_and_says_where(tmp_path: Path) -> None:
         timeout=220,
         check=False,
     )
-    said = ended.stdout + ended.stderr
+    output = ended.stdout + ended.stderr
     hanging = set(re.findall(r"^@limited\n(?:async )?def (\w+)", HANGING, re.MULTILINE))
-    assert set(re.findall(r"crashed while running 'test_hanging.py::(\w+)'", said)) == hanging, said
-    assert re.search(r"^=+ 3 failed, 11 passed in ", said, re.MULTILINE), said
+    assert set(re.findall(r"crashed while running 'test_hanging.py::(\w+)'", output)) == hanging, output
+    assert re.search(r"^=+ 3 failed, 11 passed in ", output, re.MULTILINE), output
     assert ended.returncode == 1
-    # Not only the thread, which is in the middle of trio, but the task that it runs.
+    # Not only the thread, which is inside trio, but also its task.
     assert re.search(
-        r"Task .*wait:\n(?:  File .*\n)*?  File \".*test_hanging.py\", line \d+ in wait\n", said
-    ), said
+        r"Task .*wait:\n(?:  File .*\n)*?  File \".*test_hanging.py\", line \d+ in wait\n", output
+    ), output
     for place in ("test_that_lets_no_python_run", "stuck"):
-        assert re.search(rf'  File ".*test_hanging.py", line \d+ in {place}\n', said), said
+        assert re.search(rf'  File ".*test_hanging.py", line \d+ in {place}\n', output), output
+
+
+async def test_a_task_that_is_left_says_where_it_waits() -> None:
+    async def wait() -> None:
+        await trio.sleep_forever()
+
+    before = census()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        left = census().beyond(before)
+        (name,), (stack,) = left["tasks"], left["stacks"]
+        assert stack.startswith(f"{name}: wait (test_suite.py:"), stack
+        assert " > sleep_forever (" in stack, stack
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_far_host_is_counted_without_connections_that_are_ending() -> None:
+    async with far_host() as far, near_host() as near:
+        await near.connect(far.info)
+        await PingService(near).ping(far.peer_id, 1)
+        first = await far.census_of(connections=1)
+        for _ in range(6):
+            dialer = near_transport()
+            await dialer.dial(far.info.addrs[0])
+            await dialer.close()
+            counted = await far.census_of(connections=1)
+            assert counted.beyond(first) == {}

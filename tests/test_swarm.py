@@ -1,5 +1,5 @@
-"""What py-libp2p's swarm expects of a transport: limits and gates that hold before the
-application sees a peer, and what identify tells of us.
+"""What py-libp2p's swarm expects of a transport: limits and gates that apply before the application sees a
+peer, and the addresses that identify sends.
 
 Real hosts, in processes of their own where that matters. Addresses are in
 test_swarm_addresses, dials that fail and peers that go in test_reconnect_and_resilience.
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 from libp2p import new_host
-from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
+from libp2p.abc import IHost, INetConn, INetStream, INetwork
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.identity.identify.identify import ID as IDENTIFY
@@ -23,15 +23,17 @@ from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
-from libp2p.transport.quic.exceptions import QUICInvalidConfigError
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICTransport
-from peers.census import census, eventually
-from peers.far import FarError, far_host
-from peers.near import (
+from libp2p_quic import QUICTransport, causes, explain
+from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic.exceptions import InvalidConfigError
+from testkit.census import census, eventually
+from testkit.far import FarError, far_host
+from testkit.near import (
     IP4,
     addresses,
+    connections_of,
     gone,
     inbound,
     leaves,
@@ -41,14 +43,14 @@ from peers.near import (
     swarm,
     transport_of,
 )
-from peers.payload import BLOCK
+from testkit.payload import BLOCK
 
 HELLO = TProtocol("/test/hello")
 PARK = "/test/park"
 
 
-class Seen(INotifee):
-    """Everything that an application is told of a peer."""
+class Seen(Notifee):
+    """Every notification about a peer."""
 
     def __init__(self, host: IHost) -> None:
         self.events: list[str] = []
@@ -67,15 +69,6 @@ class Seen(INotifee):
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
         self.events.append("opened_stream")
 
-    async def closed_stream(self, network: INetwork, stream: INetStream) -> None:
-        pass
-
-    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
-        pass
-
-    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
-        pass
-
 
 @asynccontextmanager
 async def host_with(*listen: str, **options: Any) -> AsyncIterator[IHost]:
@@ -86,25 +79,25 @@ async def host_with(*listen: str, **options: Any) -> AsyncIterator[IHost]:
         yield host
 
 
-async def turned_away(host: IHost, seen: Seen, dialer: QUICTransport, address: str) -> None:
-    """The dialer's handshake may succeed, and then its connection ends, and nobody has seen it."""
+async def is_refused(host: IHost, seen: Seen, dialer: QUICTransport, address: str) -> None:
+    """The dialer's handshake may succeed; then its connection ends, and no notification was sent."""
     dialed = await dialer.dial(Multiaddr(address))
     with trio.fail_after(20):
         with pytest.raises(Exception, match="Connection is closed"):
             await dialed.accept_stream()
     assert seen.events == []
     assert swarm(host).get_total_connections() == 0
-    # What has not been seen leaves nothing.
+    # A connection without notification leaves nothing.
     assert await eventually(lambda: swarm(host)._inbound_limiter.borrowed_tokens == 0)
-    assert await eventually(lambda: not transport_of(host)._connections)
+    assert await eventually(lambda: not connections_of(transport_of(host)))
     await dialer.close()
 
 
 # Limits and gates
 
 
-async def test_inbound_slots_come_back_however_often_a_peer_comes() -> None:
-    # Two inbound slots: py-libp2p keeps the minimum for dials of its own.
+async def test_inbound_slots_are_freed_for_every_connection_of_a_peer() -> None:
+    # Two inbound slots: py-libp2p reserves the minimum for its own dials.
     config = ConnectionConfig(
         max_connections=2, min_connections=0, low_watermark=0, high_watermark=2, max_connections_per_peer=2
     )
@@ -129,7 +122,7 @@ async def test_inbound_slot_is_freed_when_a_connection_ends() -> None:
             await swarm(near).close_peer(far.peer_id)
             await gone(near, far.peer_id)
             assert await eventually(lambda: limiter.borrowed_tokens == 0)
-            # The other side must have noticed too, or it would not dial again.
+            # The other side must have seen the end, too, or it would not dial again.
             while await far.do("connections"):
                 await trio.lowlevel.checkpoint()
 
@@ -137,13 +130,13 @@ async def test_inbound_slot_is_freed_when_a_connection_ends() -> None:
 async def test_deny_list_holds_before_the_application_sees_the_peer() -> None:
     config = ConnectionConfig(deny_list=["127.0.0.0/8"])
     async with host_with(IP4, connection_config=config) as host:
-        await turned_away(host, Seen(host), near_transport(), addresses(host)[0])
+        await is_refused(host, Seen(host), near_transport(), addresses(host)[0])
 
 
 async def test_allow_list_holds_before_the_application_sees_the_peer() -> None:
     config = ConnectionConfig(allow_list=["192.0.2.1"])
     async with host_with(IP4, connection_config=config) as host:
-        await turned_away(host, Seen(host), near_transport(), addresses(host)[0])
+        await is_refused(host, Seen(host), near_transport(), addresses(host)[0])
 
 
 async def test_deny_list_holds_for_dials() -> None:
@@ -153,14 +146,14 @@ async def test_deny_list_holds_for_dials() -> None:
     ):
         with pytest.raises(SwarmException, match="blocked by connection gate"):
             await host.connect(far.info)
-        assert not transport_of(host)._connections
+        assert not connections_of(transport_of(host))
 
 
 async def test_resource_manager_denies_before_the_application_sees_the_peer() -> None:
     # Graceful degradation is py-libp2p's own way of changing the limit.
     manager = ResourceManager(limits=ResourceLimits(max_connections=0), enable_graceful_degradation=False)
     async with host_with(IP4, resource_manager=manager) as host:
-        await turned_away(host, Seen(host), near_transport(), addresses(host)[0])
+        await is_refused(host, Seen(host), near_transport(), addresses(host)[0])
 
 
 async def test_resource_manager_gets_its_connection_back() -> None:
@@ -187,7 +180,7 @@ async def test_resource_manager_denies_a_stream_before_the_application_sees_it()
             await far.do("open", peer=str(host.get_id()), protocol=HELLO, within=10)
         assert "StreamResetError" in denied.value.families()
         assert seen.events == before
-        # The connection is not to blame.
+        # The connection stays open.
         manager.limits.max_streams = 10
         await far.do("open", peer=str(host.get_id()), protocol=HELLO)
         assert await eventually(lambda: "stream" in seen.events)
@@ -217,20 +210,42 @@ async def test_private_network_key_keeps_the_host_from_starting() -> None:
     with pytest.raises(BaseException) as refused:  # noqa: PT011 - trio wraps it in groups
         async with host.run(listen_addrs=[Multiaddr(IP4)]):
             pytest.fail("it runs")
-    assert [type(each) for each in leaves(refused.value)] == [QUICInvalidConfigError]
+    assert [type(each) for each in leaves(refused.value)] == [InvalidConfigError]
+    assert causes(refused.value) == list(leaves(refused.value))
+    assert explain(refused.value) == "QUIC cannot take part in a private network (psk): use TCP, or no psk"
+
+
+async def test_a_transport_of_two_running_hosts_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    key_pair = create_new_key_pair()
+    shared = QUICTransport(key_pair.private_key)
+
+    def warnings() -> list[str]:
+        return [each.getMessage() for each in caplog.records if "two hosts" in each.getMessage()]
+
+    for _ in range(2):
+        async with new_host(key_pair=key_pair, transports=[shared]).run(listen_addrs=[]):
+            # The first host does not run any more when the second one starts.
+            assert not warnings()
+    shared = QUICTransport(key_pair.private_key)
+    async with (
+        new_host(key_pair=key_pair, transports=[shared]).run(listen_addrs=[]),
+        new_host(key_pair=key_pair, transports=[shared]).run(listen_addrs=[]),
+    ):
+        (warning,) = warnings()
+        assert "make one QUICTransport for each host" in warning
 
 
 # Identify
 
 
-async def test_identify_tells_usable_addresses() -> None:
+async def test_identify_sends_usable_addresses() -> None:
     async with far_host(IP4, "/ip4/0.0.0.0/udp/0/quic-v1") as far, near_host(IP4) as near:
         loopback = [each for each in far.info.addrs if "/127.0.0.1/" in str(each)]
         await near.connect(PeerInfo(far.peer_id, loopback))
         stream = await near.new_stream(far.peer_id, [IDENTIFY])
-        told = parse_identify_response(await stream.read(BLOCK))
+        identify = parse_identify_response(await stream.read(BLOCK))
         await stream.close()
-        listening = {str(Multiaddr(each)) for each in told.listen_addrs}
+        listening = {str(Multiaddr(each)) for each in identify.listen_addrs}
         assert listening == {each.split("/p2p/")[0] for each in far.addresses}
         assert len(listening) >= 2
         assert not any("/0.0.0.0/" in each for each in listening)
@@ -239,18 +254,17 @@ async def test_identify_tells_usable_addresses() -> None:
             assert (await dialer.dial(Multiaddr(each))).peer_id == far.peer_id
             await dialer.close()
         # py-libp2p writes "tcp" whatever the transport; address and port are where we listen.
-        observed = Multiaddr(told.observed_addr)
+        observed = Multiaddr(identify.observed_addr)
         (ours,) = transport_of(near)._listeners[0].get_addrs()
         assert observed.value_for_protocol("ip4") == ours.value_for_protocol("ip4")
         assert observed.value_for_protocol("tcp") == ours.value_for_protocol("udp")
 
 
-async def test_a_host_that_only_dialed_takes_its_socket_along() -> None:
-    """py-libp2p does not get to its transports when a host's run is left."""
+async def test_a_host_that_only_dialed_closes_its_socket() -> None:
+    """py-libp2p does not close its transports at the end of a host's run."""
     async with near_host(IP4) as listener:
         before = census()
         for _ in range(3):
             async with near_host() as dialer:
                 await dialer.connect(PeerInfo(listener.get_id(), listener.get_addrs()))
-        await eventually(lambda: census().beyond(before) == {})
-        assert census().beyond(before) == {}
+        assert await eventually(lambda: not census().beyond(before)), census().beyond(before)

@@ -1,9 +1,9 @@
-"""The programs for libp2p's unified-testing do what its harness orders, against py-libp2p's own.
+"""The programs for libp2p's unified-testing follow its harness, against py-libp2p's own programs.
 
-As the harness does, a test starts a listener and a dialer in processes of their own, with orders
-in their environment and a real Redis between them, and takes the results from the dialer's
-standard output. py-libp2p's programs come out of its source distribution, unchanged, and run on
-its own QUIC. Needs network access once, for that and for redis-server.
+As the harness does, a test starts a listener and a dialer in processes of their own, with the test's
+variables in their environment and a real Redis between them, and takes the results from the dialer's
+standard output. py-libp2p's programs come from its source distribution, unchanged, and run on its own QUIC.
+Needs network access once, for that and for redis-server.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 from multiaddr.utils import get_network_addrs
 
-from conformance import suite
-from interop.unified.harness import Harness, HarnessError, positive
-from interop.unified.node import published_address, running_node
-from interop.unified.perf import PerfError, Plan, exchange
-from interop.unified.summary import yaml
-from redis_server import running_redis_server
+from testkit.redis_server import running_redis_server
+from tools.conformance import suite
+from tools.interop.unified.harness import Harness, HarnessError, positive
+from tools.interop.unified.node import published_address, running_node
+from tools.interop.unified.perf import PerfError, Plan, exchange
+from tools.interop.unified.summary import yaml
 
 ROOT = Path(__file__).parent.parent
-OURS = {name: [sys.executable, "-m", f"interop.unified.{name}"] for name in ("ping", "perf")}
+OURS = {name: [sys.executable, "-m", f"tools.interop.unified.{name}"] for name in ("ping", "perf")}
 STOCK = {"ping": "transport/ping_test.py", "perf": "perf/perf_test.py"}
 PERF = TProtocol("/perf/1.0.0")
 # Runs a program as if the machine had no IPv6, like the containers of the harness: py-libp2p's own
@@ -47,17 +47,17 @@ libp2p.utils.address_validation.is_ipv6_available = lambda: False
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-# What the harness takes out of the dialer's output: the lines that its scripts look for.
+# Lines of the dialer's output that the scripts of the harness parse.
 RESULT_LINE = re.compile(
     r"(?:upload|download|latency):|  (?:handshake_plus_one_rtt|ping_rtt|unit|iterations|min|q1|median|q3"
     r"|max|outliers|samples): ?(.*)"
 )
-# How a defect of py-libp2p's own QUIC shows itself in these programs. Its stream looks for data,
-# finds none, waits for a lock, and takes an end of the stream that came meanwhile without another
-# look at the data that came with it (py-libp2p 0.8.1, transport/quic/stream.py, read).
+# The symptom of a defect of py-libp2p's own QUIC in these programs. Its stream finds no data, waits for a
+# lock, and then reports an end that arrived meanwhile without reading the data that arrived with it
+# (py-libp2p 0.8.1, transport/quic/stream.py, read).
 LOST_BEFORE_THE_END = re.compile(r"Error reading header|Expected to receive \d+ bytes, but received \d+")
 ATTEMPTS = 5
-# What has to be fetched is fetched within the first test; the attempts are within one.
+# Downloads happen within the first test, and repeated attempts within one test.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -74,7 +74,7 @@ def stock() -> dict[str, list[str]]:
 
 
 def orders(redis_address: str, key: str, **more: str) -> dict[str, str]:
-    """What the harness writes into a container's environment, with small amounts."""
+    """The variables that the harness sets in a container, with small amounts."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -94,12 +94,12 @@ def orders(redis_address: str, key: str, **more: str) -> dict[str, str]:
 
 
 class Ended(NamedTuple):
-    """How a pair ended: the dialer's status and outputs, and what the listener said."""
+    """How a pair ended: the dialer's status and outputs, and the listener's output."""
 
     status: int
     results: dict[str, dict[str, str]]
     output: str
-    said: str
+    report: str
 
 
 @contextmanager
@@ -127,18 +127,18 @@ def dialed(command: list[str], environment: dict[str, str]) -> subprocess.Comple
 def pair(dialer: list[str], listener: list[str], environment: dict[str, str], log: Path) -> Ended:
     with listening(listener, environment, log) as process:
         ended = dialed(dialer, environment)
-        # Ours listens until it is killed, as the harness asks for; py-libp2p's own does not.
+        # Ours listens until it is killed, as the harness requires; py-libp2p's own does not.
         assert process.poll() is None or listener not in OURS.values()
-    said = f"the dialer:\n{ended.stderr}\nthe listener:\n{log.read_text()}"
-    return Ended(ended.returncode, results(ended.stdout), ended.stdout, said)
+    report = f"the dialer:\n{ended.stderr}\nthe listener:\n{log.read_text()}"
+    return Ended(ended.returncode, results(ended.stdout), ended.stdout, report)
 
 
 def pair_with_stock(dialer: list[str], listener: list[str], environment: dict[str, str], log: Path) -> Ended:
-    """The same, again where the known defect of the other side got in the way, and only there."""
+    """The same, repeated only after a failure by the known defect of the other side."""
     for attempt in range(ATTEMPTS):
         again = {**environment, "TEST_KEY": f"{environment['TEST_KEY']}{attempt}"}
         ended = pair(dialer, listener, again, log)
-        if ended.status == 0 or not LOST_BEFORE_THE_END.search(ended.said):
+        if ended.status == 0 or not LOST_BEFORE_THE_END.search(ended.report):
             break
     return ended
 
@@ -156,7 +156,7 @@ def results(output: str) -> dict[str, dict[str, str]]:
 
 
 def assert_pinged(ended: Ended) -> None:
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.report
     assert set(ended.results) == {"latency"}
     latency = ended.results["latency"]
     assert set(latency) == {"handshake_plus_one_rtt", "ping_rtt", "unit"}
@@ -165,14 +165,14 @@ def assert_pinged(ended: Ended) -> None:
 
 
 def assert_measured(ended: Ended, iterations: dict[str, int], is_stock: bool = False) -> None:
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.report
     assert set(ended.results) == {"upload", "download", "latency"}
     for name, section in ended.results.items():
         assert section["unit"] == ("ms" if name == "latency" else "Gbps")
         assert int(section["iterations"]) == iterations[name]
         samples = [float(sample) for sample in section["samples"].strip("[]").split(", ")]
         assert len(samples) == iterations[name]
-        # At less than 5 Mbit/s, as py-libp2p's own may have on a busy machine, it says 0.00 Gbps.
+        # Below 5 Mbit/s, possible with py-libp2p's own on a busy machine, it prints 0.00 Gbps.
         assert samples[0] > 0 or (is_stock and name != "latency")
         assert samples[0] <= float(section["q1"]) <= float(section["median"]) <= samples[-1]
 
@@ -180,7 +180,7 @@ def assert_measured(ended: Ended, iterations: dict[str, int], is_stock: bool = F
 def test_ping_ours_with_ours(redis_address: str, tmp_path: Path) -> None:
     ended = pair(OURS["ping"], OURS["ping"], orders(redis_address, "ping"), tmp_path / "log")
     assert_pinged(ended)
-    # Everything else belongs on standard error.
+    # All other output is on standard error.
     assert all(RESULT_LINE.fullmatch(line) for line in ended.output.splitlines())
 
 
@@ -213,17 +213,17 @@ def test_perf_with_py_libp2p_both_ways(
         assert_measured(ended, dict.fromkeys(("upload", "download", "latency"), 1), is_stock=True)
 
 
-def test_another_peer_than_published_is_a_failure(redis_address: str, tmp_path: Path) -> None:
-    environment = orders(redis_address, "stranger", DEBUG="true")
+def test_a_listener_with_another_peer_id_is_a_failure(redis_address: str, tmp_path: Path) -> None:
+    environment = orders(redis_address, "other_peer", DEBUG="true")
     harness = Harness.from_environment({**environment, "IS_DIALER": "true"})
     with listening(OURS["ping"], environment, tmp_path / "log"):
         place, _, listener = trio.run(harness.pop_address).partition("/p2p/")
-        stranger = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
-        harness.push_address(f"{place}/p2p/{stranger}")
+        other_peer = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
+        harness.push_address(f"{place}/p2p/{other_peer}")
         ended = dialed(OURS["ping"], environment)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    # py-libp2p tells why only in its log, which DEBUG shows.
+    # py-libp2p has the reason only in its log, which DEBUG enables.
     assert re.search(f"Peer ID mismatch.*{listener}", ended.stderr)
 
 
@@ -245,20 +245,37 @@ def test_a_listener_that_never_comes_is_a_failure(redis_address: str, program: s
         ({"TEST_TIMEOUT_SECS": "soon"}, "TEST_TIMEOUT_SECS must be a number above 0, not 'soon'"),
     ],
 )
-def test_orders_that_make_no_sense_are_named(wrong: dict[str, str], message: str) -> None:
+def test_invalid_variables_are_named(wrong: dict[str, str], message: str) -> None:
     right = {"TRANSPORT": "quic-v1", "IS_DIALER": "true", "REDIS_ADDR": "redis:6379", "TEST_KEY": "a5b50d5e"}
     assert Harness.from_environment(right).is_dialer
     with pytest.raises(HarnessError, match=re.escape(message)):
         Harness.from_environment({**right, **wrong})
 
 
-def test_what_the_harness_leaves_out_has_the_defaults_of_its_documents() -> None:
+@pytest.mark.parametrize(
+    ("told", "is_relay"),
+    [({"RELAY_IP": "10.0.0.1"}, True), ({"IS_RELAY": "true"}, True), ({"IS_DIALER": "false"}, False)],
+)
+def test_a_relay_is_told_by_its_variables(told: dict[str, str], is_relay: bool) -> None:
+    common = {"TRANSPORT": "quic-v1", "REDIS_ADDR": "redis:6379", "TEST_KEY": "a5b50d5e"}
+    assert Harness.from_environment({**common, **told}).is_relay is is_relay
+
+
+def test_a_suite_without_relays_refuses_to_be_one(redis_address: str) -> None:
+    environment = orders(redis_address, "relay", RELAY_IP="127.0.0.1")
+    environment.pop("IS_DIALER", None)
+    ended = subprocess.run(OURS["ping"], env=environment, capture_output=True, text=True, timeout=100)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "IS_DIALER must be true or false" in ended.stderr
+
+
+def test_missing_variables_have_the_documented_defaults() -> None:
     gibibyte = 1024**3
     assert Plan.from_environment({"UPLOAD_ITERATIONS": "null"}) == Plan(gibibyte, gibibyte, 10, 10, 100)
     assert positive({"UPLOAD_BYTES": "5"}, "UPLOAD_BYTES", 1) == 5
 
 
-async def test_a_wildcard_is_published_as_an_address_that_others_reach() -> None:
+async def test_a_wildcard_is_published_as_a_reachable_address() -> None:
     async with running_node("127.0.0.1") as host:
         assert published_address(host).startswith("/ip4/127.0.0.1/udp/")
     own = [address for address in get_network_addrs(4) if not address.startswith("127.")]
@@ -314,7 +331,7 @@ async def test_another_number_of_bytes_than_asked_for_is_a_failure(sent: int) ->
 
 
 def test_summary_is_the_box_plot_of_the_samples() -> None:
-    # Ranks 2.25, 4.5 and 6.75 of 0 to 9; the fences lie at -3.5 and 14.5.
+    # Ranks 2.25, 4.5 and 6.75 of 0 to 9; the fences are at -3.5 and 14.5.
     assert yaml("upload", "Gbps", [9, 1, 8, 2, 100, 3, 7, 4, 6, 5]).splitlines() == [
         "upload:",
         "  iterations: 10",
