@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/libp2p/go-libp2p"
@@ -306,24 +307,30 @@ func about() {
 	})
 }
 
+// commands do what the runner asks. nat.go, which old versions of go-libp2p cannot compile, adds its own.
+var commands = map[string]func(arguments []string) error{"listen": listen, "dial": dial}
+
 func main() {
-	var err error
-	switch command := append(os.Args, "", "")[1]; command {
-	case "about":
+	name := append(os.Args, "")[1]
+	if name == "about" {
 		about()
-	case "listen":
-		err = listen(os.Args[2:])
-	case "dial":
-		err = dial(os.Args[2:])
-	case "relay":
-		err = natRelay(os.Args[2:])
-	case "home":
-		err = natHome(os.Args[2:])
-	default:
-		err = fmt.Errorf("unknown command %q: about, listen, dial, relay or home", command)
+		return
 	}
-	if err != nil {
+	command, known := commands[name]
+	if !known {
+		command = unknown
+	}
+	if err := command(os.Args[min(2, len(os.Args)):]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func unknown([]string) error {
+	names := []string{"about"}
+	for name := range commands {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("the first argument is one of %s", strings.Join(names, ", "))
 }

@@ -25,6 +25,11 @@ import (
 	"github.com/multiformats/go-multiaddr"
 )
 
+func init() {
+	commands["relay"] = natRelay
+	commands["home"] = natHome
+}
+
 func natHost(listen string, options ...libp2p.Option) (host.Host, error) {
 	private, err := makeKey("ed25519", "")
 	if err != nil {
