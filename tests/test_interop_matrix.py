@@ -41,6 +41,7 @@ def test_an_entry_whose_cells_are_green_is_reported() -> None:
     assert stale([replace(RED, outcome="green")], [EXCUSE]) == [EXCUSE]
     assert stale([RED], [EXCUSE]) == []
     assert stale([], [EXCUSE]) == []
+    assert stale([replace(RED, outcome="green")], [replace(EXCUSE, is_intermittent=True)]) == []
 
 
 def test_the_list_has_only_existing_peers_and_cases() -> None:

@@ -34,6 +34,8 @@ class Defect:
     """A red cell is known if one of these is part of its evidence."""
     reason: str
     evidence: str
+    is_intermittent: bool = False
+    """The peer fails some of these runs only, so green cells do not show that it was mended."""
 
     def covers(self, result: Result) -> bool:
         return self.is_about(result) and any(each in result.evidence for each in self.shows)
@@ -53,6 +55,7 @@ def known() -> list[Defect]:
             shows=tuple(each["shows"]),
             reason=each["reason"],
             evidence=each["evidence"],
+            is_intermittent=each.get("intermittent", False),
         )
         for each in listed
     ]
@@ -68,9 +71,12 @@ def verdict(result: Result, defects: list[Defect]) -> tuple[Verdict, Defect | No
 
 
 def stale(results: list[Result], defects: list[Defect]) -> list[Defect]:
-    """Entries of which all cells that were run are green: they should be removed."""
+    """Entries of which all cells that were run are green, and were red in every run before: they should be
+    removed."""
     found = []
     for defect in defects:
+        if defect.is_intermittent:
+            continue
         about = [result for result in results if defect.is_about(result)]
         if about and all(result.outcome == "green" for result in about):
             found.append(defect)
