@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import trio
 
+from libp2p_quic.asyncio import Endpoint
+from testkit.loops import LOOPS
+from testkit.near import IP4, near_host
 from tools.soak import page, verdict
 from tools.soak.__main__ import folder, parsed
+from tools.soak.asyncio_program import CLOSED, WAYS, AsyncioProgram
 from tools.soak.leaks import KINDS
 from tools.soak.run import Plan, Record, Sample, soak
+from tools.soak.scenarios import CONFIG, Scenarios
 
 ROOM = 32 << 20
 """Bytes of memory that a run of a few seconds may use: it does everything for the first time."""
@@ -31,6 +38,7 @@ async def test_a_short_soak_leaves_nothing() -> None:
     record = await short()
     assert verdict.is_good(record), verdict.table(record)
     assert {"stayed_whole", "canceled", "was_reset", "vanished", "was_dialed"} <= {*record.done}
+    assert {"on_asyncio", "on_uvloop"} <= {*record.done}
     assert record.done["garbage"] > 0
     assert all(sample.usages["home"]["connections"] == 0 for sample in record.samples)
 
@@ -55,6 +63,60 @@ async def test_a_leak_is_detected_and_named() -> None:
 async def test_every_kind_of_leak_is_detected(kind: str) -> None:
     record = await short(leak=kind)
     assert f"{kind} of home" in verdict.sentence(record)
+
+
+async def ran(program: type[AsyncioProgram], loop: str, way: str, seed: int) -> Counter[str]:
+    """Run one program beside a host, whose stream handlers are those of a soak run."""
+    async with near_host(IP4, config=CONFIG) as home:
+        Scenarios(home, None, seed)
+        one = program(str(home.get_addrs()[0]), bytes([7]) * 32, seed, way)
+        try:
+            return await trio.to_thread.run_sync(one.run, loop)
+        except AssertionError as error:
+            # The end of the host would put it into a group.
+            failure = error
+    raise failure
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_asyncio_programs_leave_no_task_and_no_wait(loop: str, way: str) -> None:
+    done = Counter[str]()
+    for seed in range(3):
+        done += await ran(AsyncioProgram, loop, way, seed)
+    if way == CLOSED:
+        assert {"exchanges", "exchanges canceled", "lines", "resets"} <= {*done}, done
+        assert done["bytes"] > 0
+
+
+class LeavesTask(AsyncioProgram):
+    patience = 0.2
+
+    async def _work(self, near: Endpoint, address: str) -> None:
+        self.left = asyncio.ensure_future(asyncio.Event().wait())
+
+
+class FailsUnseen(AsyncioProgram):
+    async def _work(self, near: Endpoint, address: str) -> None:
+        asyncio.get_running_loop().call_soon([].pop)
+
+
+class GetsOtherBytes(AsyncioProgram):
+    async def _work(self, near: Endpoint, address: str) -> None:
+        raise AssertionError("other bytes came back")
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (LeavesTask, "a task is left: .*wait"),
+        (FailsUnseen, "pop from empty list"),
+        (GetsOtherBytes, "other bytes came back"),
+    ],
+)
+async def test_a_fault_of_an_asyncio_program_is_a_failure(program: type[AsyncioProgram], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        await ran(program, "asyncio", CLOSED, 0)
 
 
 def measured(*memory: int, tasks: int = 5) -> Record:

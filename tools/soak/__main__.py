@@ -19,8 +19,9 @@ from tools.soak.run import Plan, Record, soak
 
 _EPILOG = """\
 Peers connect, exchange bytes and compare checksums, cancel, reset, dial unused ports, stop without a
-close and are killed, while garbage arrives. Between the rounds, when all have ended, the processes are
-measured: memory, descriptors, threads, tasks, and the engine's objects.
+close and are killed, while garbage arrives. Programs on asyncio and uvloop start, exchange, cancel and end
+in other threads. Between the rounds, when all have ended, the processes are measured: memory, descriptors,
+threads, tasks, and the engine's objects.
 
 A run of ten minutes or more writes docs/reports/soak; a shorter one a temporary folder. The seed decides
 the random choices, but not the timing: the same seed is the same mixture, not a replay.

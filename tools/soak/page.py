@@ -99,6 +99,14 @@ def page(record: Record) -> str:
             "connection, the two processes are measured, after a garbage collection. Measurements in the "
             "first fifth of the time (the darker part of the picture) are drawn and do not count.",
             "",
+            "*On asyncio* and *on uvloop* are programs of `libp2p_quic.asyncio`, each of them an event "
+            "loop in a thread of home's process, from its start to its end. Up to three connections, to "
+            "*home* and between endpoints of the loop, carry up to 24 streams at once: exchanges, some of "
+            "them canceled at random moments, lines by asyncio's reader and writer, and streams that the "
+            "peer resets. A third of the loops closes everything in order, a third first cancels every "
+            "task at a random moment, and a third ends with everything open. No task and no wait may be "
+            "left, and no message may reach the loop's exception handler.",
+            "",
             "Descriptors, threads, tasks, and the engine's objects must not be more at the end than at the "
             "start. Memory allocated by malloc and Python's objects, which are in Python's own arenas, "
             "fluctuate and have a bound. Their slope, the median of the slopes between all pairs of "

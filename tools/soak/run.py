@@ -6,6 +6,7 @@ are measured anyway. `verdict` evaluates the figures.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ import trio
 from libp2p.abc import IHost
 from libp2p.exceptions import BaseLibp2pError
 
+from libp2p_quic.asyncio import QUICError
 from testkit.census import Census, census
 from testkit.far import FarError, FarHost, far_host
 from testkit.near import IP4, near_host
@@ -35,7 +37,16 @@ _AT_ONCE = 5
 _FAILURES = 10
 """The number of failures after which a run ends."""
 
-_WRONG = (AssertionError, BaseLibp2pError, FarError, OSError, ExceptionGroup)
+_WRONG = (
+    AssertionError,
+    BaseLibp2pError,
+    EOFError,
+    FarError,
+    OSError,
+    ExceptionGroup,
+    QUICError,
+    asyncio.TimeoutError,
+)
 """Exceptions of a scenario that failed."""
 
 Usage = dict[str, int]

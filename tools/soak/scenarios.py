@@ -29,6 +29,8 @@ from testkit.far import FarError, FarHost, far_host
 from testkit.host import ECHO, echo
 from testkit.near import IP4, gone, near_host, new_stream, swarm, transport_of
 from testkit.payload import MIB, drain, echoed, payload, sha256
+from tools.soak.asyncio_program import FICKLE as FICKLE_NAME
+from tools.soak.asyncio_program import WAYS, AsyncioProgram
 from tools.soak.flood import flood
 
 CONFIG: dict[str, Any] = {
@@ -38,7 +40,7 @@ CONFIG: dict[str, Any] = {
 }
 """Short timeouts, so that killed peers are detected soon."""
 
-FICKLE = TProtocol("/soak/fickle")
+FICKLE = TProtocol(FICKLE_NAME)
 _PEERS = 24
 _PATIENCE = 15.0
 _GARBAGE = 400
@@ -74,6 +76,8 @@ class Scenarios:
             self.was_dialed,
             self.found_nobody,
             self.flooded,
+            self.on_asyncio,
+            self.on_uvloop,
         ]
         return near if self._away is None else [*near, self.visited, self.child_left, self.child_killed]
 
@@ -191,6 +195,19 @@ class Scenarios:
         for address in self._listeners():
             await flood(address, self.dice, _GARBAGE)
             self.done["garbage"] += _GARBAGE
+
+    async def on_asyncio(self) -> None:
+        await self._program("asyncio")
+
+    async def on_uvloop(self) -> None:
+        await self._program("uvloop")
+
+    async def _program(self, loop: str) -> None:
+        """An asyncio program from start to end, in a thread: several may run at once."""
+        async with self._key() as seed:
+            way = self.dice.choice(WAYS)
+            program = AsyncioProgram(str(self._address), seed, self.dice.getrandbits(32), way)
+            self.done["bytes"] += (await trio.to_thread.run_sync(program.run, loop))["bytes"]
 
     def _listeners(self) -> list[Multiaddr]:
         away = [] if self._away is None else [Multiaddr(self._away.addresses[0])]
