@@ -39,6 +39,20 @@ async def test_a_cell_gives_every_figure_of_its_measure(name: str) -> None:
         assert line["bytes"] == 4 << 20 if name != "streams10" else line["bytes"] > 4_000_000
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["up", "down", "streams10", "ping", "requests100", "handshakes32", "idle1000"]
+)
+@pytest.mark.parametrize("contender", ["asyncio", "uvloop", "aioquic"])
+async def test_a_cell_of_an_asyncio_contender_gives_every_figure(contender: str, name: str) -> None:
+    (found,) = load([contender])
+    measure = small(name)
+    assert cell.absence(found, measure) is None
+    line = await cell.run(found, measure)
+    figures = {key: figure.of(line) for key, figure in measure.figures.items()}
+    assert name == "idle1000" or all(value > 0 for value in figures.values()), figures
+
+
 async def test_a_contender_that_fails_is_shown_and_the_run_goes_on() -> None:
     (adapter,) = load(["adapter"])
     broken = Contender("broken", "a broken one", "it ends at once", ["sh", "-c", "echo no luck >&2; exit 3"])
@@ -85,6 +99,37 @@ def test_a_goal_compares_medians() -> None:
     goal = goals.GOALS[0]
     assert goal.is_met(judged(adapter=4.0, rust=2.0))
     assert not goal.is_met(judged(adapter=3.9, rust=2.0))
+
+
+def rounds(rate: float, p50: float) -> Line:
+    return {"count": 1000, "seconds": 1000 / rate, "p50": p50, "p99": p50, "cpu": [1.0, 1.0], "rss": [1, 1]}
+
+
+def test_goals_of_asyncio_are_the_ratios_to_the_adapter_and_to_aioquic() -> None:
+    found = begin(load(["adapter", "asyncio", "aioquic"]), runs=1)
+    for name, speed in (("adapter", 2.0), ("asyncio", 1.9), ("aioquic", 0.04)):
+        found.cells += [Cell(measure, name, goodput(speed, 1.0)) for measure in ("up", "down")]
+    for name, rate, p50 in (("adapter", 1000, 100), ("asyncio", 1500, 110)):
+        found.cells += [Cell(measure, name, rounds(rate, p50)) for measure in ("ping", "requests100")]
+    judged = {goal.text: goal for goal in goals.GOALS if "asyncio /" in goal.text}
+    expected = {
+        "one-stream goodput, asyncio / adapter": (0.95, True),
+        "one-stream goodput, asyncio / aioquic": (47.5, False),
+        "ping-pong p50, asyncio / adapter": (1.1, False),
+        "new streams, 100 in flight, asyncio / adapter": (1.5, True),
+    }
+    assert {*judged} == {*expected}
+    for text, (ratio, is_met) in expected.items():
+        assert judged[text].figure(found) == pytest.approx(ratio)
+        assert judged[text].is_met(found) == is_met
+
+
+def test_our_own_programs_are_not_the_best_other() -> None:
+    found = begin(load(["adapter", "asyncio", "uvloop", "rust-libp2p"]), runs=1)
+    for name, speed in (("adapter", 2.0), ("asyncio", 4.0), ("uvloop", 4.0), ("rust-libp2p", 1.0)):
+        found.cells.append(Cell("path-100-1", name, goodput(speed, 1.0)))
+    (goal,) = (each for each in goals.GOALS if "100 ms, 1 % loss" in each.text)
+    assert goal.figure(found) == pytest.approx(2.0)
 
 
 def test_what_was_not_measured_is_not_met() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from tools.bench import results
 from tools.bench.results import Results, shown
 
-ADAPTER, HOST, ENGINE, QUINN = "adapter", "host", "engine", "quinn"
-RUST, GO, STOCK = "rust-libp2p", "go-libp2p", "stock"
+ADAPTER, HOST, ENGINE, ASYNCIO, UVLOOP = OURS = "adapter", "host", "engine", "asyncio", "uvloop"
+QUINN, RUST, GO, STOCK, AIOQUIC = "quinn", "rust-libp2p", "go-libp2p", "stock", "aioquic"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _both_ways(ours: str, theirs: str) -> Callable[[Results], float | None]:
 def _against_best(measure: str) -> Callable[[Results], float | None]:
     def figure_of(found: Results) -> float | None:
         ours = found.spread(measure, ADAPTER, "goodput")
-        names = [each.name for each in found.contenders if each.name not in (ADAPTER, HOST, ENGINE)]
+        names = [each.name for each in found.contenders if each.name not in OURS]
         others = [found.spread(measure, name, "goodput") for name in names]
         medians = [each.median for each in others if each is not None]
         return None if ours is None or not medians else ours.median / max(medians)
@@ -118,6 +118,14 @@ GOALS = (
     ),
     Goal("goodput at 100 ms, 0 % loss, adapter / best other", _against_best("path-100-0"), 0.95),
     Goal("goodput at 100 ms, 1 % loss, adapter / best other", _against_best("path-100-1"), 1.0),
+    Goal("one-stream goodput, asyncio / adapter", _both_ways(ASYNCIO, ADAPTER), 0.9),
+    Goal("one-stream goodput, asyncio / aioquic", _both_ways(ASYNCIO, AIOQUIC), 50.0),
+    Goal("ping-pong p50, asyncio / adapter", _times("ping", "p50", ASYNCIO, ADAPTER), 1.0, is_most=True),
+    Goal(
+        "new streams, 100 in flight, asyncio / adapter",
+        _times("requests100", "rate", ASYNCIO, ADAPTER),
+        1.2,
+    ),
 )
 
 

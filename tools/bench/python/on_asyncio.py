@@ -1,73 +1,28 @@
-"""The contender that is an asyncio program over `libp2p_quic.asyncio`. It speaks the command line of
+"""The contender that is an asyncio program over `libp2p_quic.asyncio`, with the command line of
 tools/bench/README.md: `python -m tools.bench.python.on_asyncio [--uvloop] serve`, or
-`... dial ADDRESS MEASURE name=value...`. The measures are those of `measures`, in asyncio's terms.
+`... dial ADDRESS MEASURE name=value...`. The measures are in `asyncio_measures`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import sys
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable
 
 from libp2p_quic import Identity
 from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Listener, QUICError, Stream
-from tools.bench.python.usage import BLOCK, PIECE, latencies, usage
-
-Line = dict[str, object]
-Options = Mapping[str, int]
+from tools.bench.python.asyncio_measures import answer, dial, parser, until_stdin_ends
 
 LISTEN = "/ip4/127.0.0.1/udp/0/quic-v1"
 # Every connection of a measure comes from one address.
 CONFIG = EndpointConfig(max_concurrent_streams=256, max_connections=100_000, max_connections_per_address=None)
 
 
-async def drain(stream: Stream, limit: float = float("inf")) -> tuple[int, int, int]:
-    """Read to the end, or for ``limit`` seconds from the first byte: bytes, and the
-    nanoseconds of the first and of the last of them."""
-    count = began = now = 0
-    while now - began <= limit * 1e9 and (data := await stream.read(PIECE)):
-        count += len(data)
-        now = time.perf_counter_ns()
-        began = began or now
-    return count, began, time.perf_counter_ns() if began == 0 else now
-
-
-async def fill(stream: Stream, size: int, limit: float) -> None:
-    end = time.perf_counter() + limit
-    while size > 0 and time.perf_counter() < end:
-        await stream.write(BLOCK if size >= PIECE else BLOCK[:size])
-        size -= PIECE
-
-
-async def read_numbers(stream: Stream, count: int) -> list[int]:
-    data = await stream.read_exactly(8 * count)
-    return [int.from_bytes(data[at : at + 8], "big") for at in range(0, 8 * count, 8)]
-
-
-async def tell(stream: Stream, *numbers: int) -> None:
-    await stream.write(b"".join(number.to_bytes(8, "big") for number in numbers))
-
-
-async def answer(stream: Stream) -> None:
-    """One stream: its first byte says what is asked."""
+async def answer_one(stream: Stream) -> None:
     try:
-        what = await stream.read(1)
-        if what == b"u":
-            await tell(stream, *await drain(stream))
-        elif what == b"d":
-            size, limit = await read_numbers(stream, 2)
-            await fill(stream, size, limit / 1e9)
-        elif what == b"e":
-            while data := await stream.read(PIECE):
-                await stream.write(data)
-        else:
-            await tell(stream, *usage())
-        stream.close()
+        await answer(stream)
     except (QUICError, asyncio.IncompleteReadError):
-        # The dialer ends many a stream, and tells its own failures itself.
+        # The dialer ends streams and reports its own failures.
         return
 
 
@@ -80,7 +35,7 @@ async def serve_all(listener: Listener, tasks: set[asyncio.Task[None]]) -> None:
     async def one(connection: Connection) -> None:
         try:
             while True:
-                start(answer(await connection.accept_stream()))
+                start(answer_one(await connection.accept_stream()))
         except QUICError:
             # The dialer closed it, as is expected.
             return
@@ -89,173 +44,28 @@ async def serve_all(listener: Listener, tasks: set[asyncio.Task[None]]) -> None:
         start(one(connection))
 
 
-async def census(connection: Connection) -> list[int]:
-    """CPU time here and there, memory here and there."""
-    stream = await connection.open_stream()
-    await stream.write(b"c")
-    cpu, memory = await read_numbers(stream, 2)
-    stream.close()
-    here = usage()
-    return [here[0], cpu, here[1], memory]
-
-
-async def goodput(connections: list[Connection], options: Options, up: bool) -> Line:
-    streams = options.get("streams", 1)
-    size = options.get("size", 2 << 30) // streams
-    limit = options.get("limit", 6_000) / 1000
-    done: list[tuple[int, int, int]] = []
-
-    async def one(connection: Connection) -> None:
-        stream = await connection.open_stream()
-        if up:
-            await stream.write(b"u")
-            await fill(stream, size, limit)
-            stream.finish()
-            bytes_, began, ended = await read_numbers(stream, 3)
-            done.append((bytes_, began, ended))
-        else:
-            await stream.write(b"d" + size.to_bytes(8, "big") + int(limit * 1e9).to_bytes(8, "big"))
-            done.append(await drain(stream, limit))
-        stream.close()
-
-    await asyncio.gather(*(one(connections[i % len(connections)]) for i in range(streams)))
-    return {
-        "bytes": sum(each[0] for each in done),
-        "seconds": (max(each[2] for each in done) - min(each[1] for each in done)) / 1e9,
-        "rates": [count * 1e9 / max(ended - began, 1) for count, began, ended in done],
-    }
-
-
-async def ping(connections: list[Connection], options: Options) -> Line:
-    count = options.get("count", 5_000) // len(connections)
-    times: list[int] = []
-    began = until = 0
-
-    async def rounds(connection: Connection) -> None:
-        nonlocal began, until
-        stream = await connection.open_stream()
-        await stream.write(b"e")
-        for _ in range(count // 10 + 1):
-            await stream.write(b"x")
-            await stream.read(1)
-        began = began or time.perf_counter_ns()
-        until = until or began + options.get("limit", 6_000) * 1_000_000
-        for _ in range(count):
-            start = time.perf_counter_ns()
-            await stream.write(b"x")
-            await stream.read(1)
-            end = time.perf_counter_ns()
-            times.append(end - start)
-            if end > until:
-                break
-        stream.close()
-
-    await asyncio.gather(*map(rounds, connections))
-    return latencies(times, began)
-
-
-async def repeated(options: Options, one: Callable[[], Awaitable[None]]) -> Line:
-    """Run ``one``, ``inflight`` of them at once, ``count`` times or as long as there is time."""
-    inflight = options.get("inflight", 1)
-    count = options.get("count", 5_000) // inflight
-    times: list[int] = []
-    began = time.perf_counter_ns()
-    limit = options.get("limit", 6_000) * 1_000_000
-
-    async def again() -> None:
-        for _ in range(count):
-            start = time.perf_counter_ns()
-            if start - began > limit:
-                return
-            await one()
-            times.append(time.perf_counter_ns() - start)
-
-    await asyncio.gather(*(again() for _ in range(inflight)))
-    return latencies(times, began)
-
-
-async def idle(endpoint: Endpoint, address: str, first: Connection, options: Options) -> Line:
-    count = options.get("count", 1_000)
-    before = await census(first)
-    began = time.perf_counter()
-    held: list[Connection] = []
-
-    async def hold() -> None:
-        connection = await endpoint.connect(address)
-        await census(connection)
-        held.append(connection)
-
-    for at in range(0, count, 8):
-        await asyncio.gather(*(hold() for _ in range(min(8, count - at))))
-    after = await census(first)
-    each = [(after[side] - before[side]) / count for side in (2, 3)]
-    return {"count": len(held), "seconds": time.perf_counter() - began, "each": each}
-
-
-async def measured(endpoint: Endpoint, address: str, what: str, options: Options) -> Line:
-    connections = [await endpoint.connect(address) for _ in range(options.get("connections", 1))]
-    first = connections[0]
-
-    async def request() -> None:
-        stream = await first.open_stream()
-        await stream.write(b"e" + bytes(64))
-        stream.finish()
-        await stream.read_exactly(64)
-        stream.close()
-
-    async def handshake() -> None:
-        (await endpoint.connect(address)).close()
-
-    before = await census(first)
-    if what in ("up", "down"):
-        said = await goodput(connections, options, what == "up")
-    elif what == "ping":
-        said = await ping(connections, options)
-    elif what == "idle":
-        said = await idle(endpoint, address, first, options)
-    else:
-        said = await repeated(options, request if what == "requests" else handshake)
-    after = await census(first)
-    cpu = [(after[side] - before[side]) / 1e9 for side in (0, 1)]
-    return {**said, "cpu": cpu, "rss": after[2:]}
-
-
-async def serve(_: argparse.Namespace) -> None:
+async def run(arguments: argparse.Namespace) -> None:
     async with Endpoint(Identity.generate(), CONFIG) as endpoint:
+        if arguments.role == "dial":
+            await dial(endpoint, arguments)
+            return
         listener = await endpoint.listen(LISTEN)
         tasks: set[asyncio.Task[None]] = set()
         serving = asyncio.ensure_future(serve_all(listener, tasks))
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
-        print(json.dumps({"address": f"{listener.address}/p2p/{endpoint.peer_id}"}), flush=True)
-        await ended.wait()
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        await until_stdin_ends(f"{listener.address}/p2p/{endpoint.peer_id}")
         serving.cancel()
 
 
-async def dial(arguments: argparse.Namespace) -> None:
-    options = {name: int(value) for name, value in (each.split("=") for each in arguments.options)}
-    async with Endpoint(Identity.generate(), CONFIG) as endpoint:
-        print(json.dumps(await measured(endpoint, arguments.address, arguments.measure, options)), flush=True)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.bench.python.on_asyncio")
-    parser.add_argument("--uvloop", action="store_true", help="uvloop instead of asyncio's own loop")
-    roles = parser.add_subparsers(required=True)
-    roles.add_parser("serve").set_defaults(role=serve)
-    dialing = roles.add_parser("dial")
-    dialing.add_argument("address")
-    dialing.add_argument("measure", choices=["up", "down", "ping", "requests", "handshakes", "idle"])
-    dialing.add_argument("options", nargs="*", metavar="name=value")
-    dialing.set_defaults(role=dial)
-    arguments = parser.parse_args()
+    arguments_of = parser("python -m tools.bench.python.on_asyncio")
+    arguments_of.add_argument("--uvloop", action="store_true", help="uvloop instead of asyncio's own loop")
+    arguments = arguments_of.parse_args()
     if arguments.uvloop:
         import uvloop
 
-        uvloop.run(arguments.role(arguments))
+        uvloop.run(run(arguments))
     else:
-        asyncio.run(arguments.role(arguments))
+        asyncio.run(run(arguments))
 
 
 if __name__ == "__main__":
