@@ -235,8 +235,14 @@ def test_the_asyncio_pages_file_arrives(asyncio_page: Path) -> None:
     content = bytes(range(256)) * 4000
     (asyncio_page / "some.file").write_bytes(content)
     with listening("transfer.py", "receive", cwd=asyncio_page) as address:
-        told = finished("transfer.py", "send", address, "some.file", cwd=asyncio_page)
-    assert told == f"the peer has {len(content)} bytes\n"
+        command = [sys.executable, "transfer.py", "send", address, "some.file"]
+        sent = subprocess.run(
+            command, cwd=asyncio_page, capture_output=True, text=True, timeout=100, check=True
+        )
+    assert sent.stdout == f"the peer has {len(content)} bytes\n"
+    shown = [int(each) for each in re.findall(r"(\d+) %", sent.stderr)]
+    assert shown == sorted(shown)
+    assert (len(shown), shown[-1]) == (-(-len(content) // 65_536), 100)
     assert (asyncio_page / "received.bin").read_bytes() == content
 
 

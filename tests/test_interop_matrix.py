@@ -93,6 +93,21 @@ async def test_a_build_ends_at_its_time_limit(build_folder: Path) -> None:
         await made(build_folder, ["sleep", "60"]).build(lambda _: None, trio.current_time())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("peers", "subject", "cells"), [(["asyncio"], "ours", 3), (["ours"], "asyncio", 1)])
+async def test_asyncio_programs_pass_cases_with_hosts_and_with_each_other(
+    peers: list[str], subject: str, cells: int
+) -> None:
+    """Their other cases, and other projects: `python -m tools.interop --subject asyncio`."""
+    built, failures = await build_all(load(peers, subject), math.inf)
+    assert failures == {}
+    cases = chosen(["ed25519", "ping", "echo", "streams", "reset", "close", "restart"])
+    reported: list[Result] = []
+    results = await matrix.run(built, {}, cases, 2, math.inf, reported.append)
+    assert [each for each in results if each.outcome != "green"] == []
+    assert len(results) == cells * len(cases)
+
+
 async def test_a_case_that_is_too_late_is_red_and_not_left_out(build_folder: Path) -> None:
     ours = replace(made(build_folder), name="ours")
     reported: list[Result] = []

@@ -4,8 +4,12 @@ time limits, many short streams, and gossip with many peers."""
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
+import re
+from pathlib import Path
 
+import lean_transport
 import pytest
 from lean_transport import (
     QuicConnection,
@@ -18,6 +22,27 @@ from testkit.loops import LOOPS, run
 
 STATUS, GOSSIP = "/leanconsensus/req/status/1/ssz_snappy", "/meshsub/1.1.0"
 LOOPBACK = "/ip4/127.0.0.1/udp/0/quic-v1"
+
+
+def test_it_has_less_than_150_lines() -> None:
+    count = len(inspect.getsource(lean_transport).splitlines())
+    assert count < 150
+    page = (Path(__file__).parent.parent / "docs" / "howto" / "lean-clients.md").read_text()
+    assert f"in {count} lines" in page
+
+
+def test_the_page_maps_every_call() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "howto" / "lean-clients.md").read_text()
+    (table,) = re.findall(r"^\| leanSpec's call.*?^$", page, re.DOTALL | re.MULTILINE)
+    mapped = set(re.findall(r"^\| `(?:\w+\.)(\w+)", table, re.MULTILINE))
+    calls = {
+        name
+        for each in (QuicConnectionManager, QuicConnection, QuicStream)
+        for name, member in vars(each).items()
+        if not name.startswith("_") and (callable(member) or isinstance(member, property | classmethod))
+    }
+    # `request` is this example's own, `create` a class method, and a stream's number has no use here.
+    assert calls - {"request", "stream_id"} <= mapped | {"create"}
 
 
 def manager() -> QuicConnectionManager:
@@ -132,6 +157,7 @@ def test_gossip_with_five_peers(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_request_that_is_not_answered_times_out(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lean_transport.REQUEST_TIMEOUT == 10
     monkeypatch.setattr("lean_transport.REQUEST_TIMEOUT", 0.2)
 
     async def silent(connection: QuicConnection) -> None:

@@ -81,9 +81,9 @@ class Endpoint:
     async def listen(self, address: str) -> Listener:
         """Bind a UDP socket to ``address``, a multiaddr such as "/ip4/0.0.0.0/udp/9000/quic-v1".
 
-        Port 0 lets the system choose; ``listener.address`` tells. Does not suspend. Raises
-        InvalidAddressError, and ListenError if the system refuses (for example an address in use)
-        or the endpoint is closed.
+        Port 0 lets the system choose; ``listener.address`` tells. Does not suspend, so that it is
+        never canceled in the middle. Raises InvalidAddressError, and ListenError if the system
+        refuses (for example an address in use) or the endpoint is closed.
         """
         parsed = Address.parse_literal(address)
         if parsed.peer_id not in (None, self.peer_id):

@@ -64,7 +64,7 @@ class Listener:
         return await self.accept_any()
 
     async def accept_any(self) -> Connection:
-        """The next connection, before the gate is asked."""
+        """The next connection, before the gate is asked. Cancels and raises as `accept`."""
         try:
             engine = await self._driver.ready(self._engine.accept_nowait, self._engine.acceptable)
         except EndpointClosedError as error:

@@ -439,7 +439,7 @@ class Stream:
         """Wait until the peer has agreed to ``protocol``. Returns it; None for a raw stream.
 
         Needed only by programs that neither want to read nor to trust that the peer speaks the one
-        protocol that they proposed. Raises as `read`.
+        protocol that they proposed. Canceling ends the wait only. Raises as `read`.
         """
         if self._negotiation_failure is not None:
             raise self._negotiation_failure
