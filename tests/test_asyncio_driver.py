@@ -241,6 +241,28 @@ async def test_what_one_pass_writes_is_flushed_once() -> None:
     assert counted.flushes == 1
 
 
+@on_both
+async def test_what_a_woken_task_writes_is_flushed_in_its_pass() -> None:
+    ends = Ends()
+    ((ours, theirs),) = await ends.streams()
+    counted = Counted(ends.far)
+    flushes = []
+
+    async def answer() -> None:
+        assert await ends.read(theirs) == b"question"
+        # Runs in the next pass, before what is scheduled from here on.
+        asyncio.get_running_loop().call_soon(lambda: flushes.append(counted.flushes))
+        assert theirs.write_nowait(b"answer") == 6
+        ends.driver.touch(cast(Endpoint, counted))
+
+    answering = asyncio.ensure_future(answer())
+    await passes(1)
+    ends.write(ours, b"question")
+    assert await soon(ends.read(ours)) == b"answer"
+    await answering
+    assert flushes == [1]
+
+
 @on_both_loops
 def test_end_of_the_loop_closes_endpoints_and_refuses_to_wait(loop: str) -> None:
     async def main() -> tuple[Ends, tuple[Connection, Connection]]:

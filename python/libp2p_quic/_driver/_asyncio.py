@@ -1,8 +1,8 @@
 """The driver of one asyncio event loop.
 
 The loop watches the ready queue's descriptor; its callback drains the queue and completes the
-futures of waiting tasks. Endpoints that were given work are flushed by one callback at the end of
-the pass, so that all writes of a pass cost one wake-up of the engine. There is no task. When the
+futures of waiting tasks. Endpoints that were given work are flushed by one callback behind those
+tasks, so that all writes of a pass cost one wake-up of the engine. There is no task. When the
 loop ends, its endpoints are closed.
 """
 
@@ -38,6 +38,7 @@ class AsyncioDriver:
         self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
         self._dirty: set[Endpoint] = set()
+        self._is_flush_due = False
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
         self._calls = 0
@@ -126,9 +127,8 @@ class AsyncioDriver:
         if self._is_closed or self.loop.is_closed():
             endpoint.flush()
             return
-        if not self._dirty:
-            self.loop.call_soon(self._flush)
         self._dirty.add(endpoint)
+        self._flush_soon()
 
     def adopt(self, endpoint: Endpoint) -> None:
         self._endpoints.add(endpoint)
@@ -140,9 +140,15 @@ class AsyncioDriver:
     def release(self, endpoint: Endpoint) -> None:
         self._endpoints.discard(endpoint)
 
+    def _flush_soon(self) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self.loop.call_soon(self._flush)
+
     # Called by the loop
 
     def _flush(self) -> None:
+        self._is_flush_due = False
         self._calls = 0
         while self._dirty:
             self._dirty.pop().flush()
@@ -156,6 +162,9 @@ class AsyncioDriver:
                 continue
             for future in self._waiting.pop(token, ()):
                 _complete(future)
+        # After the tasks that this woke, in the same pass: without it, what they write waits for one
+        # more pass of the loop.
+        self._flush_soon()
 
     def _drain_log(self) -> None:
         while self._log.drain_nowait():
