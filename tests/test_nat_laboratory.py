@@ -18,7 +18,7 @@ from testkit.census import PATIENCE, eventually
 from testkit.program import running
 from tools.nat.network import Home, missing, town
 from tools.nat.picture import status, svg
-from tools.nat.report import Report, Result
+from tools.nat.report import PAGES, Report, Result, Run
 from tools.nat.trial import Cell, Outcome, delayed
 
 _needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -125,7 +125,9 @@ async def test_nothing_is_left_of_a_laboratory_that_a_signal_ends(how: signal.Si
 
 
 def report(*results: Result) -> Report:
-    return Report(list(results), 1.0, {}, ["go-libp2p 0.51.0"], "2026-11-28")
+    return Report(
+        list(results), [Run("2026-11-28", "Linux, 2 cores", 60.0, [1.0, 3.0])], {}, ["go-libp2p 0.51.0"]
+    )
 
 
 def test_one_relayed_try_of_ten_is_not_as_expected() -> None:
@@ -170,3 +172,43 @@ def test_the_page_and_the_picture_show_every_cell() -> None:
     assert status(both, both.results[0]) == "red"
     both.defects[str(OURS)] = "evidence"
     assert status(both, both.results[0]) == "known"
+
+
+def test_the_page_says_how_it_was_made() -> None:
+    page = report(Result(OURS, [DIRECT])).page("nat.svg")
+    assert "Made by `make nat`: 2026-11-28, Linux, 2 cores, in 60 s, at a load of 1 to 3. Do not edit" in page
+
+
+def test_cells_of_several_runs_are_told_apart() -> None:
+    made = report(Result(GO, [Outcome(0.2, True)]))
+    later = made.begin("With another keep-alive.")
+    made.add(Result(OURS, [DIRECT]))
+    page = made.page("nat.svg")
+    assert "Made by `make nat` in 2 runs" in page
+    assert f"2. {later.told}: 1 cells. With another keep-alive." in page
+    # The ratio mixes two runs.
+    assert "| drop | ours | ours | go | 1/1 | 100 ms | (0.50) | 1/1 | 1/1 | 2 |" in page
+    # The later run has both: nothing is left of the first.
+    made.add(Result(GO, [Outcome(0.4, True)]))
+    assert "in 2 runs" not in made.page("nat.svg")
+    assert "| 100 ms | 0.25 | 1/1 | 1/1 |\n" in made.page("nat.svg")
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.nat.report.DATA", tmp_path / "nat.json")
+    monkeypatch.setattr("tools.nat.report.PAGES", tmp_path / "pages")
+    assert Report.read().results == []
+    made = report(Result(GO, [DIRECT]))
+    made.begin()
+    made.add(Result(OURS, [RELAYED]))
+    made.write()
+    assert Report.read() == Report(made.results, made.runs, peers=made.peers)
+    # Without a run of one's own, the committed one is judged.
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "nat.json").rename(tmp_path / "pages" / "nat.json")
+    assert Report.read().runs == made.runs
+
+
+def test_the_committed_page_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.nat.report.DATA", tmp_path / "none")
+    assert (PAGES / "README.md").read_text() == Report.read().page("nat.svg")

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=WHOLE, help="for each cell (default: %(default)s)")
     parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport as a home, too")
     parser.add_argument("--add", action="store_true", help="keep the other cells of the last run")
+    parser.add_argument("--note", default="", help="a sentence of the page about this run")
     parser.add_argument("--pages", action="store_true", help="write the page even of a part")
     parser.add_argument("--judge", action="store_true", help="run nothing: evaluate the last run again")
     told = parser.parse_args()
@@ -77,7 +78,7 @@ def main() -> None:
         for each in cells(peers, relays, told.stock)
         if kinds.issuperset(each.routers) and (not delays or each.delay in delays)
     ]
-    run(chosen, told.tries, last)
+    run(chosen, told.tries, last, told.note)
     sys.exit(shown(last, has_pages))
 
 
@@ -115,8 +116,8 @@ def cells(peers: tuple[str, ...], relays: tuple[str, ...], has_stock: bool) -> l
     return found
 
 
-def run(chosen: list[Cell], tries: int, report: Report) -> None:
-    began, before = time.monotonic(), report.seconds
+def run(chosen: list[Cell], tries: int, report: Report, note: str = "") -> None:
+    began, this = time.monotonic(), report.begin(note)
     for number, cell in enumerate(chosen, 1):
         result = Result(cell)
         for attempt in range(1, tries + 1):
@@ -132,7 +133,8 @@ def run(chosen: list[Cell], tries: int, report: Report) -> None:
                 print(f"{'':10}{attempt:3} {cell}: {outcome.told}{captures}", flush=True)
         report.add(result)
         print(f"[{number:3}/{len(chosen)}] {report.sign(result)} {cell}: {result.told}", flush=True)
-        report.seconds = before + time.monotonic() - began
+        this.seconds = time.monotonic() - began
+        this.note_load()
         # After each cell: an interrupted run has told something too.
         report.write()
 

@@ -48,6 +48,8 @@ class Result:
 
     cell: Cell
     outcomes: list[Outcome] = field(default_factory=list)
+    # The index of its run in `Report.runs`.
+    run: int = 0
 
     def add(self, outcome: Outcome, captures: Path) -> Path | None:
         """Note a try. If it failed, its packets at the routers are kept in the folder that this returns."""
@@ -94,31 +96,75 @@ class Result:
 
 
 @dataclass
+class Run:
+    """One run of the laboratory, of all cells or some."""
+
+    day: str
+    machine: str
+    # 0: not noted.
+    seconds: float = 0.0
+    # The lowest and the highest load average of a minute that was seen; empty: none was noted.
+    load: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @classmethod
+    def begin(cls, note: str = "") -> Run:
+        """A run that begins now, on this machine."""
+        day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+        machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+        run = cls(day, machine, note=note)
+        run.note_load()
+        return run
+
+    def note_load(self) -> None:
+        now = os.getloadavg()[0]
+        self.load = [min([now, *self.load]), max([now, *self.load])]
+
+    @property
+    def told(self) -> str:
+        load = f", at a load of {self.load[0]:.0f} to {self.load[1]:.0f}" if self.load else ""
+        seconds = f", in {self.seconds:.0f} s" if self.seconds else ""
+        return f"{self.day}, {self.machine}{seconds}{load}"
+
+
+@dataclass
 class Report:
     """The cells of a run, and of the runs that it adds to."""
 
     results: list[Result] = field(default_factory=list)
-    seconds: float = 0.0
+    runs: list[Run] = field(default_factory=list)
     defects: dict[str, str] = field(default_factory=known_defects)
     # What the peers are, with versions.
     peers: list[str] = field(default_factory=list)
-    day: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%d"))
 
     @classmethod
     def read(cls) -> Report:
-        """The last run; an empty one if there was none."""
-        if not DATA.exists():
+        """The last run, or that of the page; an empty one if there was none."""
+        path = next((each for each in (DATA, PAGES / "nat.json") if each.exists()), None)
+        if path is None:
             return cls()
-        data = json.loads(DATA.read_text())
+        data = json.loads(path.read_text())
         results = []
         for each in data["cells"]:
             cell = {**each["cell"], "routers": tuple(each["cell"]["routers"])}
-            results.append(Result(Cell(**cell), [Outcome(**outcome) for outcome in each["tries"]]))
-        return cls(results, data["seconds"], peers=data["peers"], day=data["day"])
+            outcomes = [Outcome(**outcome) for outcome in each["tries"]]
+            results.append(Result(Cell(**cell), outcomes, each["run"]))
+        return cls(results, [Run(**each) for each in data["runs"]], peers=data["peers"])
+
+    def begin(self, note: str = "") -> Run:
+        """Add a run, to which the cells belong that `add` notes from now on."""
+        self.runs.append(Run.begin(note))
+        return self.runs[-1]
 
     def add(self, result: Result) -> None:
         """Note a cell, in the place of its earlier tries if there are some."""
+        result.run = len(self.runs) - 1
         self.results = [each for each in self.results if each.cell != result.cell] + [result]
+
+    @property
+    def shown_runs(self) -> list[int]:
+        """The indexes of the runs that cells are from; the page counts them from 1."""
+        return sorted({each.run for each in self.results})
 
     def reference(self, result: Result) -> Result | None:
         """go-libp2p with itself, in the same place."""
@@ -155,16 +201,21 @@ class Report:
         ]
 
     def table(self) -> str:
-        lines = ["", f"{len(self.results)} cells, in {self.seconds:.0f} s"]
+        seconds = sum(self.runs[each].seconds for each in self.shown_runs)
+        lines = ["", f"{len(self.results)} cells" + (f", in {seconds:.0f} s" if seconds else "")]
         lines += [f"NOT AS EXPECTED: {each.cell}: {each.told}" for each in self.unexpected()]
         return "\n".join(lines)
 
     def data(self) -> dict[str, Any]:
         cells = [
-            {"cell": asdict(each.cell), "tries": [asdict(outcome) for outcome in each.outcomes]}
+            {
+                "cell": asdict(each.cell),
+                "run": each.run,
+                "tries": [asdict(outcome) for outcome in each.outcomes],
+            }
             for each in self.results
         ]
-        return {"day": self.day, "peers": self.peers, "seconds": self.seconds, "cells": cells}
+        return {"peers": self.peers, "runs": [asdict(each) for each in self.runs], "cells": cells}
 
     def write(self) -> None:
         """Keep the run for `read`."""
@@ -173,14 +224,36 @@ class Report:
 
     @property
     def told_when(self) -> str:
-        return f"{self.day}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+        """When and where it was made, in a line."""
+        shown = self.shown_runs
+        if len(shown) == 1:
+            return self.runs[shown[0]].told
+        return f"{len(shown)} runs, {' and '.join(sorted({self.runs[each].machine for each in shown}))}"
+
+    def _about_runs(self) -> list[str]:
+        """How the page was made: the run, or each of several."""
+        shown = self.shown_runs
+        if len(shown) == 1:
+            run = self.runs[shown[0]]
+            note = f" {run.note}" if run.note else ""
+            return [f"Made by `make nat`: {run.told}.{note} Do not edit: run it again."]
+        lines = [
+            f"Made by `make nat` in {len(shown)} runs of some cells each; the last column names the run. A "
+            "ratio in parentheses is to go-libp2p's time of another run. Do not edit: run it again.",
+            "",
+        ]
+        for number, index in enumerate(shown, 1):
+            run, cells = self.runs[index], sum(each.run == index for each in self.results)
+            lines.append(f"{number}. {run.told}: {cells} cells.{f' {run.note}' if run.note else ''}")
+        return lines
 
     def page(self, picture: str) -> str:
         """The page, which shows the file ``picture`` of the same folder."""
+        has_runs = len(self.shown_runs) > 1
         lines = [
             "# Behind NATs",
             "",
-            f"Made by `make nat` on {self.told_when}, in {self.seconds:.0f} s. Do not edit: run it again.",
+            *self._about_runs(),
             "",
             "Each try has new network namespaces: the listener holds a reservation at the relay, the dialer "
             "comes through it, and both are behind a router. The time is the median from the relayed to the "
@@ -199,8 +272,9 @@ class Report:
             "",
             f"![The cells as a picture]({picture})",
             "",
-            "| networks | listener | dialer | relay | direct | median | to go's | usable | clean |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| networks | listener | dialer | relay | direct | median | to go's | usable | clean |"
+            + (" run |" if has_runs else ""),
+            "|---|---|---|---|---|---|---|---|---|" + ("---|" if has_runs else ""),
         ]
         lines += [self._row(each) for each in self.results]
         lines += ["", "Networks:", ""]
@@ -219,6 +293,10 @@ class Report:
         median = "" if result.median is None else f"{result.median * 1000:.0f} ms"
         ratio = self.ratio(result)
         mark = "" if self.is_as_expected(result) else " ✗"
+        reference, shown = self.reference(result), self.shown_runs
+        to_go = "" if ratio is None else f"{ratio:.2f}"
+        if reference is not None and reference.run != result.run and to_go:
+            to_go = f"({to_go})"
         columns = [
             place_of(cell),
             cell.listener,
@@ -226,9 +304,10 @@ class Report:
             cell.relay,
             f"{result.direct}/{tries}{mark}",
             median,
-            "" if ratio is None else f"{ratio:.2f}",
+            to_go,
             f"{result.usable}/{tries}",
             f"{result.clean}/{tries}",
+            *([str(shown.index(result.run) + 1)] if len(shown) > 1 else []),
         ]
         return f"| {' | '.join(columns)} |"
 
