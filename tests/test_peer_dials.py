@@ -19,11 +19,15 @@ from libp2p.network.config import RetryConfig
 from libp2p.network.exceptions import SwarmDialAllFailedError, SwarmException
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
+from libp2p.rcmgr.cidr_limits import CIDRLimiter
+from libp2p.rcmgr.manager import new_resource_manager
 from multiaddr import Multiaddr
 
 import libp2p_quic
 from libp2p_quic import DialError, HandshakeRefusedError, HandshakeTimeoutError, QUICTransport, causes
+from libp2p_quic._addr import QUICAddress
 from libp2p_quic._peer_dial import dial_all_addresses
+from libp2p_quic._resolve import resolved
 from testkit.census import eventually
 from testkit.names import Names
 from testkit.near import IP4, near_host, near_transport, reasons, swarm, transport_of
@@ -175,6 +179,36 @@ async def test_a_dial_of_several_addresses_asks_about_each() -> None:
             assert got_nothing(bound)
 
 
+def limited(host: IHost, *rules: tuple[str, int]) -> None:
+    """Set limits of connections to networks."""
+    manager = new_resource_manager()
+    manager.cidr_limiter = CIDRLimiter(rules)
+    swarm(host).set_resource_manager(manager)
+
+
+async def test_an_address_that_the_resource_manager_denies_gets_no_datagram() -> None:
+    trio.socket.set_custom_hostname_resolver(Names(both_test=["127.0.0.2", "127.0.0.1"]))
+    async with dialer() as near, near_host(IP4) as far:
+        limited(near, ("127.0.0.2/32", 0))
+        (good,) = far.get_addrs()
+        with denied() as (bound, address), dead(1) as nobody:
+            await seconds(near, far.get_id(), [*nobody, address, named("both.test", good)])
+            with pytest.raises(
+                DialError, match=r"^/ip4/127.0.0.2/\S+: the swarm's resource manager denied it$"
+            ):
+                await transport_of(near)._dial_any([address])
+            assert got_nothing(bound)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_the_slot_of_a_dial_does_not_count_against_itself(count: int) -> None:
+    async with dialer() as near, near_host(IP4) as far:
+        limited(near, ("127.0.0.1/32", 1))
+        with dead(count) as nobody:
+            await seconds(near, far.get_id(), [*nobody, *far.get_addrs()])
+        assert len(swarm(near).get_connections(far.get_id())) == 1
+
+
 class AllAtOnce(Names):
     """A name server that answers nobody before it was asked about every name."""
 
@@ -201,6 +235,64 @@ async def test_the_names_of_a_peer_are_resolved_at_once() -> None:
             assert (await transport._dial_any(maddrs)).peer_id == far.get_id()
         await transport.close()
     assert sorted(names.asked) == sorted(names.names)
+
+
+class Silent(Names):
+    """A name server that never answers about the name "silent.test"."""
+
+    async def getaddrinfo(self, host: Any, port: Any, family: int = 0, *rest: Any, **more: Any) -> Any:
+        if host in ("silent.test", b"silent.test"):
+            self.asked.append("silent.test")
+            await trio.sleep_forever()
+        return await super().getaddrinfo(host, port, family, *rest, **more)
+
+
+def named(name: str, address: Multiaddr) -> Multiaddr:
+    return Multiaddr(str(address).replace("/ip4/127.0.0.1/", f"/dns4/{name}/"))
+
+
+@pytest.mark.parametrize("reached_by", ["literal", "name", "name after a dead literal"])
+async def test_no_address_waits_for_a_name_that_does_not_resolve(reached_by: str) -> None:
+    trio.socket.set_custom_hostname_resolver(names := Silent(good_test=["127.0.0.1"]))
+    async with near_host(IP4) as far:
+        (good,) = far.get_addrs()
+        with dead(1) as nobody:
+            peer = Multiaddr(f"/p2p/{far.get_id()}")
+            maddrs = [named("silent.test", good)]
+            if reached_by == "name after a dead literal":
+                maddrs.append(nobody[0].encapsulate(peer))
+            maddrs.append(good if reached_by == "literal" else named("good.test", good))
+            transport = near_transport()
+            # Below the limit of a lookup.
+            with trio.fail_after(8):
+                assert (await transport._dial_any(maddrs)).peer_id == far.get_id()
+        await transport.close()
+    assert "silent.test" in names.asked
+
+
+async def test_the_error_of_a_lookup_is_told_with_those_of_the_dials() -> None:
+    trio.socket.set_custom_hostname_resolver(Names())
+    transport = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5)
+    with dead(1) as nobody, pytest.raises(DialError) as caught:
+        await transport._dial_any([named("unknown.test", nobody[0]), nobody[0]])
+    assert "cannot resolve /dns4/unknown.test" in str(caught.value)
+    assert str(nobody[0]) in str(caught.value)
+    with dead(1) as nobody, pytest.raises(DialError, match=r"^cannot resolve /dns4/unknown\.test"):
+        await transport._dial_any([named("unknown.test", nobody[0])])
+    await transport.close()
+
+
+def test_a_lookup_ends_after_ten_seconds() -> None:
+    address = QUICAddress.parse(Multiaddr("/dns4/silent.test/udp/4001/quic-v1"))
+
+    async def look_up() -> float:
+        trio.socket.set_custom_hostname_resolver(Silent())
+        began = trio.current_time()
+        with pytest.raises(DialError, match=r"^cannot resolve /dns4/silent\.test: no answer within 10 s$"):
+            await resolved(address)
+        return trio.current_time() - began
+
+    assert trio.run(look_up, clock=trio.testing.MockClock(autojump_threshold=0)) == pytest.approx(10)
 
 
 @pytest.mark.parametrize("count", [0, 1])

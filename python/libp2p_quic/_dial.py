@@ -23,12 +23,15 @@ from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
 from libp2p_quic._error_mapping import dial_error, joint_dial_error
 from libp2p_quic._gate import GATED
 from libp2p_quic._gates import Gates
-from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY, AllFailedError, Race, interleaved
+from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY, AllFailedError, Race, Ways, interleaved
 from libp2p_quic._refusal_delay import RefusalDelays, free_time
 from libp2p_quic._resolve import resolved
 from libp2p_quic.exceptions import DialError
 
 logger = logging.getLogger("libp2p_quic.transport")
+
+# An address, and one of the IP literals of its host.
+_Way = tuple[QUICAddress, str]
 
 # py-libp2p's tests search for the beginning.
 CLOSED = "Transport is closed; make a new QUICTransport"
@@ -77,7 +80,9 @@ class Dialer:
 
     async def dial_peer(self, maddrs: Sequence[Multiaddr]) -> QUICConnection:
         """`dial_any`, for a swarm that wants to know whether the listener's gate admits it."""
-        return await self.dial_any(maddrs, free=self._refusal_delays.free_time)
+        first = QUICAddress.parse(maddrs[0])
+        held = first.host if first.name_protocol is None else ""
+        return await self.dial_any(maddrs, free=self._refusal_delays.free_time, held=held)
 
     async def dial_any(
         self,
@@ -85,64 +90,106 @@ class Dialer:
         delay: float = ATTEMPT_DELAY,
         punched_rtt: float | None = None,
         free: Callable[[ID], float] = lambda _: 0.0,
+        held: str = "",
     ) -> QUICConnection:
         """Dial several addresses of one peer, and return the first connection that succeeds.
 
         They are raced as the addresses of a name in `dial` (RFC 8305): IPv6 first, ``delay`` seconds
-        apart (default: 0.25), the next at once when one fails. Names among them are resolved first.
+        apart (default: 0.25), the next at once when one fails. The addresses of a name join the race when
+        it is resolved, so that no other address waits for a name server.
         ``punched_rtt`` (seconds; default: None) is given if the peer punches holes for these dials. The
         connection is then not withheld until the listener's gate can have answered: the peer asked for
         it, and a relayed connection remains if it is refused.
         ``free`` (default: no time) gives how much of the time of an attempt costs nothing, in seconds.
+        ``held`` (default: none) is the IP literal for which the swarm holds a slot of its resource manager.
         Always a checkpoint; canceling leaves nothing behind. Raises DialError or a subclass, with the
         ``causes`` of all addresses.
         """
         driver = current_driver()
-        began: dict[tuple[QUICAddress, str], float] = {}
-        found: list[tuple[QUICAddress, str]] = []
+        began: dict[_Way, float] = {}
         causes: list[DialError] = []
-        unique = list(dict.fromkeys(maddrs))
-        hosts: dict[int, list[tuple[QUICAddress, str]]] = {}
-
-        async def resolve(place: int, maddr: Multiaddr) -> None:
+        addresses: list[QUICAddress] = []
+        ways: Ways[_Way] = Ways(lambda each: interleaved(each, lambda way: way[1]))
+        for maddr in dict.fromkeys(maddrs):
             try:
                 address = self._parse(maddr)
-                hosts[place] = [(address, host) for host in await resolved(address)]
+                if address.name_protocol is None:
+                    hosts = [address.host] if address.zone is None else await resolved(address)
+                    ways.add([(address, host) for host in hosts])
+                addresses.append(address)
             except DialError as error:
                 causes.append(error)
-
-        # At once, as each name may wait for a name server that does not answer.
-        async with trio.open_nursery() as nursery:
-            for place, maddr in enumerate(unique):
-                nursery.start_soon(resolve, place, maddr)
-        for place in sorted(hosts):
-            found += hosts[place]
-        ways = interleaved(list(dict.fromkeys(found)), lambda way: way[1])
         endpoint = self._endpoint_for(", ".join(map(str, maddrs)))
 
-        async def begin(way: tuple[QUICAddress, str]) -> Connection:
+        async def begin(way: _Way) -> Connection:
             began[way] = driver.current_time()
             # The swarm asks its gate about a peer's addresses only if `host.connect` dials them, and
             # before the first of its retries only; addresses of a hole punch come from the remote peer.
-            return await self._begin(endpoint, *way, punched_rtt, is_asked=False)
+            return await self._begin(endpoint, *way, punched_rtt, is_asked=False, held=held)
 
-        async def finish(way: tuple[QUICAddress, str], attempt: Connection) -> QUICConnection:
+        async def finish(way: _Way, attempt: Connection) -> QUICConnection:
             # Its own time: an address that was dead before it says nothing about this path.
             spare = None if punched_rtt is not None else free
             return await self._finish(endpoint, way[0], began[way], spare, way[1], attempt)
 
+        async def wait(tokens: Sequence[int], until: float) -> None:
+            with trio.CancelScope() as scope:
+                ways.wake = scope.cancel
+                await driver.wait_any(tokens, until)
+
         failures = (DialError, ConnectionLostError)
-        final = _finality([address.peer_id for address, _ in ways])
-        race = Race(endpoint.driver, begin, finish, endpoint.close_connection, failures, delay, final)
+        final = _finality([address.peer_id for address in addresses])
+        abandon = endpoint.close_connection
+        race = Race(driver, begin, finish, abandon, failures, delay, final, wait)
+        names = [each for each in addresses if each.name_protocol is not None]
         try:
-            return await race.run(ways)
+            return await self._run(race, ways, names, causes)
         except AllFailedError as failed:
             causes += [_dial_error(way[0], way[1], cause) for way, cause in failed.causes]
+        await driver.checkpoint()
         if len(causes) == 1:
             raise causes[0]
         if not causes:
             raise DialError("no address to dial")
         raise joint_dial_error(f"{len(causes)} addresses", causes)
+
+    async def _run(
+        self,
+        race: Race[_Way, Connection, QUICConnection],
+        ways: Ways[_Way],
+        names: Sequence[QUICAddress],
+        causes: list[DialError],
+    ) -> QUICConnection:
+        """Run a race that the addresses of ``names`` join. Errors of their lookups are added to ``causes``.
+
+        Raises AllFailedError.
+        """
+        if not names:
+            return await race.run(ways.waiting)
+        unresolved = len(names)
+
+        async def resolve(address: QUICAddress) -> None:
+            nonlocal unresolved
+            try:
+                ways.add([(address, host) for host in await resolved(address)])
+            except DialError as error:
+                causes.append(error)
+            unresolved -= 1
+            if not unresolved:
+                ways.end()
+
+        failed: AllFailedError[_Way]
+        async with trio.open_nursery() as nursery:
+            for each in names:
+                nursery.start_soon(resolve, each)
+            try:
+                return await race.run(ways)
+            except AllFailedError as error:
+                # The nursery would wrap it.
+                failed = error
+            finally:
+                nursery.cancel_scope.cancel()
+        raise failed
 
     def _pause_of_swarm(self, peer: ID) -> float:
         return free_time(self._gates.swarm, peer)
@@ -175,6 +222,7 @@ class Dialer:
         host: str,
         punched_rtt: float | None = None,
         is_asked: bool = True,
+        held: str = "",
     ) -> Connection:
         """Start an attempt at one address. Raises DialError.
 
@@ -182,7 +230,7 @@ class Dialer:
         """
         # About a name the gate answers for the best of its addresses, so it is asked again.
         if address.name_protocol is not None or not is_asked:
-            denial = await self._gates.address_denial(host, address.port)
+            denial = await self._gates.address_denial(host, address.port, held)
             if denial is not None:
                 what = f"{address.host} is {host}" if address.name_protocol else str(address.at(host))
                 raise DialError(f"{what}: {denial.reason}") from denial.cause

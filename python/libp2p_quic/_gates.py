@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import trio
 from libp2p.network.swarm import Swarm
@@ -52,6 +53,7 @@ class Gates:
             TrioGate(f"gate_peer ({name_of(gate_peer)})", gate_peer, timeout) if gate_peer else None
         )
         self._swarm_gate = TrioGate("the swarm's connection gate", self._ask_swarm, timeout)
+        self._limit_gate = TrioGate("the swarm's resource manager", self._ask_limits, timeout)
 
     @property
     def admit_all(self) -> bool:
@@ -74,11 +76,30 @@ class Gates:
             return None
         return await self._peer_gate.denial(f"{peer_id} at {maddr}", peer_id, maddr)
 
-    async def address_denial(self, host: str, port: int) -> Denial | None:
-        """Why the swarm's gate denies an IP address that is dialed; None if it admits it."""
+    async def address_denial(self, host: str, port: int, held: str = "") -> Denial | None:
+        """Why the swarm's gate, or the limits of its resource manager for networks, deny an IP address that
+        is dialed; None if they admit it.
+
+        ``held`` (default: none) is an IP literal for which the swarm has asked the resource manager: the
+        slot that this dial holds would count against it.
+        """
         if self.swarm is None:
             return None
-        return await self._swarm_gate.denial(host, to_multiaddr(host, port))
+        denial = await self._swarm_gate.denial(host, to_multiaddr(host, port))
+        if denial is None and host != held and self._limiter is not None:
+            denial = await self._limit_gate.denial(host, host.partition("%")[0])
+        return denial
+
+    @property
+    def _limiter(self) -> Any:
+        """The limits for networks of py-libp2p's resource manager; None if the program set none.
+
+        Its other limits are those of connections, of which a dial makes at most one: the swarm asks.
+        """
+        return getattr(getattr(self.swarm, "_resource_manager", None), "cidr_limiter", None)
+
+    def _ask_limits(self, host: str) -> object:
+        return self._limiter.allow(host)
 
     def _ask_swarm(self, maddr: Multiaddr) -> object:
         # Looked up on each call, as a program may replace the swarm's gate.

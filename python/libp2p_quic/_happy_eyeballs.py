@@ -44,6 +44,41 @@ class AllFailedError(Exception, Generic[Way]):
         self.causes = causes
 
 
+class Ways(Generic[Way]):
+    """Ways that become known while their race runs, as names resolve (RFC 8305 section 3).
+
+    ``order`` sorts those that are not tried yet.
+    """
+
+    def __init__(self, order: Callable[[Sequence[Way]], list[Way]]) -> None:
+        self.waiting: list[Way] = []
+        self.is_complete = False
+        """Whether no more ways can come."""
+        self.wake: Callable[[], None] = lambda: None
+        """Ends the wait of the race. Set by its ``wait``."""
+        self._order = order
+        self._known: set[Way] = set()
+
+    @classmethod
+    def of(cls, ways: Sequence[Way]) -> Ways[Way]:
+        """All ways, in this order."""
+        made = cls(list)
+        made.waiting, made.is_complete = list(ways), True
+        return made
+
+    def add(self, ways: Sequence[Way]) -> None:
+        """Add those that were not added before."""
+        new = [each for each in dict.fromkeys(ways) if each not in self._known]
+        self._known.update(new)
+        self.waiting = self._order(self.waiting + new)
+        self.wake()
+
+    def end(self) -> None:
+        """No more come."""
+        self.is_complete = True
+        self.wake()
+
+
 class Race(Generic[Way, A, R]):
     """A race, with the callbacks of its caller.
 
@@ -52,6 +87,7 @@ class Race(Generic[Way, A, R]):
     ``begin``, ``finish`` or the attempt ends that attempt only; if ``finish`` raises, it has
     already ended the attempt. ``delay`` is the pause between two attempts, in seconds. ``is_final``
     (default: no error) is whether an error of one way is also that of all others, so that it ends the race.
+    ``wait`` (default: the driver's `wait_any`) waits as `Driver.wait_any`, or until `Ways.wake` is called.
     """
 
     def __init__(
@@ -63,6 +99,7 @@ class Race(Generic[Way, A, R]):
         failures: tuple[type[Exception], ...],
         delay: float = ATTEMPT_DELAY,
         is_final: Callable[[Exception], bool] = lambda _: False,
+        wait: Callable[[Sequence[int], float], Awaitable[None]] | None = None,
     ) -> None:
         self._driver = driver
         self._begin = begin
@@ -71,20 +108,23 @@ class Race(Generic[Way, A, R]):
         self._failures = failures
         self._delay = delay
         self._is_final = is_final
+        self._wait = wait or driver.wait_any
         self._causes: list[tuple[Way, Exception]] = []
         self._running: list[tuple[Way, A]] = []
 
-    async def run(self, ways: Sequence[Way]) -> R:
-        """Try ``ways`` in this order and return the result of the first that connects.
+    async def run(self, ways: Sequence[Way] | Ways[Way]) -> R:
+        """Try ``ways`` in their order and return the result of the first that connects.
 
         Call it once per object. All other attempts are abandoned before this returns, raises or is
         canceled, also those that connected at the same time. Raises AllFailedError.
         """
-        if len(ways) == 1:
-            return await self._run_only(ways[0])
-        waiting, next_at, hopeless = deque(ways), float("-inf"), 0
+        if not isinstance(ways, Ways):
+            if len(ways) == 1:
+                return await self._run_only(ways[0])
+            ways = Ways.of(ways)
+        next_at, hopeless = float("-inf"), 0
         try:
-            while waiting or self._running:
+            while ways.waiting or self._running or not ways.is_complete:
                 result = await self._first_connected()
                 if result is not None:
                     return result[0]
@@ -93,14 +133,14 @@ class Race(Generic[Way, A, R]):
                 if self._count_hopeless() > hopeless:
                     hopeless, next_at = self._count_hopeless(), float("-inf")
                 now = self._driver.current_time()
-                if waiting and now >= next_at:
+                if ways.waiting and now >= next_at:
                     next_at = now + self._delay
-                    await self._start(waiting.popleft())
-                elif self._running:
+                    await self._start(ways.waiting.pop(0))
+                elif self._running or not ways.is_complete:
                     # `wait_any` allows no await between polling the attempts and this call.
                     tokens = [attempt.connected for _, attempt in self._running]
-                    until = next_at if waiting else float("inf")
-                    await self._driver.wait_any(tokens, until)
+                    until = next_at if ways.waiting else float("inf")
+                    await self._wait(tokens, until)
             raise AllFailedError(self._causes)
         finally:
             for _, attempt in self._running:

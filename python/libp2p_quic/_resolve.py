@@ -18,6 +18,8 @@ from libp2p_quic.exceptions import DialError
 
 # Lookups at once in one trio run, half of what trio allows to all threads.
 _LOOKUPS = 20
+# For one lookup. The system's resolver asks a second name server after 5 s (resolv.conf(5)). Seconds.
+_LIMIT = 10.0
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("libp2p_quic lookups")
 
 _WILDCARDS = {"0.0.0.0": "ip4", "::": "ip6"}
@@ -28,7 +30,8 @@ async def resolved(address: QUICAddress) -> list[str]:
     """The IP literals of the host of ``address``, best first (RFC 6724).
 
     A literal is returned unchanged; a zone is replaced by the index of its interface, as in
-    "fe80::1%2". Always a checkpoint. Raises DialError if the name or the zone is unknown.
+    "fe80::1%2". Always a checkpoint. Raises DialError if the name or the zone is unknown, or if no
+    name server answers within 10 s.
     """
     await trio.lowlevel.checkpoint()
     if address.zone is not None:
@@ -40,7 +43,11 @@ async def resolved(address: QUICAddress) -> list[str]:
         return [address.host]
     family = FAMILIES[address.name_protocol]
     try:
-        found = await _looked_up(address.host, address.port, family)
+        with trio.fail_after(_LIMIT):
+            found = await _looked_up(address.host, address.port, family)
+    except trio.TooSlowError as error:
+        what = f"/{address.name_protocol}/{address.host}"
+        raise DialError(f"cannot resolve {what}: no answer within {_LIMIT:g} s") from error
     except (OSError, UnicodeError) as error:
         # UnicodeError: an invalid name, for instance one with a label of 64 letters.
         reason = getattr(error, "strerror", None) or error
