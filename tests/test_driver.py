@@ -18,7 +18,7 @@ import trio
 import trio.testing
 from trio.lowlevel import Task
 
-from libp2p_quic._driver import current_driver
+from libp2p_quic._driver import current_driver, gather_writes
 from libp2p_quic._driver._trio import TrioDriver
 from libp2p_quic._engine import Config, Connection, Endpoint, Listener, Stream
 from libp2p_quic._engine_errors import EndpointClosedError
@@ -266,6 +266,41 @@ async def test_what_one_pass_writes_is_flushed_once() -> None:
         loop.driver.touch(cast(Endpoint, counted))
         assert await loop.read(theirs) == b"y"
     assert counted.flushes == 1 + len(streams)
+
+
+async def test_gathered_writes_of_several_passes_are_flushed_once() -> None:
+    loop = Loop()
+    streams = await loop.streams(20)
+    counted = Counted(loop.near)
+    gather_writes(60)
+    for ours, _ in streams:
+        assert ours.write_nowait(b"x") == 1
+        loop.driver.touch(cast(Endpoint, counted))
+        await trio.lowlevel.checkpoint()
+    assert counted.flushes == 0
+    # No task is ready to run while this one waits.
+    for _, theirs in streams:
+        assert await loop.read(theirs) == b"x"
+    assert counted.flushes == 1
+    # It is over.
+    for ours, _ in streams:
+        assert ours.write_nowait(b"y") == 1
+        loop.driver.touch(cast(Endpoint, counted))
+        await trio.lowlevel.checkpoint()
+    assert counted.flushes == 1 + len(streams)
+
+
+async def test_gathering_ends_after_its_limit_though_tasks_are_ready() -> None:
+    loop = Loop()
+    ((ours, _),) = await loop.streams()
+    counted = Counted(loop.near)
+    gather_writes(0)
+    # The first one holds: a caller cannot hold back the writes of others for longer.
+    gather_writes(60)
+    assert ours.write_nowait(b"x") == 1
+    loop.driver.touch(cast(Endpoint, counted))
+    await trio.lowlevel.checkpoint()
+    assert counted.flushes == 1
 
 
 async def test_unflushed_work_is_flushed_before_the_run_sleeps() -> None:

@@ -8,9 +8,10 @@ import gc
 import logging
 import socket
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import trio
@@ -20,10 +21,12 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.autonat.autonat import AutoNATService
 from libp2p.host.autonat.pb.autonat_pb2 import Message
 from libp2p.host.exceptions import StreamFailure
+from libp2p.host.ping import PingService
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID
@@ -35,7 +38,9 @@ from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from libp2p.relay.circuit_v2.protocol import PROTOCOL_ID, CircuitV2Protocol
 from libp2p.relay.circuit_v2.transport import CircuitV2Transport
 from libp2p.relay.circuit_v2.utils import write_delimited_msg
+from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE
 from libp2p.tools.anyio_service import background_trio_service
+from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, enable_hole_punching
@@ -173,9 +178,16 @@ def test_only_public_addresses_are_dialed_without_a_punch() -> None:
     assert public_addresses(told) == quic("11.0.3.2|443", "2a00::1|4001")
 
 
-async def test_a_relayed_connection_may_ask_six_times() -> None:
+@asynccontextmanager
+async def circuit(*punching: str) -> AsyncIterator[tuple[IHost, IHost, Callable[[], Awaitable[object]]]]:
+    """The hosts "asking" and "asked", and a call that dials the second through a relay of py-libp2p.
+
+    Those that are named punch holes. On loopback there are no addresses to punch to.
+    """
     async with near_host(IP4) as relay, near_host(IP4) as asking, near_host(IP4) as asked:
-        enable_hole_punching(asked)
+        for name, host in (("asking", asking), ("asked", asked)):
+            if name in punching:
+                enable_hole_punching(host)
         async with AsyncExitStack() as stack:
 
             async def circuits_of(host: IHost, is_relay: bool = False) -> CircuitV2Transport:
@@ -191,17 +203,22 @@ async def test_a_relayed_connection_may_ask_six_times() -> None:
                 await host.connect(PeerInfo(relay.get_id(), list(relay.get_addrs())))
             reservation = await asked.new_stream(relay.get_id(), [PROTOCOL_ID])
             assert await reached.reserve(reservation, relay.get_id(), nursery)
-            circuit = f"{relay.get_addrs()[0]}/p2p-circuit/p2p/{asked.get_id()}"
-            await dialing.dial(Multiaddr(circuit))
+            address = Multiaddr(f"{relay.get_addrs()[0]}/p2p-circuit/p2p/{asked.get_id()}")
+            yield asking, asked, partial(dialing.dial, address)
 
-            async def ask() -> None:
-                (relayed,) = swarm(asking).get_connections(asked.get_id())
-                await begin_exchange(await relayed.new_stream(), [])
 
-            for _ in range(6):
-                await ask()
-            with pytest.raises((ExchangeError, BaseLibp2pError)):
-                await ask()
+async def test_a_relayed_connection_may_ask_six_times() -> None:
+    async with circuit("asked") as (asking, asked, dial):
+        await dial()
+
+        async def ask() -> None:
+            (relayed,) = swarm(asking).get_connections(asked.get_id())
+            await begin_exchange(await relayed.new_stream(), [])
+
+        for _ in range(6):
+            await ask()
+        with pytest.raises((ExchangeError, BaseLibp2pError)):
+            await ask()
 
 
 async def test_autonat_dials_at_most_eight_addresses() -> None:
@@ -238,6 +255,78 @@ async def test_autonat_dials_for_fifteen_seconds_in_all() -> None:
 # Repairs of py-libp2p
 
 
+async def test_reads_over_a_relayed_connection_send_no_frame_for_each_byte() -> None:
+    async with circuit("asked") as (asking, asked, dial):
+        await dial()
+        size, read = 2 * DEFAULT_WINDOW_SIZE, trio.Event()
+        found: list[Any] = []
+
+        async def slowly(stream: INetStream) -> None:
+            found.append(cast(NetStream, stream).muxed_stream)
+            count = 0
+            while count < size:
+                # As py-libp2p reads lengths, until the window has to grow.
+                count += len(await stream.read(1 if count < 100 else 65_536))
+                if count == 100:
+                    read.set()
+            await stream.write(b"all")
+
+        asked.set_stream_handler(TProtocol("/test/slowly"), slowly)
+        stream = await new_stream(asking, asked.get_id(), "/test/slowly")
+        await stream.write(bytes(100))
+        with trio.fail_after(PATIENCE):
+            await read.wait()
+            # Each update would have doubled it.
+            assert found[0].target_recv_window == DEFAULT_WINDOW_SIZE
+            # What was owed is announced when it is due.
+            await stream.write(bytes(size - 100))
+            assert await stream.read(3) == b"all"
+
+
+async def test_a_relayed_peer_is_identified_after_its_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libp2p_quic._hole_punching._identify_delay._LONGEST", PATIENCE)
+    async with circuit("asking") as (asking, asked, dial):
+        requests: list[ID] = []
+        handler = asked.get_mux().handlers[IDENTIFY]
+
+        async def noting(stream: INetStream) -> None:
+            requests.append(stream.muxed_conn.peer_id)
+            assert handler is not None
+            await handler(stream)
+
+        asked.set_stream_handler(IDENTIFY, noting)
+        await dial()
+        # A round trip over the connection, after which a request would have arrived.
+        await PingService(asking).ping(asked.get_id(), 1)
+        assert asking.get_id() not in requests
+        await swarm(asking).dial_addr(asked.get_addrs()[0], asked.get_id())
+        assert await eventually(lambda: asking.get_id() in requests)
+
+
+async def test_a_peer_that_stays_relayed_is_identified() -> None:
+    async with circuit("asking") as (asking, asked, dial):
+        await dial()
+        assert await eventually(lambda: asked.get_id() in cast(Any, asking)._identified_peers)
+
+
+async def test_the_messages_of_an_exchange_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered: list[float] = []
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade.gather_writes", gathered.append)
+    async with circuit("asked") as (asking, asked, dial):
+        before = len(gathered)
+        await dial()
+        (relayed,) = swarm(asking).get_connections(asked.get_id())
+        for _ in range(8):
+            await begin_exchange(await relayed.new_stream(), [])
+            if len(gathered) - before >= 6:
+                break
+        assert len(gathered) - before == 6
+        # No further stream of this connection delays what the host writes.
+        with suppress(ExchangeError, BaseLibp2pError):
+            await begin_exchange(await relayed.new_stream(), [])
+        assert len(gathered) - before == 6
+
+
 async def test_identify_reports_udp_addresses() -> None:
     async with two() as (near, far):
         (connection,) = swarm(far).get_connections(near.get_id())
@@ -259,7 +348,7 @@ async def test_undoing_leaves_nothing_in_the_host(caplog: pytest.LogCaptureFixtu
         before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
         enabled = enable_hole_punching(host)
         told = [each for each in caplog.records if each.name == "libp2p_quic.hole_punching"]
-        assert len(told) == len(enabled.repairs) == 6
+        assert len(told) == len(enabled.repairs) == 8
         enabled.undo()
         enabled.undo()
         assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before
@@ -366,16 +455,88 @@ async def test_connect_follows_the_proposal_at_once(answer: str) -> None:
     await listening.close()
 
 
+class Arriving:
+    """A stream with these bytes, of which a read gets one part."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = list(parts)
+        self.sent = b""
+        self.is_closed = False
+        self.is_reset = False
+
+    async def read(self, n: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.parts.pop(0) if self.parts else b""
+
+    async def write(self, data: bytes) -> None:
+        self.sent += data
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    async def reset(self) -> None:
+        self.is_reset = True
+
+
+def delimited(message: HolePunch) -> bytes:
+    return encode_varint_prefixed(message.SerializeToString())
+
+
+CONNECT = HolePunch(type=HolePunch.CONNECT, ObsAddrs=[quic("11.0.2.2|4001")[0].to_bytes()] * 40)
+SYNC = HolePunch(type=HolePunch.SYNC)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_messages_may_arrive_in_any_parts(size: int) -> None:
+    whole = delimited(CONNECT) + delimited(SYNC)
+    stream = Arriving(*(whole[at : at + size] for at in range(0, len(whole), size)))
+    offered: list[Multiaddr] = []
+    await join_exchange(cast(INetStream, stream), [], offered.extend)
+    assert offered == quic("11.0.2.2|4001") * 40
+    assert stream.sent == delimited(HolePunch(type=HolePunch.CONNECT))
+    assert not stream.is_reset
+
+
+@pytest.mark.parametrize(
+    ("arriving", "why"),
+    [
+        (encode_varint_prefixed(bytes(4097)), "longer than 4096 bytes: 4097"),
+        (b"\xff\xff\xff\x01", "longer than 4096 bytes"),
+        (delimited(CONNECT)[:-1], "ended within a message"),
+        (b"", "ended within a message"),
+        (b"\x01\xff", "unreadable message"),
+        (delimited(SYNC), "CONNECT was expected, not SYNC"),
+    ],
+)
+async def test_what_is_no_exchange_resets_its_stream(arriving: bytes, why: str) -> None:
+    stream = Arriving(arriving)
+    with pytest.raises(ExchangeError, match=why):
+        await join_exchange(cast(INetStream, stream), [])
+    assert stream.is_reset
+
+
+async def test_sync_is_told_before_the_stream_is_closed() -> None:
+    """The peer times its punches by it, and closing takes a frame over the relay."""
+    stream = Arriving(delimited(CONNECT), delimited(SYNC))
+    told: list[str] = []
+
+    def note(what: str) -> None:
+        told.append(f"{what}, {len(stream.parts)} to come, {'closed' if stream.is_closed else 'open'}")
+
+    await join_exchange(cast(INetStream, stream), [], lambda _: note("CONNECT"), lambda _: note("SYNC"))
+    assert told == ["CONNECT, 1 to come, open", "SYNC, 0 to come, open"]
+    assert stream.is_closed
+
+
 async def test_a_reset_after_connect_stands_for_sync() -> None:
     """rust-libp2p resets its stream half a round trip after SYNC; the reset may overtake it."""
     offered = quic("11.0.2.2|4001")
     async with two() as (near, far):
         joined = trio.Event()
-        found = []
+        found: list[Multiaddr] = []
 
         async def join(stream: INetStream) -> None:
-            found.append(await join_exchange(stream, quic("11.0.3.2|4001")))
-            joined.set()
+            await join_exchange(stream, quic("11.0.3.2|4001"), found.extend, lambda _: joined.set())
 
         far.set_stream_handler(TProtocol("/test/join"), join)
         stream = await new_stream(near, far.get_id(), TProtocol("/test/join"))
@@ -385,7 +546,7 @@ async def test_a_reset_after_connect_stands_for_sync() -> None:
         await stream.reset()
         with trio.fail_after(PATIENCE):
             await joined.wait()
-    assert found[0][0] == offered
+    assert found == offered
 
 
 async def test_dial_addr_as_responder_gives_the_connection_that_comes_in() -> None:

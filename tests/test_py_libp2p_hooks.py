@@ -26,6 +26,8 @@ from libp2p.identity.identify_push import identify_push
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.swarm import Swarm
 from libp2p.peer.peerinfo import PeerInfo
+from libp2p.rcmgr.cidr_limits import CIDRLimiter
+from libp2p.rcmgr.manager import new_resource_manager
 from libp2p.relay.circuit_v2 import dcutr
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from libp2p.transport.quic import listener as stock_listener
@@ -38,6 +40,7 @@ from libp2p_quic._addr import PeerAddresses
 from libp2p_quic._hole_punching._autonat import _believes_an_old_connection
 from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
 from libp2p_quic._hole_punching._tls import _knows_its_connection
+from libp2p_quic._hole_punching._yamux import _updates_for_a_byte
 from testkit.census import eventually
 from testkit.near import IP4, inbound, near_host, swarm, transport_of
 from testkit.near import connection as connection_to
@@ -227,6 +230,25 @@ async def test_identify_push_goes_to_the_peers_that_are_named() -> None:
         assert near.get_id() not in other.get_peerstore().peers_with_addrs()
 
 
+async def test_identify_begins_by_a_method_of_the_host() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        begun: list[tuple[object, str]] = []
+        host: Any = near
+        stock = host._schedule_identify
+        assert parameters(stock) == ["peer_id", "reason"]
+        host._schedule_identify = lambda peer_id, *, reason: begun.append((peer_id, reason))
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        assert await eventually(lambda: any(each[0] == far.get_id() for each in begun))
+        stock(far.get_id(), reason="test")
+        assert await eventually(lambda: far.get_id() in host._identified_peers)
+
+
+def test_a_resource_manager_has_limits_for_networks() -> None:
+    assert new_resource_manager().cidr_limiter is None
+    assert parameters(CIDRLimiter([]).allow) == ["endpoint_ip"]
+    assert CIDRLimiter([("10.0.0.0/8", 0)]).allow("10.0.0.1") is False
+
+
 def test_autonat_dials_by_a_method_of_its_own() -> None:
     assert parameters(autonat.AutoNATService._try_dial) == ["self", "peer_id", "addrs"]
 
@@ -240,6 +262,10 @@ def test_identify_still_calls_udp_addresses_tcp() -> None:
 
 def test_autonat_still_believes_an_old_connection() -> None:
     assert _believes_an_old_connection()
+
+
+def test_yamux_still_announces_each_byte_that_is_read() -> None:
+    assert _updates_for_a_byte()
 
 
 def test_tls_still_forgets_the_connection_below_it() -> None:

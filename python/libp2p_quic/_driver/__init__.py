@@ -82,6 +82,18 @@ def current_driver() -> Driver:
     return _trio.current()
 
 
+def gather_writes(limit: float) -> None:
+    """Let what the tasks of this trio run write leave together, once none of them is ready to run.
+
+    For an exchange whose messages are written in many scheduler passes: a packet for each pass would wake
+    the peer as often. Lasts at most ``limit`` seconds, and is no promise: the engine may be sending. Raises
+    RuntimeError outside a trio run.
+    """
+    from libp2p_quic._driver import _trio
+
+    _trio.current().gather(limit)
+
+
 def running_driver() -> Driver | None:
     """The driver of the running event loop if it has one. Makes none, and raises nothing."""
     from libp2p_quic._driver import _trio
@@ -89,4 +101,4 @@ def running_driver() -> Driver | None:
     return _trio.running()
 
 
-__all__ = ["Driver", "current_driver", "running_driver"]
+__all__ = ["Driver", "current_driver", "gather_writes", "running_driver"]

@@ -42,6 +42,8 @@ class TrioDriver(trio.abc.Instrument):
         self._is_closed = False
         # Calls of this pass that took something without waiting.
         self._calls = 0
+        # Flushes wait until this time for tasks that are ready to run; None: they do not wait.
+        self._gathering_until: float | None = None
 
     async def wait(self, token: int) -> None:
         self._check_open()
@@ -107,6 +109,10 @@ class TrioDriver(trio.abc.Instrument):
         else:
             self._dirty.add(endpoint)
 
+    def gather(self, limit: float) -> None:
+        if self._gathering_until is None:
+            self._gathering_until = self.current_time() + limit
+
     def adopt(self, endpoint: Endpoint) -> None:
         self._endpoints.add(endpoint)
         self.follow_log_level()
@@ -122,6 +128,11 @@ class TrioDriver(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self._calls = 0
+        if self._gathering_until is not None:
+            # Without a timeout a task is ready to run, and may write more.
+            if timeout <= 0 and self.current_time() < self._gathering_until:
+                return
+            self._gathering_until = None
         while self._dirty:
             self._dirty.pop().flush()
 

@@ -13,9 +13,11 @@ from libp2p.abc import IHost
 from libp2p_quic._hole_punching._announce import AddressAnnouncer
 from libp2p_quic._hole_punching._autonat import repair_autonat
 from libp2p_quic._hole_punching._identify import repair_identify
+from libp2p_quic._hole_punching._identify_delay import delay_identify
 from libp2p_quic._hole_punching._responder import repair_responder
 from libp2p_quic._hole_punching._tls import repair_tls
 from libp2p_quic._hole_punching._upgrade import Upgrades
+from libp2p_quic._hole_punching._yamux import repair_yamux
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -37,7 +39,9 @@ class HolePunching:
         self._undo: list[Callable[[], None]] = []
         for repair in (
             repair_tls(host),
+            repair_yamux(host),
             repair_identify(host),
+            delay_identify(upgrades),
             repair_autonat(host, transport),
             repair_responder(upgrades),
             upgrades.begin(),

@@ -6,6 +6,7 @@ The peer's list is not trusted: it may name any victim. No I/O here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 
 from libp2p.abc import IHost
@@ -57,14 +58,24 @@ def public_addresses(known: Iterable[Multiaddr]) -> list[Multiaddr]:
 
 def _literals(addresses: Iterable[Multiaddr]) -> Iterable[tuple[str, int]]:
     for maddr in addresses:
-        try:
-            address = QUICAddress.parse_literal(maddr)
-        except QUICInvalidMultiaddrError:
-            continue
-        ip = ip_address(address.host)
-        if not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified):
-            yield address.host, address.port
+        found = _literal(maddr.to_bytes())
+        if found is not None:
+            yield found
 
 
+# Those of the host and of a peer are asked about several times in each upgrade, which is timed.
+@lru_cache(maxsize=256)
+def _literal(raw: bytes) -> tuple[str, int] | None:
+    try:
+        address = QUICAddress.parse_literal(Multiaddr(raw))
+    except QUICInvalidMultiaddrError:
+        return None
+    ip = ip_address(address.host)
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
+        return None
+    return address.host, address.port
+
+
+@lru_cache(maxsize=256)
 def _is_public(address: tuple[str, int]) -> bool:
     return ip_address(address[0]).is_global

@@ -4,7 +4,7 @@ and what to do afterwards is decided by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
@@ -13,11 +13,10 @@ from libp2p.abc import INetStream
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamReset
 from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
-from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID, read_dcutr_msg
+from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from libp2p.relay.circuit_v2.utils import write_delimited_msg
-from libp2p.utils import encode_delim, encode_varint_prefixed
+from libp2p.utils import decode_varint_with_size, encode_delim, encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import UNREADABLE
@@ -26,6 +25,10 @@ _PROPOSAL = encode_delim(MULTISELECT_PROTOCOL_ID.encode()) + encode_delim(PROTOC
 
 # For a whole exchange, over relays however slow: go-libp2p's limit of a stream is 60 s. Seconds.
 _LIMIT = 15.0
+# The specification: "Implementations SHOULD refuse encoded RPC messages larger than 4 KiB". Bytes.
+_LARGEST = 4096
+# A length that is at most `_LARGEST` has no more bytes.
+_LENGTH_BYTES = 2
 
 
 class ExchangeError(Exception):
@@ -42,9 +45,10 @@ async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[
     try:
         with trio.fail_after(_LIMIT):
             began = trio.current_time()
+            messages = _Messages(stream)
             await stream.write(_PROPOSAL + encode_varint_prefixed(_connect(own).SerializeToString()))
-            await _read_acceptance(stream)
-            offered = await _read(stream, HolePunch.CONNECT)
+            await _read_acceptance(messages)
+            offered = await _read(messages, HolePunch.CONNECT)
             round_trip = trio.current_time() - began
             await write_delimited_msg(stream, HolePunch(type=HolePunch.SYNC))
             await stream.close()
@@ -57,22 +61,29 @@ async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[
     return offered, round_trip
 
 
-async def join_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[list[Multiaddr], float]:
+async def join_exchange(
+    stream: INetStream,
+    own: Sequence[Multiaddr],
+    on_connect: Callable[[list[Multiaddr]], None] = lambda _: None,
+    on_sync: Callable[[float], None] = lambda _: None,
+) -> None:
     """Read CONNECT, send CONNECT, read SYNC, and close the stream.
 
-    A reset after CONNECT stands for SYNC: rust-libp2p resets its stream half a round trip after SYNC, and
-    the reset may reach a busy reader before it has read SYNC. Returns and raises as `begin_exchange`.
+    ``on_connect`` is called with the peer's addresses, while SYNC is on its way. ``on_sync`` is called with
+    the round-trip time in seconds directly when SYNC has come: the peer's punches are timed by it. A reset
+    after CONNECT stands for SYNC: rust-libp2p resets its stream half a round trip after SYNC, and the reset
+    may reach a busy reader before it has read SYNC. Raises as `begin_exchange`.
     """
     try:
         with trio.fail_after(_LIMIT):
-            offered = await _read(stream, HolePunch.CONNECT)
+            messages = _Messages(stream)
+            offered = await _read(messages, HolePunch.CONNECT)
             began = trio.current_time()
             await write_delimited_msg(stream, _connect(own))
-            try:
-                await _read(stream, HolePunch.SYNC)
-            except StreamReset:
-                return offered, trio.current_time() - began
-            round_trip = trio.current_time() - began
+            on_connect(offered)
+            with suppress(StreamReset):
+                await _read(messages, HolePunch.SYNC)
+            on_sync(trio.current_time() - began)
             # The peer may have reset the stream since.
             with suppress(BaseLibp2pError):
                 await stream.close()
@@ -82,29 +93,60 @@ async def join_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[l
     except (BaseLibp2pError, ExchangeError):
         await stream.reset()
         raise
-    return offered, round_trip
 
 
 def _connect(own: Sequence[Multiaddr]) -> HolePunch:
     return HolePunch(type=HolePunch.CONNECT, ObsAddrs=[each.to_bytes() for each in own])
 
 
-async def _read_acceptance(stream: INetStream) -> None:
+class _Messages:
+    """The messages that come on one stream, each behind its length.
+
+    Takes all that has arrived in one read. py-libp2p's readers ask for single bytes, and over its yamux
+    each of those reads sends a frame to the peer.
+    """
+
+    def __init__(self, stream: INetStream) -> None:
+        self._stream = stream
+        self._arrived = b""
+
+    async def next(self) -> bytes:
+        """The next message. Raises ExchangeError or an error of the stream."""
+        while (message := self._take()) is None:
+            part = await self._stream.read(_LARGEST)
+            if not part:
+                raise ExchangeError("the stream ended within a message")
+            self._arrived += part
+        return message
+
+    def _take(self) -> bytes | None:
+        length, start = decode_varint_with_size(self._arrived[:_LENGTH_BYTES])
+        if start == 0 or self._arrived[start - 1] >= 0x80:
+            if start == _LENGTH_BYTES:
+                raise ExchangeError(f"the message is longer than {_LARGEST} bytes")
+            return None
+        if length > _LARGEST:
+            raise ExchangeError(f"the message is longer than {_LARGEST} bytes: {length}")
+        end = start + length
+        if len(self._arrived) < end:
+            return None
+        message, self._arrived = self._arrived[start:end], self._arrived[end:]
+        return message
+
+
+async def _read_acceptance(messages: _Messages) -> None:
     """Read the answer to the proposal."""
-    communicator = MultiselectCommunicator(stream)
     for expected in (MULTISELECT_PROTOCOL_ID, PROTOCOL_ID):
-        try:
-            answer = await communicator.read()
-        except UnicodeDecodeError as error:
-            raise ExchangeError(f"unreadable answer to {expected}: {error}") from error
+        answer = (await messages.next()).decode(errors="replace").removesuffix("\n")
         if answer != expected:
             raise ExchangeError(f"the peer answers {answer!r} to {expected}")
 
 
-async def _read(stream: INetStream, wanted: HolePunch.Type.ValueType) -> list[Multiaddr]:
+async def _read(messages: _Messages, wanted: HolePunch.Type.ValueType) -> list[Multiaddr]:
+    message = HolePunch()
     try:
-        message = await read_dcutr_msg(stream, HolePunch)
-    except (DecodeError, EOFError, ValueError) as error:
+        message.ParseFromString(await messages.next())
+    except DecodeError as error:
         raise ExchangeError(f"unreadable message: {error}") from error
     if message.type != wanted:
         raise ExchangeError(

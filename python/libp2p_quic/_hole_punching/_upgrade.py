@@ -27,6 +27,7 @@ from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID
 from multiaddr import Multiaddr
 
 from libp2p_quic._callback import call_foreign
+from libp2p_quic._driver import gather_writes
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._hole_punching._candidates import own_addresses, public_addresses, usable_addresses
 from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
@@ -53,6 +54,19 @@ _PATIENCE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _MOST_PEERS = 16
 # Attempts that one relayed connection may ask for: twice the specification's.
 _MOST_ASKED = 2 * ATTEMPTS
+# For how long the messages of an exchange may wait for each other. A busy interpreter needs some
+# milliseconds to write those of one side. Seconds.
+_GATHERING = 0.005
+
+
+class _Joined:
+    """Addresses for a log line. Their text costs time, which few programs read."""
+
+    def __init__(self, addresses: Sequence[Multiaddr]) -> None:
+        self._addresses = addresses
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._addresses)) or "no address"
 
 
 class Upgrades(Notifee):
@@ -110,14 +124,23 @@ class Upgrades(Notifee):
         peer_id: ID = conn.muxed_conn.peer_id
         if not is_relayed(conn):
             self._note_direct(peer_id)
-        elif isinstance(conn, SwarmConn) and conn.direction.name == "INBOUND":
-            self._spawn(f"the upgrade of {peer_id}", partial(self._begin, peer_id))
+            return
+        self._asked.setdefault(conn.muxed_conn, Counter())
+        if isinstance(conn, SwarmConn) and conn.direction.name == "INBOUND":
+            self.spawn(f"the upgrade of {peer_id}", partial(self._begin, peer_id))
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
+        # Before its protocol is agreed on: the first streams of a relayed connection may be exchanges.
+        opened = self._asked.get(stream.muxed_conn)
+        if opened is not None and opened["streams"] < _MOST_ASKED:
+            opened["streams"] += 1
+            gather_writes(_GATHERING)
 
     def _note_direct(self, peer_id: ID) -> None:
         for event in self._expected.get(peer_id, ()):
             event.set()
         if self._relayed(peer_id):
-            self._spawn(f"the relayed connection to {peer_id}", partial(self._end_relayed, peer_id))
+            self.spawn(f"the relayed connection to {peer_id}", partial(self._end_relayed, peer_id))
 
     def _connections(self, peer_id: ID) -> list[INetConn]:
         return [each for each in self.swarm.get_connections(peer_id) if not each.is_closed]
@@ -125,12 +148,17 @@ class Upgrades(Notifee):
     def _relayed(self, peer_id: ID) -> list[INetConn]:
         return [each for each in self._connections(peer_id) if is_relayed(each)]
 
+    def is_only_relayed(self, peer_id: ID) -> bool:
+        """Whether the swarm has a relayed connection to the peer, and no direct one."""
+        connections = self._connections(peer_id)
+        return bool(connections) and all(is_relayed(each) for each in connections)
+
     def direct(self, peer_id: ID) -> INetConn | None:
         """A direct connection to the peer, if the swarm has one."""
         return next((each for each in self._connections(peer_id) if not is_relayed(each)), None)
 
     @contextmanager
-    def _expecting(self, peer_id: ID) -> Iterator[trio.Event]:
+    def expecting(self, peer_id: ID) -> Iterator[trio.Event]:
         """An event that is set when a direct connection to the peer is in the swarm."""
         event = trio.Event()
         if self.direct(peer_id) is not None:
@@ -146,7 +174,9 @@ class Upgrades(Notifee):
 
     # Tasks
 
-    def _spawn(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    def spawn(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` in a task of its own until the swarm ends or `undo` is called."""
+
         async def run() -> None:
             with trio.CancelScope() as scope:
                 self._scopes.add(scope)
@@ -186,7 +216,7 @@ class Upgrades(Notifee):
             return False
         self._beginning.add(peer_id)
         try:
-            with self._expecting(peer_id) as direct:
+            with self.expecting(peer_id) as direct:
                 if not await self._try_plain_dial(peer_id, direct):
                     await self._punch(peer_id, direct)
         finally:
@@ -219,11 +249,14 @@ class Upgrades(Notifee):
                 attempt,
                 peer_id,
                 "client" if is_client else "server",
-                ", ".join(map(str, addresses)) or "no address",
+                _Joined(addresses),
                 round_trip * 1000,
             )
             if is_client:
-                await self._dial_and_wait(peer_id, addresses, round_trip, direct)
+                # A connection that either side dialed.
+                self._begin_dial(peer_id, addresses, round_trip)
+                with trio.move_on_after(LIMIT):
+                    await direct.wait()
             else:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._dial_later, peer_id, addresses, round_trip, direct)
@@ -242,16 +275,16 @@ class Upgrades(Notifee):
         """
         with trio.move_on_after(max(round_trip, _PROMPT)):
             await direct.wait()
-        if addresses and not direct.is_set():
-            dial = partial(self._dial, peer_id, addresses, round_trip / 3)
-            self._spawn(f"the dial of {peer_id}", dial)
+        if not direct.is_set():
+            self._begin_dial(peer_id, addresses, round_trip)
 
     async def _exchange(self, peer_id: ID, direct: trio.Event) -> tuple[list[Multiaddr], float] | None:
         """CONNECT both ways, and SYNC. The peer's usable addresses and the round-trip time."""
         error: Exception | None = None
         for pause in (0.0, *_PATIENCE):
-            with trio.move_on_after(pause):
-                await direct.wait()
+            if pause:
+                with trio.move_on_after(pause):
+                    await direct.wait()
             relayed = self._relayed(peer_id)
             if direct.is_set() or not relayed:
                 return None
@@ -260,6 +293,7 @@ class Upgrades(Notifee):
                 error = ExchangeError("no peer has told us our own address yet")
                 continue
             try:
+                gather_writes(_GATHERING)
                 stream = await relayed[0].new_stream()
                 stream.set_protocol(PROTOCOL_ID)
                 offered, round_trip = await begin_exchange(stream, own)
@@ -289,7 +323,7 @@ class Upgrades(Notifee):
                     inbound.punch(host, port, LIMIT)
                 except ValueError as error:
                     logger.debug("not punched: %s", error)
-            with self._expecting(peer_id) as direct, trio.move_on_after(LIMIT):
+            with self.expecting(peer_id) as direct, trio.move_on_after(LIMIT):
                 await direct.wait()
         finally:
             inbound.close()
@@ -311,30 +345,31 @@ class Upgrades(Notifee):
             await stream.reset()
             return
         own = own_addresses(self.host)
-        try:
-            offered, round_trip = await join_exchange(stream, own)
-        except (BaseLibp2pError, ExchangeError) as error:
-            logger.debug("no exchange of addresses with %s: %s", peer_id, error)
-            return
-        addresses = self._usable(offered, own)
-        logger.debug("dialing %s at %s", peer_id, ", ".join(map(str, addresses)) or "no address")
-        with self._expecting(peer_id) as direct:
-            await self._dial_and_wait(peer_id, addresses, round_trip, direct)
+        addresses: list[Multiaddr] = []
+        with self.expecting(peer_id) as direct:
+            try:
+                await join_exchange(
+                    stream,
+                    own,
+                    on_connect=lambda offered: addresses.extend(self._usable(offered, own)),
+                    on_sync=lambda round_trip: self._begin_dial(peer_id, addresses, round_trip),
+                )
+            except (BaseLibp2pError, ExchangeError) as error:
+                logger.debug("no exchange of addresses with %s: %s", peer_id, error)
+                return
+            logger.debug("dialing %s at %s", peer_id, _Joined(addresses))
+            with trio.move_on_after(LIMIT):
+                await direct.wait()
 
-    async def _dial_and_wait(
-        self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float, direct: trio.Event
-    ) -> None:
-        """Dial, and wait for a connection that either side dialed.
+    def _begin_dial(self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float) -> None:
+        """Dial in a task of its own.
 
         The dial goes on if the peer's connection is proven first: the peer may have given up that one
         for ours at the same time.
         """
         # The first packet is repeated after three times the estimate: one relayed round trip.
-        dial = partial(self._dial, peer_id, addresses, round_trip / 3)
         if addresses:
-            self._spawn(f"the dial of {peer_id}", dial)
-        with trio.move_on_after(LIMIT):
-            await direct.wait()
+            self.spawn(f"the dial of {peer_id}", partial(self._dial, peer_id, addresses, round_trip / 3))
 
     async def _dial(
         self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
