@@ -34,6 +34,8 @@ from testkit.near import IP4, near_host, near_transport, swarm, transport_of
 OTHER = ID.from_pubkey(create_new_key_pair().public_key)
 # The kernel sends to no address of this block from a socket without SO_BROADCAST.
 NO_ROUTE = "/ip4/255.255.255.255/udp/4001/quic-v1"
+# The address is in the text once, as the program gave it.
+BROADCAST = "address not reachable: it is the broadcast address (RFC 919): dial the peer's own address"
 NO_NAME = "/dns4/name.invalid/udp/4001/quic-v1"
 
 
@@ -90,13 +92,16 @@ async def test_dials_to_addresses_where_nobody_answers(caplog: pytest.LogCapture
     assert "port unreachable" in await check_dial(caplog, f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1")
     assert "did not answer within" in await check_dial(caplog, silent)
     assert await check_dial(caplog, NO_NAME) == "cannot resolve /dns4/name.invalid: Name or service not known"
-    assert "not reachable" in await check_dial(caplog, NO_ROUTE)
+    assert await check_dial(caplog, NO_ROUTE) == f"failed to dial {NO_ROUTE}: {BROADCAST}"
 
 
 async def test_dials_that_one_of_the_peers_refuses(caplog: pytest.LogCaptureFixture) -> None:
     async with far() as (peer, address):
         wrong = address.replace(str(peer), str(OTHER))
         assert "Peer ID mismatch" in await check_dial(caplog, wrong)
+        # The listener is in this process. A line of the dialer's engine would say it again.
+        about = [each for each in lines(caplog, "engine") if "expected" in each]
+        assert all(each.startswith("inbound handshake failed: ") for each in about)
         assert "gate_peer" in await check_dial(caplog, address, gate_peer=lambda _peer, _maddr: False)
     async with far(max_connections=1) as (_, address):
         first = near_transport()
@@ -159,7 +164,7 @@ def test_dials_of_an_endpoint(caplog: pytest.LogCaptureFixture, silent: str) -> 
             assert "port unreachable" in await dial(f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1")
             assert "did not answer within" in await dial(silent)
             assert re.fullmatch(r"cannot resolve /dns4/name\.invalid: [^\[\]]+", await dial(NO_NAME))
-            assert "not reachable" in await dial(NO_ROUTE)
+            assert await dial(NO_ROUTE) == f"failed to dial {NO_ROUTE}: {BROADCAST}"
             assert "port 0 cannot be dialed" in await dial("/ip4/127.0.0.1/udp/0/quic-v1")
             assert "Peer ID mismatch" in await dial(both.address.replace(str(both.far.peer_id), str(OTHER)))
         async with ends(quick, EndpointConfig(max_connections=1)) as both:

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{driver::SocketProvider, shared::SocketInfo};
+use crate::{driver::SocketProvider, multiaddr::Multiaddr, shared::SocketInfo};
 
 /// The best of `sockets` for a dial to `remote`. `source` is the source address of the system's
 /// route, unless the lookup failed.
@@ -48,9 +48,9 @@ fn note_lost_address(
     let was_gone = std::mem::replace(&mut socket.is_address_gone, is_gone);
     if is_gone && !was_gone {
         tracing::warn!(
-            listener = %socket.local,
-            "no interface has the listener's address any more: nobody can reach it there, \
-             and dials leave from other sockets"
+            "{}: no interface has the listener's address any more: nobody can reach it there, \
+             and dials leave from other sockets",
+            Multiaddr(socket.local)
         );
     }
 }

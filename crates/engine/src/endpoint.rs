@@ -25,6 +25,7 @@ use crate::{
     identity::{Identity, PeerId},
     inbound::Inbound,
     listener::Listener,
+    multiaddr::Multiaddr,
     shared::{ConnectionShared, EndpointState, ListenerShared, SocketInfo},
     sync::{
         Mutex,
@@ -228,7 +229,7 @@ impl Endpoint {
                 }
                 // The lookup itself failed, for example without a free descriptor. A socket
                 // that is already bound may still reach the peer.
-                tracing::debug!(%remote, %error, "route lookup failed");
+                tracing::debug!("{}: the route lookup failed: {error}", Multiaddr(remote));
                 None
             }
         };

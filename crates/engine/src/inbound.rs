@@ -18,6 +18,7 @@ use crate::{
     driver::{Command, Commands, SocketProvider},
     error::Closed,
     identity::PeerId,
+    multiaddr::Multiaddr,
     shared::{EndpointState, InboundShared, SocketInfo},
     sync::Mutex,
 };
@@ -39,7 +40,7 @@ pub enum PunchError {
     #[error(transparent)]
     Closed(#[from] Closed),
     /// No listening socket can reach the address, and only a listening one can accept.
-    #[error("no socket listens that can reach {0}: listen on an address of its family")]
+    #[error("no socket listens that can reach {}: listen on an address of its family", Multiaddr(*.0))]
     NotListening(SocketAddr),
     /// The address must not be punched to.
     #[error("{0}")]
@@ -121,11 +122,11 @@ impl Inbound {
     pub fn punch(&self, remote: SocketAddr, lasting: Duration) -> Result<(), PunchError> {
         let remote = unmapped(remote);
         if let Some(why) = objection(remote) {
-            return Err(PunchError::Address(why));
+            return Err(PunchError::Address(format!("{}: {why}", Multiaddr(remote))));
         }
         if remote.port() < FIRST_USER_PORT {
-            let why = format!("{remote}: ports below {FIRST_USER_PORT} are not punched to");
-            return Err(PunchError::Address(why));
+            let why = format!("ports below {FIRST_USER_PORT} are not punched to");
+            return Err(PunchError::Address(format!("{}: {why}", Multiaddr(remote))));
         }
         let socket = self
             .listening_socket(remote)?

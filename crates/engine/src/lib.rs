@@ -1,7 +1,7 @@
 //! libp2p's QUIC transport: authenticated connections and streams over UDP, without an async
 //! runtime.
 //!
-//! This crate knows no Python and no multiaddrs. Its methods take `SocketAddr`, bytes and peer
+//! This crate knows no Python, and parses no multiaddrs. Its methods take `SocketAddr`, bytes and peer
 //! ids, and may be called from any thread.
 //!
 //! An [`Endpoint`] is one identity with its UDP sockets. It listens, dials, and owns its
@@ -55,6 +55,7 @@ mod host_key;
 mod identity;
 mod inbound;
 mod listener;
+mod multiaddr;
 mod queue;
 mod ready;
 mod receive_credit;

@@ -11,7 +11,7 @@ use std::{
 
 use quinn_proto::{Connection, ConnectionEvent};
 
-use crate::driver::{limit_log::Multiaddr, token_bucket::TokenBucket};
+use crate::{driver::token_bucket::TokenBucket, multiaddr::Multiaddr};
 
 /// Migrations that may come at once.
 const BURST: u32 = 64;

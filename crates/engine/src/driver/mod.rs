@@ -55,7 +55,7 @@ pub(crate) use self::{
 pub(crate) use self::{
     command::{Command, Commands},
     core::Core,
-    limit_log::{Excess, Limit, LimitLog, Multiaddr},
+    limit_log::{Excess, Limit, LimitLog},
     network::{BoundSocket, SocketKey, SocketProvider},
     send_window::FIRST_SEND_WINDOW,
     settings::Settings,

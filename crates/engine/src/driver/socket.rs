@@ -24,9 +24,12 @@ use nix::{
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::driver::{
-    network::{BoundSocket, Sending, Undelivered},
-    offload::Offload,
+use crate::{
+    driver::{
+        network::{BoundSocket, Sending, Undelivered},
+        offload::Offload,
+    },
+    multiaddr::Multiaddr,
 };
 
 /// Bytes of kernel buffer requested in each direction. The default loses thousands of packets at
@@ -226,7 +229,9 @@ impl Socket {
                 self.is_reporting = is_on;
                 self.has_reported |= is_on;
             }
-            Err(error) => tracing::debug!(local = %self.bound.local, %error, "no IP_RECVERR"),
+            Err(error) => {
+                tracing::debug!("{}: no IP_RECVERR: {error}", Multiaddr(self.bound.local));
+            }
         }
     }
 
@@ -255,7 +260,8 @@ impl Socket {
             Err(error) => {
                 self.paused_until = Some(Instant::now() + BROKEN_PAUSE);
                 if !std::mem::replace(&mut self.is_broken, true) {
-                    tracing::warn!(local = %self.bound.local, %error, "a UDP socket cannot be read");
+                    let local = Multiaddr(self.bound.local);
+                    tracing::warn!("{local}: the UDP socket cannot be read: {error}");
                 }
             }
         }
@@ -301,7 +307,10 @@ fn open(addr: SocketAddr) -> io::Result<socket2::Socket> {
     if addr.is_ipv6()
         && let Err(error) = socket.set_only_v6(true)
     {
-        tracing::info!(local = %addr, %error, "the system refuses IPV6_V6ONLY");
+        tracing::info!(
+            "{}: the system refuses IPV6_V6ONLY: {error}",
+            Multiaddr(addr)
+        );
     }
     Ok(socket)
 }

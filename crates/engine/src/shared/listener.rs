@@ -5,9 +5,10 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 use nix::errno::Errno;
 
 use crate::{
-    driver::{Excess, Limit, LimitLog, Multiaddr, SocketKey},
+    driver::{Excess, Limit, LimitLog, SocketKey},
     error::{CloseKind, ConnectionError, Party},
     identity::PeerId,
+    multiaddr::Multiaddr,
     ready::Waiters,
     shared::{connection::ConnectionShared, endpoint::SocketInfo, inbound::InboundWaiters},
     sync::Mutex,

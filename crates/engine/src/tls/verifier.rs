@@ -51,7 +51,8 @@ impl Verdict {
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     expected: Option<PeerId>,
-    verdict: Verdict,
+    /// Of a dial; `None` for inbound connections.
+    verdict: Option<Verdict>,
 }
 
 impl PeerVerifier {
@@ -59,13 +60,16 @@ impl PeerVerifier {
     pub(super) fn any_peer() -> Self {
         Self {
             expected: None,
-            verdict: Verdict::default(),
+            verdict: None,
         }
     }
 
     /// For one dial: a refusal is recorded in `verdict`.
     pub(super) fn dial(expected: Option<PeerId>, verdict: Verdict) -> Self {
-        Self { expected, verdict }
+        Self {
+            expected,
+            verdict: Some(verdict),
+        }
     }
 
     fn verify_peer(
@@ -86,10 +90,14 @@ impl PeerVerifier {
     }
 
     fn refuse(&self, refusal: Refusal) -> rustls::Error {
-        tracing::debug!("peer refused in the TLS handshake: {refusal}");
         let error = rustls::Error::InvalidCertificate(alert(&refusal));
-        // A handshake has one certificate, so that there is at most one refusal.
-        let _ = self.verdict.0.set(refusal);
+        match &self.verdict {
+            // The error of the dial reports it. A handshake has one certificate, so that there is at
+            // most one refusal.
+            Some(verdict) => drop(verdict.0.set(refusal)),
+            // The listener's line about the handshake has only the alert in most cases.
+            None => tracing::debug!("the certificate of an inbound peer is refused: {refusal}"),
+        }
         error
     }
 }

@@ -11,10 +11,11 @@ use crate::{
     driver::{
         admission::Decision,
         connection::Origin,
-        limit_log::{Excess, Limit, Multiaddr},
+        limit_log::{Excess, Limit},
         network::{Network, SocketKey, borrow},
         reset_limit::Answer,
     },
+    multiaddr::Multiaddr,
     shared::{ConnectionShared, ListenerShared},
 };
 
