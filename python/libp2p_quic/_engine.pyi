@@ -261,6 +261,10 @@ class Connection:
     def local_address(self) -> tuple[str, int]: ...
     def connected_nowait(self) -> bool | None:
         """True once the handshake is complete and the peer verified. Raises ConnectionLostError."""
+    def unconnected(self) -> ConnectionLostError | None:
+        """Why a dial is not connected: the error that ended it, else the one that a handshake timeout
+        would give now, for a program that gives the dial up. It is *returned*, not raised. None once
+        connected."""
     def open_stream_nowait(self) -> Stream | None:
         """None while the peer allows no further stream. Raises ConnectionLostError."""
     def accept_stream_nowait(self) -> Stream | None:

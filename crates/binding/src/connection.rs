@@ -140,6 +140,11 @@ impl Connection {
         }
     }
 
+    fn unconnected(&self) -> Result<Option<PyErr>, Error> {
+        let error = self.connection.connection()?.unconnected();
+        Ok(error.map(|error| Error::from(error).into()))
+    }
+
     fn close(&self, code: u64, reason: &[u8]) {
         if let Some(connection) = self.connection.get() {
             connection.close(code, reason);

@@ -9,12 +9,13 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use crate::{
     blocking,
     driver::{Command, Commands},
-    error::ConnectionError,
+    error::{CloseKind, ConnectionError, Party},
     handle::Handle,
     host_key::PublicKey,
     identity::PeerId,
@@ -152,6 +153,25 @@ impl Connection {
     /// is woken, so that a program can try another address beside this one.
     pub fn is_port_unreachable(&self) -> bool {
         self.shared().state.lock().is_port_unreachable
+    }
+
+    /// Why a dial is not connected: the error that ended it, else the one that a handshake timeout
+    /// would give now, for a program that gives the dial up. `None` once connected.
+    pub fn unconnected(&self) -> Option<ConnectionError> {
+        let state = self.shared().state.lock();
+        if state.peer.is_some() {
+            return None;
+        }
+        if let Some(error) = &state.error {
+            return Some(error.clone());
+        }
+        let Some(dial) = &state.dial else {
+            let why = "no datagram was sent yet";
+            let kind = CloseKind::HandshakeTimeout;
+            return Some(ConnectionError::new(Party::Local, kind, None, why));
+        };
+        let received = state.statistics.datagrams_received;
+        Some(dial.handshake_timeout(Instant::now(), received))
     }
 
     /// Whether this program dialed.

@@ -17,6 +17,7 @@ use crate::{
         network::{Network, Sending, SocketKey, Undelivered},
     },
     error::{CloseKind, ConnectionError, Party},
+    shared::DialProgress,
 };
 
 /// How long all sends must be refused before the dial ends: routes may be missing for a moment
@@ -34,6 +35,7 @@ const MAX_REFUSED: usize = 8;
 /// The report of one dial, shared by its attempts. Its lock is a leaf.
 pub(super) struct DialReport {
     remote: SocketAddr,
+    began: Instant,
     observed: Mutex<Observed>,
 }
 
@@ -63,9 +65,10 @@ struct Refused {
 }
 
 impl DialReport {
-    pub(super) fn new(remote: SocketAddr) -> Self {
+    pub(super) fn new(remote: SocketAddr, began: Instant) -> Self {
         Self {
             remote,
+            began,
             observed: Mutex::default(),
         }
     }
@@ -131,9 +134,11 @@ impl DialReport {
         }
         true
     }
+}
 
-    /// The error of a dial that timed out after `waited`, with `received` datagrams from the peer.
-    pub(super) fn handshake_timeout(&self, waited: Duration, received: u64) -> ConnectionError {
+impl DialProgress for DialReport {
+    fn handshake_timeout(&self, now: Instant, received: u64) -> ConnectionError {
+        let waited = now.saturating_duration_since(self.began);
         let observed = self.observed.lock();
         let mut details = String::new();
         if observed.ports_unreachable > 0 {
@@ -303,12 +308,13 @@ mod tests {
     }
 
     fn timeout(report: &DialReport) -> String {
-        report.handshake_timeout(Duration::from_secs(2), 0).reason
+        let after = report.began + Duration::from_secs(2);
+        report.handshake_timeout(after, 0).reason
     }
 
     #[test]
     fn only_messages_that_quote_a_datagram_of_the_dial_count() {
-        let report = DialReport::new(TO.into());
+        let report = DialReport::new(TO.into(), Instant::now());
         let own = packet(b"original");
         assert!(!accepts(&report, Errno::ECONNREFUSED, &own));
         sent(&report, Instant::now(), b"original", Sending::Sent);
@@ -339,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_port_unreachable_never_ends_a_dial_and_all_attempts_count() {
-        let report = DialReport::new(TO.into());
+        let report = DialReport::new(TO.into(), Instant::now());
         for id in [b"attempt1", b"attempt2", b"attempt3"] {
             sent(&report, Instant::now(), id, Sending::Sent);
             assert!(accepts(&report, Errno::ECONNREFUSED, &packet(id)));
@@ -355,7 +361,7 @@ mod tests {
 
     #[test]
     fn two_messages_of_routers_end_a_dial_and_those_about_sizes_do_not_count() {
-        let report = DialReport::new(TO.into());
+        let report = DialReport::new(TO.into(), Instant::now());
         sent(&report, Instant::now(), b"attempt1", Sending::Sent);
         sent(&report, Instant::now(), b"attempt2", Sending::Sent);
         for _ in 0..9 {
@@ -377,7 +383,7 @@ mod tests {
 
     #[test]
     fn refusals_end_a_dial_only_if_they_last_and_concern_the_address() {
-        let (report, began) = (DialReport::new(TO.into()), Instant::now());
+        let (report, began) = (DialReport::new(TO.into(), Instant::now()), Instant::now());
         let sent = |now, sending| {
             sent(&report, now, b"original", sending);
             report.end()

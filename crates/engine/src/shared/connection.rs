@@ -1,6 +1,6 @@
 //! The state of one connection that its handles and its driver share.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
     budget::Budget, congestion::CongestionSignals, error::ConnectionError, host_key::PublicKey,
@@ -21,9 +21,18 @@ pub(crate) struct ConnectionShared {
     pub(crate) state: Mutex<ConnectionState>,
 }
 
+/// What has come of a dial so far. The I/O thread notes it.
+pub(crate) trait DialProgress: Send + Sync {
+    /// The error of a dial whose handshake is not complete at `now`, with `received` datagrams from
+    /// the peer.
+    fn handshake_timeout(&self, now: Instant, received: u64) -> ConnectionError;
+}
+
 pub(crate) struct ConnectionState {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Of a dial that the I/O thread has begun, until the handshake is complete or has failed.
+    pub(crate) dial: Option<Arc<dyn DialProgress>>,
     pub(crate) peer: Option<(PeerId, PublicKey)>,
     /// Why the connection has ended.
     pub(crate) error: Option<ConnectionError>,
@@ -78,6 +87,7 @@ impl ConnectionShared {
             state: Mutex::new(ConnectionState {
                 remote,
                 local,
+                dial: None,
                 peer: None,
                 error: None,
                 is_port_unreachable: false,
@@ -99,6 +109,7 @@ impl ConnectionShared {
         let mut state = self.state.lock();
         let is_first = state.error.is_none();
         state.error.get_or_insert(error);
+        state.dial = None;
         state.opened_ahead.clear();
         state.wake_all();
         is_first

@@ -11,7 +11,7 @@ mod stream;
 
 pub use self::listener::ListenerStatistics;
 pub(crate) use self::{
-    connection::{ConnectionMemory, ConnectionShared, STREAMS_OPENED_AHEAD},
+    connection::{ConnectionMemory, ConnectionShared, DialProgress, STREAMS_OPENED_AHEAD},
     endpoint::{EndpointState, SocketInfo},
     inbound::InboundShared,
     listener::ListenerShared,

@@ -52,6 +52,42 @@ fn a_closed_port_is_told_at_the_timeout_and_harms_no_other_connection() {
 }
 
 #[test]
+fn a_dial_that_is_given_up_can_tell_what_came_of_it() {
+    let client = endpoint();
+    let dialed = client.connect(closed(ANY4), None).expect("a dial");
+    let (sender, woken) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Sending(sender)));
+    let mut cx = Context::from_waker(&waker);
+    while !dialed.is_port_unreachable() {
+        assert!(dialed.poll_connected(&mut cx).is_pending());
+        if !dialed.is_port_unreachable() {
+            woken.recv().expect("a wake");
+        }
+    }
+    let error = dialed.unconnected().expect("it is unanswered");
+    assert_eq!(
+        (error.by, error.kind),
+        (Party::Network, CloseKind::HandshakeTimeout)
+    );
+    let reason = &error.reason;
+    assert!(reason.contains(" datagrams sent, 0 received)"), "{reason}");
+    assert!(reason.contains("nothing listens there"), "{reason}");
+    assert_eq!(dialed.error(), None, "asking ends nothing");
+    dialed.close(7, b"given up");
+    assert_eq!(dialed.unconnected(), dialed.error());
+}
+
+#[test]
+fn a_connection_has_no_cause_of_a_failed_dial() {
+    let (client, server) = (endpoint(), endpoint());
+    let listener = server.listen(ANY4).expect("a socket");
+    let (ours, theirs) = join(&client, &listener);
+    assert_eq!((ours.unconnected(), theirs.unconnected()), (None, None));
+    ours.close(0, b"");
+    assert_eq!(ours.unconnected(), None);
+}
+
+#[test]
 fn a_dial_whose_port_opens_meanwhile_connects() {
     let (client, server) = (endpoint(), endpoint());
     let at = closed(ANY4);

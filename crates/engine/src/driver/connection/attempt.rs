@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     driver::{close_reason, network::Network, streams::varint},
     error::ConnectionError,
+    shared::DialProgress,
 };
 
 impl ConnectionDriver {
@@ -72,12 +73,11 @@ impl ConnectionDriver {
     /// The error of a handshake that did not complete in time.
     pub(super) fn handshake_timeout(&self, now: Instant) -> ConnectionError {
         let datagrams = self.conn.stats().udp_rx.datagrams;
-        let waited = now.saturating_duration_since(self.began);
         match self.phase.report() {
-            Some(report) => report.handshake_timeout(waited, datagrams),
+            Some(report) => report.handshake_timeout(now, datagrams),
             // quinn-proto does not count the datagram that began the handshake.
             None => close_reason::handshake_timeout(
-                waited,
+                now.saturating_duration_since(self.began),
                 self.conn.stats().udp_tx.datagrams,
                 datagrams + 1,
                 "",

@@ -34,6 +34,7 @@ impl ConnectionDriver {
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((peer, key));
+            state.dial = None;
             // quinn-proto knows the local address only of accepted connections.
             if let Some(ip) = self.conn.local_ip().or(self.local_ip) {
                 state.local.set_ip(ip);

@@ -52,7 +52,12 @@ impl Core {
             return;
         }
         let id = shared.id;
-        let report = Arc::new(DialReport::new(shared.state.lock().remote));
+        let report = {
+            let mut state = shared.state.lock();
+            let report = Arc::new(DialReport::new(state.remote, now));
+            state.dial = Some(report.clone());
+            report
+        };
         match self.begin_attempt(now, socket, &shared, &config, &verdict, &report) {
             Ok(first) => {
                 self.handles.insert(id, first);
