@@ -26,6 +26,7 @@ What there is:
 - `QUICTransportConfig`: timeouts, limits and gates. Every field has a default for a public node.
 - `QUICListener`, `QUICConnection`, `QUICStream`: what a transport makes. Hosts use them for you.
 - `explain` and `causes`: find this transport's errors inside the exceptions of py-libp2p.
+- `QUICTransport.last_failure`: why a dial failed that the program's own time limit canceled.
 - `libp2p_quic.exceptions`: every exception, also exported here. A dial raises `DialError`, a listen
   `ListenError`, a wrong key `HostKeyError`, a wrong setting `InvalidConfigError`. A connection that
   is over raises `ConnectionClosed`; a stream raises `StreamEOF`, `StreamReset`, `StreamLost` or

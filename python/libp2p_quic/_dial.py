@@ -16,6 +16,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic._addr import QUICAddress
 from libp2p_quic._connection import REFUSALS, QUICConnection
+from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection
@@ -52,8 +53,8 @@ class Dialer:
         self._open_endpoint = open_endpoint
         self._refusal_delays = RefusalDelays()
 
-    async def dial(self, maddr: Multiaddr) -> QUICConnection:
-        """See `QUICTransport.dial`."""
+    async def dial(self, maddr: Multiaddr, progress: DialProgress) -> QUICConnection:
+        """See `QUICTransport.dial`. ``progress`` follows the race."""
         address = self._parse(maddr)
         # Outside a trio run this raises an error that says so; any await would raise an obscure one.
         began = current_driver().current_time()
@@ -72,17 +73,19 @@ class Dialer:
             failures,
             is_final=_finality([address.peer_id]),
         )
+        progress.follow(race, lambda host: str(address.at(host)))
         try:
             return await race.run(hosts)
         except AllFailedError as failed:
             causes = [_dial_error(address, host, cause) for host, cause in failed.causes]
         raise causes[0] if address.name_protocol is None else joint_dial_error(str(maddr), causes)
 
-    async def dial_peer(self, maddrs: Sequence[Multiaddr]) -> QUICConnection:
+    async def dial_peer(self, maddrs: Sequence[Multiaddr], progress: DialProgress) -> QUICConnection:
         """`dial_any`, for a swarm that wants to know whether the listener's gate admits it."""
         first = QUICAddress.parse(maddrs[0])
         held = first.host if first.name_protocol is None else ""
-        return await self.dial_any(maddrs, free=self._refusal_delays.free_time, held=held)
+        free = self._refusal_delays.free_time
+        return await self.dial_any(maddrs, free=free, held=held, progress=progress)
 
     async def dial_any(
         self,
@@ -91,6 +94,7 @@ class Dialer:
         punched_rtt: float | None = None,
         free: Callable[[ID], float] = lambda _: 0.0,
         held: str = "",
+        progress: DialProgress | None = None,
     ) -> QUICConnection:
         """Dial several addresses of one peer, and return the first connection that succeeds.
 
@@ -102,6 +106,7 @@ class Dialer:
         it, and a relayed connection remains if it is refused.
         ``free`` (default: no time) gives how much of the time of an attempt costs nothing, in seconds.
         ``held`` (default: none) is the IP literal for which the swarm holds a slot of its resource manager.
+        ``progress`` (default: none) follows the race.
         Always a checkpoint; canceling leaves nothing behind. Raises DialError or a subclass, with the
         ``causes`` of all addresses.
         """
@@ -141,6 +146,8 @@ class Dialer:
         final = _finality([address.peer_id for address in addresses])
         abandon = endpoint.close_connection
         race = Race(driver, begin, finish, abandon, failures, delay, final, wait)
+        if progress is not None:
+            progress.follow(race, lambda way: str(way[0].at(way[1])))
         names = [each for each in addresses if each.name_protocol is not None]
         try:
             return await self._run(race, ways, names, causes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from libp2p_quic import _exception_types as shared
+from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._engine_errors import (
     ConnectionLostError,
     EngineError,
@@ -40,6 +41,12 @@ def dial_error(error: ConnectionLostError, address: str) -> DialError:
     # After another peer's answer the engine's text begins with "Peer ID mismatch". The swarm searches
     # for this phrase, and then removes the address and does not retry.
     return _OF_PY_LIBP2P[shared.dial_error_class(error)](f"failed to dial {address}: {error}", error.code)
+
+
+def canceled_dial_error(progress: DialProgress) -> DialError:
+    """The error of a dial that the program canceled."""
+    error = progress.canceled()
+    return _OF_PY_LIBP2P[type(error)](str(error), error.error_code)
 
 
 def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:

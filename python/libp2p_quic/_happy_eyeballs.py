@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Generic, Protocol, TypeVar
 
 from libp2p_quic._driver import Driver
+from libp2p_quic._engine_errors import ConnectionLostError
 
 # RFC 8305 section 5, the recommended Connection Attempt Delay. Seconds.
 ATTEMPT_DELAY = 0.25
@@ -29,6 +30,8 @@ class Attempt(Protocol):
     def is_port_unreachable(self) -> bool: ...
 
     def connected_nowait(self) -> bool | None: ...
+
+    def unconnected(self) -> ConnectionLostError | None: ...
 
 
 Way = TypeVar("Way")
@@ -109,7 +112,11 @@ class Race(Generic[Way, A, R]):
         self._delay = delay
         self._is_final = is_final
         self._wait = wait or driver.wait_any
-        self._causes: list[tuple[Way, Exception]] = []
+        self.causes: list[tuple[Way, Exception]] = []
+        """The ways that failed so far, in the order of failing."""
+        self.interrupted: list[tuple[Way, ConnectionLostError | None]] = []
+        """After a cancellation: the ways that were tried then, each with the reason why it was not
+        connected; None if it was, and ``finish`` had not returned."""
         self._running: list[tuple[Way, A]] = []
 
     async def run(self, ways: Sequence[Way] | Ways[Way]) -> R:
@@ -123,12 +130,14 @@ class Race(Generic[Way, A, R]):
                 return await self._run_only(ways[0])
             ways = Ways.of(ways)
         next_at, hopeless = float("-inf"), 0
+        is_decided = False
         try:
             while ways.waiting or self._running or not ways.is_complete:
                 result = await self._first_connected()
                 if result is not None:
+                    is_decided = True
                     return result[0]
-                if any(self._is_final(error) for _, error in self._causes):
+                if any(self._is_final(error) for _, error in self.causes):
                     break
                 if self._count_hopeless() > hopeless:
                     hopeless, next_at = self._count_hopeless(), float("-inf")
@@ -141,16 +150,19 @@ class Race(Generic[Way, A, R]):
                     tokens = [attempt.connected for _, attempt in self._running]
                     until = next_at if ways.waiting else float("inf")
                     await self._wait(tokens, until)
-            raise AllFailedError(self._causes)
+            is_decided = True
+            raise AllFailedError(self.causes)
         finally:
-            for _, attempt in self._running:
+            for way, attempt in self._running:
+                if not is_decided:
+                    self.interrupted.append((way, attempt.unconnected()))
                 self._abandon(attempt)
             self._running.clear()
 
     async def _run_only(self, way: Way) -> R:
         """`run` for a single way, which needs no timer and no polling of several attempts."""
         if not await self._start(way):
-            raise AllFailedError(self._causes)
+            raise AllFailedError(self.causes)
         _, attempt = self._running.pop()
         is_decided = False
         try:
@@ -160,23 +172,24 @@ class Race(Generic[Way, A, R]):
             return result
         except self._failures as error:
             is_decided = True
-            self._causes.append((way, error))
+            self.causes.append((way, error))
         finally:
             if not is_decided:
+                self.interrupted.append((way, attempt.unconnected()))
                 self._abandon(attempt)
-        raise AllFailedError(self._causes)
+        raise AllFailedError(self.causes)
 
     def _count_hopeless(self) -> int:
         """Ways that failed, and those that continue although nothing listens on the port: the peer
         may be starting."""
-        return len(self._causes) + sum(attempt.is_port_unreachable for _, attempt in self._running)
+        return len(self.causes) + sum(attempt.is_port_unreachable for _, attempt in self._running)
 
     async def _start(self, way: Way) -> bool:
         """Begin an attempt. Returns whether it runs."""
         try:
             attempt = await self._begin(way)
         except self._failures as error:
-            self._causes.append((way, error))
+            self.causes.append((way, error))
             return False
         self._running.append((way, attempt))
         return True
@@ -188,7 +201,7 @@ class Race(Generic[Way, A, R]):
                 result = await self._finish(*each)
             except self._failures as error:
                 self._running.remove(each)
-                self._causes.append((each[0], error))
+                self.causes.append((each[0], error))
                 if self._is_final(error):
                     return None
                 continue
@@ -197,7 +210,7 @@ class Race(Generic[Way, A, R]):
         return None
 
     def _next_connected(self) -> tuple[Way, A] | None:
-        """An attempt whose handshake is complete. Moves failed attempts to `_causes`."""
+        """An attempt whose handshake is complete. Moves failed attempts to `causes`."""
         for each in list(self._running):
             way, attempt = each
             try:
@@ -205,7 +218,7 @@ class Race(Generic[Way, A, R]):
                     return each
             except self._failures as error:
                 self._running.remove(each)
-                self._causes.append((way, error))
+                self.causes.append((way, error))
         return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import trio
@@ -20,7 +21,7 @@ from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import PeerAddresses, QUICAddress, check_type
+from libp2p_quic._addr import UNREADABLE, PeerAddresses, QUICAddress, check_type
 from libp2p_quic._config import (
     QUICTransportConfig,
     chosen_connections,
@@ -30,12 +31,15 @@ from libp2p_quic._config import (
 )
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._dial import CLOSED, Dialer
+from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine_errors import EndpointClosedError
+from libp2p_quic._error_mapping import canceled_dial_error
 from libp2p_quic._gate import denied_networks
 from libp2p_quic._gates import Gates
 from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY
 from libp2p_quic._host_key import identity_of
+from libp2p_quic._last_failures import LastFailures
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._swarm_limits import admitted
 from libp2p_quic.exceptions import DialError, HostKeyError, InvalidConfigError, ListenError
@@ -85,6 +89,7 @@ class QUICTransport(ITransport):
         self._peer_id = ID(self._identity.peer_id)
         self._gates = Gates(self._limits.gate_peer, self._limits.gate_timeout)
         self._dialer = Dialer(self._gates, self._limits.protocols, self._open_endpoint)
+        self._last_failures: LastFailures[DialError] = LastFailures()
         self._closed = False
         # Only py-libp2p's tests read this: they expect one entry for each version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
@@ -187,7 +192,8 @@ class QUICTransport(ITransport):
         name are raced 250 ms apart, or at once after one that fails or whose port is unreachable
         (RFC 8305), without those that the swarm's connection gate denies. While nothing answers,
         the handshake is restarted every 0.8 s, so that a peer that starts late is reached within a
-        second. Always a checkpoint; canceling leaves nothing behind.
+        second. Always a checkpoint; canceling leaves nothing behind, and `last_failure` tells what came
+        of the dial.
 
         Raises DialError or a subclass: PeerIdMismatchError, HandshakeRefusedError,
         HandshakeTimeoutError after the configured CONNECTION_HANDSHAKE_TIMEOUT (default: 10 s), or
@@ -198,15 +204,42 @@ class QUICTransport(ITransport):
         check_type(maddr, "dial")
         if self._closed:
             raise DialError(f"cannot dial {maddr}: {CLOSED}")
+        # From `_peer_dial`, through the swarm's dial of one address.
+        is_peer = isinstance(maddr, PeerAddresses)
+        maddrs: tuple[Multiaddr, ...] = maddr.addresses if is_peer else (maddr,)
+        progress = DialProgress(_readable(maddr) if len(maddrs) == 1 else f"{len(maddrs)} addresses")
+        connection: QUICConnection | None = None
         try:
-            # From `_peer_dial`, through the swarm's dial of one address.
-            if isinstance(maddr, PeerAddresses):
-                return await self._dialer.dial_peer(maddr.addresses)
-            return await self._dialer.dial(maddr)
+            if is_peer:
+                connection = await self._dialer.dial_peer(maddrs, progress)
+            else:
+                connection = await self._dialer.dial(maddr, progress)
         except DialError as error:
-            # The only line of a failed dial; the error has the reason of each address.
-            logger.debug("%s", error)
+            self._note_failure(maddrs, error)
             raise
+        finally:
+            # Canceled: trio's Cancelled, or a group of several from the nursery that resolves names.
+            if connection is None and not isinstance(sys.exc_info()[1], Exception):
+                self._note_failure(maddrs, canceled_dial_error(progress))
+        if self._last_failures:
+            self._last_failures.forget(map(_key, maddrs))
+        return connection
+
+    def _note_failure(self, maddrs: Sequence[Multiaddr], error: DialError) -> None:
+        # The only line of a failed dial; the error has the reason of each address.
+        logger.debug("%s", error)
+        self._last_failures.record(map(_key, maddrs), error)
+
+    def last_failure(self, maddr: Multiaddr) -> DialError | None:
+        """Why the last dial of this address failed: the error that `dial` raised.
+
+        If the program canceled the dial, for instance by `trio.fail_after` around it or around
+        ``host.connect``, it is the error that says what had come of the dial until then. A peer id in
+        ``maddr`` is ignored. None if the last dial succeeded, or if there was none, or none among
+        the last 256 addresses that failed. Raises TypeError if ``maddr`` is no Multiaddr.
+        """
+        check_type(maddr, "last_failure")
+        return self._last_failures.get(_key(maddr))
 
     async def _dial_any(
         self,
@@ -302,6 +335,22 @@ class QUICTransport(ITransport):
         # A swarm cancels its nursery when it ends. Another nursery may wait for its tasks instead.
         if self._background_nursery is not None and self._gates.swarm is not None:
             endpoint.end_with(self._background_nursery)
+
+
+def _key(maddr: Multiaddr) -> object:
+    """Of `LastFailures`: the address without the peer id. The same for each form of a multiaddr."""
+    try:
+        return replace(QUICAddress.parse(maddr), peer_id=None)
+    except QUICInvalidMultiaddrError:
+        return maddr.to_bytes()
+
+
+def _readable(maddr: Multiaddr) -> str:
+    try:
+        return str(maddr)
+    except UNREADABLE:
+        # `dial` raises the error that says why.
+        return "an unreadable address"
 
 
 def _warn_of_asyncio() -> None:

@@ -6,11 +6,14 @@ from the listening socket.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
+from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._driver._asyncio import AsyncioDriver, current
 from libp2p_quic._engine import Connection as EngineConnection
 from libp2p_quic._engine import Endpoint as EngineEndpoint
@@ -19,6 +22,7 @@ from libp2p_quic._exception_types import DialError, ListenError, dial_error, joi
 from libp2p_quic._gate import GATED, denied_networks
 from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
 from libp2p_quic._identity import Identity
+from libp2p_quic._last_failures import LastFailures
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
@@ -54,6 +58,7 @@ class Endpoint:
         if gate is not None:
             name = f"gate_peer ({getattr(gate, '__qualname__', type(gate).__qualname__)})"
             self._gate = AsyncioGate(name, gate, self.config.gate_timeout)
+        self._last_failures: LastFailures[DialError] = LastFailures()
         self._listeners: list[Listener] = []
         self._denied: list[str] = []
         self._is_closed = False
@@ -110,7 +115,8 @@ class Endpoint:
 
         With /p2p/PEER in ``address`` only that peer is accepted, without it any peer. The dial
         leaves from the listening socket that can reach the address, if there is one. The addresses
-        of a name are raced 250 ms apart (RFC 8305). Canceling leaves nothing behind.
+        of a name are raced 250 ms apart (RFC 8305). Canceling leaves nothing behind, and `last_failure`
+        tells what came of the dial.
 
         Raises InvalidAddressError, and DialError or a subclass: PeerIdMismatchError,
         HandshakeRefusedError, HandshakeTimeoutError after the configured ``handshake_timeout``
@@ -118,15 +124,38 @@ class Endpoint:
         the network. If several addresses fail, the class is that of the most specific error; the
         text and ``causes`` have all of them.
         """
+        parsed = Address.parse(address)
+        progress = DialProgress(str(address))
         try:
-            return await self._connect(Address.parse(address), address)
+            connection = await self._connect(parsed, address, progress)
         except DialError as error:
-            # The only line of a failed dial; the error has the reason of each address.
-            logger.debug("%s", error)
+            self._note_failure(parsed, error)
             raise
+        except asyncio.CancelledError as canceled:
+            failure = progress.canceled()
+            self._note_failure(parsed, failure)
+            # `asyncio.timeout` raises TimeoutError from it, so that its traceback shows the failure.
+            raise canceled from failure
+        self._last_failures.forget([_key(parsed)])
+        return connection
 
-    async def _connect(self, parsed: Address, address: str) -> Connection:
-        """`connect` to ``parsed``, which was given as ``address``."""
+    def _note_failure(self, parsed: Address, error: DialError) -> None:
+        # The only line of a failed dial; the error has the reason of each address.
+        logger.debug("%s", error)
+        self._last_failures.record([_key(parsed)], error)
+
+    def last_failure(self, address: str) -> DialError | None:
+        """Why the last dial of this address failed: the error that `connect` raised.
+
+        If the program canceled the dial, for instance by `asyncio.timeout`, it is the error that says
+        what had come of the dial until then; the traceback of the TimeoutError shows it too. A peer id
+        in ``address`` is ignored. None if the last dial succeeded, or if there was none, or none
+        among the last 256 addresses that failed. Raises InvalidAddressError.
+        """
+        return self._last_failures.get(_key(Address.parse(address)))
+
+    async def _connect(self, parsed: Address, address: str, progress: DialProgress) -> Connection:
+        """`connect` to ``parsed``, which was given as ``address``. ``progress`` follows the race."""
         if parsed.port == 0:
             raise DialError(f"failed to dial {address}: port 0 cannot be dialed")
         try:
@@ -144,6 +173,7 @@ class Endpoint:
         begin = partial(self._begin, parsed)
         finish = partial(self._finish, parsed)
         race = Race(driver, begin, finish, abandon, (DialError, ConnectionLostError))
+        progress.follow(race, lambda host: str(parsed.at(host)))
         try:
             return await race.run(hosts)
         except AllFailedError as failed:
@@ -167,11 +197,12 @@ class Endpoint:
         driver, _, touch = self._opened()
         driver.follow_log_level()
         connection = Connection(attempt, driver, touch, self.config.negotiation_timeout)
+        reached = str(address.at(host))
         if self._gate is None:
+            logger.debug("dialed %s at %s", connection.peer_id, reached)
             return connection
         is_admitted = False
         try:
-            reached = str(address.at(host))
             peer = f"{connection.peer_id} at {reached}"
             denial = await self._gate.denial(peer, connection.peer_id, reached)
             is_admitted = denial is None
@@ -181,6 +212,7 @@ class Endpoint:
                 connection.close(GATED, "gated")
         if denial is not None:
             raise DialError(f"failed to dial {reached}: {denial.reason}", GATED) from denial.cause
+        logger.debug("dialed %s at %s", connection.peer_id, reached)
         return connection
 
     def deny_addresses(self, addresses: Iterable[str]) -> None:
@@ -229,6 +261,11 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.peer_id}, {'closed' if self._is_closed else 'open'}>"
+
+
+def _key(address: Address) -> Address:
+    """Of `LastFailures`: the address without the peer id."""
+    return replace(address, peer_id=None)
 
 
 def _dial_error(address: Address, host: str, cause: Exception) -> DialError:

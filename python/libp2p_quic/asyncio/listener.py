@@ -61,7 +61,9 @@ class Listener:
         """
         if self._gating is not None:
             return await self._gating.accept()
-        return await self.accept_any()
+        connection = await self.accept_any()
+        logger.debug("accepted %s at %s", connection.peer_id, connection.remote_address)
+        return connection
 
     async def accept_any(self) -> Connection:
         """The next connection, before the gate is asked. Cancels and raises as `accept`."""
@@ -181,6 +183,7 @@ class _Gating:
             is_admitted = denial is None
         finally:
             if is_admitted:
+                logger.debug("accepted %s at %s", connection.peer_id, connection.remote_address)
                 self._admitted.append(connection)
                 self._has_news.set()
             else:
