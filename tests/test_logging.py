@@ -5,20 +5,28 @@ Real transports. Gates are in test_peer_gates, failed listens in test_listen_fai
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import Iterator
 
 import pytest
 import trio
+from libp2p import new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.peerinfo import PeerInfo
 
+from libp2p_quic import QUICTransport
 from libp2p_quic._driver._log import follow_level
 from libp2p_quic._engine import LogQueue
+from libp2p_quic.asyncio import EndpointConfig
 from libp2p_quic.exceptions import DialError
+from testkit.asyncio_ends import ends
 from testkit.census import census, eventually
 from testkit.engine import Pair
 from testkit.linked import linked, listening, transport_behind
-from testkit.near import near_transport
+from testkit.near import IP4, near_host, near_transport, swarm, transport_of
 
 ENGINE = "libp2p_quic.engine"
 
@@ -114,6 +122,46 @@ async def test_only_a_peer_that_the_gate_admitted_is_logged_as_accepted(
         await admitted.close()
     (line,) = [each for each in lines(caplog, logging.DEBUG) if each.startswith("accepted")]
     assert line.startswith(f"accepted {peer} at /ip4/127.0.0.1/udp/")
+
+
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_asyncio_logs_what_it_dials_and_accepts(caplog: pytest.LogCaptureFixture, is_gated: bool) -> None:
+    caplog.set_level(logging.DEBUG, "libp2p_quic")
+    gated = EndpointConfig(gate_peer=(lambda _peer, _address: True) if is_gated else None)
+
+    async def main() -> tuple[str, str]:
+        async with ends(gated, gated) as both:
+            near, far = await both.connected()
+            return (
+                f"dialed {near.peer_id} at {both.address}",
+                f"accepted {far.peer_id} at {far.remote_address}",
+            )
+
+    expected = asyncio.run(main())
+    assert {(expected[0], "libp2p_quic.endpoint"), (expected[1], "libp2p_quic.listener")} == {
+        (each.getMessage(), each.name)
+        for each in caplog.records
+        if each.getMessage().startswith(("dialed", "accepted"))
+    }
+
+
+async def test_a_host_that_dials_before_it_runs_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    key_pair = create_new_key_pair()
+    idle = new_host(key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)])
+    async with near_host(IP4) as running, near_host() as other:
+        peer = PeerInfo(running.get_id(), list(running.get_addrs()))
+        swarm(idle).retry_config.max_retries = 0
+        with pytest.raises(SwarmException):
+            await idle.connect(peer)
+        (line,) = lines(caplog, logging.WARNING)
+        assert (
+            line
+            == f"the host {idle.get_id()} dials and does not run: call it inside `async with host.run(...)`"
+        )
+        await other.connect(peer)
+        await other.disconnect(peer.peer_id)
+    assert lines(caplog, logging.WARNING) == [line]
+    await transport_of(idle).close()
 
 
 async def test_an_engine_record_has_the_time_and_place_of_its_event(caplog: pytest.LogCaptureFixture) -> None:

@@ -139,6 +139,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         seconds; closing the transport waits for that. Returns when `on_close` has returned, or
         after 10 s. Idempotent; may be called from `on_close`; raises nothing.
         """
+        self._warn_of_idle_host()
         if error_code == 0 and self._is_refused_by_swarm():
             if self._on_swarm_refusal is not None:
                 self._on_swarm_refusal(f"{self.peer_id} at {self._maddr}")
@@ -152,6 +153,22 @@ class QUICConnection(IRawConnection, IMuxedConn):
             return
         with trio.move_on_after(2 * _ON_CLOSE_BOUND):
             await self._wait_until(ConnectionState.OVER)
+
+    def _warn_of_idle_host(self) -> None:
+        """Warn of a host that dials before it runs.
+
+        py-libp2p 0.8.1 then closes the new connection, with an error that does not say so.
+        """
+        swarm: Swarm | None = getattr(self, "swarm", None)
+        if swarm is None or self.event_started.is_set() or self._state is not ConnectionState.OPEN:
+            return
+        # A service has no manager until it runs.
+        manager = getattr(swarm, "_manager", None)
+        if manager is None or not manager.is_running:
+            logger.warning(
+                "the host %s dials and does not run: call it inside `async with host.run(...)`",
+                swarm.get_peer_id(),
+            )
 
     def _is_refused_by_swarm(self) -> bool:
         """Whether the swarm's inbound handler is closing an open connection.
