@@ -31,24 +31,14 @@ release = version_of("libp2p-quic")
 
 extensions = [
     "myst_parser",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",  # for docstrings that are inherited from py-libp2p
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
-# Linking to other projects would mean fetching their inventories; private classes have no page.
-nitpick_ignore_regex = [("py:.*", r"(?!libp2p_quic\.[a-zA-Z]).*")]
-# Docstrings put names in single backticks, as the engine's do: a link where there is a target.
-default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
-
-napoleon_google_docstring = False
 highlight_language = "none"
 
 html_theme = "furo"

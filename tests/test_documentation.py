@@ -22,6 +22,7 @@ import pytest
 
 import libp2p_quic
 import libp2p_quic.asyncio
+from tools import reference_pages
 from tools.nat.network import RELAY, ROUTERS, Home, missing, town
 
 ROOT = Path(__file__).parent.parent
@@ -52,18 +53,19 @@ from libp2p_quic import QUICTransport
 from multiaddr import Multiaddr
 host = new_host(key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)])
 peer = PeerInfo(ID.from_pubkey(create_new_key_pair().public_key), [Multiaddr("/ip4/127.0.0.1/udp/9/quic-v1")])
+address, transport = peer.addrs[0], QUICTransport(key_pair.private_key)
 running = host.run(listen_addrs=[])
 await running.__aenter__()
 """
 SURROUNDINGS = {
     "configuration.md": (KEY, ""),
-    "errors.md": (HOST, "await running.__aexit__(None, None, None)"),
+    "errors.md": (HOST, "await transport.close()\nawait running.__aexit__(None, None, None)"),
 }
 """Page: the setup that its text assumes, and the teardown."""
 
 ADDRESS = r"/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1/p2p/12D3KooW\w+"
 SHOWN = {
-    "errors.md": r".*127\.0\.0\.1/udp/9.*\n",
+    "errors.md": r".*/udp/9/.* did not answer .*\n.*/udp/9/.*: canceled by this program: the peer did .*\n",
     "howto/two-transports.md": rf"(?s)(?=.*{ADDRESS}\n).*/ip4/127\.0\.0\.1/tcp/[1-9]\d*/p2p/12D3KooW\w+\n.*",
 }
 """Page: the output of its program; the others print nothing."""
@@ -289,14 +291,26 @@ def test_every_link_of_the_pages_leads_to_a_file() -> None:
     assert not broken
 
 
+@pytest.mark.parametrize("page", reference_pages.PAGES, ids=lambda page: page.file)
+def test_the_reference_is_made_of_the_docstrings(page: reference_pages.Page) -> None:
+    expected = reference_pages.page_text(page)
+    written = (reference_pages.FOLDER / page.file).read_text()
+    assert written == expected, "run: python -m tools.reference_pages"
+
+
 def test_the_reference_has_every_public_name() -> None:
-    pages = {"asyncio.md": libp2p_quic.asyncio.__all__, "[!a]*.md": [], "api.md": libp2p_quic.__all__}
-    named: dict[str, list[str]] = {}
-    directive = r"^\.\. (?:auto)?(?:class|data|exception|function|module):: (?:libp2p_quic\.)?(\w+)(?:\(\))?$"
-    for page in pages:
-        text = "".join(path.read_text() for path in sorted((DOCS / "reference").glob(page)))
-        found = re.findall(directive, text, re.MULTILINE)
-        named[page] = [name for name in found if name not in ("asyncio", "libp2p_quic")]
-    named["api.md"] += named.pop("[!a]*.md")
-    for page, found in named.items():
-        assert sorted(found) == sorted(pages[page]), f"docs/reference/{page} and __all__ differ"
+    names = {page.file: page.names for page in reference_pages.PAGES}
+    assert sorted(names["asyncio.md"]) == sorted(libp2p_quic.asyncio.__all__)
+    ours = sorted(names["api.md"] + names["exceptions.md"])
+    # The module of the exceptions has a page, not an entry.
+    assert ours == sorted(set(libp2p_quic.__all__) - {"exceptions"})
+
+
+def test_a_member_of_a_class_is_in_the_reference_with_its_signature() -> None:
+    api = (reference_pages.FOLDER / "api.md").read_text()
+    dial = api.index("```py\nasync dial(maddr: Multiaddr) -> QUICConnection\n```\n\nDial `maddr`.")
+    assert api.index("\n### QUICTransport\n") < dial < api.index("\n### QUICTransportConfig\n")
+    assert "enable_autotls: bool = False," in api
+    asyncio_part = (reference_pages.FOLDER / "asyncio.md").read_text()
+    assert "```py\nasync open_stream(*protocols: str) -> Stream\n```" in asyncio_part
+    assert "accept_any" not in asyncio_part
