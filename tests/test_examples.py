@@ -51,7 +51,8 @@ def test_ping_with_install() -> None:
 
 
 def test_readme_programs_run() -> None:
-    handed, installed = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    handed, installed, without_py_libp2p = programs
     assert "transports=[QUICTransport(key_pair.private_key)]" in handed
     # Port 0, so that no other test is disturbed.
     body = textwrap.indent(handed.replace("/udp/4001/", "/udp/0/"), "    ")
@@ -59,6 +60,9 @@ def test_readme_programs_run() -> None:
     assert re.search(r"/udp/[1-9]\d*/quic-v1/p2p/12D3KooW", shown)
     report = "import libp2p\nprint(libp2p.QUICTransport is libp2p_quic.QUICTransport)\n"
     assert run("-c", f"{installed}{report}").stdout == "True\n"
+    report = "import sys\nprint({'libp2p', 'multiaddr', 'trio'} & set(sys.modules))\n"
+    shown = run("-c", f"{without_py_libp2p}{report}").stdout
+    assert shown == "b'0123456789abcdef0123456789abcdef'\nset()\n"
 
 
 @pytest.mark.slow
