@@ -277,9 +277,9 @@ class Commands:
         """What it has sent to that port and the system accepted."""
         return {what: _counted(f"faults_{what}_to", port) for what in ("calls", "datagrams", "marked")}
 
-    async def statistics(self, peer: str) -> dict[str, float]:
+    async def statistics(self, peer: str) -> dict[str, Any]:
         (connection,) = cast(Any, self.host.get_network()).get_connections(ID.from_string(peer))
-        return cast("dict[str, float]", connection.muxed_conn.statistics())
+        return cast("dict[str, Any]", connection.muxed_conn.statistics()._asdict())
 
 
 def _counted(name: str, *arguments: int) -> int:

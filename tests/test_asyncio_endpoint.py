@@ -50,7 +50,7 @@ async def test_both_sides_know_each_other() -> None:
         assert near.public_key == both.far.identity.public_key
         assert near.is_initiator
         assert not far.is_initiator
-        assert near.statistics()["handshake"] > 0
+        assert near.statistics().handshake > 0
         assert both.listener.statistics()["connections_accepted"] == 1
         assert str(near.peer_id) in repr(near)
 
@@ -465,7 +465,7 @@ async def test_storm_of_canceled_calls_leaves_nothing() -> None:
                 task.cancel()
             await asyncio.wait(tasks)
         # The handlers run in this loop too, and learn of the resets from the network.
-        while near.statistics()["streams_open"] or asyncio.all_tasks() != before:
+        while near.statistics().streams_open or asyncio.all_tasks() != before:
             await passes(1)
         assert set(near._driver._waiting) <= {far._engine.acceptable}
         serving.cancel()

@@ -117,7 +117,7 @@ async def test_a_list_of_protocols_is_no_protocol() -> None:
         assert str(failed.value).endswith("""got list ['/a', '/b']: write open_stream("/a", "/b")""")
         with pytest.raises(TypeError, match="a protocol is a str, got bytes b'/a'"):
             await near.open_stream(b"/a")  # type: ignore[arg-type]
-        assert near.statistics()["streams_open"] == 0
+        assert near.statistics().streams_open == 0
 
 
 async def echo(stream: Stream) -> None:
@@ -302,7 +302,7 @@ async def test_canceled_accept_loses_no_stream() -> None:
         ours = await near.open_stream()
         await ours.write(message(HEADER)[:5])
         accepting = asyncio.ensure_future(far.accept_stream(["/a"]))
-        while far.statistics()["streams_open"] < 1 or not accepting.get_coro().cr_await:  # type: ignore[union-attr]
+        while far.statistics().streams_open < 1 or not accepting.get_coro().cr_await:  # type: ignore[union-attr]
             await passes(1)
         await passes(5)
         accepting.cancel()

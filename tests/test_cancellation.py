@@ -122,7 +122,7 @@ async def test_five_hundred_canceled_operations_leave_nothing(seed: int) -> None
         await PingService(near).ping(far.peer_id, 1)
         await trio.to_thread.run_sync(lambda: None)
         # Identify, which the host runs by itself, has ended by then.
-        assert await eventually(lambda: ours.statistics()["streams_open"] == 0)
+        assert await eventually(lambda: ours.statistics().streams_open == 0)
         before = census()
         far_before = await far.census_of(connections=1)
 
@@ -231,5 +231,5 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                 with trio.fail_after(10):
                     held.append(await both.stream())
         assert opened >= 6, "those that nothing canceled"
-        assert both.accepted.statistics()["streams_open"] <= 8
-        assert await eventually(lambda: both.dialed.statistics()["streams_open"] == 8, 5)
+        assert both.accepted.statistics().streams_open <= 8
+        assert await eventually(lambda: both.dialed.statistics().streams_open == 8, 5)

@@ -237,7 +237,7 @@ async def test_transport_parameters_have_the_names_and_values_of_the_configurati
 async def test_congestion_control_algorithm(algorithm: str) -> None:
     async with linked({"congestion_control_algorithm": algorithm}) as link:
         # BBR begins with a far larger window than RFC 9002's ten packets.
-        assert (link.dialed.statistics()["congestion_window"] > 100_000) is (algorithm == "bbr")
+        assert (link.dialed.statistics().congestion_window > 100_000) is (algorithm == "bbr")
 
 
 @pytest.mark.slow
@@ -264,5 +264,5 @@ async def test_mtu_discovery_stops_at_max_datagram_size(size: int) -> None:
             left = MIB
             while left:
                 left -= len(await theirs.read(65_536))
-        assert await eventually(lambda: link.dialed.statistics()["mtu"] >= size - 20)
-        assert link.dialed.statistics()["mtu"] <= size
+        assert await eventually(lambda: link.dialed.statistics().mtu >= size - 20)
+        assert link.dialed.statistics().mtu <= size

@@ -20,8 +20,8 @@ from libp2p.crypto import ed25519, rsa, secp256k1
 from libp2p.crypto.serialization import deserialize_public_key
 from libp2p.peer.id import ID
 
-from libp2p_quic import _engine
-from libp2p_quic._engine import Config, Endpoint, Identity, ReadyQueue
+from libp2p_quic import ConnectionStatistics, EndpointStatistics, _engine
+from libp2p_quic._engine import Config, Endpoint, Identity, ReadyQueue, process_statistics, time_bounds
 from libp2p_quic._engine_errors import (
     ConfigError,
     ConnectionLostError,
@@ -203,6 +203,30 @@ def test_listener_drops_and_counts_what_comes_from_port_zero(two: Pair) -> None:
     assert two.listener.statistics()["datagrams_unanswerable"] == 1
 
 
+def test_endpoint_statistics(two: Pair) -> None:
+    two.connected()
+    counted, process = two.far.statistics(), process_statistics()
+    shared = set(counted) - {"endpoints"}
+    by_the_adapter = {
+        "dials_started",
+        "dials_succeeded",
+        "dials_failed",
+        "refused_by_gate",
+        "refused_by_swarm",
+    }
+    assert shared == set(EndpointStatistics._fields) - by_the_adapter
+    assert set(process) == set(counted) | {"buffers_kept", "waits"}
+    assert (counted["endpoints"], counted["connections_open"], counted["accepted_ip4"]) == (1, 1, 1)
+    for name in ("handshake_times", "round_trip_times"):
+        buckets, seconds = counted[name]
+        assert len(buckets) == len(time_bounds()) + 1
+        assert (sum(buckets), seconds > 0) == (1, True)
+    assert time_bounds() == sorted(time_bounds())
+    two.close()
+    assert two.far.statistics()["connections_open"] == 0
+    assert two.far.statistics()["connections_closed"]["local", "closed"] == 1
+
+
 def test_census_counts_objects_and_is_empty_at_the_end(two: Pair) -> None:
     near, far = two.connected()
     two.streams(near, far)
@@ -228,19 +252,7 @@ def test_connection_knows_its_ends(two: Pair) -> None:
     assert (near.is_initiator, far.is_initiator) == (True, False)
     assert near.remote_address == two.listener.local_address
     assert far.remote_address[1] == near.local_address[1]
-    assert set(near.statistics()) == {
-        "rtt",
-        "congestion_window",
-        "mtu",
-        "bytes_sent",
-        "bytes_received",
-        "datagrams_sent",
-        "datagrams_received",
-        "packets_lost",
-        "congestion_events",
-        "streams_open",
-        "handshake",
-    }
+    assert set(near.statistics()) == set(ConnectionStatistics._fields)
     assert 0 < near.statistics()["handshake"] < 20
 
 

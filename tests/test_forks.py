@@ -22,6 +22,7 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
+from libp2p_quic import process_statistics
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue
 from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
 from testkit.engine import identity, pair
@@ -243,3 +244,38 @@ def test_the_interpreter_of_a_child_ends_cleanly() -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("whole\n", "", 0)
+
+
+def test_the_counters_of_a_child_are_its_own() -> None:
+    """Also when a transport of the parent is asked in the child."""
+    with pair() as two:
+        ends = two.connected()
+        assert process_statistics().connections_open == len(ends)
+        transport = near_transport()
+
+        def counted() -> list[int]:
+            process = process_statistics()
+            return [
+                process.endpoints,
+                process.connections_open,
+                process.bytes_sent,
+                transport.statistics().bytes_sent,
+            ]
+
+        assert in_a_child(counted) == [0, 0, 0, 0]
+
+        async def dial() -> list[int]:
+            async with linked() as link:
+                return [link.dialer.statistics().dialed_ip4, process_statistics().endpoints]
+
+        assert in_a_child(lambda: trio.run(dial)) == [1, 2]
+        assert process_statistics().connections_open == len(ends)
+
+
+def test_a_transport_with_connections_counts_nothing_of_them_in_a_child() -> None:
+    async def ask() -> object:
+        async with linked() as link:
+            assert link.dialer.statistics().connections_open == 1
+            return in_a_child(lambda: list(link.dialer.statistics()[:4]))
+
+    assert trio.run(ask) == [0, 0, 0, 0]

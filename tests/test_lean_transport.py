@@ -76,7 +76,7 @@ async def requests(count: int, size: int, at_once: int) -> None:
             assert await connection.request(STATUS, data) == data
 
     await asyncio.gather(*(some() for _ in range(at_once)))
-    assert connection.connection.statistics()["streams_open"] <= at_once
+    assert connection.connection.statistics().streams_open <= at_once
     await client.close()
     await node.close()
 

@@ -18,7 +18,7 @@ from testkit.census import eventually
 from testkit.h3 import call
 from testkit.linked import Linked, linked, listening, transport_behind
 from testkit.near import IP4, near_host, near_transport, swarm, transport_of
-from testkit.payload import MIB
+from testkit.payload import MIB, payload
 
 REJECTED = ("connections_refused", "connections_gated", "handshakes_refused")
 
@@ -58,14 +58,76 @@ async def test_congestion_window_of_a_closed_connection_is_its_last(end: Any, is
         if is_writing:
             with trio.move_on_after(5):
                 await ours.write(bytes(4 * MIB))
-        window = link.dialed.statistics()["congestion_window"]
+        window = link.dialed.statistics().congestion_window
         await end(link)
         assert await eventually(lambda: link.dialed.is_closed and link.accepted.is_closed, 10)
         for connection in (link.dialed, link.accepted):
             statistics = connection.statistics()
             # A hundred times the bytes of these paths.
-            assert statistics["congestion_window"] < 100 * max(window, MIB)
-            assert statistics["congestion_window"] >= 2400
+            assert statistics.congestion_window < 100 * max(window, MIB)
+            assert statistics.congestion_window >= 2400
+
+
+async def test_a_snapshot_has_what_was_transferred() -> None:
+    async with linked() as link:
+        before = link.dialed.statistics()
+        ours, theirs = await link.stream()
+        sent = payload(1, 4 * MIB)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ours.write, sent)
+            received = 0
+            while received < len(sent):
+                received += len(await theirs.read(MIB))
+        await eventually(lambda: link.dialed.statistics().bytes_sent >= len(sent))
+        near, far = link.dialed.statistics(), link.accepted.statistics()
+    assert before.bytes_sent < near.bytes_sent
+    assert near.bytes_sent > len(sent) <= far.bytes_received
+    assert near.datagrams_sent >= near.sends > 0
+    assert near.packets_sent >= near.datagrams_sent
+    assert near.min_rtt > 0
+    assert 0 < near.handshake < 20
+    assert near.mtu >= 1200
+    # Loopback carries marks.
+    assert near.ecn == "capable"
+    assert (near.streams_opened, near.streams_accepted) == (1, 0)
+    assert (far.streams_opened, far.streams_accepted) == (0, 1)
+    assert far.receive_window >= 32 * 1024
+
+
+async def test_streams_and_bytes_that_wait_are_counted() -> None:
+    async with linked() as link:
+        opened = [await link.dialed.open_stream() for _ in range(3)]
+        for each in opened:
+            await each.write(bytes(1000))
+        assert await eventually(lambda: link.accepted.statistics().streams_waiting == 3)
+        stream = await link.accepted.accept_stream()
+        assert link.accepted.statistics().streams_waiting == 2
+        assert await eventually(lambda: link.accepted.statistics().receive_held > 3000)
+        assert await stream.read(1000) == bytes(1000)
+        assert await eventually(lambda: link.accepted.statistics().receive_held < 3000)
+
+
+async def test_keep_alives_are_counted() -> None:
+    async with linked(near={"keep_alive_interval": 0.05}) as link:
+        assert await eventually(lambda: link.dialed.statistics().keep_alives_sent >= 3)
+        assert link.accepted.statistics().keep_alives_sent == 0
+        assert link.dialer.statistics().keep_alives_sent >= 3
+
+
+async def test_the_last_packet_of_a_connection_counts() -> None:
+    """CONNECTION_CLOSE is sent after the connection is over for the program."""
+    async with linked() as link:
+        before = link.dialed.statistics().datagrams_sent
+        await link.dialed.close()
+        assert await eventually(lambda: link.dialed.statistics().datagrams_sent > before)
+        assert await eventually(lambda: link.dialed.statistics().streams_open == 0)
+
+
+async def test_a_snapshot_does_not_change() -> None:
+    async with linked() as link:
+        snapshot = link.dialed.statistics()
+        with pytest.raises(AttributeError):
+            snapshot.rtt = 0.0  # type: ignore[misc]
 
 
 # Listeners

@@ -77,6 +77,17 @@ PAGES = (
                 "The transport makes them. A host uses them for its program.",
             ),
             Section("Explain errors", ("causes", "explain")),
+            Section(
+                "Statistics",
+                (
+                    "ConnectionStatistics",
+                    "EndpointStatistics",
+                    "ProcessStatistics",
+                    "Distribution",
+                    "process_statistics",
+                ),
+                "[Watch a node](../howto/watch-a-host.md) has what asking each second costs.",
+            ),
             Section("Hole punching", ("enable_hole_punching", "HolePunching")),
             Section(
                 "Host keys and peer ids without py-libp2p",
@@ -121,6 +132,16 @@ PAGES = (
         (
             Section("Endpoint", ("Endpoint", "EndpointConfig")),
             Section("Listener, connection, stream", ("Listener", "Connection", "Stream", "reader_writer")),
+            Section(
+                "Statistics",
+                (
+                    "ConnectionStatistics",
+                    "EndpointStatistics",
+                    "ProcessStatistics",
+                    "Distribution",
+                    "process_statistics",
+                ),
+            ),
             Section("Keys, peer ids, addresses", ("Identity", "PeerId", "Address")),
             Section(
                 "Exceptions",

@@ -35,10 +35,12 @@ What there is:
 - `enable_hole_punching`: connects a host directly to peers behind NATs that it meets through a relay.
 
 - `Identity` and `PeerId`: host keys and peer ids, also without py-libp2p.
+- `ConnectionStatistics`, `EndpointStatistics`, `ProcessStatistics`: what ``statistics()`` of a connection,
+  ``statistics()`` of a transport and `process_statistics` return.
 
-All but `Identity` and `PeerId` need py-libp2p (``pip install 'libp2p-quic[py-libp2p]'``) and a trio
-event loop; they are imported on first use, so that a program without py-libp2p can import the others.
-Needs Linux. Times are in seconds, sizes in bytes. The loggers are
+All but `Identity`, `PeerId` and the statistics need py-libp2p (``pip install 'libp2p-quic[py-libp2p]'``)
+and a trio event loop; they are imported on first use, so that a program without py-libp2p can import the
+others. Needs Linux. Times are in seconds, sizes in bytes. The loggers are
 "libp2p_quic" and those below it.
 """
 
@@ -57,6 +59,13 @@ if _typing.TYPE_CHECKING:
     from libp2p_quic._install import StockTransportWarning, install, uninstall
     from libp2p_quic._listener import QUICListener
     from libp2p_quic._peer_id import PeerId
+    from libp2p_quic._statistics import (
+        ConnectionStatistics,
+        Distribution,
+        EndpointStatistics,
+        ProcessStatistics,
+        process_statistics,
+    )
     from libp2p_quic._stream import QUICStream
     from libp2p_quic._transport import QUICTransport
     from libp2p_quic.exceptions import (
@@ -78,7 +87,10 @@ if _typing.TYPE_CHECKING:
 
 __all__ = [
     "ConnectionClosed",
+    "ConnectionStatistics",
     "DialError",
+    "Distribution",
+    "EndpointStatistics",
     "HandshakeRefusedError",
     "HandshakeTimeoutError",
     "HolePunching",
@@ -89,6 +101,7 @@ __all__ = [
     "ListenError",
     "PeerId",
     "PeerIdMismatchError",
+    "ProcessStatistics",
     "QUICConnection",
     "QUICListener",
     "QUICStream",
@@ -107,10 +120,19 @@ __all__ = [
     "exceptions",
     "explain",
     "install",
+    "process_statistics",
     "uninstall",
 ]
 
-_ALONE = {"Identity": "_identity", "PeerId": "_peer_id"}
+_ALONE = {
+    "ConnectionStatistics": "_statistics",
+    "Distribution": "_statistics",
+    "EndpointStatistics": "_statistics",
+    "Identity": "_identity",
+    "PeerId": "_peer_id",
+    "ProcessStatistics": "_statistics",
+    "process_statistics": "_statistics",
+}
 _WITH_PY_LIBP2P = {
     "HolePunching": "_hole_punching",
     "QUICConnection": "_connection",

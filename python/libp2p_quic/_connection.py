@@ -36,6 +36,7 @@ from libp2p_quic._error_mapping import connection_error
 from libp2p_quic._exception_types import ended_text
 from libp2p_quic._gate import GATED
 from libp2p_quic._state import ConnectionState
+from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._stream import QUICStream
 
 logger = logging.getLogger("libp2p_quic.connection")
@@ -481,11 +482,10 @@ class QUICConnection(IRawConnection, IMuxedConn):
         """DIRECT: no relay is in between."""
         return ConnectionType.DIRECT
 
-    def statistics(self) -> dict[str, float]:
-        """The engine's counters: rtt and handshake in seconds; congestion_window, mtu, bytes_sent
-        and bytes_received in bytes; datagrams_sent, datagrams_received, packets_lost,
-        congestion_events and streams_open in numbers."""
-        return self._engine.statistics()
+    def statistics(self) -> ConnectionStatistics:
+        """A snapshot of the counters, at most 10 ms old while data moves; after the end of the
+        connection as they were last. Waits for nothing; may be called in any thread."""
+        return ConnectionStatistics(**self._engine.statistics())
 
     async def read(self, n: int | None = None) -> bytes:
         """Raises NotImplementedError: read from a stream of this connection."""

@@ -302,7 +302,7 @@ class Dialer:
         """
         if self._gates.swarm is None:
             return
-        peer, rtt = connection.peer_id, attempt.statistics()["rtt"]
+        peer, rtt = connection.peer_id, connection.statistics().rtt
         spent = connection._began - began
         limit = self._refusal_delays.wait_time(peer, rtt, spent, free)
         try:

@@ -9,7 +9,7 @@ Times are in seconds, sizes in bytes, codes are integers below 2**62. All classe
 any thread.
 """
 
-from typing import final
+from typing import Any, final
 
 from libp2p_quic._engine_errors import ConnectionLostError
 
@@ -26,6 +26,8 @@ __all__ = [
     "__version__",
     "ed25519_private_key",
     "generate_private_key",
+    "process_statistics",
+    "time_bounds",
 ]
 
 __version__: str
@@ -36,6 +38,14 @@ def generate_private_key(key_type: str, /) -> bytes:
 
 def ed25519_private_key(seed: bytes, /) -> bytes:
     """The PrivateKey protobuf of an Ed25519 seed of 32 bytes. Raises ValueError."""
+
+def process_statistics() -> dict[str, Any]:
+    """The sums of all endpoints of the process, those that have ended included, with the keys of
+    `Endpoint.statistics`; and buffers_kept (bytes of buffers that are kept until there was no traffic
+    for 0.1 s) and waits (how often the I/O thread waited for something to do)."""
+
+def time_bounds() -> list[float]:
+    """The upper bounds of all buckets but the last in which `Endpoint.statistics` counts times, in seconds."""
 
 @final
 class ReadyQueue:
@@ -169,6 +179,16 @@ class Endpoint:
         """
     def flush(self) -> None:
         """Give the engine everything queued since the last flush. Call it once per scheduler pass."""
+    def statistics(self) -> dict[str, Any]:
+        """Counters since the endpoint was made, and what it has in use now. Waits for nothing; also after
+        `close`. Raises EndpointClosedError in the child of a fork.
+
+        Numbers: endpoints (1, or 0 once it has ended), and the fields of
+        `libp2p_quic.EndpointStatistics` that the engine counts, dialed, accepted and refused
+        connections by IP version and limit. Budgets in bytes. handshake_times and round_trip_times
+        are pairs of a list, of how many times are in each bucket of `time_bounds`, and the sum in
+        seconds. connections_closed has the number for each pair of who ended a connection and how.
+        """
     def census(self) -> dict[str, int]:
         """What the endpoint holds, for tests of leaks: connections, handshakes (inbound), streams,
         promised (bytes that connections may hold for readers), unacked (bytes that they may hold
@@ -275,10 +295,9 @@ class Connection:
     def close(self, code: int, reason: bytes) -> None:
         """Close. Data of finished streams is delivered first, for at most ``linger`` seconds.
         Idempotent; raises nothing."""
-    def statistics(self) -> dict[str, float]:
-        """Counters: rtt (s), congestion_window (bytes), mtu (bytes), bytes_sent, bytes_received,
-        datagrams_sent, datagrams_received, packets_lost, congestion_events, streams_open, and
-        handshake (s)."""
+    def statistics(self) -> dict[str, Any]:
+        """The fields of `libp2p_quic.ConnectionStatistics`, as they were at most 10 ms ago while data
+        moves, and after the end as they were last. Waits for nothing."""
 
 @final
 class Stream:

@@ -49,6 +49,9 @@ class Gates:
 
     def __init__(self, gate_peer: Callable[..., object] | None, timeout: float) -> None:
         self.swarm: Swarm | None = None
+        # Inbound connections that a gate denied, and that the swarm refused for a limit of its own.
+        self.denied = 0
+        self.refused_by_swarm = 0
         self._peer_gate = (
             TrioGate(f"gate_peer ({name_of(gate_peer)})", gate_peer, timeout) if gate_peer else None
         )

@@ -170,12 +170,15 @@ class QUICListener(IListener):
     def _count_gated(self) -> None:
         """Count a peer that a gate denied after this listener accepted it."""
         self._gated += 1
+        assert self._endpoint is not None
+        self._endpoint.gates.denied += 1
 
     def _count_swarm_refusal(self, peer: str) -> None:
         """Count a verified peer that the swarm refused, and warn: py-libp2p logs it at DEBUG only."""
         self._refused_by_swarm += 1
         assert self._endpoint is not None
         assert self._endpoint.gates.swarm is not None
+        self._endpoint.gates.refused_by_swarm += 1
         # Counting visits each connection, and a peer can cause many refusals.
         is_shown = self._swarm_refusals.is_due or logger.isEnabledFor(logging.DEBUG)
         limits = limits_in_use(self._endpoint.gates.swarm) if is_shown else ""

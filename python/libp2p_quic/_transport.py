@@ -31,8 +31,10 @@ from libp2p_quic._config import (
 )
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._dial import CLOSED, Dialer
+from libp2p_quic._dial_counts import DialCounts
 from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._endpoint import LoopEndpoint
+from libp2p_quic._engine import Endpoint
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._error_mapping import canceled_dial_error
 from libp2p_quic._gate import denied_networks
@@ -41,6 +43,7 @@ from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY
 from libp2p_quic._host_key import identity_of
 from libp2p_quic._last_failures import LastFailures
 from libp2p_quic._listener import QUICListener
+from libp2p_quic._statistics import EndpointStatistics, added, endpoint_statistics
 from libp2p_quic._swarm_limits import admitted
 from libp2p_quic.exceptions import DialError, HostKeyError, InvalidConfigError, ListenError
 
@@ -94,6 +97,10 @@ class QUICTransport(ITransport):
         # Only py-libp2p's tests read this: they expect one entry for each version.
         self._quic_configs = dict.fromkeys(self.protocols(), self._engine_config)
         self._endpoint: LoopEndpoint | None = None
+        self._dials = DialCounts()
+        # The engine's endpoint of the last run, and what those of earlier runs counted.
+        self._counting: Endpoint | None = None
+        self._earlier = EndpointStatistics()
         self._denied: list[str] = []
         self._background_nursery: trio.Nursery | None = None
         # A list, as py-libp2p's host reads its first element.
@@ -106,6 +113,21 @@ class QUICTransport(ITransport):
         are in `Swarm.connection_config`.
         """
         return dict(self._effective)
+
+    def statistics(self) -> EndpointStatistics:
+        """A snapshot of what this transport did in all its runs, and what it has in use now.
+
+        Its cost does not depend on the number of connections. Waits for nothing; may be called in any
+        thread, and after `close`.
+        """
+        counted = added(self._earlier, endpoint_statistics(self._counting))
+        return counted._replace(
+            dials_started=self._dials.started,
+            dials_succeeded=self._dials.succeeded,
+            dials_failed=dict(self._dials.failed),
+            refused_by_gate=self._gates.denied,
+            refused_by_swarm=self._gates.refused_by_swarm,
+        )
 
     # Called by the swarm
 
@@ -210,10 +232,11 @@ class QUICTransport(ITransport):
         progress = DialProgress(_readable(maddr) if len(maddrs) == 1 else f"{len(maddrs)} addresses")
         connection: QUICConnection | None = None
         try:
-            if is_peer:
-                connection = await self._dialer.dial_peer(maddrs, progress)
-            else:
-                connection = await self._dialer.dial(maddr, progress)
+            with self._dials.counted():
+                if is_peer:
+                    connection = await self._dialer.dial_peer(maddrs, progress)
+                else:
+                    connection = await self._dialer.dial(maddr, progress)
         except DialError as error:
             self._note_failure(maddrs, error)
             raise
@@ -250,7 +273,8 @@ class QUICTransport(ITransport):
         """See `Dialer.dial_any`."""
         if self._closed:
             raise DialError(f"cannot dial {', '.join(map(str, maddrs))}: {CLOSED}")
-        return await self._dialer.dial_any(maddrs, delay, punched_rtt)
+        with self._dials.counted():
+            return await self._dialer.dial_any(maddrs, delay, punched_rtt)
 
     async def dial_with_source(self, maddr: Multiaddr, source: tuple[str, int]) -> QUICConnection:
         """`dial`. ``source`` is a TCP address and is ignored: dials leave from our UDP socket."""
@@ -325,6 +349,8 @@ class QUICTransport(ITransport):
             raise EndpointClosedError("the transport is closed")
         if self._endpoint is None or not self._endpoint.is_current:
             self._endpoint = LoopEndpoint(self._identity, self._engine_config, self._limits, self._gates)
+            self._earlier = added(self._earlier, endpoint_statistics(self._counting))
+            self._counting = self._endpoint.engine
             self._attach(self._endpoint)
             if self._denied:
                 self._endpoint.engine.deny(self._denied)

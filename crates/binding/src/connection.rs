@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     fork::{self, ForkGuard},
     ready_queue::Token,
+    statistics,
     stream::Stream,
 };
 
@@ -152,23 +153,7 @@ impl Connection {
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
-        let statistics = self.connection.connection()?.statistics();
-        let dict = PyDict::new(py);
-        dict.set_item("rtt", statistics.rtt.as_secs_f64())?;
-        dict.set_item("handshake", statistics.handshake.as_secs_f64())?;
-        for (name, value) in [
-            ("congestion_window", statistics.congestion_window),
-            ("mtu", statistics.mtu.into()),
-            ("bytes_sent", statistics.bytes_sent),
-            ("bytes_received", statistics.bytes_received),
-            ("datagrams_sent", statistics.datagrams_sent),
-            ("datagrams_received", statistics.datagrams_received),
-            ("packets_lost", statistics.packets_lost),
-            ("congestion_events", statistics.congestion_events),
-            ("streams_open", statistics.streams_open as u64),
-        ] {
-            dict.set_item(name, value)?;
-        }
-        Ok(dict)
+        let counted = self.connection.connection()?.statistics();
+        Ok(statistics::of_connection(py, &counted)?)
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     fork::ForkGuard,
     inbound::Inbound,
     ready_queue::{ReadyQueue, Token},
+    statistics,
 };
 
 /// A libp2p host key and the TLS certificate made for it.
@@ -145,6 +146,11 @@ impl Endpoint {
             dict.set_item(name, value)?;
         }
         Ok(dict)
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>, Error> {
+        let counted = self.endpoint.endpoint()?.statistics();
+        Ok(statistics::of_endpoint(py, &counted)?)
     }
 
     #[getter]

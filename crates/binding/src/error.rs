@@ -32,7 +32,7 @@ impl From<PyErr> for Error {
     }
 }
 
-fn party(by: engine::Party) -> &'static str {
+pub(crate) fn party(by: engine::Party) -> &'static str {
     match by {
         engine::Party::Local => "local",
         engine::Party::Peer => "peer",
@@ -40,7 +40,7 @@ fn party(by: engine::Party) -> &'static str {
     }
 }
 
-fn kind(kind: engine::CloseKind) -> &'static str {
+pub(crate) fn kind(kind: engine::CloseKind) -> &'static str {
     use engine::CloseKind;
     match kind {
         CloseKind::Closed => "closed",

@@ -15,6 +15,7 @@ mod host_key;
 mod inbound;
 mod log;
 mod ready_queue;
+mod statistics;
 mod stream;
 
 use pyo3::prelude::*;
@@ -31,6 +32,7 @@ mod _engine {
         inbound::Inbound,
         log::LogQueue,
         ready_queue::ReadyQueue,
+        statistics::{process_statistics, time_bounds},
         stream::Stream,
     };
 

@@ -72,7 +72,11 @@ impl Connection {
                 return Poll::Ready(Err(error.clone()));
             }
             let result = match state.opened_ahead.pop_front() {
-                Some(stream) => Poll::Ready(Ok(Stream::new(stream, self.0.clone()))),
+                Some(stream) => {
+                    state.streams_opened += 1;
+                    self.shared().totals.add(|it| &it.streams_opened, 1);
+                    Poll::Ready(Ok(Stream::new(stream, self.0.clone())))
+                }
                 None => {
                     state.openable.add(cx.waker());
                     Poll::Pending
@@ -101,7 +105,9 @@ impl Connection {
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
         let mut state = self.shared().state.lock();
         if let Some(stream) = state.arrived.pop_front() {
+            state.streams_accepted += 1;
             drop(state);
+            self.shared().totals.add(|it| &it.streams_accepted, 1);
             let stream = Stream::new(stream, self.0.clone());
             stream.accept();
             return Poll::Ready(Ok(stream));
@@ -190,9 +196,18 @@ impl Connection {
         self.shared().state.lock().local
     }
 
-    /// A snapshot of the counters, at most a few milliseconds old while data moves.
+    /// A snapshot of the counters, at most 10 ms old while data moves.
     pub fn statistics(&self) -> Statistics {
-        self.shared().state.lock().statistics
+        let receive_credit = &self.shared().receive_credit;
+        let state = self.shared().state.lock();
+        Statistics {
+            streams_waiting: state.arrived.len(),
+            streams_opened: state.streams_opened,
+            streams_accepted: state.streams_accepted,
+            receive_window: receive_credit.window(),
+            receive_held: receive_credit.held(),
+            ..state.statistics
+        }
     }
 
     /// [`poll_connected`](Self::poll_connected), blocking.

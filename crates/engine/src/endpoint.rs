@@ -31,6 +31,7 @@ use crate::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    totals::{EndpointStatistics, Totals},
 };
 
 /// The parts of an endpoint.
@@ -40,6 +41,7 @@ struct EndpointInner {
     commands: Arc<Commands>,
     sockets: Arc<dyn SocketProvider>,
     state: Arc<Mutex<EndpointState>>,
+    totals: Arc<Totals>,
     next_socket: AtomicU64,
     next_connection: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl EndpointInner {
             local,
             self.settings.memory(),
             congestion_signals,
+            self.totals.clone(),
         )
     }
 }
@@ -122,6 +125,7 @@ impl Endpoint {
         sockets: Arc<dyn SocketProvider>,
     ) -> (Core, Self) {
         let state = Arc::<Mutex<EndpointState>>::default();
+        let totals = state.lock().totals.clone();
         let core = Core::new(settings.clone(), state.clone(), commands.clone());
         let endpoint = Self(EndpointInner {
             peer_id: identity.peer_id(),
@@ -129,6 +133,7 @@ impl Endpoint {
             commands,
             sockets,
             state,
+            totals,
             next_socket: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
         });
@@ -171,7 +176,7 @@ impl Endpoint {
         let inbound = state.inbound.clone();
         drop(state);
         let backlog = self.0.settings.config.max_accept_backlog;
-        let listener = ListenerShared::new(&info, backlog, inbound);
+        let listener = ListenerShared::new(&info, backlog, inbound, self.0.totals.clone());
         self.0.commands.push(Command::Listen(listener.clone()));
         let (commands, state) = (self.0.commands.clone(), self.0.state.clone());
         Ok(Listener::new(listener, commands, state))
@@ -330,6 +335,19 @@ impl Endpoint {
     /// has finished its pass, at most some milliseconds.
     pub fn census(&self) -> Census {
         self.0.sockets.census().unwrap_or_default()
+    }
+
+    /// A snapshot of the counters. Reads some sixty atomics and waits for nothing, so that a node with
+    /// any number of connections may ask each second.
+    pub fn statistics(&self) -> EndpointStatistics {
+        let settings = &self.0.settings;
+        EndpointStatistics {
+            receive_budget: settings.config.receive_budget,
+            receive_reserved: settings.receive_charged(),
+            send_budget: settings.config.send_budget,
+            send_reserved: settings.unacked_charged(),
+            ..self.0.totals.read()
+        }
     }
 
     #[cfg(feature = "simulation")]

@@ -17,6 +17,11 @@ pub enum Party {
     Network,
 }
 
+impl Party {
+    /// Every party, in the order of [`EndpointStatistics::connections_closed`](crate::EndpointStatistics).
+    pub const ALL: [Self; 3] = [Self::Local, Self::Peer, Self::Network];
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,6 +48,22 @@ pub enum CloseKind {
     Unreachable,
     /// No QUIC version in common.
     Version,
+}
+
+impl CloseKind {
+    /// Every kind, in the order of [`EndpointStatistics::connections_closed`](crate::EndpointStatistics).
+    pub const ALL: [Self; 10] = [
+        Self::Closed,
+        Self::HandshakeTimeout,
+        Self::IdleTimeout,
+        Self::Internal,
+        Self::PeerIdMismatch,
+        Self::Refused,
+        Self::StatelessReset,
+        Self::Transport,
+        Self::Unreachable,
+        Self::Version,
+    ];
 }
 
 /// Why a connection ended.

@@ -74,6 +74,7 @@ mod sync;
 #[path = "../../models/src/sync.rs"]
 mod sync;
 pub mod tls;
+mod totals;
 
 #[cfg(models)]
 #[path = "../../models/src/models/mod.rs"]
@@ -86,7 +87,7 @@ pub use config::{Config, Flush};
 pub use congestion::CongestionControl;
 pub use connection::Connection;
 pub use dial_mode::DialMode;
-pub use driver::forget_the_thread;
+pub use driver::{ProcessStatistics, forget_the_thread, process_statistics};
 pub use endpoint::Endpoint;
 pub use error::{
     CloseKind, Closed, ConfigError, ConnectionError, EndpointError, IdentityError, Party,
@@ -99,5 +100,6 @@ pub use inbound::{Inbound, LONGEST_PUNCH, MAX_PUNCHED_ADDRESSES, PunchError};
 pub use listener::Listener;
 pub use ready::ReadyQueue;
 pub use shared::ListenerStatistics;
-pub use statistics::Statistics;
+pub use statistics::{EcnState, Statistics};
 pub use stream::Stream;
+pub use totals::{Distribution, EndpointStatistics};

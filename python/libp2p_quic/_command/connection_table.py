@@ -50,7 +50,7 @@ class ConnectionTable:
         row.end = str(closed)
         statistics = row.connection.statistics()
         seconds = time.monotonic() - row.began
-        received, sent = statistics["bytes_received"], statistics["bytes_sent"]
+        received, sent = statistics.bytes_received, statistics.bytes_sent
         if not self._output.is_live:
             figures = f"{size(received)} received, {size(sent)} sent in {duration(seconds)}"
             self._output.text(f"closed {row.connection.remote_address}: {row.end} ({figures})")
@@ -81,11 +81,11 @@ class ConnectionTable:
                 f"…{str(row.connection.peer_id)[-8:]}",
                 row.connection.remote_address.removesuffix("/quic-v1"),
                 duration(time.monotonic() - row.began),
-                duration(facts["rtt"]),
-                f"{facts['streams_open']:.0f}",
-                size(facts["bytes_received"]),
-                size(facts["bytes_sent"]),
-                f"{facts['packets_lost']:.0f}",
+                duration(facts.rtt),
+                str(facts.streams_open),
+                size(facts.bytes_received),
+                size(facts.bytes_sent),
+                str(facts.packets_lost),
                 row.end or "open",
                 style="dim" if row.end else None,
             )

@@ -117,7 +117,7 @@ class _Anatomy:
         self._row("peer id", f"{peer} ({as_expected})")
         self._row("host key", f"{key}, {b64encode(connection.public_key).decode()}")
         # The engine completes no handshake without them (libp2p tls spec).
-        self._row("handshake", f"{duration(facts['handshake'])}, QUIC version 1, TLS 1.3, ALPN libp2p")
+        self._row("handshake", f"{duration(facts.handshake)}, QUIC version 1, TLS 1.3, ALPN libp2p")
         self._row("our end", connection.local_address)
         self._output.event(
             "connected",
@@ -127,7 +127,7 @@ class _Anatomy:
             local_address=connection.local_address,
             host_key_type=key,
             public_key=b64encode(connection.public_key).decode(),
-            handshake=facts["handshake"],
+            handshake=facts.handshake,
             quic_version=1,
             tls_version="1.3",
             alpn="libp2p",
@@ -181,13 +181,11 @@ class _Anatomy:
 
     def _path(self, connection: Connection) -> None:
         facts = connection.statistics()
-        sent, received, lost = (
-            int(facts[name]) for name in ("datagrams_sent", "datagrams_received", "packets_lost")
-        )
-        self._row("path", f"rtt {duration(facts['rtt'])}, mtu {facts['mtu']:.0f} so far")
-        self._row("window", size(facts["congestion_window"]))
+        sent, received, lost = facts.datagrams_sent, facts.datagrams_received, facts.packets_lost
+        self._row("path", f"rtt {duration(facts.rtt)}, mtu {facts.mtu} so far")
+        self._row("window", size(facts.congestion_window))
         self._row("datagrams", f"{sent} sent, {received} received, {lost} packets lost")
-        self._output.event("path", **facts)
+        self._output.event("path", **facts._asdict())
 
 
 def _nat(connection: Connection, found: Identification) -> str:

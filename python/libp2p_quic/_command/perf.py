@@ -182,7 +182,7 @@ class _Transfer:
     def _path(self) -> dict[str, float]:
         facts = self._connection.statistics()
         names = ("rtt", "congestion_window", "mtu", "datagrams_sent", "packets_lost", "congestion_events")
-        return {name: facts[name] for name in names}
+        return {name: getattr(facts, name) for name in names}
 
     def summarize(self, direction: str) -> None:
         """Print the figures of the whole run. Nothing if no byte was transferred."""

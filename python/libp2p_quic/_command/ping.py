@@ -117,7 +117,7 @@ class _Rounds:
         """
         peer = self._connection.peer_id
         self._output.text(f"ping {self._connection.remote_address}/p2p/{peer}")
-        handshake = self._connection.statistics()["handshake"]
+        handshake = self._connection.statistics().handshake
         self._output.event(
             "connected", peer_id=str(peer), address=self._connection.remote_address, handshake=handshake
         )

@@ -24,6 +24,13 @@ from libp2p_quic._exception_types import (
 )
 from libp2p_quic._identity import Identity
 from libp2p_quic._peer_id import PeerId
+from libp2p_quic._statistics import (
+    ConnectionStatistics,
+    Distribution,
+    EndpointStatistics,
+    ProcessStatistics,
+    process_statistics,
+)
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
@@ -36,9 +43,12 @@ __all__ = [
     "Address",
     "Connection",
     "ConnectionClosed",
+    "ConnectionStatistics",
     "DialError",
+    "Distribution",
     "Endpoint",
     "EndpointConfig",
+    "EndpointStatistics",
     "HandshakeRefusedError",
     "HandshakeTimeoutError",
     "HostKeyError",
@@ -51,6 +61,7 @@ __all__ = [
     "NegotiationError",
     "PeerId",
     "PeerIdMismatchError",
+    "ProcessStatistics",
     "ProtocolNotSupportedError",
     "QUICError",
     "Stream",
@@ -61,5 +72,6 @@ __all__ = [
     "StreamReset",
     "UnreachableError",
     "__version__",
+    "process_statistics",
     "reader_writer",
 ]

@@ -25,6 +25,7 @@ from libp2p_quic._exception_types import (
     ended_text,
 )
 from libp2p_quic._peer_id import PeerId
+from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.negotiation import Proposer, Selector, checked
 from libp2p_quic.asyncio.stream import Owner, Stream
@@ -252,11 +253,10 @@ class Connection:
         """The peer's public key as libp2p's PublicKey protobuf."""
         return self._engine.public_key or b""
 
-    def statistics(self) -> dict[str, float]:
-        """The engine's counters: rtt and handshake in seconds; congestion_window, mtu, bytes_sent
-        and bytes_received in bytes; datagrams_sent, datagrams_received, packets_lost,
-        congestion_events and streams_open in numbers."""
-        return self._engine.statistics()
+    def statistics(self) -> ConnectionStatistics:
+        """A snapshot of the counters, at most 10 ms old while data moves; after the end of the
+        connection as they were last. Does not suspend; may be called in any thread."""
+        return ConnectionStatistics(**self._engine.statistics())
 
     def __repr__(self) -> str:
         return f"<Connection with {self.peer_id} at {self.remote_address}>"

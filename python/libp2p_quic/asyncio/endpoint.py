@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
+from libp2p_quic._dial_counts import DialCounts
 from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._driver._asyncio import AsyncioDriver, current
 from libp2p_quic._engine import Connection as EngineConnection
@@ -24,6 +25,7 @@ from libp2p_quic._happy_eyeballs import AllFailedError, Race, interleaved
 from libp2p_quic._identity import Identity
 from libp2p_quic._last_failures import LastFailures
 from libp2p_quic._peer_id import PeerId
+from libp2p_quic._statistics import EndpointStatistics, endpoint_statistics
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
@@ -60,6 +62,7 @@ class Endpoint:
             self._gate = AsyncioGate(name, gate, self.config.gate_timeout)
         self._last_failures: LastFailures[DialError] = LastFailures()
         self._listeners: list[Listener] = []
+        self._dials = DialCounts()
         self._denied: list[str] = []
         self._is_closed = False
         self._open: tuple[AsyncioDriver, EngineEndpoint, Callable[[], None]] | None = None
@@ -127,7 +130,8 @@ class Endpoint:
         parsed = Address.parse(address)
         progress = DialProgress(str(address))
         try:
-            connection = await self._connect(parsed, address, progress)
+            with self._dials.counted():
+                connection = await self._connect(parsed, address, progress)
         except DialError as error:
             self._note_failure(parsed, error)
             raise
@@ -226,6 +230,19 @@ class Endpoint:
         if self._open is not None:
             self._open[1].deny(self._denied)
 
+    def statistics(self) -> EndpointStatistics:
+        """A snapshot of what this endpoint did, and what it has in use now.
+
+        Its cost does not depend on the number of connections. Does not suspend; may be called in any
+        thread, and after `close`.
+        """
+        return endpoint_statistics(None if self._open is None else self._open[1])._replace(
+            dials_started=self._dials.started,
+            dials_succeeded=self._dials.succeeded,
+            dials_failed=dict(self._dials.failed),
+            refused_by_gate=sum(listener.gated for listener in self._listeners),
+        )
+
     async def close(self) -> None:
         """Close listeners, connections and sockets.
 
@@ -233,8 +250,7 @@ class Endpoint:
         1 s) and two seconds. Canceling ends the wait, not the close. Idempotent.
         """
         self._is_closed = True
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
+        for listener in self._listeners:
             listener.close()
         if self._open is None:
             return

@@ -138,8 +138,12 @@ class Listener:
         return dict(self._statistics) if self._is_closed else self._count()
 
     def _count(self) -> dict[str, int]:
-        gated = 0 if self._gating is None else self._gating.gated
-        return {**self._engine.statistics(), "connections_gated": gated}
+        return {**self._engine.statistics(), "connections_gated": self.gated}
+
+    @property
+    def gated(self) -> int:
+        """How many connections the gate denied."""
+        return 0 if self._gating is None else self._gating.gated
 
     def __repr__(self) -> str:
         return f"<Listener on {self.address}, {'closed' if self._is_closed else 'open'}>"

@@ -38,10 +38,11 @@ use crate::{
     },
     error::Party,
     shared::{ConnectionShared, ListenerShared, StreamShared},
+    statistics::Statistics,
     tls::Verdict,
 };
 
-use self::phase::Phase;
+use self::{phase::Phase, statistics::Stage};
 
 /// Datagrams one connection may send before others have their turn. Twice as many as one send
 /// holds: measured better than quinn's 20.
@@ -96,7 +97,11 @@ pub(super) struct ConnectionDriver {
     streams: Streams,
     phase: Phase,
     began: Instant,
+    stage: Stage,
     published: Instant,
+    /// The last snapshot, which the endpoint's totals contain.
+    reported: Statistics,
+    keep_alives_sent: u64,
     allowance: StreamAllowance,
     receive_window: ReceiveWindow,
     send_window: SendWindow,
@@ -136,7 +141,7 @@ impl ConnectionDriver {
         let is_accepted = origin.listener.is_some();
         let congestion_signals = origin.shared.congestion_signals.clone();
         let marking = Marking::new(&conn, origin.listener.is_none(), congestion_signals);
-        Self {
+        let mut driver = Self {
             conn,
             handle: origin.handle,
             shared: origin.shared,
@@ -156,7 +161,10 @@ impl ConnectionDriver {
                 report: origin.report,
             },
             began: now,
+            stage: Stage::New,
             published: now,
+            reported: Statistics::default(),
+            keep_alives_sent: 0,
             allowance: StreamAllowance::default(),
             receive_window: ReceiveWindow::new(now),
             send_window,
@@ -169,7 +177,9 @@ impl ConnectionDriver {
             armed: None,
             #[cfg(feature = "simulation")]
             is_poisoned: false,
-        }
+        };
+        driver.enter(Stage::Handshake);
+        driver
     }
 
     pub(super) fn streams(&self) -> usize {
@@ -249,6 +259,7 @@ impl ConnectionDriver {
     pub(super) fn ping_early(&mut self, now: Instant) -> bool {
         let is_due = self.phase.expire_early(now, self.conn.rtt());
         if is_due {
+            self.keep_alives_sent += 1;
             self.conn.ping();
         }
         is_due
@@ -262,6 +273,7 @@ impl ConnectionDriver {
         self.allowance.expire(now, &mut self.conn);
         let is_ping_due = self.phase.expire(now, self.conn.rtt());
         if is_ping_due {
+            self.keep_alives_sent += 1;
             self.conn.ping();
         }
         self.marking.expire(now);
@@ -304,7 +316,8 @@ impl ConnectionDriver {
         }
         let turn = self.transmit(now, network, buf);
         self.settle(now, config, endpoint);
-        self.publish(now, false);
+        // What came last stays published while nothing happens.
+        self.publish(now, matches!(turn, Turn::Idle));
         turn
     }
 

@@ -38,6 +38,7 @@ use crate::{
     error::ConnectionError,
     shared::EndpointState,
     sync::Mutex,
+    totals::Totals,
 };
 
 use self::{dial::Dial, reporting::Reporting};
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     endpoint: Endpoint,
     settings: Arc<Settings>,
     state: Arc<Mutex<EndpointState>>,
+    totals: Arc<Totals>,
     commands: Arc<Commands>,
     sockets: Sockets,
     /// By quinn-proto's handle.
@@ -97,10 +99,13 @@ impl Core {
             true,
             None,
         );
+        let totals = state.lock().totals.clone();
+        totals.add(|totals| &totals.endpoints, 1);
         Self {
             endpoint,
             settings,
             state,
+            totals,
             commands,
             sockets: Sockets::default(),
             connections: Vec::new(),
@@ -148,6 +153,10 @@ impl Core {
             statistics.datagrams_received += datagrams as u64;
             statistics.bytes_received += bytes as u64;
         }
+        let totals = &self.totals;
+        totals.add(|totals| &totals.datagrams_received, datagrams as u64);
+        totals.add(|totals| &totals.bytes_received, bytes as u64);
+        totals.add(|totals| &totals.batches_received, 1);
     }
 
     /// Handle a datagram that arrived.
@@ -168,6 +177,7 @@ impl Core {
             if let Some(listener) = self.sockets.listener(socket) {
                 listener.state.lock().statistics.datagrams_unanswerable += 1;
             }
+            self.totals.add(|totals| &totals.datagrams_unanswerable, 1);
             return;
         }
         // Connections whose idle timeout has passed end before old datagrams revive them with a
@@ -460,6 +470,7 @@ impl Core {
             self.admission.release(inbound_slot);
             self.update_server_config();
         }
+        driven.publish_last();
         // Waiters left over would otherwise wait forever.
         driven.discard(ConnectionError::internal(
             "the endpoint forgot the connection",
@@ -525,9 +536,11 @@ impl Core {
 impl Drop for Core {
     /// Fail everything that waits for this core.
     fn drop(&mut self) {
+        self.totals.take(|totals| &totals.endpoints, 1);
         self.commands.close().into_iter().for_each(Command::refuse);
         self.sockets.close_all(&self.commands);
         for driven in self.connections.iter_mut().flatten() {
+            driven.publish_last();
             driven.discard(ConnectionError::internal("the endpoint stopped"));
         }
         let mut state = self.state.lock();

@@ -15,6 +15,8 @@ use std::{
 
 use quinn_proto::FrameStats;
 
+use crate::statistics::EcnState as State;
+
 /// The default max_ack_delay (RFC 9000 section 18.2).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 
@@ -26,19 +28,6 @@ const MAX_COPIES: u32 = 10;
 /// added (RFC 9000 section 13.2.4). A peer that misses our ACKs retransmits, so the third datagram
 /// follows soon; a peer that seldom sends gets one PING for three ACKs.
 const MAX_SILENT: u32 = 2;
-
-/// The states of RFC 9000 appendix A.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Marked; nothing has been acknowledged on this path yet.
-    Testing,
-    /// Marked; an acknowledgment is overdue.
-    Unknown,
-    /// Marked; packets are acknowledged.
-    Capable,
-    /// Not marked.
-    Failed,
-}
 
 /// How to send a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +147,10 @@ impl EcnValidation {
             unanswered: self.unanswered,
             ..Self::new(path.remote)
         };
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
     }
 
     /// Whether a packet sent on this path has been acknowledged.

@@ -2,11 +2,13 @@
 //! of events since the last one. Each event is logged at DEBUG, with the remote address.
 
 use std::{
-    net::SocketAddr,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
-use crate::{config::Config, multiaddr::Multiaddr};
+use crate::{config::Config, multiaddr::Multiaddr, totals::Totals};
 
 /// Six lines a minute are readable, and an operator sees a flood while it lasts.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -51,6 +53,17 @@ impl Limit {
             Self::Connections | Self::ConnectionsPerAddress => "refused",
             Self::Handshakes | Self::HandshakesPerAddress => "ignored",
             Self::AcceptBacklog => "closed with 0x1001",
+        }
+    }
+
+    /// What counts the connections beyond the limit.
+    pub(crate) fn counter(self) -> fn(&Totals) -> &AtomicU64 {
+        match self {
+            Self::Connections => |totals| &totals.refused_connections,
+            Self::ConnectionsPerAddress => |totals| &totals.refused_connections_per_address,
+            Self::Handshakes => |totals| &totals.ignored_handshakes,
+            Self::HandshakesPerAddress => |totals| &totals.ignored_handshakes_per_address,
+            Self::AcceptBacklog => |totals| &totals.refused_accept_backlog,
         }
     }
 

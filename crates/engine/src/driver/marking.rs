@@ -11,6 +11,7 @@ use crate::{
         ecn::{Departure, EcnValidation, Path, Sent, ack_eliciting},
         network::{Network, Sending, SocketKey, borrow},
     },
+    statistics::EcnState,
 };
 
 /// The smallest size of the datagram that begins a handshake (RFC 9000 section 14.1), which
@@ -71,6 +72,11 @@ impl Marking {
             repeat_at: now + ANSWER_WAIT,
             is_due: false,
         });
+    }
+
+    /// Whether datagrams are marked on the current path.
+    pub(super) fn ecn(&self) -> EcnState {
+        self.validation.state()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

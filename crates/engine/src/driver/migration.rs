@@ -20,11 +20,22 @@ const BURST: u32 = 64;
 /// mapping, which takes seconds; congestion control cannot use a path that alternates by packet.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-pub(super) struct MigrationLimit(TokenBucket);
+pub(super) struct MigrationLimit {
+    bucket: TokenBucket,
+    /// Migrations that were made.
+    made: u64,
+}
 
 impl MigrationLimit {
     pub(super) fn new() -> Self {
-        Self(TokenBucket::new(BURST, INTERVAL))
+        Self {
+            bucket: TokenBucket::new(BURST, INTERVAL),
+            made: 0,
+        }
+    }
+
+    pub(super) fn made(&self) -> u64 {
+        self.made
     }
 
     /// Deliver a datagram from `remote` to the connection. A datagram that might cause a migration
@@ -37,13 +48,14 @@ impl MigrationLimit {
         conn: &mut Connection,
     ) -> bool {
         let before = conn.remote_address();
-        if remote != before && self.0.is_empty(now) {
+        if remote != before && self.bucket.is_empty(now) {
             return false;
         }
         conn.handle_event(datagram);
         if conn.remote_address() != before {
-            self.0.take(now);
-            if self.0.is_empty(now) {
+            self.made += 1;
+            self.bucket.take(now);
+            if self.bucket.is_empty(now) {
                 let remote = Multiaddr(remote);
                 tracing::debug!("{remote} changes its address too often to be followed");
             }

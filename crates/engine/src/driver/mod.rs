@@ -43,7 +43,7 @@ mod token_bucket;
 
 #[cfg(any(feature = "simulation", models))]
 pub(crate) use self::network::{Network, Sending};
-pub use self::thread::forget_the_thread;
+pub use self::thread::{ProcessStatistics, forget_the_thread, process_statistics};
 #[cfg(feature = "simulation")]
 pub(crate) use self::{
     command::IoWaker,

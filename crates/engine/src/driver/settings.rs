@@ -154,12 +154,12 @@ impl Settings {
     }
 
     /// The bytes charged to the budget of receive credit.
-    pub(super) fn receive_charged(&self) -> u64 {
+    pub(crate) fn receive_charged(&self) -> u64 {
         self.receive_credit.charged()
     }
 
     /// The bytes charged to the budget of unacknowledged data.
-    pub(super) fn unacked_charged(&self) -> u64 {
+    pub(crate) fn unacked_charged(&self) -> u64 {
         self.unacked.charged()
     }
 

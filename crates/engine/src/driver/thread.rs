@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -36,6 +36,7 @@ use crate::{
     send_buffers,
     signal::Signal,
     sync::Mutex,
+    totals::{self, EndpointStatistics, PROCESS},
 };
 
 /// Messages in one receive call; GRO may coalesce many datagrams into each. Not more than
@@ -68,10 +69,37 @@ static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
 /// else of this crate: the next endpoint starts a thread of the child's own. Whatever the
 /// parent made must not be used in the child, not even dropped.
 pub fn forget_the_thread() {
+    totals::forget();
+    WAITS.store(0, Ordering::Relaxed);
     match THREAD.try_lock() {
         // Not dropped: it shares state with the parent's endpoints.
         Some(mut thread) => std::mem::forget(thread.take()),
         None => IS_OUT_OF_REACH.store(true, Ordering::SeqCst),
+    }
+}
+
+/// What the endpoints of this process have done, and what they have in use now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessStatistics {
+    /// The sums of all endpoints, those that have ended included.
+    pub endpoints: EndpointStatistics,
+    /// Bytes of buffers that are kept for reuse until there was no traffic for 0.1 s.
+    pub buffers_kept: u64,
+    /// How often the I/O thread waited for something to do.
+    pub waits: u64,
+}
+
+/// How often the I/O thread waited.
+static WAITS: AtomicU64 = AtomicU64::new(0);
+
+/// A snapshot of the counters of this process.
+pub fn process_statistics() -> ProcessStatistics {
+    let kept = RETAINED.load(Ordering::Relaxed) + send_buffers::retained();
+    ProcessStatistics {
+        endpoints: PROCESS.read(),
+        buffers_kept: kept as u64,
+        waits: WAITS.load(Ordering::Relaxed),
     }
 }
 
@@ -342,6 +370,7 @@ impl IoLoop {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: t.subsec_nanos().into(),
         });
+        WAITS.fetch_add(1, Ordering::Relaxed);
         // After EINTR or ENOMEM the next pass tries again.
         let found = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
         self.tasks.wake(&pause);

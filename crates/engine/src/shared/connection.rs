@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 use crate::{
     budget::Budget, congestion::CongestionSignals, error::ConnectionError, host_key::PublicKey,
     identity::PeerId, ready::Waiters, receive_credit::ReceiveCredit, shared::stream::StreamShared,
-    statistics::Statistics, sync::Mutex,
+    statistics::Statistics, sync::Mutex, totals::Totals,
 };
 
 /// The state that the application's [`Connection`](crate::Connection) and the I/O thread share.
@@ -18,6 +18,8 @@ pub(crate) struct ConnectionShared {
     /// The endpoint's budget of bytes not yet acknowledged.
     pub(crate) unacked: Arc<Budget>,
     pub(crate) congestion_signals: CongestionSignals,
+    /// The endpoint's counters.
+    pub(crate) totals: Arc<Totals>,
     pub(crate) state: Mutex<ConnectionState>,
 }
 
@@ -44,7 +46,10 @@ pub(crate) struct ConnectionState {
     pub(crate) is_refilling: bool,
     /// Streams opened by the peer and not yet accepted.
     pub(crate) arrived: VecDeque<Arc<StreamShared>>,
+    /// As the driver published them last; the handle adds those of streams and receive credit.
     pub(crate) statistics: Statistics,
+    pub(crate) streams_opened: u64,
+    pub(crate) streams_accepted: u64,
     pub(crate) connected: Waiters,
     pub(crate) openable: Waiters,
     pub(crate) acceptable: Waiters,
@@ -77,6 +82,7 @@ impl ConnectionShared {
         local: SocketAddr,
         memory: ConnectionMemory,
         congestion_signals: CongestionSignals,
+        totals: Arc<Totals>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -84,6 +90,7 @@ impl ConnectionShared {
             receive_credit: memory.receive_credit,
             unacked: memory.unacked,
             congestion_signals,
+            totals,
             state: Mutex::new(ConnectionState {
                 remote,
                 local,
@@ -95,6 +102,8 @@ impl ConnectionShared {
                 is_refilling: false,
                 arrived: VecDeque::new(),
                 statistics: Statistics::default(),
+                streams_opened: 0,
+                streams_accepted: 0,
                 connected: Waiters::default(),
                 openable: Waiters::default(),
                 acceptable: Waiters::default(),

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use nix::errno::Errno;
 
-use crate::{driver::SocketKey, gate::Gate, ready::Waiters, shared::inbound::InboundWaiters};
+use crate::{
+    driver::SocketKey, gate::Gate, ready::Waiters, shared::inbound::InboundWaiters, totals::Totals,
+};
 
 /// The state that an endpoint's handle and its core share.
 #[derive(Default)]
@@ -18,6 +20,7 @@ pub(crate) struct EndpointState {
     pub(crate) is_closed: bool,
     pub(crate) closed: Waiters,
     pub(crate) inbound: Arc<InboundWaiters>,
+    pub(crate) totals: Arc<Totals>,
 }
 
 impl EndpointState {

@@ -12,6 +12,7 @@ use crate::{
     ready::Waiters,
     shared::{connection::ConnectionShared, endpoint::SocketInfo, inbound::InboundWaiters},
     sync::Mutex,
+    totals::Totals,
 };
 
 /// Counters of a listener since it was created.
@@ -54,6 +55,8 @@ pub(crate) struct ListenerShared {
     max_backlog: usize,
     /// The endpoint's waiters for peers: each learns of its peer's connection from here.
     inbound: Arc<InboundWaiters>,
+    /// The endpoint's counters.
+    pub(crate) totals: Arc<Totals>,
     pub(crate) state: Mutex<ListenerState>,
 }
 
@@ -72,6 +75,7 @@ impl ListenerShared {
         info: &SocketInfo,
         max_backlog: usize,
         inbound: Arc<InboundWaiters>,
+        totals: Arc<Totals>,
     ) -> Arc<Self> {
         Arc::new(Self {
             socket: info.key,
@@ -79,6 +83,7 @@ impl ListenerShared {
             refusal: info.refusal,
             max_backlog,
             inbound,
+            totals,
             state: Mutex::default(),
         })
     }
@@ -101,6 +106,7 @@ impl ListenerShared {
                     local: self.local,
                 };
                 state.limit_log.note(now, &excess);
+                self.totals.add(Limit::AcceptBacklog.counter(), 1);
             }
             return false;
         }
@@ -121,8 +127,10 @@ impl ListenerShared {
         tracing::debug!("inbound handshake failed: {}, {error}", Multiaddr(remote));
         let statistics = &mut self.state.lock().statistics;
         statistics.handshakes_failed += 1;
+        self.totals.add(|totals| &totals.handshakes_failed, 1);
         if error.by == Party::Local && error.kind == CloseKind::Refused {
             statistics.handshakes_refused += 1;
+            self.totals.add(|totals| &totals.handshakes_refused, 1);
         }
     }
 

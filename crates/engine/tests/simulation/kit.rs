@@ -10,7 +10,7 @@ use std::{
 };
 
 use libp2p_quic_engine::{
-    CloseKind, Config, Connection, ConnectionError, Listener, Party, Stream,
+    CloseKind, Config, Connection, ConnectionError, EndpointStatistics, Listener, Party, Stream,
     simulation::{Dice, Node, World, operations},
 };
 
@@ -170,9 +170,36 @@ pub(crate) fn leave_nothing(mut world: World, nodes: Vec<Node>) {
     assert!(is_closed, "seed {seed}: an endpoint does not close");
     for node in &nodes {
         assert_eq!(world.sockets(node), 0, "seed {seed}: a socket is left");
+        assert_nothing_in_use(seed, &node.endpoint().statistics());
     }
     drop(nodes);
     assert_eq!(world.remains(), 0, "seed {seed}: something is never freed");
+}
+
+/// Every gauge of an endpoint that has ended is zero, and each connection that was opened was closed.
+fn assert_nothing_in_use(seed: u64, counted: &EndpointStatistics) {
+    let gauges = [
+        counted.endpoints,
+        counted.connections_open,
+        counted.handshakes_inbound,
+        counted.handshakes_outbound,
+        counted.streams_open,
+    ];
+    assert_eq!(gauges, [0; 5], "seed {seed}: {counted:?}");
+    assert_eq!(counted.round_trip_times, Default::default(), "seed {seed}");
+    assert_eq!(counted.dialed_ip4, counted.dialed_closed_ip4, "seed {seed}");
+    assert_eq!(counted.dialed_ip6, counted.dialed_closed_ip6, "seed {seed}");
+    assert_eq!(
+        counted.accepted_ip4, counted.accepted_closed_ip4,
+        "seed {seed}"
+    );
+    assert_eq!(
+        counted.accepted_ip6, counted.accepted_closed_ip6,
+        "seed {seed}"
+    );
+    let closed: u64 = counted.connections_closed.iter().flatten().sum();
+    let opened = counted.handshake_times.buckets.iter().sum::<u64>();
+    assert_eq!(closed, opened, "seed {seed}");
 }
 
 /// Do both at once: programs that write all before they read hold each other up where their

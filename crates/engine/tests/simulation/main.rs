@@ -57,6 +57,7 @@ mod mixtures;
 mod paths;
 mod punching;
 mod resets;
+mod statistics;
 mod streams;
 mod timeouts;
 mod transfers;

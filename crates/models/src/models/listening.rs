@@ -121,7 +121,7 @@ impl Listening {
             sockets: vec![info],
             ..EndpointState::default()
         };
-        let listener = ListenerShared::new(&info, max_backlog, Arc::default());
+        let listener = ListenerShared::new(&info, max_backlog, Arc::default(), Arc::default());
         commands.push(Command::Listen(listener.clone()));
         let listener = Listener::new(listener, commands.clone(), Arc::new(Mutex::new(state)));
         Self {

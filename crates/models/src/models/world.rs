@@ -42,6 +42,7 @@ pub(super) fn connection(id: u64, allowance: u64) -> Arc<ConnectionShared> {
         nowhere,
         memory,
         CongestionSignals::default(),
+        Arc::default(),
     )
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::Endpoint;
 
-use super::{ConnectionDriver, Turn, phase::Phase};
+use super::{ConnectionDriver, Turn, phase::Phase, statistics::Stage};
 use crate::{
     config::Config,
     driver::{close_reason, network::Network, streams::varint},
@@ -36,6 +36,7 @@ impl ConnectionDriver {
     /// Another attempt of the same dial was answered first: tell the peer to drop this one.
     pub(in crate::driver) fn cancel_attempt(&mut self, now: Instant) {
         self.detach();
+        self.enter(Stage::Over);
         self.phase = Phase::Over {
             was_connected: false,
         };

@@ -1,43 +1,137 @@
-//! Publishes a connection's statistics to its shared state, where the application reads them.
+//! Publishes a connection's statistics to its shared state, where the application reads them, and adds
+//! them to the totals of the endpoint.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    sync::atomic::AtomicU64,
+    time::{Duration, Instant},
+};
 
 use super::ConnectionDriver;
-use crate::statistics::Statistics;
+use crate::{error::ConnectionError, statistics::Statistics, totals::Totals};
 
-/// How old published statistics may be while a connection is active.
+/// How old published statistics may be while a connection is busy; at the end of a burst they are
+/// published at once.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// As what a connection counts among those of its endpoint now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not counted yet.
+    New,
+    Handshake,
+    Open,
+    Over,
+}
 
 impl ConnectionDriver {
     pub(super) fn publish(&mut self, now: Instant, is_urgent: bool) {
-        if self.is_detached {
-            return;
+        if is_urgent || now.saturating_duration_since(self.published) >= STATISTICS_INTERVAL {
+            self.published = now;
+            self.report();
         }
-        if !is_urgent && now.saturating_duration_since(self.published) < STATISTICS_INTERVAL {
-            return;
-        }
-        self.published = now;
+    }
+
+    /// Publish what came after the end, before the connection is dropped.
+    pub(in crate::driver) fn publish_last(&mut self) {
+        self.report();
+        // A panic, or the end of the endpoint, may have come before the end of the streams.
+        let last = Statistics {
+            streams_open: 0,
+            ..self.reported
+        };
+        self.shared.totals.add_difference(&self.reported, &last);
+        self.reported = last;
+    }
+
+    fn report(&mut self) {
         let stats = self.conn.stats();
         let mut state = self.shared.state.lock();
-        state.remote = self.conn.remote_address();
-        state.statistics = Statistics {
+        let current = Statistics {
             rtt: stats.path.rtt,
+            min_rtt: stats.path.min_rtt,
+            handshake: self.reported.handshake,
             congestion_window: if self.shared.congestion_signals.is_close_allowed() {
                 // It is unbounded now, so that the window does not delay CONNECTION_CLOSE.
-                state.statistics.congestion_window
+                self.reported.congestion_window
             } else {
                 stats.path.cwnd
             },
             mtu: stats.path.current_mtu,
+            ecn: self.marking.ecn(),
             bytes_sent: stats.udp_tx.bytes,
             bytes_received: stats.udp_rx.bytes,
             datagrams_sent: stats.udp_tx.datagrams,
-            sends: stats.udp_tx.ios,
             datagrams_received: stats.udp_rx.datagrams,
+            sends: stats.udp_tx.ios,
+            packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
+            bytes_lost: stats.path.lost_bytes,
             congestion_events: stats.path.congestion_events,
-            streams_open: self.streams.len().saturating_sub(state.opened_ahead.len()),
-            handshake: state.statistics.handshake,
+            black_holes: stats.path.black_holes_detected,
+            keep_alives_sent: self.keep_alives_sent,
+            migrations: self.migration.made(),
+            streams_open: match self.phase.is_over() {
+                true => 0,
+                false => self.streams.len().saturating_sub(state.opened_ahead.len()),
+            },
+            ..Statistics::default()
         };
+        // Another attempt of the same dial publishes to the state.
+        if !self.is_detached {
+            state.remote = self.conn.remote_address();
+            state.statistics = current;
+        }
+        drop(state);
+        let before = mem::replace(&mut self.reported, current);
+        let totals = &self.shared.totals;
+        totals.add_difference(&before, &current);
+        if self.stage == Stage::Open {
+            totals.round_trip_time_changed(Some(before.rtt), Some(current.rtt));
+        }
+    }
+
+    /// The handshake begins, has completed, or the connection is over.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        let before = mem::replace(&mut self.stage, stage);
+        if before == stage {
+            return;
+        }
+        let totals = &self.shared.totals;
+        if let Some(gauge) = self.gauge(before) {
+            totals.take(gauge, 1);
+        }
+        if let Some(gauge) = self.gauge(stage) {
+            totals.add(gauge, 1);
+        }
+        if before == Stage::Open {
+            totals.round_trip_time_changed(Some(self.reported.rtt), None);
+        }
+        if stage == Stage::Open {
+            totals.round_trip_time_changed(None, Some(self.reported.rtt));
+            totals.handshake_completed(self.reported.handshake);
+            totals.opened(self.listener.is_some(), self.conn.remote_address());
+        }
+    }
+
+    /// The connection is over, or the application has closed it.
+    pub(super) fn leave(&mut self, error: &ConnectionError) {
+        if self.stage == Stage::Open {
+            let (is_inbound, remote) = (self.listener.is_some(), self.conn.remote_address());
+            self.shared.totals.closed(error, is_inbound, remote);
+        }
+        self.enter(Stage::Over);
+    }
+
+    /// What counts the connections in a stage.
+    fn gauge(&self, stage: Stage) -> Option<fn(&Totals) -> &AtomicU64> {
+        match stage {
+            Stage::Handshake if self.listener.is_some() => {
+                Some(|totals| &totals.handshakes_inbound)
+            }
+            Stage::Handshake => Some(|totals| &totals.handshakes_outbound),
+            Stage::Open => Some(|totals| &totals.connections_open),
+            Stage::New | Stage::Over => None,
+        }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     ConnectionDriver,
     phase::{Established, Phase},
+    statistics::Stage,
 };
 use crate::{
     config::Config,
@@ -31,6 +32,9 @@ impl ConnectionDriver {
             return;
         };
         let peer = key.to_peer_id();
+        self.reported.handshake = now.saturating_duration_since(self.began);
+        // Counted before anybody learns of it.
+        self.enter(Stage::Open);
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((peer, key));
@@ -39,7 +43,7 @@ impl ConnectionDriver {
             if let Some(ip) = self.conn.local_ip().or(self.local_ip) {
                 state.local.set_ip(ip);
             }
-            state.statistics.handshake = now - self.began;
+            state.statistics.handshake = self.reported.handshake;
             state.connected.wake();
         }
         let is_punched = self.is_punched
@@ -91,6 +95,7 @@ impl ConnectionDriver {
             Phase::Lingering { .. } | Phase::Over { .. } => return,
         }
         let error = ConnectionError::closed_here(code, &reason);
+        self.leave(&error);
         self.streams.linger(&mut self.conn, now, &error);
         self.shared.end(error);
         let over = Phase::Over {
@@ -140,6 +145,7 @@ impl ConnectionDriver {
             listener.handshake_failed(&error, self.conn.remote_address());
         }
         let was_connected = self.phase.was_connected();
+        self.leave(&error);
         self.phase = Phase::Over { was_connected };
         self.closing.begin(now);
         self.id_supply.clear();
@@ -162,6 +168,7 @@ impl ConnectionDriver {
 
     /// End it without quinn-proto, whose state a panic may have left inconsistent.
     pub(in crate::driver) fn discard(&mut self, error: ConnectionError) {
+        self.leave(&error);
         self.phase = Phase::Over {
             was_connected: self.phase.was_connected(),
         };

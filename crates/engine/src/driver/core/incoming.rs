@@ -40,6 +40,11 @@ impl Core {
             statistics.resets_sent += u64::from(answer == Answer::Reset);
             statistics.resets_suppressed += u64::from(answer == Answer::Suppressed);
         }
+        match answer {
+            Answer::Reset => self.totals.add(|totals| &totals.resets_sent, 1),
+            Answer::Suppressed => self.totals.add(|totals| &totals.resets_suppressed, 1),
+            _ => {}
+        }
         if answer != Answer::Suppressed {
             let _ = network.send(socket, &borrow(transmit, buf));
         }
@@ -66,6 +71,7 @@ impl Core {
             if self.refuse(socket, &listener, incoming, buf, network) {
                 let remote = Multiaddr(remote);
                 tracing::debug!("connection refused: {remote}, its address is denied");
+                self.totals.add(|totals| &totals.refused_denied_address, 1);
             }
             return None;
         }
@@ -87,18 +93,21 @@ impl Core {
             }
             Decision::Ignore(limit) => {
                 self.limit_log.note(now, &excess(limit));
+                self.totals.add(limit.counter(), 1);
                 self.endpoint.ignore(incoming);
             }
             Decision::Refuse(limit) => {
                 let excess = excess(limit);
                 if self.refuse(socket, &listener, incoming, buf, network) {
                     self.limit_log.note(now, &excess);
+                    self.totals.add(limit.counter(), 1);
                 }
             }
             // It fails only for an address that is already validated.
             Decision::Retry => match self.endpoint.retry(incoming, buf) {
                 Ok(transmit) => {
                     listener.state.lock().statistics.retries_sent += 1;
+                    self.totals.add(|totals| &totals.retries_sent, 1);
                     let _ = network.send(socket, &borrow(&transmit, buf));
                 }
                 Err(refused) => self.endpoint.ignore(refused.into_incoming()),
@@ -150,6 +159,7 @@ impl Core {
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
+                self.totals.add(|totals| &totals.handshakes_started, 1);
                 self.next_connection += 1;
                 let local = self.sockets.local(socket).unwrap_or(remote);
                 let shared = ConnectionShared::new(
@@ -159,6 +169,7 @@ impl Core {
                     local,
                     self.settings.memory(),
                     congestion_signals,
+                    self.totals.clone(),
                 );
                 let inbound_slot =
                     self.admission
