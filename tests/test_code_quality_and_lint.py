@@ -28,9 +28,10 @@ BANNED_STEMS = {"base", "common", "helper", "helpers", "manager", "misc", "util"
 # Layer -> what it may import besides the standard library.
 PYTHON_LAYERS: dict[str, tuple[list[Path], set[str]]] = {
     "adapter": (
-        [path for path in PACKAGE.glob("*.py") if path.name != "_engine_errors.py"],
+        [path for path in PACKAGE.glob("*.py") if path.name not in ("_engine_errors.py", "metrics.py")],
         {"libp2p", "libp2p_quic", "multiaddr", "trio"},
     ),
+    "metrics": ([PACKAGE / "metrics.py"], {"libp2p_quic", "prometheus_client"}),
     "command": (sorted(PACKAGE.glob("_command/*.py")), {"click", "libp2p_quic", "rich", "segno"}),
     "asyncio": (sorted(PACKAGE.glob("asyncio/**/*.py")), {"libp2p_quic"}),
     "hole punching": (

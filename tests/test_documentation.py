@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 
 import libp2p_quic
 import libp2p_quic.asyncio
+from libp2p_quic import metrics
 from tools import reference_pages
 from tools.nat.network import RELAY, ROUTERS, Home, missing, town
 
@@ -60,6 +62,10 @@ await running.__aenter__()
 SURROUNDINGS = {
     "configuration.md": (KEY, ""),
     "errors.md": (HOST, "await transport.close()\nawait running.__aexit__(None, None, None)"),
+    "metrics.md": (
+        f"{KEY}import libp2p_quic\ntransport, PORT = libp2p_quic.QUICTransport(key_pair.private_key), 0",
+        "server.shutdown(); server.server_close(); thread.join()",
+    ),
 }
 """Page: the setup that its text assumes, and the teardown."""
 
@@ -174,6 +180,17 @@ def test_the_program_that_watches_a_host_prints_its_counters(tmp_path: Path) -> 
         r"ProcessStatistics\(endpoints=.*\n"
     )
     assert re.fullmatch(shown, output)
+
+
+def test_the_node_with_metrics_is_scraped(tmp_path: Path) -> None:
+    programs_of("howto/watch-a-host.md", tmp_path)
+    command = [sys.executable, "node.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as node:
+        assert node.stdout is not None
+        assert re.fullmatch(ADDRESS, node.stdout.readline().strip())
+        with urllib.request.urlopen(node.stdout.readline().strip(), timeout=60) as answer:
+            assert b"\nlibp2p_quic_connections_open 0.0\n" in answer.read()
+        node.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -306,6 +323,7 @@ def test_the_reference_is_made_of_the_docstrings(page: reference_pages.Page) -> 
 def test_the_reference_has_every_public_name() -> None:
     names = {page.file: page.names for page in reference_pages.PAGES}
     assert sorted(names["asyncio.md"]) == sorted(libp2p_quic.asyncio.__all__)
+    assert sorted(names["metrics.md"]) == sorted(metrics.__all__)
     ours = sorted(names["api.md"] + names["exceptions.md"])
     # The module of the exceptions has a page, not an entry.
     assert ours == sorted(set(libp2p_quic.__all__) - {"exceptions"})

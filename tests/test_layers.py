@@ -43,6 +43,7 @@ LOOP_FREE = [
     "_throttle",
     "_refusal_delay",
     "exceptions",
+    "metrics",
 ]
 EVENT_LOOPS = {"anyio", "asyncio", "trio"}
 

@@ -89,6 +89,15 @@ def test_one_sentence_says_what_to_install(missing: str) -> None:
         assert expected[needy.index("QUICTransport")] in told
 
 
+def test_metrics_say_what_to_install() -> None:
+    told = output(
+        "import sys\nsys.modules['prometheus_client'] = None\n"
+        "try:\n    import libp2p_quic.metrics\nexcept ImportError as error:\n    print(error)\n"
+    )
+    extra = "install the extra libp2p-quic[metrics]: pip install '.[metrics]' in the checkout"
+    assert told == f"libp2p_quic.metrics needs prometheus-client: {extra}"
+
+
 def test_other_names_are_missing_as_in_every_module() -> None:
     told = output("import libp2p_quic\nprint(hasattr(libp2p_quic, 'Quic'), 'install' in dir(libp2p_quic))")
     assert told == "False True"

@@ -20,7 +20,7 @@ from typing import Any
 
 import libp2p_quic
 import libp2p_quic.asyncio
-from libp2p_quic import _exception_types, exceptions
+from libp2p_quic import _exception_types, exceptions, metrics
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -176,6 +176,13 @@ PAGES = (
             "Stream": {"negotiate", "propose_lazily", "send_proposal"},
         },
         made_for_programs=frozenset({"Connection", "Listener", "Stream"}),
+    ),
+    Page(
+        "metrics.md",
+        "Metrics",
+        metrics,
+        "Everything public of `libp2p_quic.metrics`. [Metrics](../metrics.md) lists what a scrape has.",
+        (Section("Prometheus", ("QUICCollector",)),),
     ),
 )
 

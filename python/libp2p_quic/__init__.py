@@ -36,7 +36,8 @@ What there is:
 
 - `Identity` and `PeerId`: host keys and peer ids, also without py-libp2p.
 - `ConnectionStatistics`, `EndpointStatistics`, `ProcessStatistics`: what ``statistics()`` of a connection,
-  ``statistics()`` of a transport and `process_statistics` return.
+  ``statistics()`` of a transport and `process_statistics` return. `libp2p_quic.metrics` gives them to
+  Prometheus.
 
 All but `Identity`, `PeerId` and the statistics need py-libp2p (``pip install 'libp2p-quic[py-libp2p]'``)
 and a trio event loop; they are imported on first use, so that a program without py-libp2p can import the

@@ -118,7 +118,7 @@ class QUICTransport(ITransport):
         """A snapshot of what this transport did in all its runs, and what it has in use now.
 
         Its cost does not depend on the number of connections. Waits for nothing; may be called in any
-        thread, and after `close`.
+        thread, and after `close`. `libp2p_quic.metrics` gives it to Prometheus.
         """
         counted = added(self._earlier, endpoint_statistics(self._counting))
         return counted._replace(

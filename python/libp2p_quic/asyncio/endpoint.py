@@ -234,7 +234,7 @@ class Endpoint:
         """A snapshot of what this endpoint did, and what it has in use now.
 
         Its cost does not depend on the number of connections. Does not suspend; may be called in any
-        thread, and after `close`.
+        thread, and after `close`. `libp2p_quic.metrics` gives it to Prometheus.
         """
         return endpoint_statistics(None if self._open is None else self._open[1])._replace(
             dials_started=self._dials.started,
