@@ -16,6 +16,7 @@ from libp2p_quic.asyncio import (
     Address,
     Connection,
     ConnectionClosed,
+    DialAttempt,
     DialError,
     Endpoint,
     EndpointConfig,
@@ -36,6 +37,7 @@ from libp2p_quic.asyncio import (
 from testkit.asyncio_ends import LOOPBACK, Ends, ends, raw_streams
 from testkit.census import census, left_since
 from testkit.loops import LOOPS, on_both, passes, run, soon
+from testkit.unwilling import black_hole
 
 QUICK = EndpointConfig(handshake_timeout=0.3, linger=0.1)
 
@@ -63,6 +65,54 @@ async def test_dial_takes_names_and_any_peer() -> None:
             connection = await soon(both.near.connect(address))
             assert connection.peer_id == both.far.peer_id
             assert connection.remote_address == both.listener.address
+
+
+@on_both
+async def test_attempts_tell_what_became_of_each_address() -> None:
+    """The name has an address at which nothing listens, beside the listener's."""
+    async with ends() as both:
+        attempts: list[DialAttempt] = []
+        port = both.listener.address.split("/")[4]
+        connection = await both.near.connect(f"/dns/localhost/udp/{port}/quic-v1", attempts=attempts)
+        found = {each.address: each for each in attempts}
+        reached = found[both.listener.address]
+        assert (reached.result, reached.error) == ("connected", None)
+        assert reached.ended is not None
+        assert 0 <= reached.began < reached.ended
+        assert reached.statistics()["datagrams_received"] > 0
+        # Every attempt is over, and none keeps a connection.
+        assert {each.result for each in attempts} <= {"connected", "failed", "abandoned"}
+        far = await both.listener.accept()
+        del connection
+        assert (await far.closed()).by == "peer"
+
+
+@on_both
+async def test_attempts_tell_what_a_waiting_dial_has_sent() -> None:
+    async with ends(near=EndpointConfig(handshake_timeout=300)) as both:
+        attempts: list[DialAttempt] = []
+        with black_hole() as address:
+            dialing = asyncio.ensure_future(both.near.connect(address, attempts=attempts))
+
+            async def has_sent() -> None:
+                while not attempts or not attempts[0].statistics()["datagrams_sent"]:
+                    await passes(1)
+
+            await soon(has_sent())
+            assert (attempts[0].result, attempts[0].ended) == ("waiting", None)
+            dialing.cancel()
+            await asyncio.wait([dialing])
+        assert attempts[0].result == "abandoned"
+        assert attempts[0].statistics()["datagrams_received"] == 0
+        failed: list[DialAttempt] = []
+        with pytest.raises(PeerIdMismatchError):
+            await both.near.connect(f"{both.listener.address}/p2p/{both.near.peer_id}", attempts=failed)
+        assert isinstance(failed[0].error, PeerIdMismatchError)
+        assert failed[0].result == "failed"
+        unroutable: list[DialAttempt] = []
+        with pytest.raises(UnreachableError):
+            await both.near.connect("/ip4/224.0.0.1/udp/9/quic-v1", attempts=unroutable)
+        assert unroutable[0].result == "failed"
 
 
 @on_both

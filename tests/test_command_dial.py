@@ -6,6 +6,7 @@ Each test runs the command in a process of its own, against a real listener or a
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -237,9 +238,37 @@ def test_every_address_of_a_name_is_tried() -> None:
         done = ended("dial", "--json", *QUICK, name)
     attempts, error = events(done.stdout.decode())
     assert [each["address"] for each in attempts["attempts"]] == [address]
-    assert "did not answer" in attempts["attempts"][0]["result"]
-    assert attempts["attempts"][0]["ended"] > 0.4
+    (attempt,) = attempts["attempts"]
+    assert (attempt["result"], attempt["cause"]) == ("failed", "no_answer")
+    assert "did not answer" in attempt["text"]
+    assert attempt["ended"] > 0.4
+    assert (attempt["datagrams_sent"] > 0, attempt["datagrams_received"]) == (True, 0)
     assert error["cause"] == "no_answer"
+
+
+@pytest.mark.parametrize("command", ["cat", "dial", "perf", "ping"])
+def test_dial_without_an_answer_tells_early_what_it_waits_for(command: str) -> None:
+    with black_hole() as address, terminal(command, "--timeout", 300, address) as shown:
+        shown.until(rf"waiting for {address}: [1-9] datagrams? sent, none came back\n")
+        shown.until(r"each address has 300 s \(--timeout\); Ctrl-C ends\n")
+        shown.press("\x03")
+        assert shown.end() == 130
+    if command == "dial":
+        assert re.search(r"attempt +\S+ at .* abandoned after .* \([1-9] datagrams? sent, none", shown.screen)
+
+
+def test_reported_port_is_told_early() -> None:
+    with terminal("dial", "--timeout", 300, dead_port()) as shown:
+        shown.until(r"waiting for \S+: its machine reports that no program listens on this port")
+
+
+def test_failed_dial_tells_its_reason_once_and_is_quiet_in_a_pipe() -> None:
+    with black_hole() as address:
+        done = ended("dial", "--timeout", 1.5, address)
+    shown, errors = done.stdout.decode(), done.stderr.decode()
+    assert re.search(r"(?m)^attempt +\S+ at .* failed after 1\.\d+ s: no answer$", shown)
+    assert "waiting for" not in errors
+    assert (shown + errors).count("did not answer") == 1
 
 
 def test_successful_dial_shows_each_step() -> None:

@@ -91,6 +91,7 @@ class Race(Generic[Way, A, R]):
     already ended the attempt. ``delay`` is the pause between two attempts, in seconds. ``is_final``
     (default: no error) is whether an error of one way is also that of all others, so that it ends the race.
     ``wait`` (default: the driver's `wait_any`) waits as `Driver.wait_any`, or until `Ways.wake` is called.
+    ``failed`` is told of the error of each way when it happens; it must return at once.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Race(Generic[Way, A, R]):
         delay: float = ATTEMPT_DELAY,
         is_final: Callable[[Exception], bool] = lambda _: False,
         wait: Callable[[Sequence[int], float], Awaitable[None]] | None = None,
+        failed: Callable[[Way, Exception], None] = lambda _, __: None,
     ) -> None:
         self._driver = driver
         self._begin = begin
@@ -112,6 +114,7 @@ class Race(Generic[Way, A, R]):
         self._delay = delay
         self._is_final = is_final
         self._wait = wait or driver.wait_any
+        self._failed = failed
         self.causes: list[tuple[Way, Exception]] = []
         """The ways that failed so far, in the order of failing."""
         self.interrupted: list[tuple[Way, ConnectionLostError | None]] = []
@@ -172,12 +175,16 @@ class Race(Generic[Way, A, R]):
             return result
         except self._failures as error:
             is_decided = True
-            self.causes.append((way, error))
+            self._fail(way, error)
         finally:
             if not is_decided:
                 self.interrupted.append((way, attempt.unconnected()))
                 self._abandon(attempt)
         raise AllFailedError(self.causes)
+
+    def _fail(self, way: Way, error: Exception) -> None:
+        self.causes.append((way, error))
+        self._failed(way, error)
 
     def _count_hopeless(self) -> int:
         """Ways that failed, and those that continue although nothing listens on the port: the peer
@@ -189,7 +196,7 @@ class Race(Generic[Way, A, R]):
         try:
             attempt = await self._begin(way)
         except self._failures as error:
-            self.causes.append((way, error))
+            self._fail(way, error)
             return False
         self._running.append((way, attempt))
         return True
@@ -201,7 +208,7 @@ class Race(Generic[Way, A, R]):
                 result = await self._finish(*each)
             except self._failures as error:
                 self._running.remove(each)
-                self.causes.append((each[0], error))
+                self._fail(each[0], error)
                 if self._is_final(error):
                     return None
                 continue
@@ -218,7 +225,7 @@ class Race(Generic[Way, A, R]):
                     return each
             except self._failures as error:
                 self._running.remove(each)
-                self.causes.append((way, error))
+                self._fail(way, error)
         return None
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from libp2p_quic._command.dialing import dialed
 from libp2p_quic._command.explanation import GATED, LIMIT, of_close, of_dial, of_stream
 from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output
 from libp2p_quic._exception_types import ConnectionClosed, DialError, QUICError, StreamLost
@@ -26,7 +27,7 @@ async def connected(
     """
     async with Endpoint(identity, EndpointConfig(handshake_timeout=timeout)) as endpoint:
         try:
-            connection = await endpoint.connect(str(address))
+            connection = await dialed(endpoint, address, output, [])
         except DialError as error:
             raise NoConnectionError(of_dial(error), output.is_json) from error
         async with connection:

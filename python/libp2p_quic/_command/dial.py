@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from libp2p_quic._command.connecting import ended
-from libp2p_quic._command.dial_trace import TracedEndpoint
+from libp2p_quic._command.dialing import dialed, traffic
 from libp2p_quic._command.explanation import Explanation, of_dial
 from libp2p_quic._command.identify import IDENTIFY, Identification, identify
 from libp2p_quic._command.interruption import Interruption, run
@@ -28,6 +29,8 @@ from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
+from libp2p_quic.asyncio.dial_attempt import DialAttempt
+from libp2p_quic.asyncio.endpoint import Endpoint
 
 
 @click.command(
@@ -51,8 +54,7 @@ def dial(address: Address, key_file: str | None, timeout: float, is_json: bool) 
     identity = identity_of(key_file, output)
 
     async def command(_: Interruption) -> None:
-        endpoint = TracedEndpoint(identity, EndpointConfig(handshake_timeout=timeout))
-        async with endpoint:
+        async with Endpoint(identity, EndpointConfig(handshake_timeout=timeout)) as endpoint:
             await _Anatomy(address, identity, output).show(endpoint, timeout)
 
     run(command)
@@ -66,7 +68,7 @@ class _Anatomy:
         self._identity = identity
         self._output = output
 
-    async def show(self, endpoint: TracedEndpoint, timeout: float) -> None:
+    async def show(self, endpoint: Endpoint, timeout: float) -> None:
         self._row("address", str(self._address))
         if self._address.peer_id == self._identity.peer_id:
             raise self._is_ourselves(f"{self._address} is this peer: --key has the key of that peer id")
@@ -84,30 +86,23 @@ class _Anatomy:
         step = "give another peer's address, or another --key: two programs must not share a key"
         return NoConnectionError(Explanation("self", text, step), self._output.is_json)
 
-    async def _connected(self, endpoint: TracedEndpoint) -> Connection:
-        endpoint.begin_trace()
-        failed: DialError | None = None
-        connection: Connection | None = None
+    async def _connected(self, endpoint: Endpoint) -> Connection:
+        attempts: list[DialAttempt] = []
         try:
-            connection = await endpoint.connect(str(self._address))
+            return await dialed(endpoint, self._address, self._output, attempts)
         except DialError as error:
-            failed = error
-        await endpoint.traced()
-        attempts = endpoint.attempts
+            raise NoConnectionError(of_dial(error), self._output.is_json) from error
+        finally:
+            # Also after Ctrl-C.
+            self._tried(attempts)
+
+    def _tried(self, attempts: list[DialAttempt]) -> None:
         if self._address.name_protocol is not None and attempts:
             name = f"{len(attempts)} tried of /{self._address.name_protocol}/{self._address.host}"
             self._row("resolved", f"{name}, in {duration(attempts[0].began)}")
         for each in attempts:
-            end = "" if each.ended is None else f" after {duration(each.ended - each.began)}"
-            self._row(
-                "attempt",
-                f"{each.address.partition('/p2p/')[0]} at {duration(each.began)}: {each.result}{end}",
-            )
-        self._output.event("attempts", attempts=[asdict(each) for each in attempts])
-        if connection is None:
-            assert failed is not None
-            raise NoConnectionError(of_dial(failed), self._output.is_json) from failed
-        return connection
+            self._row("attempt", _told_of(each))
+        self._output.event("attempts", attempts=[_facts(each) for each in attempts])
 
     def _handshake(self, connection: Connection) -> None:
         peer, expected = connection.peer_id, self._address.peer_id
@@ -186,6 +181,29 @@ class _Anatomy:
         self._row("window", size(facts.congestion_window))
         self._row("datagrams", f"{sent} sent, {received} received, {lost} packets lost")
         self._output.event("path", **facts._asdict())
+
+
+def _told_of(attempt: DialAttempt) -> str:
+    """One line. An attempt that failed has its cause only: the error that ends the command has the rest."""
+    where = f"{attempt.address.partition('/p2p/')[0]} at {duration(attempt.began)}"
+    cause = f": {of_dial(attempt.error).cause.replace('_', ' ')}" if attempt.error is not None else ""
+    end = f" after {duration(attempt.ended - attempt.began)}" if attempt.ended is not None else ""
+    sent = f" ({traffic(attempt)})" if attempt.result == "abandoned" else ""
+    return f"{where}: {attempt.result}{end}{cause}{sent}"
+
+
+def _facts(attempt: DialAttempt) -> dict[str, Any]:
+    error, counted = attempt.error, attempt.statistics()
+    return {
+        "address": attempt.address,
+        "began": attempt.began,
+        "ended": attempt.ended,
+        "result": attempt.result,
+        "cause": None if error is None else of_dial(error).cause,
+        "text": None if error is None else str(error),
+        "datagrams_sent": int(counted.get("datagrams_sent", 0)),
+        "datagrams_received": int(counted.get("datagrams_received", 0)),
+    }
 
 
 def _nat(connection: Connection, found: Identification) -> str:

@@ -26,11 +26,16 @@ class CommandFailedError(click.ClickException):
         super().__init__(explanation.text)
         self.explanation = explanation
         self._is_json = is_json
+        # Standard output has a peer's bytes.
+        self.is_beside_data = False
 
     def show(self, file: IO[Any] | None = None) -> None:
         error = self.explanation
         if self._is_json:
-            click.echo(_json("error", cause=error.cause, text=error.text, next_step=error.next_step))
+            told = _json("error", cause=error.cause, text=error.text, next_step=error.next_step)
+            click.echo(told, err=self.is_beside_data)
+            if self.is_beside_data:
+                return
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error.text}", err=True)
         if error.next_step:
             click.echo(f"{click.style('try:', fg='cyan', bold=True)} {error.next_step}", err=True)
@@ -49,10 +54,14 @@ class NoConnectionError(CommandFailedError):
 
 
 class Output:
-    """Writes the results of one command. With ``is_json``, each line is one JSON object."""
+    """Writes the results of one command. With ``is_json``, each line is one JSON object.
 
-    def __init__(self, is_json: bool) -> None:
+    ``is_beside_data``: standard output has a peer's bytes, so that results are on standard error.
+    """
+
+    def __init__(self, is_json: bool, is_beside_data: bool = False) -> None:
         self.is_json = is_json
+        self._is_beside_data = is_beside_data
 
     @property
     def is_live(self) -> bool:
@@ -62,7 +71,7 @@ class Output:
     def text(self, line: str = "") -> None:
         """A line of the result for a reader. Nothing with --json."""
         if not self.is_json:
-            click.echo(line)
+            click.echo(line, err=self._is_beside_data)
 
     def rows(self, rows: Sequence[tuple[str, object]]) -> None:
         """Names and values in two columns. Nothing with --json."""
@@ -70,14 +79,14 @@ class Output:
         for name, value in rows:
             self.text(f"{name:<{width}}  {value}")
 
-    def event(self, name: str, **values: object) -> None:
+    def event(self, name: str, /, **values: object) -> None:
         """One JSON object. Nothing without --json."""
         if self.is_json:
-            click.echo(_json(name, **values))
+            click.echo(_json(name, **values), err=self._is_beside_data)
 
     def note(self, line: str) -> None:
-        """A remark that is no result: on standard error, for a person only."""
-        if self.is_live:
+        """A remark that is no result: on standard error, if that is a terminal."""
+        if sys.stderr.isatty():
             click.echo(line, err=True)
 
     def warning(self, line: str) -> None:
@@ -85,5 +94,5 @@ class Output:
         click.echo(f"{click.style('warning:', fg='yellow')} {line}", err=True)
 
 
-def _json(event: str, **values: object) -> str:
+def _json(event: str, /, **values: object) -> str:
     return json.dumps({"event": event, **values}, ensure_ascii=False)

@@ -34,6 +34,7 @@ from libp2p_quic._statistics import (
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
+from libp2p_quic.asyncio.dial_attempt import DialAttempt
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
 from libp2p_quic.asyncio.stream import Stream
@@ -44,6 +45,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionStatistics",
+    "DialAttempt",
     "DialError",
     "Distribution",
     "Endpoint",

@@ -29,6 +29,7 @@ from libp2p_quic._statistics import EndpointStatistics, endpoint_statistics
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
+from libp2p_quic.asyncio.dial_attempt import DialAttempt, DialRecord
 from libp2p_quic.asyncio.gate import AsyncioGate
 from libp2p_quic.asyncio.listener import Listener
 from libp2p_quic.asyncio.resolve import resolved
@@ -112,7 +113,7 @@ class Endpoint:
             logger.warning("%s: %s", listener.address, limitation)
         return listener
 
-    async def connect(self, address: str) -> Connection:
+    async def connect(self, address: str, *, attempts: list[DialAttempt] | None = None) -> Connection:
         """Dial ``address``, a multiaddr. Returns a connection whose handshake is complete and whose
         peer is verified.
 
@@ -120,6 +121,9 @@ class Endpoint:
         leaves from the listening socket that can reach the address, if there is one. The addresses
         of a name are raced 250 ms apart (RFC 8305). Canceling leaves nothing behind, and `last_failure`
         tells what came of the dial.
+
+        ``attempts`` is a list of the caller, to which each address is added when it is tried, and
+        which another task may read meanwhile: when it began and ended, how, and what was sent.
 
         Raises InvalidAddressError, and DialError or a subclass: PeerIdMismatchError,
         HandshakeRefusedError, HandshakeTimeoutError after the configured ``handshake_timeout``
@@ -131,7 +135,7 @@ class Endpoint:
         progress = DialProgress(str(address))
         try:
             with self._dials.counted():
-                connection = await self._connect(parsed, address, progress)
+                connection = await self._connect(parsed, address, progress, [] if attempts is None else attempts)
         except DialError as error:
             self._note_failure(parsed, error)
             raise
@@ -158,7 +162,9 @@ class Endpoint:
         """
         return self._last_failures.get(_key(Address.parse(address)))
 
-    async def _connect(self, parsed: Address, address: str, progress: DialProgress) -> Connection:
+    async def _connect(
+        self, parsed: Address, address: str, progress: DialProgress, attempts: list[DialAttempt]
+    ) -> Connection:
         """`connect` to ``parsed``, which was given as ``address``. ``progress`` follows the race."""
         if parsed.port == 0:
             raise DialError(f"failed to dial {address}: port 0 cannot be dialed")
@@ -166,17 +172,32 @@ class Endpoint:
             driver, _, touch = self._opened()
         except (OSError, EndpointClosedError) as error:
             raise DialError(f"failed to dial {address}: {error}") from error
+        record = DialRecord(attempts, driver.current_time)
         hosts = interleaved(await resolved(parsed))
         if not hosts:
             raise DialError(f"failed to dial {address}: the name has no address")
 
+        async def begin(host: str) -> EngineConnection:
+            record.begin(host, str(parsed.at(host)))
+            attempt = await self._begin(parsed, host)
+            record.started(host, attempt)
+            return attempt
+
+        async def finish(host: str, attempt: EngineConnection) -> Connection:
+            connection = await self._finish(parsed, host, attempt)
+            record.connected(host)
+            return connection
+
         def abandon(attempt: EngineConnection) -> None:
+            record.abandoned(attempt)
             attempt.close(0, b"")
             touch()
 
-        begin = partial(self._begin, parsed)
-        finish = partial(self._finish, parsed)
-        race = Race(driver, begin, finish, abandon, (DialError, ConnectionLostError))
+        def fail(host: str, cause: Exception) -> None:
+            record.failed(host, _dial_error(parsed, host, cause))
+
+        failures = (DialError, ConnectionLostError)
+        race = Race(driver, begin, finish, abandon, failures, failed=fail)
         progress.follow(race, lambda host: str(parsed.at(host)))
         try:
             return await race.run(hosts)
