@@ -52,6 +52,26 @@ def test_bar_in_a_terminal_and_control_c() -> None:
     assert "path  rtt " in shown.screen
 
 
+def test_perf_listens_and_serves_nothing_else_to_measure() -> None:
+    with running("perf", "--listen", "--json", LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        summary = events(finished("perf", "--json", "--seconds", 0.3, address))[-1]
+        closed = listener.event("closed")
+        told = events(finished("dial", "--json", address))
+        listener.interrupt()
+        listener.end()
+        assert listener.process.returncode == 0
+    assert 0 < summary["up"]["bytes"] < closed["bytes_received"]
+    identified = next(each for each in told if each["event"] == "identify")
+    assert identified["protocols"] == ["/ipfs/id/1.0.0", "/ipfs/ping/1.0.0", "/perf/1.0.0"]
+
+
+def test_perf_without_an_address_is_a_usage_error() -> None:
+    done = ended("perf")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"perf needs one ADDR, or --listen" in done.stderr
+
+
 def test_peer_without_perf_is_explained() -> None:
     async def main() -> tuple[int, bytes]:
         async with ends() as two:

@@ -37,7 +37,7 @@ def identity() -> None:
 
 
 @identity.command(epilog="\b\nExample:\n  libp2p-quic identity make node.key --type secp256k1 --form pem")
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.option(
     "--type",
     "key_type",
@@ -53,10 +53,10 @@ def make(file: str, key_type: str, form: str, force: bool, is_json: bool) -> Non
     """Make a new key in FILE, which only its owner may read, and print its peer id."""
     output = Output(is_json)
     made = Identity.generate(key_type)
-    _store(_in_form(made, form, output), file, force, output)
+    where = _write(made, form, file, force, output)
     if file != "-":
         output.text(str(made.peer_id))
-        output.event("identity", **_facts(made.public_key), file=file)
+    output.event("identity", **_facts(made.public_key), form=form, **where)
 
 
 @identity.command(
@@ -67,7 +67,7 @@ Examples:
   libp2p-quic identity show --json < public.key -
 """
 )
-@click.argument("key")
+@click.argument("key", type=click.Path())
 @secret_type_option
 @json_option
 def show(key: str, secret_type: str | None, is_json: bool) -> None:
@@ -89,23 +89,35 @@ def show(key: str, secret_type: str | None, is_json: bool) -> None:
 Examples:
   libp2p-quic identity convert node.key --form pem
   libp2p-quic identity convert peer-id.json --form protobuf -o node.key
+  libp2p-quic identity convert node.key --form hex --json | jq -r .key
 """
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @form_option
 @click.option(
-    "-o", "--output", "target", default="-", metavar="FILE", help="Where to write. Default: standard output."
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(),
+    default="-",
+    metavar="FILE",
+    help="Where to write. Default: standard output.",
 )
 @force_option
 @secret_type_option
-def convert(file: str, form: str, target: str, force: bool, secret_type: str | None) -> None:
-    """Write the private key of FILE in another form. Its reader can act as this peer."""
-    output = Output(False)
+@json_option
+def convert(file: str, form: str, target: str, force: bool, secret_type: str | None, is_json: bool) -> None:
+    """Write the private key of FILE in another form. Its reader can act as this peer.
+
+    With --json, a key for standard output is in the object: `key`, in base64 if `encoding` says so.
+    """
+    output = Output(is_json)
     try:
         read, _ = key_form.private_key(file_data(file, output), secret_type)
     except HostKeyError as error:
         raise bad_key(file, error, output) from None
-    _store(_in_form(read, form, output), target, force, output)
+    where = _write(read, form, target, force, output)
+    output.event("identity", **_facts(read.public_key), form=form, **where)
 
 
 @identity.command(
@@ -116,8 +128,8 @@ Examples:
   libp2p-quic identity compare node.key 12D3KooW...
 """
 )
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", type=click.Path())
+@click.argument("second", type=click.Path())
 @secret_type_option
 @json_option
 def compare(first: str, second: str, secret_type: str | None, is_json: bool) -> None:
@@ -167,11 +179,18 @@ def _read(key: str, secret_type: str | None, output: Output) -> tuple[PeerId, by
     return private.peer_id, private.public_key, f"a private key ({form})"
 
 
-def _in_form(made: Identity, form: str, output: Output) -> bytes:
+def _write(key: Identity, form: str, target: str, force: bool, output: Output) -> dict[str, str]:
+    """Write a private key. Returns where it is: with --json, one for standard output is in the object."""
     try:
-        return key_form.written(made, form)
+        data = key_form.written(key, form)
     except HostKeyError as error:
         raise UnusableArgumentError(Explanation("form", str(error), ""), output.is_json) from None
+    if not output.is_json or target != "-":
+        _store(data, target, force, output)
+        return {"file": target}
+    if form in key_form.BINARY_FORMS:
+        return {"key": b64encode(data).decode(), "encoding": "base64"}
+    return {"key": data.decode(), "encoding": "text"}
 
 
 def _store(data: bytes, target: str, force: bool, output: Output) -> None:

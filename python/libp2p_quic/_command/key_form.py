@@ -15,6 +15,7 @@ from libp2p_quic._pem import ECDSA, ED25519, RSA, SECP256K1, key_of_protobuf, pe
 
 # What `written` makes. "secret" is the bare secret of 32 bytes.
 FORMS = ("protobuf", "pem", "base64", "hex", "json", "ipfs", "secret")
+BINARY_FORMS = ("protobuf", "secret")
 SECRET_TYPES = ("ed25519", "secp256k1")
 
 _SECRET_SIZE = 32

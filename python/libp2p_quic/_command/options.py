@@ -33,6 +33,7 @@ secret_type_option = click.option(
 key_option = click.option(
     "--key",
     "key_file",
+    type=click.Path(),
     metavar="FILE",
     help="The host key, in any form that `identity` reads. Default: a new one for each run.",
 )
@@ -73,12 +74,16 @@ def identity_of(key_file: str | None, output: Output, secret_type: str | None = 
         raise bad_key(key_file, error, output) from None
 
 
-def _parsed(context: click.Context, _: click.Parameter, value: str) -> Address:
+def address_of(text: str, is_json: bool) -> Address:
+    """The address to dial. Ends the command if it is none."""
     try:
-        return Address.parse(value)
+        return Address.parse(text)
     except InvalidAddressError as error:
-        is_json = bool(context.params.get("is_json"))
-        raise UnusableArgumentError(of_address(value, error), is_json) from None
+        raise UnusableArgumentError(of_address(text, error), is_json) from None
+
+
+def _parsed(context: click.Context, _: click.Parameter, value: str) -> Address:
+    return address_of(value, bool(context.params.get("is_json")))
 
 
 address_argument = click.argument("address", metavar="ADDR", callback=_parsed)

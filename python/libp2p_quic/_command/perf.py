@@ -13,18 +13,22 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from libp2p_quic._command.connecting import connected
 from libp2p_quic._command.interruption import Interruption, run
+from libp2p_quic._command.listening import announce, opened
 from libp2p_quic._command.options import (
-    address_argument,
+    address_of,
     identity_of,
     json_option,
     key_option,
     timeout_option,
 )
 from libp2p_quic._command.output import Output
-from libp2p_quic._command.perf_protocol import download, upload
+from libp2p_quic._command.perf_protocol import PERF, download, serve_perf, upload
 from libp2p_quic._command.quantity import duration, rate, size
-from libp2p_quic.asyncio.address import Address
+from libp2p_quic._command.server import Server
+from libp2p_quic._command.services import PING, ping
+from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.connection import Connection, cancel_all
+from libp2p_quic.asyncio.endpoint import Endpoint
 
 # How often the bar is drawn, and how often --json prints figures. Seconds.
 _DRAW_INTERVAL = 0.2
@@ -38,9 +42,16 @@ Examples:
   libp2p-quic perf ADDR
   libp2p-quic perf --direction both --streams 4 --seconds 30 ADDR
   libp2p-quic perf --json ADDR | tail -1 | jq .up.bits_per_second
+  libp2p-quic perf --listen /ip4/0.0.0.0/udp/4001/quic-v1
 """
 )
-@address_argument
+@click.argument("addresses", metavar="ADDR", nargs=-1)
+@click.option(
+    "--listen",
+    "is_listening",
+    is_flag=True,
+    help="Serve /perf/1.0.0 on each ADDR until Ctrl-C. Default: a port that the system chooses.",
+)
 @click.option(
     "--direction",
     type=click.Choice(["up", "down", "both"]),
@@ -58,7 +69,8 @@ Examples:
 @timeout_option
 @json_option
 def perf(
-    address: Address,
+    addresses: tuple[str, ...],
+    is_listening: bool,
     direction: str,
     streams: int,
     seconds: float,
@@ -67,13 +79,19 @@ def perf(
     is_json: bool,
 ) -> None:
     """Measure the goodput to and from ADDR, which serves /perf/1.0.0: go-libp2p, rust-libp2p, js-libp2p,
-    or `libp2p-quic listen`.
+    or `libp2p-quic listen` and `perf --listen`.
 
     Bytes sent are counted until the peer has read the last one. Loss is of packets that this side sent.
     Ctrl-C prints what was measured so far.
     """
     output = Output(is_json)
+    if not is_listening and len(addresses) != 1:
+        raise click.UsageError("perf needs one ADDR, or --listen")
     identity = identity_of(key_file, output)
+    if is_listening:
+        run(lambda interruption: _serve(interruption, identity, addresses, output))
+        return
+    address = address_of(addresses[0], is_json)
 
     async def command(interruption: Interruption) -> None:
         async with connected(address, identity, timeout, output) as connection:
@@ -85,6 +103,16 @@ def perf(
                 transfer.summarize(direction)
 
     run(command)
+
+
+async def _serve(
+    interruption: Interruption, identity: Identity, addresses: tuple[str, ...], output: Output
+) -> None:
+    async with Endpoint(identity) as endpoint:
+        listeners = await opened(endpoint, addresses, output)
+        announce(endpoint, listeners, output)
+        server = Server(listeners, identity.public_key, output, {PERF: serve_perf, PING: ping})
+        await interruption.measured(server.run())
 
 
 class _Flow(TypedDict):

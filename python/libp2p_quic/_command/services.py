@@ -1,6 +1,8 @@
-"""The protocols that `listen` serves: ping, echo, perf and identify."""
+"""The protocols that listening commands serve: ping, echo, perf and identify."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from libp2p_quic import __version__
 from libp2p_quic._command.identify import IDENTIFY, answer_for
@@ -28,11 +30,17 @@ async def echo(stream: Stream) -> None:
         await stream.write(data)
 
 
-def handlers(connection: Connection, public_key: bytes, addresses: list[str]) -> dict[str, Handler]:
-    """The handlers of the streams of ``connection``, by protocol."""
+# What `listen` serves beside identify.
+SERVED: dict[str, Handler] = {PING: ping, ECHO: echo, PERF: serve_perf}
+
+
+def handlers(
+    connection: Connection, public_key: bytes, addresses: list[str], served: Mapping[str, Handler]
+) -> dict[str, Handler]:
+    """The handlers of the streams of ``connection``, by protocol: ``served``, and identify."""
 
     async def identify(stream: Stream) -> None:
-        await stream.write(answer_for(public_key, addresses, list(served), AGENT, connection.remote_address))
+        await stream.write(answer_for(public_key, addresses, list(found), AGENT, connection.remote_address))
 
-    served: dict[str, Handler] = {PING: ping, ECHO: echo, PERF: serve_perf, IDENTIFY: identify}
-    return served
+    found: dict[str, Handler] = {**served, IDENTIFY: identify}
+    return found

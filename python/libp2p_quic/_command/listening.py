@@ -1,0 +1,77 @@
+"""The listening side of a command: opens listeners, prints their addresses, admits certain peers only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from libp2p_quic._command.explanation import Explanation, of_address
+from libp2p_quic._command.output import NoConnectionError, Output, UnusableArgumentError
+from libp2p_quic._command.own_address import dialable
+from libp2p_quic._exception_types import InvalidAddressError, InvalidPeerIdError, ListenError
+from libp2p_quic._peer_id import PeerId
+from libp2p_quic.asyncio.endpoint import Endpoint
+from libp2p_quic.asyncio.listener import Listener
+
+# A port that the system chooses, on all IPv4 addresses.
+_DEFAULT_ADDRESS = "/ip4/0.0.0.0/udp/0/quic-v1"
+
+addresses_option = click.option(
+    "--listen",
+    "addresses",
+    metavar="ADDR",
+    multiple=True,
+    help="Where to listen. May be repeated. Default: a port that the system chooses, on all IPv4 addresses.",
+)
+addresses_argument = click.argument("addresses", metavar="[ADDR]...", nargs=-1)
+
+
+class PeerGate:
+    """Admits certain peers only."""
+
+    def __init__(self, admitted: frozenset[PeerId]) -> None:
+        self._admitted = admitted
+
+    def __call__(self, peer_id: PeerId, address: str) -> bool:
+        return peer_id in self._admitted
+
+
+def peer_gate(allowed: Sequence[str], output: Output) -> PeerGate | None:
+    """Admits the peer ids ``allowed``; None without one, which admits every peer. Ends the command if one is
+    no peer id."""
+    try:
+        admitted = frozenset(PeerId.parse(each) for each in allowed)
+    except InvalidPeerIdError as error:
+        why = Explanation("peer_id", str(error), "libp2p-quic identity show prints the peer id of a key")
+        raise UnusableArgumentError(why, output.is_json) from None
+    return PeerGate(admitted) if admitted else None
+
+
+async def opened(endpoint: Endpoint, addresses: Sequence[str], output: Output) -> list[Listener]:
+    """A listener on each of ``addresses``; on a port that the system chooses without one."""
+    return [await _listener(endpoint, each, output) for each in addresses or (_DEFAULT_ADDRESS,)]
+
+
+async def _listener(endpoint: Endpoint, address: str, output: Output) -> Listener:
+    try:
+        return await endpoint.listen(address)
+    except InvalidAddressError as error:
+        raise UnusableArgumentError(of_address(address, error), output.is_json) from None
+    except ListenError as error:
+        step = "give another port, or 0 for a free one; ss -lunp shows who has it"
+        raise NoConnectionError(Explanation("listen", str(error), step), output.is_json) from None
+
+
+def reached_at(listeners: Sequence[Listener]) -> list[str]:
+    """The addresses to dial, without the peer id."""
+    return [found for each in listeners for found in dialable(each.address)]
+
+
+def announce(endpoint: Endpoint, listeners: Sequence[Listener], output: Output) -> list[str]:
+    """Print the addresses to dial, with the peer id. Returns them."""
+    found = [f"{each}/p2p/{endpoint.peer_id}" for each in reached_at(listeners)]
+    for each in found:
+        output.text(each)
+        output.event("listening", address=each, peer_id=str(endpoint.peer_id))
+    return found

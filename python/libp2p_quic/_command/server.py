@@ -1,0 +1,73 @@
+"""Serves the protocols of `services` to every connection of some listeners, and shows who is connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.live import Live
+
+from libp2p_quic._command.connection_table import ConnectionTable
+from libp2p_quic._command.listening import reached_at
+from libp2p_quic._command.output import Output
+from libp2p_quic._command.services import handlers
+from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
+from libp2p_quic.asyncio.listener import Listener
+
+# How often the live table is drawn. Seconds.
+_DRAW_INTERVAL = 0.5
+
+
+class Server:
+    """A table in a terminal, a line for each event in a pipe. ``public_key`` is the host's, for identify.
+
+    ``served`` are the handlers by protocol, beside identify.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        public_key: bytes,
+        output: Output,
+        served: Mapping[str, Handler],
+    ) -> None:
+        self._listeners = listeners
+        self._public_key = public_key
+        self._output = output
+        self._served = served
+        self._table = ConnectionTable(output)
+
+    async def run(self) -> None:
+        """Serve until canceled."""
+        tasks = {asyncio.create_task(self._accept(each)) for each in self._listeners}
+        try:
+            if self._output.is_live:
+                await self._draw(tasks)
+            else:
+                await asyncio.gather(*tasks)
+        finally:
+            await cancel_all(tasks)
+
+    async def _draw(self, tasks: set[asyncio.Task[None]]) -> None:
+        with Live(console=Console(), get_renderable=self._table.table, auto_refresh=False) as live:
+            while not any(task.done() for task in tasks):
+                live.refresh()
+                await asyncio.wait(tasks, timeout=_DRAW_INTERVAL)
+
+    async def _accept(self, listener: Listener) -> None:
+        serving: set[asyncio.Task[None]] = set()
+        try:
+            async for connection in listener:
+                task = asyncio.create_task(self._serve(connection))
+                serving.add(task)
+                task.add_done_callback(serving.discard)
+                del connection, task
+        finally:
+            await cancel_all(serving)
+
+    async def _serve(self, connection: Connection) -> None:
+        number = self._table.opened(connection)
+        addresses = reached_at(self._listeners)
+        await connection.serve(handlers(connection, self._public_key, addresses, self._served))
+        self._table.closed(number, await connection.closed())
