@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,11 +139,14 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*arguments: object, cwd: Path | None = None) -> Iterator[Terminal]:
-    """The command in a pseudo-terminal that is its controlling one, ended with the block."""
+def terminal(
+    *arguments: object, cwd: Path | None = None, program: Sequence[str] = COMMAND
+) -> Iterator[Terminal]:
+    """The command in a pseudo-terminal that is its controlling one, ended with the block. Or another
+    ``program``."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    command = [*COMMAND, *map(str, arguments)]
+    command = [*program, *map(str, arguments)]
 
     def control() -> None:
         os.setsid()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from libp2p_quic import Identity
+from libp2p_quic import Identity, PeerId
 from testkit.command import ended, events, finished, terminal
 
 FORMS = ["protobuf", "pem", "base64", "hex", "json", "ipfs"]
@@ -122,6 +122,27 @@ def test_binary_key_is_not_written_to_a_terminal(tmp_path: Path) -> None:
         assert shown.end() == 0
 
 
+@pytest.mark.parametrize("form", [*FORMS, "secret"])
+def test_converted_key_is_in_the_json_object(form: str, tmp_path: Path) -> None:
+    peer = finished("identity", "make", "a", cwd=tmp_path).strip()
+    (event,) = events(finished("identity", "convert", "a", "--form", form, "--json", cwd=tmp_path))
+    key = event["key"].encode()
+    assert event["encoding"] == ("base64" if form in ("protobuf", "secret") else "text")
+    finished("identity", "convert", "a", "--form", form, "-o", "b", cwd=tmp_path)
+    assert (tmp_path / "b").read_bytes() == (b64decode(key) if event["encoding"] == "base64" else key)
+    assert (event["peer_id"], event["form"]) == (peer, form)
+
+
+def test_key_that_is_written_to_a_file_is_not_in_the_json_object(tmp_path: Path) -> None:
+    finished("identity", "make", "a", cwd=tmp_path)
+    (event,) = events(
+        finished("identity", "convert", "a", "--form", "pem", "-o", "b", "--json", cwd=tmp_path)
+    )
+    assert (event["file"], "key" in event) == ("b", False)
+    (made,) = events(finished("identity", "make", "-", "--json"))
+    assert Identity.from_protobuf(b64decode(made["key"])).peer_id == PeerId.parse(made["peer_id"])
+
+
 def test_help_documents_exit_statuses_and_examples() -> None:
     told = finished("--help")
     assert "Exit status:" in told
@@ -143,6 +164,25 @@ def test_bash_completes_commands_and_options() -> None:
         "COMP_CWORD": "2",
     }
     assert ended(env=environment).stdout == b"plain,make\n"
+
+
+def test_files_are_completed() -> None:
+    environment = {
+        "_LIBP2P_QUIC_COMPLETE": "bash_complete",
+        "COMP_WORDS": "libp2p-quic send some",
+        "COMP_CWORD": "2",
+    }
+    assert ended(env=environment).stdout == b"file,some\n"
+
+
+def test_tab_key_completes_in_bash() -> None:
+    folder = Path(sys.executable).parent
+    with terminal("--norc", "--noprofile", "-i", program=["bash"]) as shell:
+        shell.press(f'PATH={folder}:$PATH; eval "$(libp2p-quic completion bash)"; echo rea""dy\n')
+        shell.until("ready")
+        shell.press("libp2p-quic identity mak\t")
+        shell.until("libp2p-quic identity make ")
+        shell.press("\x03exit\n")
 
 
 @pytest.mark.parametrize("missing", ["click", "rich", "segno"])

@@ -14,17 +14,20 @@ EPILOG = """
 Exit status:
   0  done
   1  connected, but the operation failed: rounds lost, protocol not served,
-     peers or checksums differ
+     peers or checksums differ, a transfer refused or broken off
   2  wrong arguments, or a file or key that cannot be used
   3  no connection: the dial failed, or the peer refused it; or the address
      cannot be listened on
-  130  interrupted with Ctrl-C before there was a result
+  130  interrupted with Ctrl-C before there was a result, or before a transfer
+     was complete
 
 \b
 Examples:
   libp2p-quic identity make node.key
   libp2p-quic listen --key node.key
   libp2p-quic ping /ip4/192.0.2.1/udp/4001/quic-v1
+  libp2p-quic receive
+  libp2p-quic send backup.tar ADDR
   eval "$(libp2p-quic completion bash)"
 
 Results are on standard output, errors and progress on standard error.
@@ -34,7 +37,7 @@ output is one JSON object.
 
 
 # Each is the command in the module of its name.
-_COMMANDS = ("dial", "identity", "listen", "perf", "ping")
+_COMMANDS = ("cat", "dial", "identity", "listen", "perf", "ping", "receive", "send")
 
 
 class CommandGroup(click.Group):

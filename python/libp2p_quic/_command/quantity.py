@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -20,6 +21,15 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Three significant digits, in B, KiB, MiB and so on."""
     return _scaled(count, 1024, _SIZES)
+
+
+def parsed_size(text: str) -> int:
+    """The number of bytes of "4096", "10 MiB", "1.5GiB", or "10M". Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(?:iB)?|B)?", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no size: write it as 4096, 10MiB or 2GiB")
+    number, unit = found.groups()
+    return int(float(number) * 1024 ** (0 if unit is None else "BKMGT".index(unit)))
 
 
 def rate(bits_per_second: float) -> str:
