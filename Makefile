@@ -144,6 +144,10 @@ docs: build .venv/.requirements-docs ## the documentation site, into docs/_build
 docs-serve: docs ## show the documentation site on http://localhost:8000 (DOCS_PORT=9000 for another port)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build $(or $(DOCS_PORT),8000)
 
+.PHONY: screens
+screens: build ## pictures of the command's screens, of real runs, into docs/howto/screens (a part: SCREENS="dial ping")
+	$(BIN)/python -m tools.screens $(SCREENS)
+
 .PHONY: fmt
 fmt: setup ## format both languages
 	cargo fmt --all
