@@ -8,13 +8,14 @@ import json
 import os
 import random
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from libp2p_quic._command import file_protocol
 from libp2p_quic.asyncio import Endpoint, Identity, ProtocolNotSupportedError, Stream, StreamReset
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import COMMAND, ended, events, finished, running, terminal
@@ -376,6 +377,56 @@ def test_receiver_that_stays_open_survives_peers_that_break_the_protocol(near: P
         assert receiver.process.returncode == 0
         assert "Traceback" not in receiver.errors()
     assert sorted(os.listdir(far)) == ["a", "b"]
+
+
+def test_senders_that_come_together_take_turns(near: Path, far: Path) -> None:
+    with running(*RECEIVE, "--keep-open", cwd=far) as receiver:
+        address = receiver.event("listening")["address"]
+        with (
+            running("send", "--name", "a", "some.file", address, cwd=near) as one,
+            running("send", "--name", "b", "some.file", address, cwd=near) as two,
+        ):
+            for each in (one, two):
+                each.end()
+                assert each.process.returncode == 0
+    assert (far / "a").read_bytes() == (far / "b").read_bytes() == CONTENT
+
+
+def test_interrupted_receiver_tells_how_far_it_was_and_keeps_the_part(far: Path) -> None:
+    async def main(address: str, watch: Callable[[], None]) -> None:
+        async with stream_to(address) as stream:
+            await say(stream, name="some.file", size=len(CONTENT))
+            assert (await heard(stream))["accepted"]
+            await say(stream, offset=0)
+            await stream.write(CONTENT[:HALF])
+            await asyncio.to_thread(watch)
+
+    with terminal("receive", "--yes", "--listen", LOOPBACK, cwd=far) as shown:
+        partial = far / ".some.file.libp2p-quic-part"
+
+        def watch() -> None:
+            while partial.stat().st_size < HALF:
+                os.sched_yield()
+            shown.press("\x03")
+            assert shown.end() == 130
+
+        asyncio.run(main(shown.until(r"send FILE (\S+)")[1], watch))
+    assert "some.file broke off after 1.43 MiB of 2.86 MiB: interrupted" in shown.screen
+    assert partial.read_bytes() == CONTENT[:HALF]
+    assert os.listdir(far) == [partial.name]
+
+
+def test_silent_sender_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_protocol, "STALL", 0.2)
+
+    async def main() -> None:
+        async with ends() as two:
+            near, theirs = await two.streams()
+            with pytest.raises(file_protocol.FileProtocolError, match=r"sent nothing for 0\.2 s"):
+                await file_protocol.Receiver(theirs).offer()
+            await is_reset(near)
+
+    asyncio.run(main())
 
 
 def test_file_beyond_the_limit_is_refused(near: Path, far: Path) -> None:

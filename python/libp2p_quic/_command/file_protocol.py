@@ -178,7 +178,7 @@ class Receiver:
             return await reading
         except StreamReset:
             if self._is_late:
-                raise FileProtocolError(f"the sender sent nothing for {limit:.0f} s") from None
+                raise FileProtocolError(f"the sender sent nothing for {limit:.3g} s") from None
             raise
         finally:
             timer.cancel()
