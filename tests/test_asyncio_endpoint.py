@@ -16,6 +16,7 @@ from libp2p_quic.asyncio import (
     Address,
     Connection,
     ConnectionClosed,
+    ConnectionStatistics,
     DialAttempt,
     DialError,
     Endpoint,
@@ -79,12 +80,18 @@ async def test_attempts_tell_what_became_of_each_address() -> None:
         assert (reached.result, reached.error) == ("connected", None)
         assert reached.ended is not None
         assert 0 <= reached.began < reached.ended
-        assert reached.statistics()["datagrams_received"] > 0
+        assert counted(reached).datagrams_received > 0
         # Every attempt is over, and none keeps a connection.
         assert {each.result for each in attempts} <= {"connected", "failed", "abandoned"}
         far = await both.listener.accept()
         del connection
         assert (await far.closed()).by == "peer"
+
+
+def counted(attempt: DialAttempt) -> ConnectionStatistics:
+    found = attempt.statistics()
+    assert found is not None
+    return found
 
 
 @on_both
@@ -95,7 +102,7 @@ async def test_attempts_tell_what_a_waiting_dial_has_sent() -> None:
             dialing = asyncio.ensure_future(both.near.connect(address, attempts=attempts))
 
             async def has_sent() -> None:
-                while not attempts or not attempts[0].statistics()["datagrams_sent"]:
+                while not attempts or not counted(attempts[0]).datagrams_sent:
                     await passes(1)
 
             await soon(has_sent())
@@ -103,7 +110,7 @@ async def test_attempts_tell_what_a_waiting_dial_has_sent() -> None:
             dialing.cancel()
             await asyncio.wait([dialing])
         assert attempts[0].result == "abandoned"
-        assert attempts[0].statistics()["datagrams_received"] == 0
+        assert counted(attempts[0]).datagrams_received == 0
         failed: list[DialAttempt] = []
         with pytest.raises(PeerIdMismatchError):
             await both.near.connect(f"{both.listener.address}/p2p/{both.near.peer_id}", attempts=failed)

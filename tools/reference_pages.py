@@ -130,7 +130,7 @@ PAGES = (
         libp2p_quic.asyncio,
         "Everything public of `libp2p_quic.asyncio`. [A libp2p node in asyncio](../asyncio.md) shows it.",
         (
-            Section("Endpoint", ("Endpoint", "EndpointConfig")),
+            Section("Endpoint", ("Endpoint", "EndpointConfig", "DialAttempt")),
             Section("Listener, connection, stream", ("Listener", "Connection", "Stream", "reader_writer")),
             Section(
                 "Statistics",
@@ -175,7 +175,7 @@ PAGES = (
             "Listener": {"accept_any"},
             "Stream": {"negotiate", "propose_lazily", "send_proposal"},
         },
-        made_for_programs=frozenset({"Connection", "Listener", "Stream"}),
+        made_for_programs=frozenset({"Connection", "DialAttempt", "Listener", "Stream"}),
     ),
     Page(
         "metrics.md",

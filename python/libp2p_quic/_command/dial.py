@@ -201,8 +201,8 @@ def _facts(attempt: DialAttempt) -> dict[str, Any]:
         "result": attempt.result,
         "cause": None if error is None else of_dial(error).cause,
         "text": None if error is None else str(error),
-        "datagrams_sent": int(counted.get("datagrams_sent", 0)),
-        "datagrams_received": int(counted.get("datagrams_received", 0)),
+        "datagrams_sent": 0 if counted is None else counted.datagrams_sent,
+        "datagrams_received": 0 if counted is None else counted.datagrams_received,
     }
 
 

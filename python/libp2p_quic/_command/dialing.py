@@ -49,5 +49,5 @@ def waiting_lines(limit: float, address: Address, attempts: Sequence[DialAttempt
 def traffic(attempt: DialAttempt) -> str:
     """What an attempt sent and received."""
     facts = attempt.statistics()
-    sent, received = (int(facts.get(f"datagrams_{name}", 0)) for name in ("sent", "received"))
+    sent, received = (0, 0) if facts is None else (facts.datagrams_sent, facts.datagrams_received)
     return f"{sent} datagram{'s' * (sent != 1)} sent, {received or 'none'} came back"

@@ -8,6 +8,7 @@ from typing import Literal
 
 from libp2p_quic._engine import Connection as EngineConnection
 from libp2p_quic._exception_types import DialError
+from libp2p_quic._statistics import ConnectionStatistics
 
 
 @dataclass(eq=False)
@@ -26,12 +27,14 @@ class DialAttempt:
     result: Literal["waiting", "connected", "failed", "abandoned"] = "waiting"
     error: DialError | None = None
     _engine: EngineConnection | None = field(default=None, repr=False)
-    _statistics: dict[str, float] = field(default_factory=dict, repr=False)
+    _statistics: ConnectionStatistics | None = field(default=None, repr=False)
 
-    def statistics(self) -> dict[str, float]:
-        """The counters of `Connection.statistics`: up to now, or up to the end of the attempt. Empty
+    def statistics(self) -> ConnectionStatistics | None:
+        """The counters of `Connection.statistics`: up to now, or up to the end of the attempt. None
         if no datagram could be sent."""
-        return dict(self._statistics) if self._engine is None else self._engine.statistics()
+        if self._engine is None:
+            return self._statistics
+        return ConnectionStatistics(**self._engine.statistics())
 
     @property
     def is_port_unreachable(self) -> bool:

@@ -2,8 +2,7 @@
 //! of events since the last one. Each event is logged at DEBUG, with the remote address.
 
 use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
