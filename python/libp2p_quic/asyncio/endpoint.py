@@ -135,7 +135,9 @@ class Endpoint:
         progress = DialProgress(str(address))
         try:
             with self._dials.counted():
-                connection = await self._connect(parsed, address, progress, [] if attempts is None else attempts)
+                connection = await self._connect(
+                    parsed, address, progress, [] if attempts is None else attempts
+                )
         except DialError as error:
             self._note_failure(parsed, error)
             raise
