@@ -1,4 +1,7 @@
-"""The page about failing dials shows what the command prints now, for failures that are made on purpose."""
+"""The page about failing dials shows what the command prints now, for failures that are made on purpose.
+
+A gate may deny before or after the dialer has noticed that it is connected, so the page has both.
+"""
 
 from __future__ import annotations
 
