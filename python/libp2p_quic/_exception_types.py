@@ -51,7 +51,10 @@ class HandshakeRefusedError(DialError):
 
 
 class HandshakeTimeoutError(DialError):
-    """The handshake did not complete within the configured handshake timeout."""
+    """The handshake did not complete within the configured handshake timeout.
+
+    `Endpoint.last_failure` returns one also if the program canceled the dial before that.
+    """
 
 
 class UnreachableError(DialError):

@@ -73,7 +73,10 @@ class HandshakeRefusedError(DialError, QUICHandshakeError, shared.HandshakeRefus
 
 
 class HandshakeTimeoutError(DialError, QUICConnectionTimeoutError, shared.HandshakeTimeoutError):
-    """The handshake did not complete within CONNECTION_HANDSHAKE_TIMEOUT."""
+    """The handshake did not complete within CONNECTION_HANDSHAKE_TIMEOUT.
+
+    `QUICTransport.last_failure` returns one also if the program canceled the dial before that.
+    """
 
 
 class UnreachableError(DialError, shared.UnreachableError):
