@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 import trio
 from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.autonat.autonat import AutoNATService
@@ -46,6 +47,7 @@ from multiaddr import Multiaddr
 from libp2p_quic import QUICConnection, enable_hole_punching
 from libp2p_quic._hole_punching._candidates import public_addresses, usable_addresses
 from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
+from libp2p_quic._hole_punching._repair import is_circuit
 from libp2p_quic._hole_punching._tls import _knows_its_connection
 from testkit.census import PATIENCE, eventually
 from testkit.near import IP4, inbound, near_host, near_transport, new_stream, swarm, transport_of
@@ -250,6 +252,18 @@ async def test_autonat_dials_for_fifteen_seconds_in_all() -> None:
                 # Both were dialed.
                 assert each.recv(2048)
         assert await service._try_dial(near.get_id(), [alive]) == alive
+
+
+class Unprinted(Multiaddr):  # type: ignore[misc] # py-multiaddr has no types
+    def __str__(self) -> str:
+        raise AssertionError("its text is not needed")
+
+
+def test_a_circuit_is_told_by_its_protocols() -> None:
+    peer = ID.from_pubkey(create_new_key_pair().public_key)
+    assert is_circuit(Unprinted(f"/p2p/{peer}/p2p-circuit/p2p/{peer}"))
+    # The bytes of the code of p2p-circuit are those of this port.
+    assert not is_circuit(Unprinted(f"/ip4/127.0.0.1/udp/{0xA202}/quic-v1"))
 
 
 # Repairs of py-libp2p

@@ -25,7 +25,7 @@ from multiaddr import Multiaddr
 from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import call_foreign
 from libp2p_quic._connection import QUICConnection
-from libp2p_quic._hole_punching._repair import Repair, addresses_of, result_of, set_handler
+from libp2p_quic._hole_punching._repair import Repair, addresses_of, is_circuit, result_of, set_handler
 
 _PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
 
@@ -50,8 +50,8 @@ def observed_address(stream: INetStream) -> Multiaddr | None:
         # The current address: a peer may have migrated.
         return to_multiaddr(*connection.get_remote_address())
     for address in addresses_of(connection):
-        if "/p2p-circuit" in address:
-            return Multiaddr(address)
+        if is_circuit(address):
+            return address
     remote = stream.get_remote_address()
     if remote is None:
         return None

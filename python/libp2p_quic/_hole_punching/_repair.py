@@ -11,6 +11,8 @@ from weakref import finalize
 
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import StreamHandlerFn, TProtocol
+from multiaddr import Multiaddr
+from multiaddr.protocols import P_P2P_CIRCUIT
 
 from libp2p_quic._callback import outcome_of
 
@@ -90,19 +92,24 @@ def set_handler(host: IHost, protocol: TProtocol, handler: StreamHandlerFn) -> C
     return undo
 
 
-def addresses_of(connection: object) -> list[str]:
+def addresses_of(connection: object) -> list[Multiaddr]:
     """The addresses of a connection of the swarm, or of a muxed one, as far as it knows them."""
     try:
-        addresses: list[object] = getattr(connection, "get_transport_addresses", list)()
+        addresses: list[Multiaddr] | None = getattr(connection, "get_transport_addresses", list)()
     except AttributeError:
         # A layer of py-libp2p below it does not have the method.
         return []
-    return [str(address) for address in addresses or ()]
+    return list(addresses or ())
 
 
 def is_relayed(connection: object) -> bool:
     """Whether a connection of the swarm, or a muxed one, goes through a relay."""
-    return any("/p2p-circuit" in address for address in addresses_of(connection))
+    return any(is_circuit(address) for address in addresses_of(connection))
+
+
+def is_circuit(address: Multiaddr) -> bool:
+    """Whether the address leads through a relay. The text of one with two peer ids takes 18 us to make."""
+    return any(protocol.code == P_P2P_CIRCUIT for protocol in address.protocols())
 
 
 def is_relayed_stream(stream: INetStream) -> bool:

@@ -229,7 +229,7 @@ class Upgrades(Notifee):
         """Dial the public addresses that the peer has told, which may need no punching."""
         known = public_addresses(self.host.get_peerstore().addrs(peer_id)) if self._knows(peer_id) else []
         if known:
-            await self._dial(peer_id, known)
+            await self._dial(peer_id, [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in known])
         return direct.is_set()
 
     def _knows(self, peer_id: ID) -> bool:
@@ -300,16 +300,9 @@ class Upgrades(Notifee):
             except (BaseLibp2pError, ExchangeError) as failure:
                 error = failure
                 continue
-            return self._usable(offered, own), round_trip
+            return _usable(peer_id, offered, own), round_trip
         logger.debug("no exchange of addresses with %s: %s", peer_id, error)
         return None
-
-    @staticmethod
-    def _usable(offered: Sequence[Multiaddr], own: Sequence[Multiaddr]) -> list[Multiaddr]:
-        return [
-            Multiaddr(f"/ip{6 if ':' in host else 4}/{host}/udp/{port}/quic-v1")
-            for host, port in usable_addresses(offered, own)
-        ]
 
     async def serve(self, peer_id: ID, addresses: Sequence[Multiaddr]) -> INetConn | None:
         """Punch to the addresses until the peer's connection is in the swarm, for at most `LIMIT`."""
@@ -351,7 +344,7 @@ class Upgrades(Notifee):
                 await join_exchange(
                     stream,
                     own,
-                    on_connect=lambda offered: addresses.extend(self._usable(offered, own)),
+                    on_connect=lambda offered: addresses.extend(_usable(peer_id, offered, own)),
                     on_sync=lambda round_trip: self._begin_dial(peer_id, addresses, round_trip),
                 )
             except (BaseLibp2pError, ExchangeError) as error:
@@ -375,12 +368,19 @@ class Upgrades(Notifee):
         self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
     ) -> None:
         with trio.move_on_after(LIMIT):
-            targets = [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in addresses]
             try:
-                connection = await self.transport._dial_any(targets, 0.0, punched_rtt)
+                connection = await self.transport._dial_any(addresses, 0.0, punched_rtt)
             except DialError as error:
                 logger.debug("%s", error)
                 return
             with trio.CancelScope(shield=True):
                 added: SwarmConn = await self.swarm.add_conn(connection, direction="outbound")
                 logger.debug("dialed %r", added)
+
+
+def _usable(peer_id: ID, offered: Sequence[Multiaddr], own: Sequence[Multiaddr]) -> list[Multiaddr]:
+    """The addresses of the peer that may be dialed and punched to, with its peer id."""
+    return [
+        Multiaddr(f"/ip{6 if ':' in host else 4}/{host}/udp/{port}/quic-v1/p2p/{peer_id}")
+        for host, port in usable_addresses(offered, own)
+    ]
