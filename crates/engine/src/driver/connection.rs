@@ -7,6 +7,7 @@
 mod attempt;
 mod flow_control;
 mod phase;
+mod stage;
 mod statistics;
 mod transitions;
 
@@ -42,7 +43,7 @@ use crate::{
     tls::Verdict,
 };
 
-use self::{phase::Phase, statistics::Stage};
+use self::{phase::Phase, stage::Stage};
 
 /// Datagrams one connection may send before others have their turn. Twice as many as one send
 /// holds: measured better than quinn's 20.

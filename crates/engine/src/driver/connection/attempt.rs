@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::Endpoint;
 
-use super::{ConnectionDriver, Turn, phase::Phase, statistics::Stage};
+use super::{ConnectionDriver, Turn, phase::Phase, stage::Stage};
 use crate::{
     config::Config,
     driver::{close_reason, network::Network, streams::varint},

@@ -3,26 +3,15 @@
 
 use std::{
     mem,
-    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
-use super::ConnectionDriver;
-use crate::{error::ConnectionError, statistics::Statistics, totals::Totals};
+use super::{ConnectionDriver, stage::Stage};
+use crate::{error::ConnectionError, statistics::Statistics};
 
 /// How old published statistics may be while a connection is busy; at the end of a burst they are
 /// published at once.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(10);
-
-/// As what a connection counts among those of its endpoint now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Not counted yet.
-    New,
-    Handshake,
-    Open,
-    Over,
-}
 
 impl ConnectionDriver {
     pub(super) fn publish(&mut self, now: Instant, is_urgent: bool) {
@@ -98,10 +87,11 @@ impl ConnectionDriver {
             return;
         }
         let totals = &self.shared.totals;
-        if let Some(gauge) = self.gauge(before) {
+        let is_inbound = self.listener.is_some();
+        if let Some(gauge) = before.gauge(is_inbound) {
             totals.take(gauge, 1);
         }
-        if let Some(gauge) = self.gauge(stage) {
+        if let Some(gauge) = stage.gauge(is_inbound) {
             totals.add(gauge, 1);
         }
         if before == Stage::Open {
@@ -110,7 +100,7 @@ impl ConnectionDriver {
         if stage == Stage::Open {
             totals.round_trip_time_changed(None, Some(self.reported.rtt));
             totals.handshake_completed(self.reported.handshake);
-            totals.opened(self.listener.is_some(), self.conn.remote_address());
+            totals.opened(is_inbound, self.conn.remote_address());
         }
     }
 
@@ -121,17 +111,5 @@ impl ConnectionDriver {
             self.shared.totals.closed(error, is_inbound, remote);
         }
         self.enter(Stage::Over);
-    }
-
-    /// What counts the connections in a stage.
-    fn gauge(&self, stage: Stage) -> Option<fn(&Totals) -> &AtomicU64> {
-        match stage {
-            Stage::Handshake if self.listener.is_some() => {
-                Some(|totals| &totals.handshakes_inbound)
-            }
-            Stage::Handshake => Some(|totals| &totals.handshakes_outbound),
-            Stage::Open => Some(|totals| &totals.connections_open),
-            Stage::New | Stage::Over => None,
-        }
     }
 }

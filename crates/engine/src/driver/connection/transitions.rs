@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     ConnectionDriver,
     phase::{Established, Phase},
-    statistics::Stage,
+    stage::Stage,
 };
 use crate::{
     config::Config,
