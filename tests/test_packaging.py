@@ -166,7 +166,9 @@ def test_wheel_with_what_its_extra_names_runs_the_py_libp2p_example(wheel: Path,
     assert sorted(needed) == ["libp2p", "multiaddr", "trio"]
     of_command = re.findall(r"^Requires-Dist: (\S+?)[<>=]\S* ; extra == 'cli'$", metadata, re.MULTILINE)
     assert sorted(of_command) == ["click", "rich", "segno"]
-    assert metadata.count("Requires-Dist") == 6
+    of_metrics = re.findall(r"^Requires-Dist: (\S+?)[<>=]\S* ; extra == 'metrics'$", metadata, re.MULTILINE)
+    assert of_metrics == ["prometheus-client"]
+    assert metadata.count("Requires-Dist") == 7
     python = environment(tmp_path / "venv", wheel)
     # What pip would install is in this environment already, beside an editable libp2p_quic.
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))

@@ -267,7 +267,8 @@ async def test_no_address_waits_for_a_name_that_does_not_resolve(reached_by: str
             with trio.fail_after(8):
                 assert (await transport._dial_any(maddrs)).peer_id == far.get_id()
         await transport.close()
-    assert "silent.test" in names.asked
+    # A literal may have connected before the first lookup has begun.
+    assert "silent.test" in names.asked or reached_by == "literal"
 
 
 async def test_the_error_of_a_lookup_is_told_with_those_of_the_dials() -> None:
