@@ -182,7 +182,7 @@ PAGES = (
         "Metrics",
         metrics,
         "Everything public of `libp2p_quic.metrics`. [Metrics](../metrics.md) lists what a scrape has.",
-        (Section("Prometheus", ("QUICCollector",)),),
+        (Section("Prometheus", ("QUICCollector", "Node")),),
     ),
 )
 

@@ -37,7 +37,7 @@ except ModuleNotFoundError as error:
     _what_to_do = "install the extra libp2p-quic[metrics]: pip install '.[metrics]' in the checkout"
     raise ImportError(f"{__name__} needs prometheus-client: {_what_to_do}", name=error.name) from error
 
-__all__ = ["QUICCollector"]
+__all__ = ["Node", "QUICCollector"]
 
 # go-libp2p's values for a QUIC connection: TLS and streams are QUIC's own.
 _QUIC = ("quic-v1", "", "", "false")
@@ -48,9 +48,11 @@ Samples = Iterable[tuple[tuple[str, ...], Value]]
 
 
 class Node(Protocol):
-    """A `QUICTransport`, or an `Endpoint` of `libp2p_quic.asyncio`."""
+    """What a collector takes: a `QUICTransport`, or an `Endpoint` of `libp2p_quic.asyncio`."""
 
-    def statistics(self) -> EndpointStatistics: ...
+    def statistics(self) -> EndpointStatistics:
+        """A snapshot, in any thread."""
+        ...
 
 
 @dataclass(frozen=True)
