@@ -2,8 +2,8 @@
 //!
 //! This module makes rustls configurations from an identity, and reads the peer's public key from
 //! a completed session. It does no network I/O and holds no connection state; of QUIC it uses only
-//! quinn-proto's `crypto` traits. It alone in this crate reads the environment: if `SSLKEYLOGFILE`
-//! names a file, the keys of all connections are appended to it.
+//! quinn-proto's `crypto` traits. It reads the environment: if `SSLKEYLOGFILE` names a file, the keys
+//! of all connections are appended to it, which is logged as a warning.
 //!
 //! The rules are those of libp2p's "tls" specification. In addition there is no session
 //! resumption and no 0-RTT, so that every handshake authenticates the peer.
@@ -37,6 +37,9 @@ use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
 
+/// The environment variable that rustls's `KeyLogFile` reads.
+const KEY_LOG: &str = "SSLKEYLOGFILE";
+
 /// libp2p tls spec, "ALPN".
 const ALPN: &[u8] = b"libp2p";
 
@@ -61,6 +64,13 @@ impl Tls {
             .ok_or_else(|| IdentityError::new("cannot configure TLS", "no AES-128-GCM"))?;
         let provider = Arc::new(algorithms::provider());
         let key_log: Arc<dyn KeyLog> = Arc::new(KeyLogFile::new());
+        if let Some(file) = std::env::var_os(KEY_LOG).filter(|file| !file.is_empty()) {
+            tracing::warn!(
+                "{KEY_LOG} is set: the keys of all connections are written to {}, and a reader of that file \
+                 can decrypt their packets",
+                file.display()
+            );
+        }
         let certificate = Arc::new(SingleCertAndKey::from(identity.certified_key()?));
 
         let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
