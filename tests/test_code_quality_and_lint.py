@@ -221,10 +221,10 @@ def test_circles_are_found_through_groups_renames_and_reexports(tmp_path: Path) 
 
 
 def test_quinn_is_named_only_where_it_is_driven() -> None:
-    # `config`, `congestion` and `tls` make what quinn is configured with; sockets are the driver's alone,
-    # and the simulation's, which is another network for the same driver.
+    # `config`, `congestion`, `qlog` and `tls` make what quinn is configured with; sockets are the driver's
+    # alone, and the simulation's, which is another network for the same driver.
     allowed = {
-        "quinn_proto": {"config", "congestion", "driver", "simulation", "tls"},
+        "quinn_proto": {"config", "congestion", "driver", "qlog", "simulation", "tls"},
         "quinn_udp": {"driver", "simulation"},
     }
     wrong = [

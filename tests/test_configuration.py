@@ -333,15 +333,15 @@ def test_a_field_that_does_nothing_warns_once(row: Row) -> None:
 
 
 def test_a_field_that_does_nothing_warns_in_a_stock_object_too() -> None:
-    config = StockConfig(enable_qlog=True)
-    with pytest.warns(UnusedSettingWarning, match="^enable_qlog does nothing") as caught:
+    config = StockConfig(STREAM_CLOSE_TIMEOUT=1.0)
+    with pytest.warns(UnusedSettingWarning, match="^STREAM_CLOSE_TIMEOUT does nothing") as caught:
         QUICTransport(create_new_key_pair().private_key, config)
     assert [each.filename for each in caught] == [__file__]
     transport(config)
 
 
 def test_every_field_that_does_something_here_has_a_test_that_shows_it() -> None:
-    parts = ("configuration_effects", "configuration_streams", "gates", "peer_gates")
+    parts = ("configuration_effects", "configuration_streams", "gates", "peer_gates", "qlog")
     tests = (Path(__file__).with_name(f"test_{part}.py") for part in parts)
     text = "".join(path.read_text() for path in tests)
     rows = [row.name for row in ROWS if row.reader is Reader.TRANSPORT]

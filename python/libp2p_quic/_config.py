@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import MISSING, asdict, dataclass, fields
+from os import environ
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from libp2p.network.config import ConnectionConfig
@@ -94,6 +95,7 @@ class QUICTransportConfig(StockConfig):
     gate_timeout: float = 5.0
     receive_budget: int = 268_435_456
     send_budget: int = 268_435_456
+    qlog_file_limit: int = 67_108_864
     keep_alive_interval: float | None = 5.0
     linger: float = 1.0
     disable_active_migration: bool = False
@@ -196,6 +198,8 @@ def _check_values(config: StockConfig) -> None:
                 raise InvalidConfigError(f"{low} ({lower}) must not exceed {high} ({upper})")
     if not (config.enable_v1 or config.enable_draft29):
         raise InvalidConfigError("enable_v1 or enable_draft29 must be True, or there is no address to serve")
+    if config.enable_qlog and not config.qlog_dir and not environ.get("QLOGDIR"):
+        raise InvalidConfigError("enable_qlog needs a folder: set qlog_dir, or QLOGDIR in the environment")
 
 
 def _checked(config: StockConfig) -> Config:
@@ -225,6 +229,8 @@ def _engine_values(config: StockConfig) -> dict[str, Any]:
         "send_budget": _setting(config, "send_budget"),
         "accept_draft_29": config.enable_draft29,
         "migration": not _setting(config, "disable_active_migration"),
+        "qlog_dir": config.qlog_dir,
+        "qlog_file_limit": _setting(config, "qlog_file_limit"),
         **_connections(config),
         **_silence(config),
         **_windows(config),

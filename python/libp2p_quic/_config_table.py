@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_network
+from os import PathLike
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ _FACTOR = _number("factor", "a number, not negative", 0, _LONGEST)
 _MILLISECONDS = _number("ms", "a positive number of milliseconds", _SMALLEST, _LONGEST)
 _FLAG = Kind("bool", "True or False", lambda value: isinstance(value, bool))
 _TEXT = Kind("text", "a string", lambda value: isinstance(value, str))
+_PATH = Kind("path", "a path", lambda value: isinstance(value, str | PathLike))
+_FILE_SIZE = _number("bytes", "a whole number of bytes from 4096 to 2**62 - 1", 4096, LARGEST, is_whole=True)
 _TEXTS = Kind(
     "list",
     "a list of strings",
@@ -134,6 +137,11 @@ class Row:
 
 def _sets(setting: str, *rows: tuple[str, Kind, str]) -> list[Row]:
     return [Row(name, kind, here, sets=setting) for name, kind, here in rows]
+
+
+def _own(name: str, kind: Kind, here: str) -> Row:
+    """A field that alone sets what its name says."""
+    return Row(name, kind, here, sets=name)
 
 
 def _swarm(*rows: tuple[str, Kind, str]) -> list[Row]:
@@ -224,14 +232,8 @@ ROWS: tuple[Row, ...] = (
             "has no limit",
         ),
     ),
-    *_sets(
-        "ipv4_prefix",
-        ("ipv4_prefix", _IPV4_BITS, "IPv4 prefix length that counts as one address for the limits"),
-    ),
-    *_sets(
-        "ipv6_prefix",
-        ("ipv6_prefix", _IPV6_BITS, "IPv6 prefix length that counts as one address for the limits"),
-    ),
+    _own("ipv4_prefix", _IPV4_BITS, "IPv4 prefix length that counts as one address for the limits"),
+    _own("ipv6_prefix", _IPV6_BITS, "IPv6 prefix length that counts as one address for the limits"),
     *_sets(
         "max_handshakes",
         (
@@ -287,18 +289,12 @@ ROWS: tuple[Row, ...] = (
             "denied. The default allows a database query, and is half of the peer's handshake timeout",
         ),
     ),
-    *_sets(
+    _own(
         "disable_active_migration",
-        (
-            "disable_active_migration",
-            _FLAG,
-            "Tells peers that dial us not to migrate; a peer that changes its address is lost",
-        ),
+        _FLAG,
+        "Tells peers that dial us not to migrate; a peer that changes its address is lost",
     ),
-    *_sets(
-        "enable_v1",
-        ("enable_v1", _FLAG, "Serve `/quic-v1` addresses. QUIC version 1 is used in any case"),
-    ),
+    _own("enable_v1", _FLAG, "Serve `/quic-v1` addresses. QUIC version 1 is used in any case"),
     *_sets(
         "enable_draft29",
         (
@@ -339,14 +335,11 @@ ROWS: tuple[Row, ...] = (
         ("CONNECTION_FLOW_CONTROL_WINDOW", _BYTES, "The same, if `initial_max_data` is not set"),
         ("connection_window", _BYTES, "The same, if neither is set"),
     ),
-    *_sets(
+    _own(
         "receive_budget",
-        (
-            "receive_budget",
-            _BUDGET,
-            "Unread bytes held for all connections together. A connection is charged its window and the "
-            "bytes that wait for readers outside it. When the budget is used up, neither grows",
-        ),
+        _BUDGET,
+        "Unread bytes held for all connections together. A connection is charged its window and the "
+        "bytes that wait for readers outside it. When the budget is used up, neither grows",
     ),
     *_sets(
         "send_budget",
@@ -450,18 +443,19 @@ ROWS: tuple[Row, ...] = (
             'of one; or "bbr"',
         ),
     ),
-    *_sets(
-        "initial_rtt",
-        ("initial_rtt", _SECONDS, "Round-trip time assumed before the first measurement"),
+    _own("initial_rtt", _SECONDS, "Round-trip time assumed before the first measurement"),
+    _own(
+        "max_datagram_size", _PAYLOAD, "Largest UDP payload that path MTU discovery tries; it starts at 1200"
     ),
-    *_sets(
-        "max_datagram_size",
-        (
-            "max_datagram_size",
-            _PAYLOAD,
-            "Largest UDP payload that path MTU discovery tries; it starts at 1200",
-        ),
+    # Logs
+    _own(
+        "qlog_dir",
+        _optional(_PATH),
+        "Folder for a [qlog](howto/reading-a-qlog.md) file of each connection. None: the one that the "
+        "environment variable `QLOGDIR` names. An empty text turns it off in any case",
     ),
+    _own("enable_qlog", _FLAG, "True demands a folder; False does not turn one off"),
+    _own("qlog_file_limit", _FILE_SIZE, "Largest qlog file; later events of its connection are left out"),
     # Fields that the swarm and the host read
     *_swarm(
         ("NEGOTIATE_TIMEOUT", _SECONDS, "The host's `negotiate_timeout`, if that has its own default"),
@@ -528,8 +522,6 @@ ROWS: tuple[Row, ...] = (
             "Both peers are always verified, by libp2p's rules; this cannot be turned off",
         ),
         ("alpn_protocols", _TEXTS, 'libp2p fixes it: "libp2p"'),
-        ("enable_qlog", _FLAG, "The engine writes no qlog; `SSLKEYLOGFILE` lets Wireshark decrypt packets"),
-        ("qlog_dir", _optional(_TEXT), "The engine writes no qlog"),
         (
             "STREAM_ACCEPT_TIMEOUT",
             _LIMIT,

@@ -9,6 +9,7 @@ Times are in seconds, sizes in bytes, codes are integers below 2**62. All classe
 any thread.
 """
 
+from os import PathLike
 from typing import Any, final
 
 from libp2p_quic._engine_errors import ConnectionLostError
@@ -134,6 +135,8 @@ class Config:
         ipv6_prefix: int = ...,
         accept_draft_29: bool = ...,
         migration: bool = ...,
+        qlog_dir: str | PathLike[str] | None = ...,
+        qlog_file_limit: int = ...,
     ) -> Config: ...
     @staticmethod
     def defaults() -> dict[str, float | int | str | bool | None]:

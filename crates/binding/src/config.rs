@@ -77,6 +77,8 @@ fn set(config: &mut engine::Config, field: &str, value: &Bound<'_, PyAny>) -> Py
         "ipv6_prefix" => config.ipv6_prefix = value.extract()?,
         "accept_draft_29" => config.accept_draft_29 = value.extract()?,
         "migration" => config.migration = value.extract()?,
+        "qlog_dir" => config.qlog_dir = value.extract()?,
+        "qlog_file_limit" => config.qlog_file_limit = value.extract()?,
         _ => return Err(PyTypeError::new_err("Config has no such field")),
     }
     Ok(())
@@ -143,6 +145,8 @@ impl Config {
         fields.set_item("ipv6_prefix", config.ipv6_prefix)?;
         fields.set_item("accept_draft_29", config.accept_draft_29)?;
         fields.set_item("migration", config.migration)?;
+        fields.set_item("qlog_dir", config.qlog_dir)?;
+        fields.set_item("qlog_file_limit", config.qlog_file_limit)?;
         Ok(fields)
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Config`] holds plain values. [`Endpoint::new`](crate::Endpoint::new) checks it once;
 //! `driver::settings` builds quinn-proto's endpoint, server and client configurations from it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
@@ -11,6 +11,7 @@ use crate::{
     congestion::{Congestion, CongestionControl, CongestionSignals},
     driver::FIRST_SEND_WINDOW,
     error::ConfigError,
+    qlog::{LatestLog, SMALLEST_FILE},
     receive_credit::FIRST_WINDOW,
 };
 
@@ -119,6 +120,13 @@ pub struct Config {
     /// Let peers that dialed us migrate to another address (RFC 9000 section 9). Without it
     /// `disable_active_migration` is sent, and packets from another address are dropped.
     pub migration: bool,
+    /// The folder for a qlog file of each connection. It is created if need be, and the files can be
+    /// read by this user only. `None`: the one that the environment variable `QLOGDIR` names; without
+    /// either nothing is written.
+    pub qlog_dir: Option<PathBuf>,
+    /// Largest qlog file, in bytes; later events of its connection are left out. 64 MiB: some 250 000
+    /// packets, or 350 MB of data. All files of an endpoint have at most 1 GiB, and there are at most 4096.
+    pub qlog_file_limit: u64,
     /// When methods hand their work to the I/O thread.
     pub flush: Flush,
 }
@@ -152,6 +160,8 @@ impl Default for Config {
             segmentation_offload: true,
             accept_draft_29: false,
             migration: true,
+            qlog_dir: None,
+            qlog_file_limit: 64 * 1024 * 1024,
             flush: Flush::default(),
         }
     }
@@ -276,11 +286,18 @@ impl Config {
                 "must be at least 1200 (RFC 9000 section 14)",
             );
         }
+        if self.qlog_file_limit < SMALLEST_FILE {
+            return refuse("qlog_file_limit", "must be at least 4096 bytes");
+        }
         Ok(())
     }
 
     /// quinn-proto's configuration of one connection. The caller has called [`check`](Self::check).
-    pub(crate) fn transport(&self, congestion_signals: CongestionSignals) -> Arc<TransportConfig> {
+    pub(crate) fn transport(
+        &self,
+        congestion_signals: CongestionSignals,
+        log: Option<LatestLog>,
+    ) -> Arc<TransportConfig> {
         // `check` has bounded the values, so that these conversions do not fail.
         let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
         let mut transport = TransportConfig::default();
@@ -307,6 +324,7 @@ impl Config {
         transport.congestion_controller_factory(Arc::new(Congestion {
             algorithm: self.congestion_control,
             congestion_signals,
+            log,
         }));
         Arc::new(transport)
     }
@@ -374,6 +392,10 @@ mod tests {
         assert_eq!(
             refused(|c| c.max_datagram_size = 1199),
             Err("max_datagram_size")
+        );
+        assert_eq!(
+            refused(|c| c.qlog_file_limit = 4095),
+            Err("qlog_file_limit")
         );
     }
 }

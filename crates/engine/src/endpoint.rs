@@ -269,7 +269,7 @@ impl Endpoint {
         self.0.commands.push(Command::Connect {
             socket: info.key,
             shared: shared.clone(),
-            config: Box::new(config),
+            config: Arc::new(config),
             verdict,
             mode,
         });

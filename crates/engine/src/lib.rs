@@ -30,8 +30,8 @@
 //! # }
 //! ```
 //!
-//! Modules: `driver` drives quinn-proto's state machines; `congestion` and `tls` implement its
-//! traits, `config` builds its transport configuration, and `simulation` replaces its sources of
+//! Modules: `driver` drives quinn-proto's state machines; `congestion`, `tls` and `qlog` implement
+//! its traits, `config` builds its transport configuration, and `simulation` replaces its sources of
 //! randomness. No other module names it. `shared` has the state that handles and the I/O thread
 //! share, `queue` the byte queues in it; `ready` carries wake-ups to an event loop.
 #![forbid(unsafe_code)]
@@ -56,6 +56,7 @@ mod identity;
 mod inbound;
 mod listener;
 mod multiaddr;
+mod qlog;
 mod queue;
 mod ready;
 mod receive_credit;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
+from os import PathLike
 
 from libp2p_quic._config_table import LARGEST, ORDERED, ROWS, read_buffer
 from libp2p_quic._engine import Config
@@ -66,6 +67,8 @@ class EndpointConfig:
     retry_above: int | None = 256
     max_accept_backlog: int = 256
     disable_active_migration: bool = False
+    qlog_dir: str | PathLike[str] | None = None
+    qlog_file_limit: int = 67_108_864
     gate_peer: PeerGate | None = None
     gate_timeout: float = 5.0
 

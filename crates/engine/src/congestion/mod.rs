@@ -18,6 +18,7 @@ use quinn_proto::{
 };
 
 use self::cubic::Cubic;
+use crate::qlog::{LatestLog, LoggedController};
 
 /// Which algorithm decides how fast to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +79,11 @@ impl CongestionSignals {
 }
 
 /// Makes a controller for every path of one connection.
-#[derive(Debug)]
 pub(crate) struct Congestion {
     pub(crate) algorithm: CongestionControl,
     pub(crate) congestion_signals: CongestionSignals,
+    /// The connection's log, if it has one.
+    pub(crate) log: Option<LatestLog>,
 }
 
 impl ControllerFactory for Congestion {
@@ -92,6 +94,10 @@ impl ControllerFactory for Congestion {
             CongestionControl::NewReno => {
                 Arc::new(NewRenoConfig::default()).build(now, current_mtu)
             }
+        };
+        let algorithm = match self.log.as_ref().and_then(LatestLog::get) {
+            Some(log) => Box::new(LoggedController::new(algorithm, log)),
+            None => algorithm,
         };
         let congestion_signals = self.congestion_signals.clone();
         Box::new(WithCloseBypass {

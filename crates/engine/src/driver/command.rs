@@ -8,7 +8,7 @@ use std::{mem, sync::Arc};
 use crate::{
     config::Flush,
     dial_mode::DialMode,
-    driver::network::SocketKey,
+    driver::{network::SocketKey, settings::DialConfig},
     error::ConnectionError,
     shared::{ConnectionShared, InboundShared, ListenerShared, StreamShared},
     sync::{
@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Connect {
         socket: SocketKey,
         shared: Arc<ConnectionShared>,
-        config: Box<quinn_proto::ClientConfig>,
+        config: Arc<DialConfig>,
         verdict: Verdict,
         mode: DialMode,
     },

@@ -38,6 +38,7 @@ use crate::{
         streams::Streams,
     },
     error::Party,
+    qlog::ConnectionLog,
     shared::{ConnectionShared, ListenerShared, StreamShared},
     statistics::Statistics,
     tls::Verdict,
@@ -109,6 +110,7 @@ pub(super) struct ConnectionDriver {
     pub(super) marking: Marking,
     /// Segmentation offload to this peer.
     segmentation: Offload,
+    log: Option<Arc<ConnectionLog>>,
     is_drained: bool,
     closing: Closing,
     /// It is in the core's queue of connections to drive.
@@ -129,6 +131,7 @@ pub(super) struct Origin {
     pub(super) verdict: Option<Verdict>,
     pub(super) inbound_slot: Option<InboundSlot>,
     pub(super) report: Option<Arc<DialReport>>,
+    pub(super) log: Option<Arc<ConnectionLog>>,
 }
 
 impl ConnectionDriver {
@@ -171,6 +174,7 @@ impl ConnectionDriver {
             send_window,
             marking,
             segmentation: Offload::new("segmentation"),
+            log: origin.log,
             is_drained: false,
             closing: Closing::new(is_accepted),
             is_dirty: false,

@@ -543,6 +543,9 @@ impl Drop for Core {
             driven.publish_last();
             driven.discard(ConnectionError::internal("the endpoint stopped"));
         }
+        // Their logs end with them. The process may exit once the endpoint is closed.
+        self.connections.clear();
+        self.settings.finish_logs();
         let mut state = self.state.lock();
         state.inbound.close();
         state.sockets.clear();

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{EndpointConfig, ServerConfig, crypto::HmacKey};
+use quinn_proto::{EndpointConfig, Incoming, ServerConfig, crypto::HmacKey};
 use ring::{hkdf, hmac, rand};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     driver::connection_ids::ConnectionIds,
     error::{EndpointError, IdentityError},
     identity::{Identity, PeerId},
+    qlog::{ConnectionLog, LatestLog, Qlog},
     receive_credit::ReceiveCredit,
     shared::ConnectionMemory,
     tls::{DRAFT_29, Tls, Verdict},
@@ -28,10 +29,18 @@ pub(crate) struct Settings {
     tls: Tls,
     receive_credit: Arc<Budget>,
     unacked: Arc<Budget>,
+    qlog: Option<Qlog>,
     #[cfg(feature = "simulation")]
     first_ids: Option<FirstIds>,
     #[cfg(feature = "simulation")]
     crypto_override: Option<CryptoOverride>,
+}
+
+/// The configuration of one dial.
+pub(crate) struct DialConfig {
+    pub(crate) client: quinn_proto::ClientConfig,
+    /// The log of the attempt that began last; `None` if nothing is logged.
+    pub(crate) log: Option<LatestLog>,
 }
 
 /// Generates the original destination connection id of a dial.
@@ -69,10 +78,17 @@ impl Settings {
         let seed = rand::generate(&rand::SystemRandom::new())
             .map_err(|error| IdentityError::new("cannot draw connection ids", error))?;
         let endpoint = endpoint_config(identity, &seed.expose());
-        Self::with_endpoint(identity, config, endpoint).map(Arc::new)
+        let mut settings = Self::with_endpoint(identity, config, endpoint)?;
+        let config = &settings.config;
+        settings.qlog = Qlog::open(config.qlog_dir.clone(), config.qlog_file_limit);
+        if let Some(qlog) = &settings.qlog {
+            let server = Arc::make_mut(&mut settings.server);
+            server.crypto = qlog.listener(server.crypto.clone());
+        }
+        Ok(Arc::new(settings))
     }
 
-    /// Settings without randomness of their own, so that a run can be repeated.
+    /// Settings without randomness of their own and without files, so that a run can be repeated.
     #[cfg(feature = "simulation")]
     pub(crate) fn repeatable(
         identity: &Identity,
@@ -124,6 +140,7 @@ impl Settings {
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
             tls,
+            qlog: None,
             #[cfg(feature = "simulation")]
             first_ids: None,
             #[cfg(feature = "simulation")]
@@ -173,13 +190,31 @@ impl Settings {
         server
     }
 
-    /// The configuration of one accepted connection.
+    /// Begin the log of an inbound connection, if connections are logged.
+    pub(super) fn log_of(&self, incoming: &Incoming) -> Option<Arc<ConnectionLog>> {
+        self.qlog.as_ref()?.accept(incoming.orig_dst_cid())
+    }
+
+    /// Wait a moment until all logs are written.
+    pub(super) fn finish_logs(&self) {
+        if let Some(qlog) = &self.qlog {
+            qlog.finish();
+        }
+    }
+
+    /// The configuration of one accepted connection with this log.
     pub(super) fn server_for_connection(
         &self,
         congestion_signals: CongestionSignals,
+        log: Option<&Arc<ConnectionLog>>,
     ) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
-        Arc::make_mut(&mut server).transport_config(self.config.transport(congestion_signals));
+        let changed = Arc::make_mut(&mut server);
+        let latest = log.map(|log| LatestLog::of(log.clone()));
+        changed.transport_config(self.config.transport(congestion_signals, latest));
+        if let (Some(qlog), Some(log)) = (&self.qlog, log) {
+            changed.crypto = qlog.server(changed.crypto.clone(), log.clone());
+        }
         server
     }
 
@@ -189,12 +224,17 @@ impl Settings {
         expected: Option<PeerId>,
         congestion_signals: CongestionSignals,
         mode: DialMode,
-    ) -> (quinn_proto::ClientConfig, Verdict) {
+    ) -> (DialConfig, Verdict) {
         let (tls, verdict) = self.tls.client(expected);
         #[cfg(feature = "simulation")]
         let tls = match &self.crypto_override {
             Some(crypto_override) => (crypto_override.client)(tls),
             None => tls,
+        };
+        let log = self.qlog.as_ref().map(|_| LatestLog::default());
+        let tls = match (&self.qlog, &log) {
+            (Some(qlog), Some(log)) => qlog.client(tls, log.clone()),
+            _ => tls,
         };
         let mut client = quinn_proto::ClientConfig::new(tls);
         let initial_rtt = match mode {
@@ -205,13 +245,13 @@ impl Settings {
             initial_rtt,
             ..self.config.clone()
         };
-        client.transport_config(config.transport(congestion_signals));
+        client.transport_config(config.transport(congestion_signals, log.clone()));
         client.version(QUIC_V1);
         #[cfg(feature = "simulation")]
         if let Some(first_ids) = &self.first_ids {
             client.initial_dst_cid_provider(first_ids.clone());
         }
-        (client, verdict)
+        (DialConfig { client, log }, verdict)
     }
 }
 

@@ -31,6 +31,9 @@ impl ConnectionDriver {
     /// Stop reporting its state to the application.
     pub(in crate::driver) fn detach(&mut self) {
         self.is_detached = true;
+        if let Some(log) = &self.log {
+            log.abandoned();
+        }
     }
 
     /// Another attempt of the same dial was answered first: tell the peer to drop this one.

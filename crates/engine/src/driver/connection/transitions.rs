@@ -33,6 +33,9 @@ impl ConnectionDriver {
         };
         let peer = key.to_peer_id();
         self.reported.handshake = now.saturating_duration_since(self.began);
+        if let Some(log) = &self.log {
+            log.handshake_completed();
+        }
         // Counted before anybody learns of it.
         self.enter(Stage::Open);
         {
@@ -126,8 +129,9 @@ impl ConnectionDriver {
         if let Phase::Lingering { code, reason, .. } = std::mem::replace(&mut self.phase, over) {
             self.closing.begin(now);
             self.id_supply.clear();
-            self.streams
-                .abandon(&ConnectionError::closed_here(code, &reason));
+            let error = ConnectionError::closed_here(code, &reason);
+            self.streams.abandon(&error);
+            self.log_closed(&error);
             self.publish(now, true);
             self.shared.congestion_signals.allow_close();
             self.conn.close(now, varint(code), reason.into());
@@ -156,8 +160,15 @@ impl ConnectionDriver {
             self.send_window.close();
         }
         self.publish(now, true);
+        self.log_closed(&error);
         self.shared.congestion_signals.allow_close();
         self.shared.end(error);
+    }
+
+    fn log_closed(&self, error: &ConnectionError) {
+        if let Some(log) = &self.log {
+            log.closed(error);
+        }
     }
 
     /// End it for a reason other than the application's close, and tell the peer.

@@ -6,7 +6,7 @@ use quinn_proto::ConnectionHandle;
 
 use crate::{
     dial_mode::DialMode,
-    driver::{dial_report::DialReport, network::SocketKey},
+    driver::{dial_report::DialReport, network::SocketKey, settings::DialConfig},
     tls::Verdict,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Dial {
     pub(super) first: ConnectionHandle,
     pub(super) fresh: Option<ConnectionHandle>,
-    pub(super) config: quinn_proto::ClientConfig,
+    pub(super) config: Arc<DialConfig>,
     pub(super) verdict: Verdict,
     pub(super) socket: SocketKey,
     pub(super) report: Arc<DialReport>,

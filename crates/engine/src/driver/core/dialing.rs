@@ -17,8 +17,10 @@ use crate::{
         connection::Origin,
         dial_report::DialReport,
         network::{SocketKey, Undelivered},
+        settings::DialConfig,
     },
     error::ConnectionError,
+    qlog::LatestLog,
     shared::ConnectionShared,
     tls::Verdict,
 };
@@ -33,7 +35,7 @@ impl Core {
         now: Instant,
         socket: SocketKey,
         shared: Arc<ConnectionShared>,
-        config: quinn_proto::ClientConfig,
+        config: Arc<DialConfig>,
         verdict: Verdict,
         mode: DialMode,
     ) {
@@ -91,7 +93,7 @@ impl Core {
         now: Instant,
         socket: SocketKey,
         shared: &Arc<ConnectionShared>,
-        config: &quinn_proto::ClientConfig,
+        config: &DialConfig,
         verdict: &Verdict,
         report: &Arc<DialReport>,
     ) -> Result<ConnectionHandle, quinn_proto::ConnectError> {
@@ -99,7 +101,11 @@ impl Core {
         // quinn-proto requires a server name; it is not sent (libp2p TLS spec, "SNI").
         let (handle, conn) = self
             .endpoint
-            .connect(now, config.clone(), remote, "libp2p")?;
+            .connect(now, config.client.clone(), remote, "libp2p")?;
+        let log = config.log.as_ref().and_then(LatestLog::get);
+        if let Some(log) = &log {
+            log.started(self.sockets.local(socket).unwrap_or(remote), remote);
+        }
         let origin = Origin {
             handle,
             shared: shared.clone(),
@@ -108,6 +114,7 @@ impl Core {
             verdict: Some(verdict.clone()),
             inbound_slot: None,
             report: Some(report.clone()),
+            log,
         };
         self.insert(now, conn, origin);
         Ok(handle)

@@ -153,15 +153,19 @@ impl Core {
         let remote = incoming.remote_address();
         let is_validated = incoming.remote_address_validated();
         let congestion_signals = CongestionSignals::default();
+        let local = self.sockets.local(socket).unwrap_or(remote);
+        let log = self.settings.log_of(&incoming);
+        if let Some(log) = &log {
+            log.started(local, remote);
+        }
         let server = self
             .settings
-            .server_for_connection(congestion_signals.clone());
+            .server_for_connection(congestion_signals.clone(), log.as_ref());
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
                 self.totals.add(|totals| &totals.handshakes_started, 1);
                 self.next_connection += 1;
-                let local = self.sockets.local(socket).unwrap_or(remote);
                 let shared = ConnectionShared::new(
                     self.next_connection,
                     false,
@@ -186,6 +190,7 @@ impl Core {
                         verdict: None,
                         inbound_slot: Some(inbound_slot),
                         report: None,
+                        log,
                     },
                 );
                 if self.is_full {

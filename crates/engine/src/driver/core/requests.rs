@@ -41,7 +41,7 @@ impl Core {
                 verdict,
                 mode,
             } => {
-                self.connect(now, socket, shared, *config, verdict, mode);
+                self.connect(now, socket, shared, config, verdict, mode);
                 if mode == DialMode::FreshPort {
                     self.sockets.close_when_unused(socket);
                 }
