@@ -37,7 +37,7 @@ output is one JSON object.
 
 
 # Each is the command in the module of its name.
-_COMMANDS = ("cat", "dial", "identity", "listen", "perf", "ping", "receive", "send")
+_COMMANDS = ("cat", "dial", "identity", "listen", "perf", "ping", "receive", "send", "trace")
 
 
 class CommandGroup(click.Group):

@@ -1,0 +1,125 @@
+"""`libp2p-quic trace`: figures and picture of real qlog files, also of another implementation."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.logger import QuicLogger
+
+from testkit.command import ended, events, finished, running
+
+LOOPBACK = "/ip4/127.0.0.1/udp/0/quic-v1"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dialer's file of a transfer in both directions."""
+    folder = tmp_path_factory.mktemp("qlog")
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = listener.event("listening")["address"]
+        arguments = ("perf", "--direction", "both", "--seconds", 0.2, "--json", address)
+        done = ended(*arguments, env={"QLOGDIR": str(folder)})
+        assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*_client.sqlog")
+    return path
+
+
+def test_figures_of_a_transfer(file: Path) -> None:
+    (told,) = events(finished("trace", "--json", file))
+    assert told["event"] == "trace"
+    assert told["role"] == "client"
+    assert 0 < told["handshake"] < told["duration"]
+    assert told["stream_bytes_sent"] > 50_000
+    assert told["stream_bytes_received"] > 50_000
+    assert told["bytes_sent"] > told["stream_bytes_sent"]
+    assert 0 < told["rtt_min"] <= told["rtt_median"] <= told["rtt_max"]
+    assert 0 < told["window_min"] <= told["window_max"]
+    assert told["sent_rate"] > 0
+    assert told["closed"].startswith("application, by this side")
+    assert told["unreadable"] == 0
+
+
+def test_rows_for_a_reader(file: Path) -> None:
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in finished("trace", file).splitlines())
+    assert list(rows)[:4] == ["side", "began", "lasted", "handshake"]
+    assert {"sent", "received", "lost", "round trip", "window", "ended"} <= rows.keys()
+    assert re.fullmatch(r"[\d.]+ m?s", rows["handshake"]), rows
+    assert "bit/s" in rows["sent"]
+
+
+def test_picture_has_all_series(file: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.svg"
+    finished("trace", "--svg", picture, file)
+    root = ElementTree.parse(picture).getroot()
+    texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    for text in ("Data", "Congestion window", "Round-trip time", "sent", "acknowledged", "received"):
+        assert text in texts
+    assert f"{file.name}: client" in "".join(filter(None, texts))
+    paths = [each.get("d", "") for each in root.iter("{http://www.w3.org/2000/svg}path")]
+    assert sum(len(path) > 200 for path in paths) >= 5
+    assert picture.stat().st_size < 500_000
+
+
+def test_file_that_was_cut_off_is_read_to_its_end(file: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.sqlog"
+    cut.write_bytes(file.read_bytes()[:20_000])
+    done = ended("trace", "--json", cut)
+    assert done.returncode == 0
+    (told,) = events(done.stdout.decode())
+    assert told["unreadable"] == 1
+    assert told["closed"] == ""
+    assert b"1 records cannot be read" in done.stderr
+
+
+def test_file_of_another_implementation_is_read(tmp_path: Path) -> None:
+    logger = QuicLogger()
+    client = QuicConnection(configuration=QuicConfiguration(is_client=True, quic_logger=logger))
+    client.connect(("192.0.2.1", 4001), now=1.0)
+    client.datagrams_to_send(now=1.0)
+    client.handle_timer(now=9.0)
+    client.datagrams_to_send(now=9.0)
+    client.close()
+    path = tmp_path / "aioquic.qlog"
+    path.write_text(json.dumps(logger.to_dict()))
+    (told,) = events(finished("trace", "--json", path))
+    assert told["role"] == "client"
+    assert told["packets_sent"] >= 1
+    lengths = [
+        event["data"]["raw"]["length"]
+        for event in logger.to_dict()["traces"][0]["events"]
+        if event["name"] == "transport:packet_sent"
+    ]
+    assert told["bytes_sent"] == sum(lengths) > 0
+    assert told["handshake"] is None
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        (b"hello", "begins neither with a record separator"),
+        (b"", "begins neither with a record separator"),
+        (b'{"a": 1}', "not of qlog"),
+        (b'\x1e{"trace": {}}\n', "has no events"),
+    ],
+)
+def test_file_of_another_kind_is_a_wrong_argument(contents: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(contents)
+    done = ended("trace", "--json", path)
+    assert done.returncode == 2
+    (error,) = events(done.stdout.decode())
+    assert error["cause"] == "file"
+    assert said in error["text"]
+
+
+def test_missing_file_and_unwritable_picture_are_wrong_arguments(file: Path, tmp_path: Path) -> None:
+    assert b"cannot read" in ended("trace", tmp_path / "none").stderr
+    done = ended("trace", "--svg", tmp_path / "no" / "picture.svg", file)
+    assert done.returncode == 2
+    assert b"cannot write" in done.stderr
