@@ -28,6 +28,8 @@ impl Files {
         let from_environment = || std::env::var_os(VARIABLE).map(PathBuf::from);
         let folder = folder.or_else(from_environment);
         let folder = folder.filter(|folder| !folder.as_os_str().is_empty())?;
+        // The process may change its working directory. It fails only if there is none.
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
         let writer = Writer::start()
             .inspect_err(|error| tracing::warn!("qlog: no thread to write files: {error}"))
             .ok()?;

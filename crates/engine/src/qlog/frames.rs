@@ -380,6 +380,8 @@ pub(super) fn transport_error(members: &mut Members<'_>, member: &str, code: u64
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::qlog::json;
 
@@ -455,6 +457,19 @@ mod tests {
         ] {
             let (out, _) = written(payload);
             assert!(out.starts_with("{\"f\":[") && out.ends_with("]}"), "{out}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_peer_may_send_anything(payload in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let (out, contents) = written(&payload);
+            let is_whole = out.starts_with("{\"f\":[") && out.ends_with("]}");
+            prop_assert!(is_whole);
+            prop_assert!(!out.contains(|it: char| it < ' '));
+            for (first, last) in contents.acknowledged {
+                prop_assert!(first <= last);
+            }
         }
     }
 

@@ -30,6 +30,10 @@ const URGENT: usize = 256 * 1024;
 /// than the connection.
 const MAX_WAITING: usize = 4 * 1024 * 1024;
 
+/// Bytes of all files of an endpoint that may wait in memory: enough for a second of a slow disk, and
+/// bounded if it hangs.
+const MAX_ALL_WAITING: u64 = 64 * 1024 * 1024;
+
 /// Room in a file for the record that says why there are no more.
 const LAST_RECORD: u64 = 256;
 
@@ -81,6 +85,8 @@ pub(super) struct Writer {
     idle: Condvar,
     files: AtomicU64,
     total: AtomicU64,
+    /// Bytes that wait in memory.
+    waiting: AtomicU64,
     has_warned: AtomicBool,
 }
 
@@ -101,6 +107,7 @@ impl Writer {
             idle: Condvar::new(),
             files: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             has_warned: AtomicBool::new(false),
         });
         let of_the_thread = writer.clone();
@@ -140,7 +147,8 @@ impl Writer {
         if waiting.is_ended {
             return;
         }
-        if waiting.bytes.len() + record.len() > MAX_WAITING {
+        let all = self.waiting.load(Ordering::Relaxed) + record.len() as u64;
+        if waiting.bytes.len() + record.len() > MAX_WAITING || all > MAX_ALL_WAITING {
             waiting.dropped += 1;
             return;
         }
@@ -170,6 +178,7 @@ impl Writer {
         let length = (waiting.bytes.len() - before) as u64;
         waiting.accepted += length;
         self.total.fetch_add(length, Ordering::Relaxed);
+        self.waiting.fetch_add(length, Ordering::Relaxed);
         let is_urgent = before < URGENT && waiting.bytes.len() >= URGENT;
         let is_new = !mem::replace(&mut waiting.is_listed, true);
         drop(waiting);
@@ -249,6 +258,8 @@ impl Writer {
             waiting.is_listed = false;
             mem::take(&mut waiting.bytes)
         };
+        self.waiting
+            .fetch_sub(bytes.len() as u64, Ordering::Relaxed);
         let mut file = output.file.lock();
         let written = match &mut *file {
             Some(file) => file.write_all(&bytes),
@@ -260,7 +271,8 @@ impl Writer {
         if let Err(error) = written {
             let mut waiting = output.waiting.lock();
             waiting.is_ended = true;
-            waiting.bytes = Vec::new();
+            let lost = mem::take(&mut waiting.bytes);
+            self.waiting.fetch_sub(lost.len() as u64, Ordering::Relaxed);
             self.warn(format_args!(
                 "qlog: cannot write {}: {error}. This is reported once for an endpoint; connections go on \
                  without a file",
@@ -301,6 +313,7 @@ mod tests {
             idle: Condvar::new(),
             files: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             has_warned: AtomicBool::new(false),
         }
     }
@@ -326,6 +339,28 @@ mod tests {
         output.waiting.lock().bytes.clear();
         writer.append(&output, b"next\n", explain);
         assert_eq!(waiting(&output), "Dropped(2)\nnext\n");
+    }
+
+    #[test]
+    fn a_disk_that_hangs_costs_a_bounded_amount_of_memory() {
+        let writer = stuck();
+        let record = vec![b'x'; 1024 * 1024];
+        let outputs: Vec<_> = (0..100)
+            .filter_map(|_| writer.output("/dev/null/unused".into(), u64::MAX))
+            .collect();
+        for output in outputs.iter().cycle().take(400) {
+            writer.append(output, &record, explain);
+        }
+        let all: usize = outputs
+            .iter()
+            .map(|output| output.waiting.lock().bytes.len())
+            .sum();
+        assert_eq!(all as u64, MAX_ALL_WAITING);
+        // An error frees it, too.
+        for output in &outputs {
+            writer.write(output);
+        }
+        assert_eq!(writer.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
