@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import socket
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,17 +120,18 @@ async def test_packets_that_one_side_sends_are_those_that_the_other_receives(tmp
     async with linked(near={"qlog_dir": str(tmp_path)}, far={"qlog_dir": str(tmp_path)}) as link:
         await transfer(link, payload(2, 50_000))
 
-    def seen(role: str, name: str) -> Counter[tuple[str, int, int]]:
-        return Counter(
+    def seen(role: str, name: str) -> set[tuple[str, int, int]]:
+        # A set, as the dialer repeats its final flight as a whole, and the packets arrive twice.
+        return {
             (it["header"]["packet_type"], it["header"]["packet_number"], it["raw"]["length"])
             for it in named(checked(of(tmp_path, role)), f"quic:packet_{name}")
-        )
+        }
 
     # On loopback nothing is lost; what crosses the close may be left unread.
     for sender, receiver in (("client", "server"), ("server", "client")):
         sent, received = seen(sender, "sent"), seen(receiver, "received")
         assert not received - sent
-        assert (sent - received).total() <= 20
+        assert len(sent - received) <= 20
 
 
 async def test_the_window_and_the_round_trip_time_are_the_connections(tmp_path: Path) -> None:
