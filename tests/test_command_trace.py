@@ -12,7 +12,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.logger import QuicLogger
 
-from testkit.command import ended, events, finished, running
+from testkit.command import ended, events, finished, running, terminal
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/quic-v1"
 
@@ -51,6 +51,14 @@ def test_rows_for_a_reader(file: Path) -> None:
     assert {"sent", "received", "lost", "round trip", "window", "ended"} <= rows.keys()
     assert re.fullmatch(r"[\d.]+ m?s", rows["handshake"]), rows
     assert "bit/s" in rows["sent"]
+
+
+def test_in_a_terminal_it_also_says_where_the_picture_is(file: Path, tmp_path: Path) -> None:
+    with terminal("trace", "--svg", "picture.svg", file, cwd=tmp_path) as shown:
+        assert shown.end() == 0
+    assert "handshake " in shown.screen
+    assert shown.screen.splitlines()[-1] == "wrote picture.svg"
+    assert (tmp_path / "picture.svg").exists()
 
 
 def test_picture_has_all_series(file: Path, tmp_path: Path) -> None:
