@@ -45,16 +45,21 @@ def tell(event: str, **facts: object) -> None:
 
 
 class Watch(Notifee):
-    """Tells of the first direct connection to a peer that is not the relay."""
+    """Tells of the first direct connection to a peer that is not the relay, with the time since the relayed
+    one was in the swarm."""
 
     def __init__(self, relay: ID | None) -> None:
-        self.began = trio.current_time()
+        self.began: float | None = None
         self.direct = trio.Event()
         self._relay = relay
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
         peer = conn.muxed_conn.peer_id
-        if peer == self._relay or self.direct.is_set() or is_relayed(conn):
+        if peer == self._relay or self.direct.is_set():
+            return
+        if self.began is None:
+            self.began = trio.current_time()
+        if is_relayed(conn):
             return
         addresses = [str(each) for each in conn.get_transport_addresses()]
         seconds = trio.current_time() - self.began
@@ -117,7 +122,6 @@ async def home(host: IHost, told: argparse.Namespace) -> None:
 async def dial(host: IHost, circuits: CircuitV2Transport, watch: Watch, told: argparse.Namespace) -> None:
     peer = ID.from_string(told.dial)
     await circuits.dial(Multiaddr(f"{told.relay}/p2p-circuit/p2p/{peer}"))
-    watch.began = trio.current_time()
     tell("relayed")
     with trio.move_on_after(told.limit):
         await watch.direct.wait()

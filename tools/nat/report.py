@@ -257,9 +257,10 @@ class Report:
             "",
             "Each try has new network namespaces: the listener holds a reservation at the relay, the dialer "
             "comes through it, and both are behind a router. The time is the median from the relayed to the "
-            "direct connection, as the dialer sees it, and its ratio to go-libp2p's with itself in the same "
-            "networks. A try is usable if a ping passes in the end, over the direct connection if there was "
-            "one. It is clean if our homes gave back every descriptor, task and connection.",
+            "direct connection, each when the dialer's swarm has it, and its ratio to go-libp2p's with "
+            "itself in the same networks. A try is usable if a ping passes in the end, over the direct "
+            "connection if there was one. It is clean if our homes gave back every descriptor, task and "
+            "connection.",
             "",
             f"Expected: at least {ENOUGH:.0%} of the tries are direct; behind routers that accept input, "
             "where timing decides, the share of go-libp2p with itself; behind two symmetric routers a usable "

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -75,19 +76,26 @@ func natHome(arguments []string) error {
 		return err
 	}
 	defer h.Close()
-	began, once, direct := time.Now(), sync.Once{}, make(chan struct{})
+	// When the relayed connection was in the swarm. h.Connect returns later: it identifies the peer first.
+	began := atomic.Pointer[time.Time]{}
+	start := func() { now := time.Now(); began.CompareAndSwap(nil, &now) }
+	once, direct := sync.Once{}, make(chan struct{})
 	ctx := network.WithAllowLimitedConn(context.Background(), "nat")
 	relayInfo, err := peer.AddrInfoFromString(*through)
 	if err != nil {
 		return err
 	}
 	h.Network().Notify(&network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
-		if c.RemotePeer() == relayInfo.ID || isRelayed(c) {
+		if c.RemotePeer() == relayInfo.ID {
+			return
+		}
+		start()
+		if isRelayed(c) {
 			return
 		}
 		once.Do(func() {
 			tell(facts{"event": "direct", "peer": c.RemotePeer().String(),
-				"seconds": time.Since(began).Seconds(), "address": c.RemoteMultiaddr().String(),
+				"seconds": time.Since(*began.Load()).Seconds(), "address": c.RemoteMultiaddr().String(),
 				"direction": strings.ToLower(c.Stat().Direction.String())})
 			close(direct)
 		})
@@ -115,7 +123,6 @@ func natHome(arguments []string) error {
 	if err := h.Connect(ctx, *info); err != nil {
 		return err
 	}
-	began = time.Now()
 	tell(facts{"event": "relayed"})
 	select {
 	case <-direct:
