@@ -49,8 +49,8 @@ from libp2p_quic._hole_punching._tls import _knows_its_connection
 from testkit.census import PATIENCE, eventually
 from testkit.near import IP4, inbound, near_host, new_stream, swarm, transport_of
 from tools.nat.network import missing
-from tools.nat.node import Watch
 from tools.nat.trial import Cell, attempt
+from tools.nat.watch import Watch
 
 _needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

@@ -7,15 +7,13 @@ py-libp2p's own QUIC transport and repairs nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import sys
 from contextlib import AsyncExitStack, suppress
-from typing import Any, cast
+from typing import Any
 
 import trio
 from libp2p import new_host
-from libp2p.abc import IHost, INetConn, INetwork
+from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.ping import PingService
@@ -32,40 +30,11 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._repair import is_relayed
 from testkit.census import PATIENCE, Census, census, eventually
+from tools.nat.watch import Watch, tell
 
 _LIMITS = RelayLimits(duration=3600, data=1 << 30, max_circuit_conns=64, max_reservations=64)
-
-
-def tell(event: str, **facts: object) -> None:
-    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
-    sys.stdout.flush()
-
-
-class Watch(Notifee):
-    """Tells of the first direct connection to a peer that is not the relay, with the time since the relayed
-    one was in the swarm."""
-
-    def __init__(self, relay: ID | None) -> None:
-        self.began: float | None = None
-        self.direct = trio.Event()
-        self._relay = relay
-
-    async def connected(self, network: INetwork, conn: INetConn) -> None:
-        peer = conn.muxed_conn.peer_id
-        if peer == self._relay or self.direct.is_set():
-            return
-        if self.began is None:
-            self.began = trio.current_time()
-        if is_relayed(conn):
-            return
-        addresses = [str(each) for each in conn.get_transport_addresses()]
-        seconds = trio.current_time() - self.began
-        direction = cast(Any, conn).direction.name.lower()
-        tell("direct", peer=str(peer), seconds=seconds, address=addresses[0], direction=direction)
-        self.direct.set()
 
 
 async def end_of_input() -> None:
