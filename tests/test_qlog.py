@@ -141,7 +141,7 @@ async def test_the_window_and_the_round_trip_time_are_the_connections(tmp_path: 
     metrics = named(checked(of(tmp_path, "client")), "quic:recovery_metrics_updated")
     windows = [each["congestion_window"] for each in metrics if "congestion_window" in each]
     assert windows[0] < windows[-1]
-    assert max(windows) >= statistics["congestion_window"]
+    assert max(windows) >= statistics.congestion_window
     for name in ("smoothed_rtt", "latest_rtt", "min_rtt"):
         # Milliseconds, on loopback.
         assert 0 < min(each[name] for each in metrics if name in each) < 1000
@@ -156,7 +156,7 @@ async def test_lost_packets_are_named(tmp_path: Path) -> None:
         dialed = await dialer.dial(relay.address)
         link = Linked(dialer, listener, dialed, await connections.receive())
         await transfer(link, payload(4, 2 * MIB))
-        counted = int(dialed.statistics()["packets_lost"])
+        counted = dialed.statistics().packets_lost
         await dialer.close()
     (path,) = (each for each in files_in(tmp_path) if len(records(each)) > 100)
     events = checked(path)
@@ -245,6 +245,8 @@ async def test_without_a_folder_nothing_is_written_and_no_thread_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QLOGDIR", str(tmp_path))
+    # The threads of tests before this one.
+    assert await eventually(lambda: not threads())
     # An empty text turns it off.
     async with linked(near={"qlog_dir": ""}, far={"qlog_dir": ""}) as link:
         await link.stream()
