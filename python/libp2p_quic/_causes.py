@@ -42,7 +42,8 @@ _HINTS = {
     # A host that was never run.
     "'Swarm' object has no attribute '_manager'": _IS_RUNNING,
     "No supported transport found": "no address has /quic-v1, which QUICTransport needs",
-    "(negative cache)": "the swarm dials it again after 60 s, or after unblock_peer(peer_id) of the network",
+    "(negative cache)": "the swarm dials it again after 60 s, or after unblock_peer(peer_id) of the network; "
+    "last_failure(address) of the transport has the cause",
 }
 
 

@@ -26,7 +26,7 @@ class ConnectionStatistics(NamedTuple):
     """
 
     rtt: float
-    """Smoothed round-trip time, in seconds (RFC 9002 section 5.3). ``initial_rtt`` (default: 0.1)
+    """Smoothed round-trip time, in seconds (RFC 9002 section 5.3). ``initial_rtt`` (default: 0.333)
     before the first measurement."""
     min_rtt: float
     """The shortest round-trip time of the current path, in seconds."""

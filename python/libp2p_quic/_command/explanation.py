@@ -38,7 +38,7 @@ _TIMEOUTS = (
     (
         "port unreachable",
         "dead_port",
-        "the machine is up and no program listens on this UDP port: check the port, and that the peer "
+        "no program listens on this UDP port, or a firewall rejects it: check the port, and that the peer "
         "runs and listens with QUIC",
     ),
     (
