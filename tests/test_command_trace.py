@@ -49,7 +49,7 @@ def test_rows_for_a_reader(file: Path) -> None:
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in finished("trace", file).splitlines())
     assert list(rows)[:4] == ["side", "began", "lasted", "handshake"]
     assert {"sent", "received", "lost", "round trip", "window", "ended"} <= rows.keys()
-    assert re.fullmatch(r"[\d.]+ m?s", rows["handshake"]), rows
+    assert re.fullmatch(r"[\d.]+ (µs|ms|s)", rows["handshake"]), rows
     assert "bit/s" in rows["sent"]
 
 
