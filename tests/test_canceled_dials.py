@@ -67,14 +67,14 @@ def lines(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:
 
 
 async def canceled_when_it_arrives(bound: socket.socket, dial: Callable[[], Awaitable[object]]) -> None:
-    """Dial, and cancel it once ``bound`` has a second datagram of it.
+    """Dial, and cancel it once ``bound`` has a third datagram of it.
 
-    The first may arrive before the engine has counted it.
+    The first flight has two, and may arrive before the engine has counted it.
     """
     async with trio.open_nursery() as nursery:
 
         async def cancel() -> None:
-            for _ in range(2):
+            for _ in range(3):
                 await trio.lowlevel.wait_readable(bound.fileno())
                 bound.recv(2048)
             scope.cancel()
@@ -265,8 +265,8 @@ def test_a_timeout_of_asyncio_has_the_cause_of_the_dial(
             arrived: asyncio.Queue[bytes] = asyncio.Queue()
             loop.add_reader(silent, lambda: arrived.put_nowait(silent.recv(2048)))
             dialing = asyncio.ensure_future(both.near.connect(f"{address}/p2p/{both.far.peer_id}"))
-            # The first may arrive before the engine has counted it.
-            for _ in range(2):
+            # The first flight has two, and may arrive before the engine has counted it.
+            for _ in range(3):
                 await arrived.get()
             loop.remove_reader(silent)
             with pytest.raises(asyncio.TimeoutError) as caught:
