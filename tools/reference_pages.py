@@ -56,6 +56,15 @@ class Page:
         return [name for section in self.sections for name in section.names]
 
 
+# The asyncio part exports them, too.
+STATISTICS = (
+    "ConnectionStatistics",
+    "EndpointStatistics",
+    "ProcessStatistics",
+    "Distribution",
+    "process_statistics",
+)
+
 PAGES = (
     Page(
         "api.md",
@@ -79,13 +88,7 @@ PAGES = (
             Section("Explain errors", ("causes", "explain")),
             Section(
                 "Statistics",
-                (
-                    "ConnectionStatistics",
-                    "EndpointStatistics",
-                    "ProcessStatistics",
-                    "Distribution",
-                    "process_statistics",
-                ),
+                STATISTICS,
                 "[Watch a node](../howto/watch-a-host.md) has what asking each second costs.",
             ),
             Section("Hole punching", ("enable_hole_punching", "HolePunching")),
@@ -134,13 +137,7 @@ PAGES = (
             Section("Listener, connection, stream", ("Listener", "Connection", "Stream", "reader_writer")),
             Section(
                 "Statistics",
-                (
-                    "ConnectionStatistics",
-                    "EndpointStatistics",
-                    "ProcessStatistics",
-                    "Distribution",
-                    "process_statistics",
-                ),
+                STATISTICS,
             ),
             Section("Keys, peer ids, addresses", ("Identity", "PeerId", "Address")),
             Section(

@@ -13,7 +13,7 @@ from libp2p_quic._command.connecting import connected, failure
 from libp2p_quic._command.consent import Consent, consent_options
 from libp2p_quic._command.explanation import GATED
 from libp2p_quic._command.interruption import Interruption, run
-from libp2p_quic._command.listening import announce, opened, peer_gate
+from libp2p_quic._command.listening import announce, opened, peer_gate, serve_each
 from libp2p_quic._command.options import address_of, identity_of, json_option, key_option, timeout_option
 from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, Output
 from libp2p_quic._command.quantity import duration, size
@@ -137,18 +137,7 @@ async def _first(listeners: list[Listener], consent: Consent, output: Output) ->
             if not is_welcome:
                 connection.close(GATED, "declined")
 
-    async def accept(listener: Listener) -> None:
-        asking: set[asyncio.Task[None]] = set()
-        try:
-            async for connection in listener:
-                task = asyncio.create_task(welcome(connection))
-                asking.add(task)
-                task.add_done_callback(asking.discard)
-                del connection, task
-        finally:
-            await cancel_all(asking)
-
-    tasks = {asyncio.create_task(accept(each)) for each in listeners}
+    tasks = {asyncio.create_task(serve_each(each, welcome)) for each in listeners}
     try:
         return await found
     finally:

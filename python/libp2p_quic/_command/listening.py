@@ -1,8 +1,12 @@
-"""The listening side of a command: opens listeners, prints their addresses, admits certain peers only."""
+"""The listening side of a command: opens listeners, prints their addresses, admits certain peers only, and
+runs a task for each connection. What the task does is left to the command.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import click
 
@@ -11,6 +15,7 @@ from libp2p_quic._command.output import NoConnectionError, Output, UnusableArgum
 from libp2p_quic._command.own_address import dialable
 from libp2p_quic._exception_types import InvalidAddressError, InvalidPeerIdError, ListenError
 from libp2p_quic._peer_id import PeerId
+from libp2p_quic.asyncio.connection import Connection, cancel_all
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
 
@@ -75,3 +80,17 @@ def announce(endpoint: Endpoint, listeners: Sequence[Listener], output: Output) 
         output.text(each)
         output.event("listening", address=each, peer_id=str(endpoint.peer_id))
     return found
+
+
+async def serve_each(listener: Listener, serve: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
+    """Run ``serve`` in a task for each accepted connection, until the listener is closed. Then, and if
+    canceled, the tasks are canceled."""
+    serving: set[asyncio.Task[None]] = set()
+    try:
+        async for connection in listener:
+            task = asyncio.create_task(serve(connection))
+            serving.add(task)
+            task.add_done_callback(serving.discard)
+            del connection, task
+    finally:
+        await cancel_all(serving)

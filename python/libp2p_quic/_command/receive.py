@@ -16,7 +16,14 @@ from libp2p_quic._command.consent import Consent, consent_options
 from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.file_protocol import FILE, FileProtocolError, Offer, Receiver
 from libp2p_quic._command.interruption import Interruption, run
-from libp2p_quic._command.listening import addresses_option, announce, opened, peer_gate, reached_at
+from libp2p_quic._command.listening import (
+    addresses_option,
+    announce,
+    opened,
+    peer_gate,
+    reached_at,
+    serve_each,
+)
 from libp2p_quic._command.options import identity_of, json_option, key_option
 from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, Output, UnusableArgumentError
 from libp2p_quic._command.partial_file import PartialFile, PartialFileError
@@ -137,22 +144,11 @@ class _Receiving:
         """Receive one file, or files until canceled. Ends the command if a file cannot be stored."""
         self._end = asyncio.get_running_loop().create_future()
         self._addresses = reached_at(listeners)
-        tasks = {asyncio.create_task(self._accept(each)) for each in listeners}
+        tasks = {asyncio.create_task(serve_each(each, self._serve)) for each in listeners}
         try:
             await self._end
         finally:
             await cancel_all(tasks)
-
-    async def _accept(self, listener: Listener) -> None:
-        serving: set[asyncio.Task[None]] = set()
-        try:
-            async for connection in listener:
-                task = asyncio.create_task(self._serve(connection))
-                serving.add(task)
-                task.add_done_callback(serving.discard)
-                del connection, task
-        finally:
-            await cancel_all(serving)
 
     async def _serve(self, connection: Connection) -> None:
         async def receive(stream: Stream) -> None:

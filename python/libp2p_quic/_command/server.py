@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from libp2p_quic._command.connection_table import ConnectionTable
-from libp2p_quic._command.listening import reached_at
+from libp2p_quic._command.listening import reached_at, serve_each
 from libp2p_quic._command.output import Output
 from libp2p_quic._command.services import handlers
 from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
@@ -40,7 +40,7 @@ class Server:
 
     async def run(self) -> None:
         """Serve until canceled."""
-        tasks = {asyncio.create_task(self._accept(each)) for each in self._listeners}
+        tasks = {asyncio.create_task(serve_each(each, self._serve)) for each in self._listeners}
         try:
             if self._output.is_live:
                 await self._draw(tasks)
@@ -54,17 +54,6 @@ class Server:
             while not any(task.done() for task in tasks):
                 live.refresh()
                 await asyncio.wait(tasks, timeout=_DRAW_INTERVAL)
-
-    async def _accept(self, listener: Listener) -> None:
-        serving: set[asyncio.Task[None]] = set()
-        try:
-            async for connection in listener:
-                task = asyncio.create_task(self._serve(connection))
-                serving.add(task)
-                task.add_done_callback(serving.discard)
-                del connection, task
-        finally:
-            await cancel_all(serving)
 
     async def _serve(self, connection: Connection) -> None:
         number = self._table.opened(connection)
