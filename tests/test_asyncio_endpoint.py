@@ -8,6 +8,7 @@ import inspect
 import os
 import threading
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ from libp2p_quic.asyncio import (
     StreamLost,
     UnreachableError,
 )
+from libp2p_quic.asyncio.resolve import resolved
 from testkit.asyncio_ends import LOOPBACK, Ends, ends, raw_streams
 from testkit.census import census, left_since
 from testkit.loops import LOOPS, on_both, passes, run, soon
@@ -535,3 +537,25 @@ async def sink(stream: Stream) -> None:
 
 async def dial(both: Ends) -> None:
     await both.near.connect(both.address)
+
+
+class _NoAnswer(asyncio.SelectorEventLoop):
+    """An event loop whose name servers never answer."""
+
+    async def getaddrinfo(self, *_: object, **__: object) -> list[Any]:
+        answer: asyncio.Future[list[Any]] = self.create_future()
+        return await answer
+
+
+def test_a_lookup_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libp2p_quic.asyncio.resolve._LIMIT", 0.1)
+
+    async def look_up() -> None:
+        with pytest.raises(DialError, match=r"^cannot resolve /dns4/silent\.test: no answer within 0\.1 s$"):
+            await soon(resolved(Address.parse("/dns4/silent.test/udp/4001/quic-v1")))
+
+    loop = _NoAnswer()
+    try:
+        loop.run_until_complete(look_up())
+    finally:
+        loop.close()

@@ -9,13 +9,16 @@ from libp2p_quic._exception_types import DialError
 from libp2p_quic._sockaddr import FAMILIES, interface_index, literals
 from libp2p_quic.asyncio.address import Address
 
+# For one lookup. The system's resolver asks a second name server after 5 s (resolv.conf(5)). Seconds.
+_LIMIT = 10.0
+
 
 async def resolved(address: Address) -> list[str]:
     """The IP literals of the host of ``address``, best first (RFC 6724).
 
     A literal is returned unchanged; a zone is replaced by the index of its interface, as in
     "fe80::1%2". Names are resolved in the loop's default executor; canceling does not wait for it.
-    Raises DialError if the name or the zone is unknown.
+    Raises DialError if the name or the zone is unknown, or if no name server answers within 10 s.
     """
     if address.zone is not None:
         try:
@@ -25,9 +28,14 @@ async def resolved(address: Address) -> list[str]:
     if address.name_protocol is None:
         return [address.host]
     family = FAMILIES[address.name_protocol]
-    loop = asyncio.get_running_loop()
+    lookup = asyncio.get_running_loop().getaddrinfo(
+        address.host, address.port, family=family, type=socket.SOCK_DGRAM
+    )
     try:
-        found = await loop.getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_DGRAM)
+        found = await asyncio.wait_for(lookup, _LIMIT)
+    except asyncio.TimeoutError as error:
+        what = f"/{address.name_protocol}/{address.host}"
+        raise DialError(f"cannot resolve {what}: no answer within {_LIMIT:g} s") from error
     except (OSError, UnicodeError) as error:
         # UnicodeError: an invalid name, for instance one with a label of 64 letters.
         reason = getattr(error, "strerror", None) or error
