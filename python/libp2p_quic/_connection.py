@@ -377,11 +377,20 @@ class QUICConnection(IRawConnection, IMuxedConn):
             timeout = self._limits.open_timeout
         self._opening += 1
         try:
-            opened = self._engine.open_stream_nowait
-            stream = await self._within(timeout, "open", opened, self._engine.openable)
+            stream = await self._within(timeout, "open", self._open)
         finally:
             self._opening -= 1
         return self._stream(stream, StreamDirection.OUTBOUND)
+
+    async def _open(self) -> Stream:
+        return await self._driver.in_turn(self._open_nowait, self._engine.openable)
+
+    def _open_nowait(self) -> Stream | None:
+        stream = self._engine.open_stream_nowait()
+        if stream is None:
+            # The engine opens streams when it is flushed.
+            self._endpoint.touch()
+        return stream
 
     async def accept_stream(self, timeout: float | None = None) -> QUICStream:  # noqa: ASYNC109
         """The peer's next stream. Streams that arrived before the connection ended come first.
@@ -391,7 +400,10 @@ class QUICConnection(IRawConnection, IMuxedConn):
         limit).
         """
         self._accepting.set()
-        return await self._within(timeout, "accept", self._accept_nowait, self._engine.acceptable)
+        return await self._within(timeout, "accept", self._accept)
+
+    async def _accept(self) -> QUICStream:
+        return await self._driver.ready(self._accept_nowait, self._engine.acceptable)
 
     def _accept_nowait(self) -> QUICStream | None:
         if self._early:
@@ -406,10 +418,10 @@ class QUICConnection(IRawConnection, IMuxedConn):
     def _count_opened(self) -> int:
         return sum(each.is_initiator and (each.can_read() or each.can_write()) for each in self._streams)
 
-    async def _within(self, limit: float | None, what: str, method: Callable[[], T | None], token: int) -> T:
+    async def _within(self, limit: float | None, what: str, waiting: Callable[[], Awaitable[T]]) -> T:
         with trio.move_on_after(float("inf") if limit is None else limit):
             try:
-                return await self._driver.ready(method, token)
+                return await waiting()
             except ConnectionLostError as error:
                 self._leave_swarm()
                 # On this error the swarm resets all streams.

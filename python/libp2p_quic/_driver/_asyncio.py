@@ -9,13 +9,15 @@ loop ends, its endpoints are closed.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from threading import Lock
 from types import coroutine
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from libp2p_quic._driver._log import EngineLog, follow_level
+from libp2p_quic._driver._turn import Turn
 from libp2p_quic._engine import Endpoint, ReadyQueue
 
 T = TypeVar("T")
@@ -37,6 +39,9 @@ class AsyncioDriver:
         self.current_time = loop.time
         self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        # Calls that wait for one result each, in order. Ordered so that the first is found and removed at
+        # once; a dict's first is behind all the places that were removed.
+        self._turns: dict[int, OrderedDict[asyncio.Future[None], Turn[Any]]] = {}
         self._dirty: set[Endpoint] = set()
         self._is_flush_due = False
         self._endpoints: set[Endpoint] = set()
@@ -83,10 +88,13 @@ class AsyncioDriver:
         self._leave(future, (token,))
         future.cancel()
 
-    def _future(self, tokens: Sequence[int]) -> asyncio.Future[None]:
+    def _check_open(self) -> None:
         if self._is_closed or self.loop.is_closed():
             # The ready queue is no longer drained, so waiting would never end.
             raise RuntimeError("the event loop that this endpoint belongs to has ended")
+
+    def _future(self, tokens: Sequence[int]) -> asyncio.Future[None]:
+        self._check_open()
         future: asyncio.Future[None] = self.loop.create_future()
         for token in tokens:
             self._waiting.setdefault(token, []).append(future)
@@ -106,6 +114,53 @@ class AsyncioDriver:
         while (result := method()) is None:
             await self.wait(token)
         return result
+
+    async def in_turn(
+        self,
+        method: Callable[[], T | None],
+        token: int,
+        give_back: Callable[[T], None] | None = None,
+    ) -> T:
+        if token not in self._turns and self.count_call():
+            await self.checkpoint()
+        turns = self._turns.get(token)
+        if turns is None:
+            result = method()
+            if result is not None:
+                return result
+            self._check_open()
+            turns = self._turns[token] = OrderedDict()
+        future: asyncio.Future[None] = self.loop.create_future()
+        turn: Turn[T] = Turn(method)
+        turns[future] = turn
+        try:
+            await future
+        except asyncio.CancelledError:
+            turns.pop(future, None)
+            if give_back is not None:
+                turn.give_back(give_back)
+            # The next task gets what was given back.
+            if token in self._turns:
+                self._serve(token)
+            raise
+        return turn.outcome()
+
+    def has_turns(self, token: int) -> bool:
+        """Whether tasks wait in `in_turn` for this token."""
+        return token in self._turns
+
+    def _serve(self, token: int) -> None:
+        """Take a result for each task that waits for one, in order, until there is none."""
+        turns = self._turns[token]
+        while turns:
+            future, turn = next(iter(turns.items()))
+            # A task that is being canceled takes nothing.
+            if not future.done():
+                if not turn.take():
+                    return
+                future.set_result(None)
+            del turns[future]
+        del self._turns[token]
 
     async def checkpoint(self) -> None:
         self._calls = 0
@@ -162,6 +217,8 @@ class AsyncioDriver:
                 continue
             for future in self._waiting.pop(token, ()):
                 _complete(future)
+            if token in self._turns:
+                self._serve(token)
         # After the tasks that this woke, in the same pass: without it, what they write waits for one
         # more pass of the loop.
         self._flush_soon()
@@ -192,12 +249,13 @@ class AsyncioDriver:
         self._log.close()
         self._endpoints.clear()
         self._dirty.clear()
-        for futures in self._waiting.values():
+        for futures in (*self._waiting.values(), *self._turns.values()):
             for future in futures:
                 # A task that outlives `shutdown_asyncgens` would wait for ever.
                 if not self.loop.is_closed():
                     future.cancel()
         self._waiting.clear()
+        self._turns.clear()
         with _lock:
             if _drivers.get(id(self.loop)) is self:
                 del _drivers[id(self.loop)]

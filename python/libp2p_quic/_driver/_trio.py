@@ -8,13 +8,15 @@ cost one wake-up of the engine. When the run ends, its endpoints are closed.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 from trio.lowlevel import Abort, RunVar, Task
 
 from libp2p_quic._driver._log import EngineLog, follow_level
+from libp2p_quic._driver._turn import Turn
 from libp2p_quic._engine import Endpoint, ReadyQueue
 
 T = TypeVar("T")
@@ -37,6 +39,9 @@ class TrioDriver(trio.abc.Instrument):
         self._waiting: dict[int, list[Task]] = {}
         # Tasks that wait for the first of several tokens.
         self._choosing: dict[Task, Sequence[int]] = {}
+        # Tasks that wait for one result each, in order. Ordered so that the first is found and removed at
+        # once; a dict's first is behind all the places that were removed.
+        self._turns: dict[int, OrderedDict[Task, Turn[Any]]] = {}
         self._dirty: set[Endpoint] = set()
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
@@ -99,6 +104,46 @@ class TrioDriver(trio.abc.Instrument):
             result = method()
         return result
 
+    async def in_turn(
+        self,
+        method: Callable[[], T | None],
+        token: int,
+        give_back: Callable[[T], None] | None = None,
+    ) -> T:
+        # ``give_back`` is not needed: trio cancels no task that is rescheduled.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        turns = self._turns.get(token)
+        if turns is None:
+            result = method()
+            if result is not None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return result
+            turns = self._turns[token] = OrderedDict()
+        self._check_open()
+        task = trio.lowlevel.current_task()
+        turn: Turn[T] = Turn(method)
+        turns[task] = turn
+
+        def abort(_: object) -> Abort:
+            del turns[task]
+            if not turns:
+                del self._turns[token]
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        return turn.outcome()
+
+    def _serve(self, token: int) -> None:
+        """Take a result for each task that waits for one, in order, until there is none."""
+        turns = self._turns[token]
+        while turns:
+            task, turn = next(iter(turns.items()))
+            if not turn.take():
+                return
+            del turns[task]
+            trio.lowlevel.reschedule(task)
+        del self._turns[token]
+
     def count_call(self) -> bool:
         self._calls += 1
         return self._calls >= _TURN
@@ -144,6 +189,8 @@ class TrioDriver(trio.abc.Instrument):
                 if self._choosing:
                     self._leave(task)
                 trio.lowlevel.reschedule(task)
+            if token in self._turns:
+                self._serve(token)
 
     async def run(self) -> None:
         """Wake a sleeping run when a token is ready; clean up when the run ends."""
@@ -172,6 +219,7 @@ class TrioDriver(trio.abc.Instrument):
         self._dirty.clear()
         # Only system tasks can still wait here, and trio has canceled them.
         self._waiting.clear()
+        self._turns.clear()
         self._choosing.clear()
 
 

@@ -61,6 +61,8 @@ class Connection:
         self._owner = Owner(str(self.peer_id))
         # Opened streams whose only proposal may not be sent yet.
         self._proposing: WeakSet[Stream] = WeakSet()
+        # Opened streams whose `open_stream` was canceled after it got them.
+        self._unclaimed: deque[EngineStream] = deque()
         # Accepted streams whose negotiation was canceled with `accept_stream`.
         self._interrupted: deque[tuple[Stream, Selector]] = deque()
 
@@ -84,13 +86,17 @@ class Connection:
                 raise TypeError(_not_a_name(each))
         names = checked(protocols)
         try:
-            engine = await self._driver.ready(self._open_nowait, self._engine.openable)
+            engine = await self._driver.in_turn(
+                self._open_nowait, self._engine.openable, self._unclaimed.append
+            )
         except ConnectionLostError as error:
             raise connection_error(error) from error
         stream = Stream(engine, self._driver, self._touch, self._owner, is_initiator=True)
         if len(names) == 1:
             stream.propose_lazily(names[0])
             self._proposing.add(stream)
+            if self._driver.has_turns(self._engine.openable):
+                self._send_proposals()
         elif names:
             try:
                 await stream.negotiate(Proposer(names), self._negotiation_timeout)
@@ -100,12 +106,20 @@ class Connection:
         return stream
 
     def _open_nowait(self) -> EngineStream | None:
+        if self._unclaimed and not self.is_closed:
+            return self._unclaimed.popleft()
         engine = self._engine.open_stream_nowait()
         if engine is None:
-            # A peer that allows more streams as they are used must learn of those that are open.
-            for stream in self._proposing:
-                stream.send_proposal()
+            self._send_proposals()
+            # The engine opens streams when it is flushed.
+            self._touch()
         return engine
+
+    def _send_proposals(self) -> None:
+        """Let a peer that allows more streams as they are used learn of those that are open."""
+        for stream in self._proposing:
+            stream.send_proposal()
+        self._proposing = WeakSet(stream for stream in self._proposing if stream.is_proposal_unsent)
 
     async def accept_stream(self, protocols: Iterable[str] | Mapping[str, Handler] | None = None) -> Stream:
         """The peer's next stream. Streams that arrived before the connection ended come first.

@@ -380,6 +380,11 @@ class Stream:
                 # The stream is over, which the next read or write reports.
                 self._prefix = b""
 
+    @property
+    def is_proposal_unsent(self) -> bool:
+        """Whether a proposal of `propose_lazily` is still to be sent."""
+        return bool(self._prefix)
+
     async def negotiate(self, side: Proposer | Selector, limit: float) -> str:
         """Agree on a protocol within ``limit`` seconds.
 
