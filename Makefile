@@ -179,6 +179,10 @@ audit: setup ## known vulnerabilities in the dependencies of both languages (fet
 wheel: setup ## build a wheel into dist, for machines without Rust: pip install dist/NAME.whl, or 'dist/NAME.whl[py-libp2p]'
 	$(BIN)/maturin build --release --locked --out dist
 
+.PHONY: wheels
+wheels: .venv/.requirements-wheels ## cross-build and check the wheels of all platforms, into dist/wheels (WHEELS="--only macos-arm64")
+	$(BIN)/python -m tools.wheels $(WHEELS)
+
 .PHONY: sdist
 sdist: setup ## build the source distribution and compare it with what git tracks
 	$(BIN)/check-sdist

@@ -1,0 +1,133 @@
+"""Builds the wheels of all platforms on this Linux machine into `dist/wheels`, checks each, and tries
+those that the machine can load. Prints a table, and writes it into docs/platforms.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tools.wheels import inspection, page
+from tools.wheels.building import ROOT, built
+from tools.wheels.page import Row
+from tools.wheels.platforms import PLATFORMS, Platform, chosen, missing
+from tools.wheels.trials import NotRun, trials
+
+_WORK = ROOT / "target" / "wheels"
+_OUT = ROOT / "dist" / "wheels"
+_BEGAN = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - _BEGAN:6.0f} s  {text}", flush=True)
+
+
+def made(platform: Platform, compare: bool) -> Row:
+    """Build, check and try the wheel of one platform."""
+    row = Row(platform.name, tag=platform.tag, on=datetime.date.today().isoformat())
+    log = _WORK / "logs" / f"{platform.name}.log"
+    say(f"{platform.name}: building; what the tools print is in {log.relative_to(ROOT)}")
+    try:
+        wheel, debug_file = built(platform, _WORK / "first", log)
+        row.size = inspection.size(wheel)
+        checked(wheel, platform)
+        if compare:
+            say(f"{platform.name}: building again, in another folder")
+            again, debug_again = built(
+                platform, _WORK / "second" / "elsewhere", log.with_suffix(".again.log")
+            )
+            inspection.equal(wheel, again)
+            row.reproducible = "equal"
+            if debug_file.read_bytes() != debug_again.read_bytes():
+                row.reproducible = "equal; their debug files differ"
+        _OUT.mkdir(parents=True, exist_ok=True)
+        for each in (wheel, debug_file):
+            shutil.copy2(each, _OUT)
+        row.state = "built"
+    except subprocess.CalledProcessError as error:
+        row.state, row.why = "FAILED", reason(log) or f"{error.cmd[0]} ended with {error.returncode}"
+    except inspection.Unfit as error:
+        row.state, row.why = "FAILED", str(error)
+    if row.state != "built":
+        say(f"{platform.name}: FAILED: {row.why}")
+        return row
+    for trial in trials(platform):
+        say(f"{platform.name}: trying it: {trial.name}")
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                seen = trial.run(wheel, Path(folder))
+                row.tested.append(f"{trial.how} ({trial.name}): {seen}")
+            except NotRun as error:
+                row.tested.append(f"{trial.name}: NOT RUN: {error}")
+            except subprocess.SubprocessError as error:
+                row.state = "FAILED"
+                row.why = f"{trial.name}: {str(error).splitlines()[0]}"
+                say(f"{platform.name}: FAILED: {error}")
+        say(f"{platform.name}: {(row.tested or [row.why])[-1]}")
+    return row
+
+
+def checked(wheel: Path, platform: Platform) -> None:
+    """All checks that need no run of the wheel; `inspection.Unfit` if one fails."""
+    inspection.tags(wheel, platform)
+    libraries = inspection.libraries(wheel, platform)
+    inspection.no_symbols(wheel, platform)
+    inspection.signature(wheel, platform)
+    packages = inspection.sbom(wheel)
+    glibc = inspection.newest_glibc(wheel, platform)
+    says = f"{platform.name}: {wheel.name}: {wheel.stat().st_size:,} bytes; loads {', '.join(libraries)}"
+    say(f"{says}; {f'needs glibc {glibc}; ' if glibc else ''}{packages} packages in its bill of materials")
+    if platform.system == "linux":
+        audited(wheel, platform)
+
+
+def audited(wheel: Path, platform: Platform) -> None:
+    """Have auditwheel say the same about the tag."""
+    command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    words = " ".join(run.stdout.split())
+    if run.returncode or f'following platform tag: "{platform.platform_tag}"' not in words:
+        raise inspection.Unfit(f"auditwheel says about {wheel.name}: {words or run.stderr.strip()[-300:]}")
+
+
+def reason(log: Path) -> str:
+    """The first line of a log that says what went wrong."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((line.strip() for line in lines if line.lstrip().startswith(("error", "💥"))), "")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="make wheels",
+        description=__doc__,
+        epilog="example: make wheels WHEELS='--only manylinux-x86_64'",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(each.name for each in PLATFORMS)
+    parser.add_argument("--only", default="", help=f"platforms, separated by commas (default: all): {names}")
+    parser.add_argument("--once", action="store_true", help="do not build again to compare")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/platforms.md as it is")
+    options = parser.parse_args()
+    if problem := missing():
+        sys.exit(f"NOT RUN: {problem}")
+    try:
+        platforms = chosen(options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    rows = []
+    for each in platforms:
+        rows.append(made(each, compare=not options.once))
+        if not options.no_page:
+            page.keep(rows)
+    print(f"\n{page.printed(rows)}\n\nwheels and debug files: {_OUT.relative_to(ROOT)}")
+    return any(each.state != "built" for each in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Takes the symbols out of a compiled module, into a debug file beside the wheel. Rust's toolchain has
+the program for it, LLVM's objcopy, which knows the formats of all systems.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tools.wheels.platforms import Platform
+
+
+def objcopy() -> Path:
+    """LLVM's objcopy of the Rust toolchain; OSError if it has none."""
+    told = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
+    host = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    triple = next(line.removeprefix("host: ") for line in host.splitlines() if line.startswith("host: "))
+    program = Path(told.stdout.strip()) / "lib" / "rustlib" / triple / "bin" / "rust-objcopy"
+    if not program.exists():
+        raise OSError(f"{program} is missing: install Rust 1.88 or newer with rustup")
+    return program
+
+
+def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
+    """The module without symbols. They are in `debug_file`, on Linux and Windows with line numbers.
+
+    On macOS the debug file is the module as it was linked: it names functions, but lines would need Apple's
+    dsymutil.
+    """
+    program = objcopy()
+    folder = debug_file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    whole, stripped = folder / "_engine.whole", folder / "_engine.stripped"
+    whole.write_bytes(module)
+    try:
+        if platform.system == "macos":
+            debug_file.write_bytes(module)
+            # What Python calls, and what the module calls, stays: local symbols alone are dropped.
+            options = ["--strip-debug", "--discard-all"]
+        else:
+            _run(program, "--only-keep-debug", whole, debug_file)
+            options = ["--strip-all"]
+            if platform.system == "linux":
+                # gdb finds the file by this name, in a folder that it is told.
+                options.append(f"--add-gnu-debuglink={debug_file}")
+        _run(program, *options, whole, stripped)
+        return stripped.read_bytes()
+    finally:
+        whole.unlink()
+        stripped.unlink(missing_ok=True)
+
+
+def _run(program: Path, *arguments: str | os.PathLike[str]) -> None:
+    subprocess.run([program, *arguments], check=True)

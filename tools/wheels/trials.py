@@ -1,0 +1,107 @@
+"""Installs a wheel as a person does, in an empty environment, and runs `journey.py` there: with pip, with
+uv, with py-libp2p, and for ARM with Debian's Python under qemu-user.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.wheels import arm_python
+from tools.wheels.platforms import Platform, runs_here
+
+_HERE = Path(__file__).resolve().parent
+_ROOT = _HERE.parent.parent
+
+
+class NotRun(Exception):
+    """What this machine lacks for a trial."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way to install a wheel and to use it. `run` returns what was seen."""
+
+    name: str
+    how: str
+    """natively or emulated"""
+    run: Callable[[Path, Path], str]
+    """Takes the wheel and an empty folder."""
+
+
+def trials(platform: Platform) -> list[Trial]:
+    """The trials of a platform's wheel on this machine; none for a wheel that it cannot load."""
+    if runs_here(platform):
+        return [
+            Trial("pip", "natively", _with_pip),
+            Trial("uv", "natively", _with_uv),
+            Trial("pip, py-libp2p", "natively", _with_py_libp2p),
+        ]
+    if platform.system == "linux" and platform.processor == "aarch64" and not platform.is_musl:
+        return [Trial("unpacked, Debian's Python under qemu-user", "emulated", _on_arm)]
+    return []
+
+
+def _with_pip(wheel: Path, folder: Path) -> str:
+    _said(sys.executable, "-m", "venv", folder / "venv")
+    python = folder / "venv" / "bin" / "python"
+    _said(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    return _journey(python, folder)
+
+
+def _with_uv(wheel: Path, folder: Path) -> str:
+    uv = Path(sys.executable).parent / "uv"
+    _said(uv, "venv", "--quiet", "--python", sys.executable, folder / "venv")
+    python = folder / "venv" / "bin" / "python"
+    _said(uv, "pip", "install", "--quiet", "--python", python, wheel)
+    return _journey(python, folder)
+
+
+def _with_py_libp2p(wheel: Path, folder: Path) -> str:
+    """The extra, and an echo between two hosts in two processes."""
+    _said(sys.executable, "-m", "venv", folder / "venv")
+    python = folder / "venv" / "bin" / "python"
+    _said(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[py-libp2p]")
+    program = shutil.copy(_ROOT / "examples" / "echo.py", folder)
+    with subprocess.Popen([python, program], cwd=folder, stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            assert listener.stdout is not None
+            address = listener.stdout.readline().strip()
+            answer = _said(python, program, address, "hello", cwd=folder)
+        finally:
+            listener.kill()
+    if answer != "hello":
+        raise NotRun(f"examples/echo.py printed {answer!r} instead of hello")
+    return "echo between two py-libp2p hosts"
+
+
+def _on_arm(wheel: Path, folder: Path) -> str:
+    if problem := arm_python.missing():
+        raise NotRun(problem)
+    root = arm_python.prepared(_ROOT / "target" / "wheels" / "arm-python")
+    shutil.unpack_archive(wheel, folder / "site", "zip")
+    variables = {**os.environ, "PYTHONPATH": str(folder / "site")}
+    program = shutil.copy(_HERE / "journey.py", folder)
+    return _said(*arm_python.command(root), program, cwd=folder, env=variables)
+
+
+def _journey(python: Path, folder: Path) -> str:
+    # Away from the checkout, whose sources must not be what is imported.
+    program = shutil.copy(_HERE / "journey.py", folder)
+    return _said(python, program, cwd=folder, env={**os.environ, "PYTHONPATH": ""})
+
+
+def _said(
+    *command: str | os.PathLike[str], cwd: Path | None = None, env: dict[str, str] | None = None
+) -> str:
+    """What a command printed; `subprocess.SubprocessError` with its errors if it fails."""
+    run = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=1200)
+    if run.returncode:
+        words = " ".join(map(str, command))
+        raise subprocess.SubprocessError(f"{words} ended with {run.returncode}:\n{run.stderr[-2000:]}")
+    return run.stdout.strip()
