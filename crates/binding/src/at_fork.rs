@@ -13,12 +13,14 @@ fn forked() {
     log::forget();
 }
 
-/// Register `forked` with `os.register_at_fork`.
+/// Register `forked` with `os.register_at_fork`, where there are forks.
 pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    let Some(register) = py.import("os")?.getattr_opt("register_at_fork")? else {
+        return Ok(());
+    };
     let arguments = PyDict::new(py);
     arguments.set_item("after_in_child", wrap_pyfunction!(forked, module)?)?;
-    let os = py.import("os")?;
-    os.call_method("register_at_fork", (), Some(&arguments))?;
+    register.call((), Some(&arguments))?;
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! The queue of ready tokens of an event loop, and the token of each waiting method.
 
+#[cfg(unix)]
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsRawSocket, AsSocket, RawSocket};
 use std::{
-    os::fd::{AsFd, AsRawFd},
     sync::{Arc, OnceLock},
     task::{Context, Waker},
 };
@@ -22,8 +25,14 @@ impl ReadyQueue {
         Ok(Self(ForkGuard::new(engine::ReadyQueue::new()?)))
     }
 
-    fn fileno(&self) -> Result<i32, Error> {
+    #[cfg(unix)]
+    fn fileno(&self) -> Result<RawFd, Error> {
         Ok(self.0.endpoint()?.as_fd().as_raw_fd())
+    }
+
+    #[cfg(windows)]
+    fn fileno(&self) -> Result<RawSocket, Error> {
+        Ok(self.0.endpoint()?.as_socket().as_raw_socket())
     }
 
     fn drain(&self) -> Vec<u64> {

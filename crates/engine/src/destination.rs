@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use nix::errno::Errno;
+use crate::errno::Errno;
 
 /// Convert an IPv4-mapped address to IPv4, as a socket serves one family.
 pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
@@ -67,6 +67,7 @@ pub(crate) fn no_route(remote: SocketAddr, error: &io::Error) -> Option<String> 
         IpAddr::V4(_) => "IPv4",
         IpAddr::V6(_) => "IPv6",
     };
+    let number = error.raw_os_error().map(Errno::from_raw);
     let why = match error.kind() {
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
             format!("this machine has no route to it: check that it has an {family} network")
@@ -82,24 +83,16 @@ pub(crate) fn no_route(remote: SocketAddr, error: &io::Error) -> Option<String> 
              interface"
                 .to_owned()
         }
-        _ => match error.raw_os_error() {
-            // EAFNOSUPPORT and ENODEV have no kind of their own.
-            Some(number) if number == AF_NOT_SUPPORTED => {
-                format!("this machine has no {family}")
-            }
-            Some(number) if number == NO_DEVICE => {
-                "there is no interface of that zone on this machine".to_owned()
-            }
+        _ => match number {
+            // These have no kind of their own.
+            Some(Errno::EAFNOSUPPORT) => format!("this machine has no {family}"),
+            Some(Errno::ENODEV) => "there is no interface of that zone on this machine".to_owned(),
             _ => return None,
         },
     };
-    let number = error.raw_os_error();
-    let symbol = number.map(|number| format!(" ({:?})", Errno::from_raw(number)));
+    let symbol = number.map(|number| format!(" ({number:?})"));
     Some(why + &symbol.unwrap_or_default())
 }
-
-const AF_NOT_SUPPORTED: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
-const NO_DEVICE: i32 = rustix::io::Errno::NODEV.raw_os_error();
 
 #[cfg(test)]
 mod tests {

@@ -48,6 +48,7 @@ mod dial_mode;
 mod dial_socket;
 mod driver;
 mod endpoint;
+mod errno;
 mod error;
 mod gate;
 mod handle;

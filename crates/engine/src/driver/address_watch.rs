@@ -2,11 +2,9 @@
 //! at once (RFC 9000 section 9): without it a connection that only receives would stall until its
 //! keep-alive. Linux only; elsewhere, and where a sandbox refuses the socket, nothing is reported.
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    os::fd::{BorrowedFd, OwnedFd},
-};
+use std::{collections::BTreeSet, net::IpAddr};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A socket of rtnetlink(7), and the addresses at its last report.
 pub(super) struct AddressWatch {
@@ -24,7 +22,7 @@ impl AddressWatch {
 
     /// Readable when something about an address changed.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(std::os::fd::AsFd::as_fd)
+        self.socket.as_ref().map(AsFd::as_fd)
     }
 
     /// Read all messages. True if an address came or went: router advertisements repeat the lifetimes
@@ -141,7 +139,7 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod linux {
-    use std::os::fd::OwnedFd;
+    use rustix::fd::OwnedFd;
 
     pub(super) fn subscribe() -> Option<OwnedFd> {
         None

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::errno::Errno;
 use parking_lot::Mutex;
 use quinn_udp::Transmit;
 
@@ -16,6 +15,7 @@ use crate::{
         close_reason,
         network::{Network, Sending, SocketKey, Undelivered},
     },
+    errno::Errno,
     error::{CloseKind, ConnectionError, Party},
     shared::DialProgress,
 };

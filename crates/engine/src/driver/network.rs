@@ -7,10 +7,9 @@ use std::{
 };
 
 use bytes::BytesMut;
-use nix::errno::Errno;
 use quinn_proto::EcnCodepoint;
 
-use crate::census::Census;
+use crate::{census::Census, errno::Errno};
 
 /// Names a socket of an endpoint; never reused.
 pub(crate) type SocketKey = u64;

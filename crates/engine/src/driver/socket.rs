@@ -1,26 +1,20 @@
 //! A real UDP socket with large buffers and offloads, whose send errors concern only the send that
 //! caused them. Without the options that offloads need it sends and receives one datagram a call.
 //!
-//! It has its own sendmsg: quinn-udp's disables segmentation and ECN marks for the whole socket,
+//! On Unix it has its own sendmsg: quinn-udp's disables segmentation and ECN marks for the whole socket,
 //! permanently, after one EINVAL, which a single destination can cause.
 
-#[cfg_attr(target_os = "linux", path = "socket/linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "socket/portable.rs")]
+#[cfg_attr(unix, path = "socket/unix.rs")]
+#[cfg_attr(windows, path = "socket/windows.rs")]
 mod system;
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
-    net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd,
+    io::{self, IoSliceMut},
+    net::{SocketAddr, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    libc,
-    sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
-};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
@@ -29,6 +23,7 @@ use crate::{
         network::{BoundSocket, Sending, Undelivered},
         offload::Offload,
     },
+    errno::Errno,
     multiaddr::Multiaddr,
 };
 
@@ -60,6 +55,9 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let mut socket = open(addr)?;
+        if system::IS_BOUND_FIRST {
+            socket.bind(&SockAddr::from(addr))?;
+        }
         let offloads = offloads(&socket);
         let refusal = offloads.as_ref().err().map(errno);
         if refusal.is_some() {
@@ -67,7 +65,9 @@ impl Socket {
             socket = open(addr)?;
             socket.set_nonblocking(true)?;
         }
-        socket.bind(&SockAddr::from(addr))?;
+        if !system::IS_BOUND_FIRST || refusal.is_some() {
+            socket.bind(&SockAddr::from(addr))?;
+        }
         // A failure is ignored: the socket works with smaller buffers.
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
@@ -171,54 +171,21 @@ impl Socket {
         sending
     }
 
-    /// One sendmsg of `contents`: all of the transmit's datagrams, or one of them.
+    /// One send of `contents`: all of the transmit's datagrams, or one of them.
     fn send_once(
         &self,
         transmit: &Transmit<'_>,
         contents: &[u8],
         ecn: Option<EcnCodepoint>,
-    ) -> nix::Result<()> {
-        let mark = ecn.map_or(0, |ecn| ecn as u8);
-        let class = i32::from(mark);
-        let mark = ecn.and_then(|_| system::mark(transmit.destination, &mark, &class));
-        let size = transmit.segment_size.filter(|size| *size < contents.len());
-        // A datagram's size has 16 bits (RFC 768).
-        let size = size.map(|size| size as u16);
-        let segments = size.as_ref().and_then(system::segments);
-        let (v4, v6);
-        let source = match transmit.src_ip {
-            None => None,
-            Some(IpAddr::V4(ip)) => {
-                v4 = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(ip.octets()),
-                    },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                };
-                Some(ControlMessage::Ipv4PacketInfo(&v4))
-            }
-            Some(IpAddr::V6(ip)) => {
-                v6 = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr {
-                        s6_addr: ip.octets(),
-                    },
-                    ipi6_ifindex: 0,
-                };
-                Some(ControlMessage::Ipv6PacketInfo(&v6))
-            }
+    ) -> Result<(), Errno> {
+        let part = Transmit {
+            destination: transmit.destination,
+            ecn,
+            contents,
+            segment_size: transmit.segment_size.filter(|size| *size < contents.len()),
+            src_ip: transmit.src_ip,
         };
-        let options: Vec<_> = [mark, segments, source].into_iter().flatten().collect();
-        let to = SockaddrStorage::from(transmit.destination);
-        let data = [IoSlice::new(contents)];
-        let socket = self.socket.as_raw_fd();
-        loop {
-            match sendmsg(socket, &data, &options, MsgFlags::empty(), Some(&to)) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        system::send(&self.socket, self.offloads.as_ref(), &part)
     }
 
     /// Turn the system's reports of undelivered datagrams on or off; off drops pending reports. If
@@ -319,6 +286,9 @@ fn open(addr: SocketAddr) -> io::Result<socket2::Socket> {
 /// an error if the system refuses any of them.
 fn offloads(socket: &socket2::Socket) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(socket.into())?;
+    if system::IS_BOUND_FIRST {
+        return Ok(state);
+    }
     // A socket that is not bound has received nothing: this only tests for recvmmsg.
     let mut byte = [0];
     match state.recv(

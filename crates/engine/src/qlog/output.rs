@@ -7,7 +7,6 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     mem,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -289,16 +288,16 @@ impl Writer {
 }
 
 /// Create a file that only this user may read, in a folder that is created if need be. It is never a
-/// file that was there, nor the target of a link.
+/// file that was there, nor the target of a link. On Windows it has the permissions of the folder.
 fn create(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 #[cfg(test)]

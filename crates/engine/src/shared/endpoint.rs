@@ -2,10 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use nix::errno::Errno;
-
 use crate::{
-    driver::SocketKey, gate::Gate, ready::Waiters, shared::inbound::InboundWaiters, totals::Totals,
+    driver::SocketKey, errno::Errno, gate::Gate, ready::Waiters, shared::inbound::InboundWaiters,
+    totals::Totals,
 };
 
 /// The state that an endpoint's handle and its core share.

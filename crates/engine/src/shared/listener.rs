@@ -2,10 +2,9 @@
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
-use nix::errno::Errno;
-
 use crate::{
     driver::{Excess, Limit, LimitLog, SocketKey},
+    errno::Errno,
     error::{CloseKind, ConnectionError, Party},
     identity::PeerId,
     multiaddr::Multiaddr,

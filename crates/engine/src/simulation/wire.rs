@@ -13,7 +13,6 @@ use std::{
 };
 
 use bytes::BytesMut;
-use nix::errno::Errno;
 use parking_lot::Mutex;
 use quinn_udp::{EcnCodepoint, Transmit};
 
@@ -27,6 +26,7 @@ use super::{
 use crate::{
     census::Census,
     driver::{BoundSocket, Network, Sending, SocketKey, SocketProvider},
+    errno::Errno,
 };
 
 /// Longest time after which a refused send is possible again.

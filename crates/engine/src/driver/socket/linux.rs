@@ -40,7 +40,7 @@ pub(super) fn segments(size: &u16) -> Option<ControlMessage<'_>> {
 }
 
 /// Turn IP_RECVERR on or off.
-pub(super) fn report_undelivered(
+pub(in crate::driver::socket) fn report_undelivered(
     socket: &UdpSocket,
     local: SocketAddr,
     is_on: bool,
@@ -53,7 +53,7 @@ pub(super) fn report_undelivered(
 
 /// The next report of an ICMP message. Errors of this host, such as a datagram too large for its
 /// interface, are skipped: the send itself failed with them.
-pub(super) fn take_undelivered(socket: &UdpSocket) -> Option<Undelivered> {
+pub(in crate::driver::socket) fn take_undelivered(socket: &UdpSocket) -> Option<Undelivered> {
     loop {
         let mut quoted = vec![0; QUOTED];
         // Room for the error and for the options that received datagrams have.

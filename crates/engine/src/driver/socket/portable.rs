@@ -16,10 +16,14 @@ pub(super) fn segments(_: &u16) -> Option<ControlMessage<'_>> {
     None
 }
 
-pub(super) fn report_undelivered(_: &UdpSocket, _: SocketAddr, _: bool) -> nix::Result<()> {
+pub(in crate::driver::socket) fn report_undelivered(
+    _: &UdpSocket,
+    _: SocketAddr,
+    _: bool,
+) -> nix::Result<()> {
     Err(Errno::ENOPROTOOPT)
 }
 
-pub(super) fn take_undelivered(_: &UdpSocket) -> Option<Undelivered> {
+pub(in crate::driver::socket) fn take_undelivered(_: &UdpSocket) -> Option<Undelivered> {
     None
 }
