@@ -91,9 +91,9 @@ def audited(wheel: Path, platform: Platform) -> None:
     """Have auditwheel say the same about the tag."""
     command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
     run = subprocess.run(command, capture_output=True, text=True)
-    words = " ".join(run.stdout.split())
-    if run.returncode or f'following platform tag: "{platform.platform_tag}"' not in words:
-        raise inspection.Unfit(f"auditwheel says about {wheel.name}: {words or run.stderr.strip()[-300:]}")
+    printed = " ".join(run.stdout.split())
+    if run.returncode or f'following platform tag: "{platform.platform_tag}"' not in printed:
+        raise inspection.Unfit(f"auditwheel says about {wheel.name}: {printed or run.stderr.strip()[-300:]}")
 
 
 def reason(log: Path) -> str:

@@ -45,7 +45,7 @@ def command(root: Path) -> list[str]:
 
 def prepared(folder: Path) -> Path:
     """The folder with the Python, after downloading it once. `subprocess.CalledProcessError` if Debian's
-    packages cannot be had, for instance on another release than Debian 12.
+    packages are unavailable, for instance on another release than Debian 12.
     """
     root = folder / "root"
     if (root / _LOADER).exists():

@@ -102,6 +102,6 @@ def _said(
     """What a command printed; `subprocess.SubprocessError` with its errors if it fails."""
     run = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=1200)
     if run.returncode:
-        words = " ".join(map(str, command))
-        raise subprocess.SubprocessError(f"{words} ended with {run.returncode}:\n{run.stderr[-2000:]}")
+        text = " ".join(map(str, command))
+        raise subprocess.SubprocessError(f"{text} ended with {run.returncode}:\n{run.stderr[-2000:]}")
     return run.stdout.strip()
