@@ -52,4 +52,6 @@ def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
 
 
 def _run(program: Path, *arguments: str | os.PathLike[str]) -> None:
-    subprocess.run([program, *arguments], check=True)
+    # It loads LLVM from the toolchain's lib, which rustc's own start adds for it.
+    libraries = program.parents[3]
+    subprocess.run([program, *arguments], check=True, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
