@@ -13,6 +13,7 @@ mod error;
 mod fork;
 mod host_key;
 mod inbound;
+mod interpreter;
 mod log;
 mod ready_queue;
 mod statistics;
@@ -40,6 +41,7 @@ mod _engine {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interpreter::require_main(module.py())?;
         super::at_fork::watch_forks(module)?;
         super::log::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
