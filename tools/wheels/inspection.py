@@ -87,7 +87,8 @@ def no_symbols(wheel: Path, platform: Platform) -> None:
     """The module has no debug information, no local symbol, and no path of the machine that built it."""
     files = archive.read(wheel)
     binary = _parsed(files, platform)
-    if left := [str(each.name) for each in binary.sections if str(each.name).startswith((".debug", "__debug"))]:
+    names = [str(each.name) for each in binary.sections]
+    if left := [name for name in names if name.startswith((".debug", "__debug"))]:
         raise Unfit(f"{wheel.name} has the debug sections {left}")
     if isinstance(binary, lief.ELF.Binary) and list(binary.symtab_symbols):
         raise Unfit(f"{wheel.name} has a table of local symbols")

@@ -54,8 +54,7 @@ def kept() -> dict[str, Row]:
 def keep(rows: list[Row]) -> None:
     """Replace the results of these platforms, and the table of the page."""
     results = {**kept(), **{each.platform: each for each in rows}}
-    order = [each.name for each in PLATFORMS]
-    ordered = [results[name] for name in order if name in results]
+    ordered = [results.get(each.name, Row(each.name, tag=each.tag)) for each in PLATFORMS]
     RESULTS.write_text(json.dumps([asdict(each) for each in ordered], indent=2) + "\n")
     PAGE.write_text(with_table(PAGE.read_text(), ordered))
 
