@@ -43,18 +43,13 @@ class Driver(Protocol):
         Always a checkpoint. Canceling never loses a result.
         """
 
-    async def in_turn(
-        self,
-        method: Callable[[], T | None],
-        token: int,
-        give_back: Callable[[T], None] | None = None,
-    ) -> T:
+    async def in_turn(self, method: Callable[[], T | None], token: int) -> T:
         """`ready` for results that thousands of tasks may wait for: each gets one, in the order of the calls.
 
         One wake-up serves as many tasks as there are results, and wakes no others. All waiting calls of
         a token must be for the same results, and their methods must not wait or raise anything but the
-        engine's errors. Cancels as `ready`, except that asyncio may cancel a task after it got a result:
-        ``give_back`` is then called with it, and the methods must return it again.
+        engine's errors. Always a checkpoint in trio. asyncio may cancel a task after it got a result:
+        the next that waits gets it, and if none does, it is dropped, which resets a stream.
         """
 
     async def checkpoint(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from threading import Lock
 from types import coroutine
 from typing import Any, TypeVar
@@ -115,35 +115,45 @@ class AsyncioDriver:
             await self.wait(token)
         return result
 
-    async def in_turn(
-        self,
-        method: Callable[[], T | None],
-        token: int,
-        give_back: Callable[[T], None] | None = None,
-    ) -> T:
-        if token not in self._turns and self.count_call():
-            await self.checkpoint()
+    async def in_turn(self, method: Callable[[], T | None], token: int) -> T:
+        turn: Turn[T] = Turn(method)
         turns = self._turns.get(token)
         if turns is None:
-            result = method()
-            if result is not None:
-                return result
+            if turn.take():
+                # After the result was taken: a task that lets others run first would lose its place.
+                if self.count_call():
+                    await self._in_possession(self.checkpoint(), token, turn)
+                return turn.outcome()
             self._check_open()
             turns = self._turns[token] = OrderedDict()
         future: asyncio.Future[None] = self.loop.create_future()
-        turn: Turn[T] = Turn(method)
         turns[future] = turn
-        try:
-            await future
-        except asyncio.CancelledError:
-            turns.pop(future, None)
-            if give_back is not None:
-                turn.give_back(give_back)
-            # The next task gets what was given back.
-            if token in self._turns:
-                self._serve(token)
-            raise
+        await self._in_possession(future, token, turn)
         return turn.outcome()
+
+    async def _in_possession(self, pause: Awaitable[None], token: int, turn: Turn[Any]) -> None:
+        """Wait for ``pause``. If the task is canceled, the next one that waits gets its result; if none
+        waits, the result is dropped.
+        """
+        try:
+            await pause
+        except asyncio.CancelledError:
+            turns = self._turns.get(token, OrderedDict())
+            while turns:
+                future, following = turns.popitem(last=False)
+                # A task that is being canceled itself gets nothing. That includes this one.
+                if not future.done():
+                    if turn.has_outcome():
+                        following.adopt(turn)
+                        future.set_result(None)
+                    else:
+                        turns[future] = following
+                        turns.move_to_end(future, last=False)
+                    break
+            turn.drop()
+            if not turns:
+                self._turns.pop(token, None)
+            raise
 
     def has_turns(self, token: int) -> bool:
         """Whether tasks wait in `in_turn` for this token."""

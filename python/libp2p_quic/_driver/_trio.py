@@ -104,13 +104,7 @@ class TrioDriver(trio.abc.Instrument):
             result = method()
         return result
 
-    async def in_turn(
-        self,
-        method: Callable[[], T | None],
-        token: int,
-        give_back: Callable[[T], None] | None = None,
-    ) -> T:
-        # ``give_back`` is not needed: trio cancels no task that is rescheduled.
+    async def in_turn(self, method: Callable[[], T | None], token: int) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()
         turns = self._turns.get(token)
         if turns is None:
@@ -124,6 +118,7 @@ class TrioDriver(trio.abc.Instrument):
         turn: Turn[T] = Turn(method)
         turns[task] = turn
 
+        # Not called for a task that is rescheduled: no result is lost.
         def abort(_: object) -> Abort:
             del turns[task]
             if not turns:

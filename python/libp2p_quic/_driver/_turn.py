@@ -29,7 +29,19 @@ class Turn(Generic[T]):
             self._result = self._method()
         except EngineError as error:
             self._error = error
+        return self.has_outcome()
+
+    def has_outcome(self) -> bool:
         return self._result is not None or self._error is not None
+
+    def adopt(self, other: Turn[T]) -> None:
+        """Take over the outcome of ``other``, whose task is canceled."""
+        self._result, self._error = other._result, other._error
+        other.drop()
+
+    def drop(self) -> None:
+        """Forget the outcome: the traceback of a canceled task keeps this object."""
+        self._result = self._error = None
 
     def outcome(self) -> T:
         """What `take` took. Raises the engine's error."""
@@ -37,8 +49,3 @@ class Turn(Generic[T]):
             raise self._error
         assert self._result is not None
         return self._result
-
-    def give_back(self, taker: Callable[[T], None]) -> None:
-        """Pass the result, if there is one, to ``taker``: the task that it was for is canceled."""
-        if self._result is not None:
-            taker(self._result)

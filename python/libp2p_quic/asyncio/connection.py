@@ -61,8 +61,6 @@ class Connection:
         self._owner = Owner(str(self.peer_id))
         # Opened streams whose only proposal may not be sent yet.
         self._proposing: WeakSet[Stream] = WeakSet()
-        # Opened streams whose `open_stream` was canceled after it got them.
-        self._unclaimed: deque[EngineStream] = deque()
         # Accepted streams whose negotiation was canceled with `accept_stream`.
         self._interrupted: deque[tuple[Stream, Selector]] = deque()
 
@@ -86,9 +84,7 @@ class Connection:
                 raise TypeError(_not_a_name(each))
         names = checked(protocols)
         try:
-            engine = await self._driver.in_turn(
-                self._open_nowait, self._engine.openable, self._unclaimed.append
-            )
+            engine = await self._driver.in_turn(self._open_nowait, self._engine.openable)
         except ConnectionLostError as error:
             raise connection_error(error) from error
         stream = Stream(engine, self._driver, self._touch, self._owner, is_initiator=True)
@@ -106,8 +102,6 @@ class Connection:
         return stream
 
     def _open_nowait(self) -> EngineStream | None:
-        if self._unclaimed and not self.is_closed:
-            return self._unclaimed.popleft()
         engine = self._engine.open_stream_nowait()
         if engine is None:
             self._send_proposals()
@@ -117,9 +111,7 @@ class Connection:
 
     def _send_proposals(self) -> None:
         """Let a peer that allows more streams as they are used learn of those that are open."""
-        for stream in self._proposing:
-            stream.send_proposal()
-        self._proposing = WeakSet(stream for stream in self._proposing if stream.is_proposal_unsent)
+        self._proposing = WeakSet(stream for stream in self._proposing if not stream.send_proposal())
 
     async def accept_stream(self, protocols: Iterable[str] | Mapping[str, Handler] | None = None) -> Stream:
         """The peer's next stream. Streams that arrived before the connection ended come first.

@@ -371,19 +371,15 @@ class Stream:
         self._proposer = Proposer(self._unconfirmed)
         self._prefix = self._proposer.take_outgoing()
 
-    def send_proposal(self) -> None:
-        """Send what `propose_lazily` keeps for the first bytes. Raises nothing."""
+    def send_proposal(self) -> bool:
+        """Send what `propose_lazily` keeps for the first bytes. Returns whether nothing of it is left."""
         if self._prefix:
             try:
                 self._send_prefix()
             except EngineError:
                 # The stream is over, which the next read or write reports.
                 self._prefix = b""
-
-    @property
-    def is_proposal_unsent(self) -> bool:
-        """Whether a proposal of `propose_lazily` is still to be sent."""
-        return bool(self._prefix)
+        return not self._prefix
 
     async def negotiate(self, side: Proposer | Selector, limit: float) -> str:
         """Agree on a protocol within ``limit`` seconds.
