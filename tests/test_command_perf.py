@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from libp2p_quic.asyncio import Stream
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import ended, events, finished, running, terminal
 
@@ -83,3 +84,23 @@ def test_peer_without_perf_is_explained() -> None:
     status, errors = asyncio.run(main())
     assert status == 1
     assert b"the peer supports none of /perf/1.0.0" in errors
+
+
+def test_download_from_a_peer_that_sends_nothing_ends_in_time() -> None:
+    async def main() -> tuple[int, bytes]:
+        over = asyncio.Event()
+
+        async def silent(_: Stream) -> None:
+            await over.wait()
+
+        async with ends() as two:
+            serving = asyncio.create_task(two.listener.serve({"/perf/1.0.0": silent}))
+            arguments = ("perf", "--seconds", 0.3, "--direction", "down", two.address)
+            done = await asyncio.to_thread(ended, *arguments)
+            over.set()
+            serving.cancel()
+            return done.returncode, done.stderr
+
+    status, errors = asyncio.run(main())
+    assert status == 1
+    assert b"agreed to /perf/1.0.0 and sent nothing in 0.3 s" in errors

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from libp2p_quic._command.connecting import connected
+from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import announce, opened
 from libp2p_quic._command.options import (
@@ -21,7 +22,7 @@ from libp2p_quic._command.options import (
     key_option,
     timeout_option,
 )
-from libp2p_quic._command.output import Output
+from libp2p_quic._command.output import CommandFailedError, Output
 from libp2p_quic._command.perf_protocol import PERF, download, serve_perf, upload
 from libp2p_quic._command.quantity import duration, rate, size
 from libp2p_quic._command.server import Server
@@ -154,6 +155,12 @@ class _Transfer:
             await self._watch(running)
         finally:
             await cancel_all(running)
+        if direction != "up" and not self._received:
+            text = f"the peer agreed to {PERF} and sent nothing in {self._seconds:g} s"
+            step = (
+                "measure in the other direction with --direction up, or for longer; look into the peer's log"
+            )
+            raise CommandFailedError(Explanation("silent", text, step), self._output.is_json)
 
     async def _watch(self, running: set[asyncio.Task[None]]) -> None:
         interval = _DRAW_INTERVAL if self._output.is_live else _REPORT_INTERVAL

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from libp2p_quic.asyncio.connection import Connection
 from libp2p_quic.asyncio.stream import Stream
@@ -42,12 +44,20 @@ async def upload(connection: Connection, until: float, count: Callable[[int], No
 
 
 async def download(connection: Connection, until: float, count: Callable[[int], None]) -> None:
-    """Read what the peer sends until ``until``. ``count`` gets the number of bytes of each read."""
+    """Read what the peer sends until ``until`` (time.monotonic), also if it sends nothing.
+
+    ``count`` gets the number of bytes of each read. Raises QUICError.
+    """
     stream = await connection.open_stream(PERF)
-    try:
+
+    async def receive() -> None:
         await stream.write(ENDLESS.to_bytes(8, "big"))
         stream.finish()
-        while time.monotonic() < until and (data := await stream.read()):
+        while data := await stream.read():
             count(len(data))
+
+    try:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(receive(), until - time.monotonic())
     finally:
         stream.reset()
