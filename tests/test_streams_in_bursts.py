@@ -47,7 +47,7 @@ def count_calls(connection: QUICConnection | Connection, patch: pytest.MonkeyPat
 async def until_waiting(connection: QUICConnection, tasks: int) -> None:
     driver = connection._driver
     assert isinstance(driver, TrioDriver)
-    await eventually(lambda: len(driver._turns.get(connection._engine.openable, ())) == tasks)
+    assert await eventually(lambda: len(driver._turns.get(connection._engine.openable, ())) == tasks)
 
 
 # trio

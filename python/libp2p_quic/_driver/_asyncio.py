@@ -138,35 +138,24 @@ class AsyncioDriver:
         try:
             await pause
         except asyncio.CancelledError:
-            turns = self._turns.get(token, OrderedDict())
-            while turns:
-                future, following = turns.popitem(last=False)
-                # A task that is being canceled itself gets nothing. That includes this one.
-                if not future.done():
-                    if turn.has_outcome():
-                        following.adopt(turn)
-                        future.set_result(None)
-                    else:
-                        turns[future] = following
-                        turns.move_to_end(future, last=False)
-                    break
+            self._serve(token, turn.pass_to)
             turn.drop()
-            if not turns:
-                self._turns.pop(token, None)
             raise
 
     def has_turns(self, token: int) -> bool:
         """Whether tasks wait in `in_turn` for this token."""
         return token in self._turns
 
-    def _serve(self, token: int) -> None:
-        """Take a result for each task that waits for one, in order, until there is none."""
-        turns = self._turns[token]
+    def _serve(self, token: int, supply: Callable[[Turn[Any]], bool] = Turn.take) -> None:
+        """Get each task that waits for a result one by ``supply``, in order, until that returns False."""
+        turns = self._turns.get(token)
+        if turns is None:
+            return
         while turns:
             future, turn = next(iter(turns.items()))
-            # A task that is being canceled takes nothing.
+            # A task that is being canceled gets nothing.
             if not future.done():
-                if not turn.take():
+                if not supply(turn):
                     return
                 future.set_result(None)
             del turns[future]
@@ -227,8 +216,7 @@ class AsyncioDriver:
                 continue
             for future in self._waiting.pop(token, ()):
                 _complete(future)
-            if token in self._turns:
-                self._serve(token)
+            self._serve(token)
         # After the tasks that this woke, in the same pass: without it, what they write waits for one
         # more pass of the loop.
         self._flush_soon()

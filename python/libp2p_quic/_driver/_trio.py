@@ -112,8 +112,8 @@ class TrioDriver(trio.abc.Instrument):
             if result is not None:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return result
+            self._check_open()
             turns = self._turns[token] = OrderedDict()
-        self._check_open()
         task = trio.lowlevel.current_task()
         turn: Turn[T] = Turn(method)
         turns[task] = turn

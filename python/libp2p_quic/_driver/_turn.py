@@ -29,15 +29,15 @@ class Turn(Generic[T]):
             self._result = self._method()
         except EngineError as error:
             self._error = error
-        return self.has_outcome()
+        return self._has_outcome()
 
-    def has_outcome(self) -> bool:
-        return self._result is not None or self._error is not None
-
-    def adopt(self, other: Turn[T]) -> None:
-        """Take over the outcome of ``other``, whose task is canceled."""
-        self._result, self._error = other._result, other._error
-        other.drop()
+    def pass_to(self, following: Turn[T]) -> bool:
+        """Give the outcome to the turn of another task. Returns whether there was one."""
+        if not self._has_outcome():
+            return False
+        following._result, following._error = self._result, self._error
+        self.drop()
+        return True
 
     def drop(self) -> None:
         """Forget the outcome: the traceback of a canceled task keeps this object."""
@@ -49,3 +49,6 @@ class Turn(Generic[T]):
             raise self._error
         assert self._result is not None
         return self._result
+
+    def _has_outcome(self) -> bool:
+        return self._result is not None or self._error is not None
