@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -27,6 +26,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from libp2p_quic import DialError, QUICListener, StreamEOF
 from libp2p_quic.metrics import QUICCollector
 from testkit.linked import Linked, linked, listening, transport_behind
+from testkit.names import free_port
 from testkit.near import near_transport
 from testkit.payload import MIB
 from tools import metrics_page
@@ -88,9 +88,7 @@ async def scraping(folder: Path, port: int) -> AsyncIterator[Server]:
     """A Prometheus that scrapes this port of the machine."""
     configuration = folder / "prometheus.yml"
     configuration.write_text(CONFIGURATION.format(port=port))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        own = probe.getsockname()[1]
+    own = free_port()
     command = [
         str(PROMETHEUS),
         f"--config.file={configuration}",
