@@ -43,18 +43,21 @@ def last_commit() -> int:
     return int(told.stdout)
 
 
+def search_path() -> str:
+    """PATH with the virtual environment first, which has maturin, cargo-zigbuild and zig."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
 def environment(folder: Path, sources: Path, at: int) -> dict[str, str]:
     """Cargo's environment for a build in `folder`."""
     home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
-    sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
     target = folder / "target"
-    remapped = {target: "/target", sources: "/libp2p-quic", home: "/cargo", sysroot.stdout.strip(): "/rust"}
+    remapped = {target: "/target", sources: "/libp2p-quic", home: "/cargo", symbols.sysroot(): "/rust"}
     rust = [f"--remap-path-prefix={path}={name}" for path, name in remapped.items()]
     c = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in remapped.items())
     return {
         **os.environ,
-        # maturin and zig are in the virtual environment.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PATH": search_path(),
         "CARGO_TARGET_DIR": str(target),
         "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(rust),
         "CARGO_INCREMENTAL": "0",

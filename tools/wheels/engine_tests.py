@@ -12,9 +12,9 @@ import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tools.wheels.building import ROOT, search_path
+
 _QEMU = {"aarch64": "qemu-aarch64", "x86_64": "qemu-x86_64"}
 
 
@@ -36,8 +36,7 @@ def environment(target: str, machine: str = platform.machine()) -> dict[str, str
     """Cargo's environment: builds in a folder of their own, and the emulator if one is needed."""
     processor = target.partition("-")[0]
     variables = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target" / "cross")}
-    # cargo-zigbuild and zig are in the virtual environment.
-    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", "")])
+    variables["PATH"] = search_path()
     if processor != machine:
         name = target.upper().replace("-", "_")
         variables[f"CARGO_TARGET_{name}_RUNNER"] = _QEMU[processor]

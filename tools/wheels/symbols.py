@@ -11,12 +11,17 @@ from pathlib import Path
 from tools.wheels.platforms import Platform
 
 
+def sysroot() -> Path:
+    """The folder of the Rust toolchain."""
+    told = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
+    return Path(told.stdout.strip())
+
+
 def objcopy() -> Path:
     """LLVM's objcopy of the Rust toolchain; OSError if it has none."""
-    told = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
     host = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
     triple = next(line.removeprefix("host: ") for line in host.splitlines() if line.startswith("host: "))
-    program = Path(told.stdout.strip()) / "lib" / "rustlib" / triple / "bin" / "rust-objcopy"
+    program = sysroot() / "lib" / "rustlib" / triple / "bin" / "rust-objcopy"
     if not program.exists():
         raise OSError(f"{program} is missing: install Rust 1.88 or newer with rustup")
     return program

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.wheels import arm_python
+from tools.wheels.building import ROOT
 from tools.wheels.platforms import Platform, runs_here
 
 _HERE = Path(__file__).resolve().parent
-_ROOT = _HERE.parent.parent
 
 
 class NotRun(Exception):
@@ -67,7 +67,7 @@ def _with_py_libp2p(wheel: Path, folder: Path) -> str:
     _said(sys.executable, "-m", "venv", folder / "venv")
     python = folder / "venv" / "bin" / "python"
     _said(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[py-libp2p]")
-    program = shutil.copy(_ROOT / "examples" / "echo.py", folder)
+    program = shutil.copy(ROOT / "examples" / "echo.py", folder)
     with subprocess.Popen([python, program], cwd=folder, stdout=subprocess.PIPE, text=True) as listener:
         try:
             assert listener.stdout is not None
@@ -76,14 +76,14 @@ def _with_py_libp2p(wheel: Path, folder: Path) -> str:
         finally:
             listener.kill()
     if answer != "hello":
-        raise NotRun(f"examples/echo.py printed {answer!r} instead of hello")
+        raise subprocess.SubprocessError(f"examples/echo.py printed {answer!r} instead of hello")
     return "echo between two py-libp2p hosts"
 
 
 def _on_arm(wheel: Path, folder: Path) -> str:
     if problem := arm_python.missing():
         raise NotRun(problem)
-    root = arm_python.prepared(_ROOT / "target" / "wheels" / "arm-python")
+    root = arm_python.prepared(ROOT / "target" / "wheels" / "arm-python")
     shutil.unpack_archive(wheel, folder / "site", "zip")
     variables = {**os.environ, "PYTHONPATH": str(folder / "site")}
     program = shutil.copy(_HERE / "journey.py", folder)
