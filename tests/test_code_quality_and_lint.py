@@ -165,6 +165,7 @@ def test_crates_depend_downwards() -> None:
     # The relay depends on no other crate: a benchmark's network must not change with what is measured.
     assert crates["libp2p-quic-relay"] <= {"quinn-udp", "rustix", "socket2"}
     assert crates["libp2p-quic-faults"] <= {"libc"}
+    assert crates["libp2p-quic-webtransport"] == set()
 
 
 def crate_modules(path: Path) -> set[str]:
@@ -190,7 +191,7 @@ def test_engine_parts_do_not_reach_up(part: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("crate", ["binding", "engine", "faults", "relay"])
+@pytest.mark.parametrize("crate", ["binding", "engine", "faults", "relay", "webtransport"])
 def test_files_of_a_crate_do_not_use_each_other_in_circles(crate: str) -> None:
     graph = rust_modules.graph(ROOT / "crates" / crate / "src")
     assert any(graph.values()), f"no file of {crate} uses another"
@@ -237,7 +238,7 @@ def test_quinn_is_named_only_where_it_is_driven() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("crate", ["engine", "relay"])
+@pytest.mark.parametrize("crate", ["engine", "relay", "webtransport"])
 def test_no_unsafe_code(crate: str) -> None:
     assert "#![forbid(unsafe_code)]" in (ROOT / "crates" / crate / "src" / "lib.rs").read_text()
 
