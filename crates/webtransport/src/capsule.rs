@@ -22,7 +22,7 @@ const CODE_LEN: usize = 4;
 pub(crate) enum Capsule {
     /// The peer closes the session. Nothing may follow.
     Close { code: u32, reason: String },
-    /// The peer wants the session to end soon.
+    /// The peer wants the session to end soon. Reported once.
     Drain,
 }
 
@@ -59,6 +59,7 @@ pub(crate) struct Capsules {
     /// The value of a capsule that closes the session.
     value: Vec<u8>,
     is_closed: bool,
+    is_draining: bool,
 }
 
 impl Capsules {
@@ -79,7 +80,7 @@ impl Capsules {
                     }
                 }
                 Step::Value(part) if self.kind == CLOSE_SESSION => {
-                    self.value.extend_from_slice(part)
+                    self.value.extend_from_slice(part);
                 }
                 Step::Value(_) => {}
                 Step::End if self.kind == CLOSE_SESSION => {
@@ -87,13 +88,16 @@ impl Capsules {
                     let value = std::mem::take(&mut self.value);
                     let (code, reason) = value
                         .split_first_chunk::<CODE_LEN>()
-                        .ok_or(wrong("the close of a session is cut off"))?;
+                        .ok_or_else(|| wrong("the close of a session is cut off"))?;
                     return Ok(Some(Capsule::Close {
                         code: u32::from_be_bytes(*code),
                         reason: String::from_utf8_lossy(reason).into_owned(),
                     }));
                 }
-                Step::End if self.kind == DRAIN_SESSION => return Ok(Some(Capsule::Drain)),
+                Step::End if self.kind == DRAIN_SESSION && !self.is_draining => {
+                    self.is_draining = true;
+                    return Ok(Some(Capsule::Drain));
+                }
                 Step::End => {}
             }
         }

@@ -3,7 +3,8 @@
 use crate::{error::Error, error_code, stream_id::SessionId, varint};
 
 /// The bytes before the payload of a session's datagram: a quarter of the session's id.
-pub(crate) fn header(session: SessionId) -> Vec<u8> {
+#[must_use]
+pub fn header(session: SessionId) -> Vec<u8> {
     let mut out = Vec::with_capacity(varint::MAX_LEN);
     varint::write(&mut out, session.get() / 4);
     out

@@ -4,28 +4,30 @@
 pub mod error_code;
 pub mod varint;
 
-#[allow(dead_code)]
 mod capsule;
-#[allow(dead_code)]
+mod connection;
+mod control_stream;
 mod datagram;
-#[allow(dead_code)]
 mod error;
-#[allow(dead_code)]
 mod field_section;
-#[allow(dead_code)]
 mod frame;
-#[allow(dead_code)]
 mod huffman;
-#[allow(dead_code)]
+mod message;
+mod output;
 mod qpack_streams;
-#[allow(dead_code)]
+mod request;
+mod request_stream;
+mod response;
 mod settings;
-#[allow(dead_code)]
 mod static_table;
-#[allow(dead_code)]
 mod stream_header;
 mod stream_id;
-#[allow(dead_code)]
 mod type_length;
+mod waiting_streams;
 
+pub use connection::{ClientConfig, Connection, Received, ServerConfig};
+pub use datagram::header as datagram_header;
+pub use output::{Event, Opening, Output, Refusal, SessionEnd};
+pub use request::{PATH, is_libp2p_path};
+pub use stream_header::of_session as stream_header;
 pub use stream_id::{SessionId, Side, StreamId};

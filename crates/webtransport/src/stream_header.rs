@@ -36,7 +36,8 @@ pub(crate) fn write_control(out: &mut Vec<u8>) {
 }
 
 /// The header of a session's stream.
-pub(crate) fn of_session(session: SessionId, is_bidirectional: bool) -> Vec<u8> {
+#[must_use]
+pub fn of_session(session: SessionId, is_bidirectional: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 * varint::MAX_LEN);
     varint::write(
         &mut out,
@@ -59,6 +60,11 @@ pub(crate) struct StreamHeader {
 }
 
 impl StreamHeader {
+    /// Whether no byte has arrived.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.partial.is_empty() && !self.is_session
+    }
+
     /// Take the header from the front of `input`. `None` if it is not complete.
     pub(crate) fn read(
         &mut self,

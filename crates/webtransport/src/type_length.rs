@@ -30,6 +30,21 @@ pub(crate) struct TypeLength {
 }
 
 impl TypeLength {
+    /// The type has been read already.
+    pub(crate) fn after_type(kind: u64) -> Self {
+        Self {
+            state: State::Length(kind),
+            partial: Partial::default(),
+        }
+    }
+
+    /// Take back the last `len` bytes of the value that was just returned: the caller reads them again.
+    pub(crate) fn put_back(&mut self, len: usize) {
+        if let State::Value(missing) = &mut self.state {
+            *missing += len as u64;
+        }
+    }
+
     /// The next step. It takes bytes from the front of `input`; `None` if all are taken.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Step<'a>> {
         loop {
