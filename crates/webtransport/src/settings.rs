@@ -87,10 +87,10 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Whether a server with these settings takes sessions. Datagrams, which the drafts require too, are not
-    /// asked for, as libp2p sends none.
+    /// Whether a server with these settings takes sessions. In draft 02 extended CONNECT goes without saying.
+    /// Datagrams, which the drafts require too, are not asked for, as libp2p sends none.
     pub(crate) fn allows_sessions(&self) -> bool {
-        self.has_extended_connect && (self.has_draft_02 || self.has_sessions || self.has_draft_15)
+        self.has_draft_02 || self.has_extended_connect && (self.has_sessions || self.has_draft_15)
     }
 
     /// Whether the server may be one of draft-02 and so wants its header.
@@ -152,11 +152,7 @@ mod tests {
     #[test]
     fn servers_of_every_draft_are_told_from_others() {
         for (name, settings, allows) in [
-            (
-                "draft-02",
-                &[(0x08, 1), (0x00ff_d277, 1), (0x2b60_3742, 1)][..],
-                true,
-            ),
+            ("draft-02", &[(0x00ff_d277, 1), (0x2b60_3742, 1)][..], true),
             ("draft-07", &[(0x08, 1), (0x33, 1), (0xc671_706a, 1)], true),
             (
                 "draft-13",

@@ -72,6 +72,18 @@ impl Peer {
         server
     }
 
+    /// Everything that the connection asked for and reported, to compare with another's.
+    pub(crate) fn record(&self) -> impl PartialEq + std::fmt::Debug + '_ {
+        (
+            &self.sent,
+            &self.events,
+            &self.resets,
+            &self.stops,
+            self.closed,
+            &self.payload,
+        )
+    }
+
     pub(crate) fn open(&mut self, is_bidirectional: bool) -> StreamId {
         let count = &mut self.opened[usize::from(!is_bidirectional)];
         let id =
@@ -91,7 +103,10 @@ impl Peer {
                 }
                 Output::Write { stream, bytes, fin } => self.sent.push((stream, bytes, fin)),
                 Output::Reset { stream, code } => self.resets.push((stream, code)),
-                Output::Stop { stream, code } => self.stops.push((stream, code)),
+                Output::Stop { stream, code } => {
+                    self.passed.insert(stream, Received::Ended);
+                    self.stops.push((stream, code));
+                }
                 Output::Close { code, .. } => self.closed = Some(code),
                 Output::Event(event) => {
                     if let Event::StreamReady { stream, session } = event {
@@ -121,7 +136,7 @@ impl Peer {
             Received::Session { header, .. } | Received::Waiting { header, .. } => {
                 let payload = self.payload.entry(stream).or_default();
                 payload.extend_from_slice(&bytes[header..]);
-                self.passed.insert(stream, received);
+                self.passed.entry(stream).or_insert(received);
             }
             Received::Ended => {
                 self.passed.insert(stream, received);
@@ -130,6 +145,18 @@ impl Peer {
         }
         self.run();
         received
+    }
+
+    /// Receive the reset of a stream.
+    pub(crate) fn receive_reset(&mut self, stream: StreamId, code: u64) {
+        if matches!(
+            self.passed.get(&stream),
+            None | Some(Received::Waiting { .. })
+        ) {
+            self.connection.receive_reset(stream, code);
+            self.passed.insert(stream, Received::Ended);
+            self.run();
+        }
     }
 
     /// Receive the only bytes of a stream.

@@ -200,7 +200,7 @@ fn streams_before_their_session_wait() {
     assert_eq!(server.receive_all(6, &early(false)), waiting(3));
     assert_eq!(server.receive_all(4, &early(true)), waiting(3));
     assert_eq!(server.receive_all(10, &early(false)), waiting(3));
-    server.connection.receive_reset(stream(10), 0);
+    server.receive_reset(stream(10), 0);
     exchange(&mut client, &mut server, &[usize::MAX]);
     let ready = |id| Event::StreamReady {
         stream: stream(id),
