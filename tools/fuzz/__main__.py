@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from tools.fuzz.targets import (
-    CASES,
     FOUND,
     PYTHON,
     ROOT,
@@ -107,9 +106,10 @@ def main() -> int:
     print(f"\n{table(outcomes)}")
     bad = [each for each in outcomes if not each.is_good]
     if bad and built is not None:
+        cases = sorted(str(RUST[each.target].relative_to(ROOT)) for each in bad if each.target in RUST)
         print(
             f"\nTo reproduce: {built.relative_to(ROOT)}/TARGET FILE. Fix the defect, and move the file from "
-            f"{FOUND.relative_to(ROOT)} to {CASES.relative_to(ROOT)}, under a name that describes it."
+            f"{FOUND.relative_to(ROOT)} to {' or '.join(cases)}, under a name that describes it."
         )
     return 1 if bad else 0
 

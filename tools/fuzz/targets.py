@@ -16,11 +16,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "tools" / "fuzz"
-CASES = ROOT / "crates" / "engine" / "tests" / "fuzzed" / "cases"
 CORPUS = HERE / "corpus"
 FOUND = HERE / "found"
 
-RUST = ("certificate", "configuration", "attacker", "peer")
+# Crate -> its targets, whose bodies and cases are in the crate's tests/fuzzed.
+CRATES = {
+    "engine": ("certificate", "configuration", "attacker", "peer"),
+    "webtransport": (
+        "h3_settings",
+        "h3_fields",
+        "h3_capsules",
+        "h3_streams",
+        "h3_connection",
+    ),
+}
+# Target -> the folder of its cases.
+RUST = {
+    target: ROOT / "crates" / crate / "tests" / "fuzzed" / "cases" / target
+    for crate, targets in CRATES.items()
+    for target in targets
+} | {"h3_oracle": HERE / "cases" / "h3_oracle"}
 PYTHON = ("inputs", "methods")
 
 # libFuzzer needs counters at every edge and the operands of comparisons. `-Cpasses` is a flag
@@ -89,7 +104,7 @@ def command(target: str, seconds: float, built: Path | None) -> list[str]:
         "-print_final_stats=1",
         f"-artifact_prefix={FOUND / target}/",
         str(CORPUS / target),
-        str(CASES / target),
+        str(RUST[target]),
     ]
 
 
