@@ -2,10 +2,10 @@
 //! can dial it, and to dial others in the same way. It depends on no other crate.
 //!
 //! Of HTTP/3 (RFC 9114) there are SETTINGS, field sections without a dynamic table (RFC 9204), the extended CONNECT
-//! request (RFC 9220), capsules and datagrams (RFC 9297). Of WebTransport (draft-ietf-webtrans-http3) there is one session
-//! for each connection, in the dialects of the drafts that Chrome, Firefox, Safari and go-libp2p speak. A
-//! [`Connection`] holds no more of a peer than: 16 unfinished requests of 16 KiB each, 64 partial headers of streams,
-//! 16 streams without a session, 1 KiB of SETTINGS.
+//! request (RFC 9220), capsules and datagrams (RFC 9297). Of WebTransport (draft-ietf-webtrans-http3, whose sections are
+//! cited as draft 15 numbers them) there is one session for each connection, in the dialects of the drafts that Chrome,
+//! Firefox, Safari and go-libp2p speak. A [`Connection`] holds no more of a peer than: 16 unfinished requests of 16 KiB
+//! each, 64 partial headers of streams, 16 streams without a session, 1 KiB of SETTINGS.
 //!
 //! # What the engine must do
 //!

@@ -113,11 +113,9 @@ fn served(bytes: &[u8]) -> (Option<String>, Vec<u8>, Option<u64>, bool) {
 
 fn request(section: &[u8]) {
     let bytes = item(1, section);
-    let (path, response, closed, is_established) = served(&bytes);
+    let (path, response, _, is_established) = served(&bytes);
     let theirs = ConnectRequest::decode(&mut &bytes[..]);
-    if closed == Some(error_code::QPACK_DECOMPRESSION_FAILED) {
-        assert!(theirs.is_err(), "{theirs:?}");
-    }
+    // They accept more of QPACK: any Required Insert Count, and any padding of Huffman's code.
     if !is_established {
         return;
     }

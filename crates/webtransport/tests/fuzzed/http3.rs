@@ -114,7 +114,7 @@ pub(crate) fn session_streams(data: &[u8]) {
         let choice = data.u8();
         // One in eight names a session that there is not.
         let of = session(if choice & 7 == 0 {
-            4 * data.number() % (1 << 62)
+            data.number() % (1 << 60) * 4
         } else {
             0
         });
@@ -122,15 +122,16 @@ pub(crate) fn session_streams(data: &[u8]) {
         let id = stream(if is_bidirectional { 4 * n } else { 4 * n + 2 } + 1024);
         let len = usize::from(data.u8());
         let payload = data.take(len);
-        let mut bytes = stream_header(of, is_bidirectional);
-        bytes.extend_from_slice(payload);
+        let header = stream_header(of, is_bidirectional);
+        let mut bytes = [&header[..], payload].concat();
         if choice & 0x20 != 0 {
+            // Without payload, and sometimes without the end of the header.
             bytes.truncate(usize::from(choice >> 6));
         }
-        let is_whole = bytes.len() > 2 && choice & 0x20 == 0;
+        let is_whole = bytes.len() >= header.len();
         twins.receive(id, &bytes, choice & 8 != 0 && is_whole);
         if is_whole && of == session(0) {
-            sent.push((id, payload));
+            sent.push((id, bytes.split_off(header.len())));
         }
         let mut datagram = datagram_header(of);
         datagram.extend_from_slice(payload);
