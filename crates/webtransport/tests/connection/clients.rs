@@ -100,6 +100,38 @@ fn every_client_gets_its_session() {
     }
 }
 
+/// The streams of aioquic 1.7.2, which py-libp2p's WebTransport uses, in the order in which it sends them.
+#[test]
+fn recorded_streams_of_aioquic_make_a_session() {
+    let sent = [
+        (2, "00 0410 0150 0007 1008 0121 0133 01ab 6037 4201"),
+        (2, "0d 01 08"),
+        (6, "02"),
+        (10, "03"),
+        (
+            0,
+            "01405e0000cfd7508a089d5c0b8170dc68000f51a0617f05a285bad47f153141a3ac55ade0b1a6c1d48acf627fc4faac
+            b0547320bf2f00b95d8749c87a3f89f058d360ea4567b13f2f0e4148b782c69b07522b3d895a74a6b65692c1ca900b01
+            31",
+        ),
+    ];
+    for size in [1, 7, usize::MAX] {
+        let mut server = Peer::server();
+        for (id, bytes) in &sent {
+            for piece in hex(bytes).chunks(size) {
+                server.receive(stream(*id), piece, false);
+            }
+        }
+        let established = Event::Established {
+            session: session(0),
+        };
+        assert_eq!(
+            (&server.events[..], server.closed),
+            (&[established][..], None)
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn pieces_of_any_size_make_no_difference(index in 0..4_usize, size in 1..60_usize) {
