@@ -5,40 +5,17 @@ use std::sync::Arc;
 use aws_lc_rs::signature;
 use libp2p_identity::Keypair;
 use quinn_proto::Side;
-use quinn_proto::crypto::Session;
 use quinn_proto::transport_parameters::TransportParameters;
 use rustls::AlertDescription;
 
 use super::forge::{self, Forge, Key};
 use super::{
-    Failure, connection_pair, foreign_client, foreign_server, our_provider, ours, presenting, tls,
+    Failure, V1, connection_pair, foreign_client, foreign_server, our_provider, ours, presenting,
+    run_sessions, tls,
 };
 use crate::identity::Identity;
 use crate::tls::certificate::CertificateError;
 use crate::tls::{Refusal, Verdict, peer_public_key};
-
-/// QUIC version 1.
-const V1: u32 = 1;
-
-/// Run two of quinn-proto's sessions against each other.
-fn run_sessions(client: &mut dyn Session, server: &mut dyn Session) {
-    for _ in 0..4 {
-        pass(client, server);
-        pass(server, client);
-    }
-}
-
-fn pass(from: &mut dyn Session, to: &mut dyn Session) {
-    loop {
-        let mut bytes = vec![];
-        let keys_changed = from.write_handshake(&mut bytes).is_some();
-        if !bytes.is_empty() {
-            to.read_handshake(&bytes).expect("a good message");
-        } else if !keys_changed {
-            return;
-        }
-    }
-}
 
 #[test]
 fn both_ends_learn_the_peer_id_for_all_host_key_types() {
