@@ -177,6 +177,7 @@ _HEADER = _object(
 _ENDPOINT = _object(
     {}, {"ip_v4": _text, "port_v4": _U16, "ip_v6": _text, "port_v6": _U16, "connection_ids": _list_of(_hex)}
 )
+_ALPN = _object({}, {"byte_value": _hex, "string_value": _text})
 _STATES = [
     "attempted",
     "handshake_started",
@@ -234,6 +235,7 @@ EVENTS: dict[str, Rule] = {
             "initiator": _one_of("local", "remote"),
             "disable_active_migration": _flag,
             "grease_quic_bit": _flag,
+            "tls_cipher": _text,
             "unknown_parameters": _list_of(_object({"id": _U64}, {"value": _hex})),
             **{
                 f"{name}_connection_id": _hex
@@ -241,6 +243,9 @@ EVENTS: dict[str, Rule] = {
             },
             **dict.fromkeys(_NUMBERS, _U64),
         },
+    ),
+    "quic:alpn_information": _object(
+        {}, {"server_alpns": _list_of(_ALPN), "client_alpns": _list_of(_ALPN), "chosen_alpn": _ALPN}
     ),
     "quic:packet_sent": _object(
         {"header": _HEADER},

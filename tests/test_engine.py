@@ -249,6 +249,8 @@ def test_census_counts_objects_and_is_empty_at_the_end(two: Pair) -> None:
 def test_connection_knows_its_ends(two: Pair) -> None:
     host, port = two.listener.local_address
     near = two.near.connect(host, port, two.far_identity.peer_id)
+    before = near.tls
+    assert before is None
     assert two.take(near.connected_nowait, near.connected) is True
     far = two.take(two.listener.accept_nowait, two.listener.acceptable)
     for end, expected in ((near, two.far_identity), (far, two.near_identity)):
@@ -256,6 +258,10 @@ def test_connection_knows_its_ends(two: Pair) -> None:
     assert (near.is_initiator, far.is_initiator) == (True, False)
     assert near.remote_address == two.listener.local_address
     assert far.remote_address[1] == near.local_address[1]
+    assert near.tls == far.tls
+    assert near.tls is not None
+    assert near.tls[0] in ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
+    assert near.tls[1:] == ("X25519MLKEM768", "libp2p")
     assert set(near.statistics()) == set(ConnectionStatistics._fields)
     assert 0 < near.statistics()["handshake"] < 20
 

@@ -101,9 +101,11 @@ async def test_both_sides_write_files_that_follow_the_schema(tmp_path: Path) -> 
         (started,) = named(events, "quic:connection_started")
         assert started["remote"]["ip_v4"] == "127.0.0.1"
         assert named(events, "quic:connection_state_updated") == [{"new": "handshake_complete"}]
-        of_us, of_them = named(events, "quic:parameters_set")
+        of_us, of_them, of_both = named(events, "quic:parameters_set")
         assert (of_us["initiator"], of_them["initiator"]) == ("local", "remote")
         assert of_us["max_idle_timeout"] == of_them["max_idle_timeout"] == 30_000
+        assert of_both["tls_cipher"] in ("AES_128_GCM_SHA256", "CHACHA20_POLY1305_SHA256")
+        assert named(events, "quic:alpn_information") == [{"chosen_alpn": {"string_value": "libp2p"}}]
         (closed,) = named(events, "quic:connection_closed")
         assert (closed["initiator"], closed["trigger"]) == (closer, "application")
         kinds = {packet["header"]["packet_type"] for packet in named(events, "quic:packet_sent")}

@@ -272,6 +272,9 @@ class Connection:
     def public_key(self) -> bytes | None:
         """PublicKey protobuf; known once connected."""
     @property
+    def tls(self) -> tuple[str, str, str] | None:
+        """The fields of `libp2p_quic.TLSParameters`; known once connected."""
+    @property
     def is_initiator(self) -> bool: ...
     @property
     def is_port_unreachable(self) -> bool:

@@ -79,6 +79,15 @@ impl Connection {
     }
 
     #[getter]
+    fn tls(&self) -> Result<Option<(&'static str, &'static str, String)>, Error> {
+        let tls = self.connection.connection()?.tls();
+        Ok(tls.map(|it| {
+            let alpn = String::from_utf8_lossy(&it.alpn).into_owned();
+            (it.cipher_suite, it.key_exchange, alpn)
+        }))
+    }
+
+    #[getter]
     fn is_initiator(&self) -> Result<bool, Error> {
         Ok(self.connection.connection()?.is_initiator())
     }

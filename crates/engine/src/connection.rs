@@ -22,6 +22,7 @@ use crate::{
     shared::{ConnectionShared, STREAMS_OPENED_AHEAD},
     statistics::Statistics,
     stream::Stream,
+    tls::TlsParameters,
 };
 
 /// A QUIC connection. Clones are the same connection, which closes with code 0 when the last
@@ -151,6 +152,11 @@ impl Connection {
     pub fn public_key(&self) -> Option<PublicKey> {
         let state = self.shared().state.lock();
         state.peer.as_ref().map(|(_, key)| key.clone())
+    }
+
+    /// What both ends agreed on in the TLS handshake; `None` until it has completed.
+    pub fn tls(&self) -> Option<TlsParameters> {
+        self.shared().state.lock().tls.clone()
     }
 
     /// Whether the peer's host reported, while the dial was unanswered, that nothing listens on the

@@ -22,7 +22,10 @@ use super::{
     packet::{self, Packet, Space},
     parameters, wall_clock,
 };
-use crate::error::{CloseKind, ConnectionError, Party};
+use crate::{
+    error::{CloseKind, ConnectionError, Party},
+    tls::TlsParameters,
+};
 
 /// RFC 9002 section 6.1.1, as quinn-proto has it.
 const PACKET_THRESHOLD: u64 = 3;
@@ -285,8 +288,22 @@ impl ConnectionLog {
         });
     }
 
-    pub(crate) fn handshake_completed(&self) {
+    pub(crate) fn handshake_completed(&self, tls: Option<&TlsParameters>) {
         let mut state = self.state.lock();
+        if let Some(tls) = tls {
+            self.event(&mut state.record, "quic:parameters_set", |members| {
+                // The draft's example has no prefix: "AES_128_GCM_SHA256".
+                let suite = tls.cipher_suite;
+                let name = suite.strip_prefix("TLS_").unwrap_or(suite);
+                members.text("tls_cipher", name);
+            });
+            self.event(&mut state.record, "quic:alpn_information", |members| {
+                members.object("chosen_alpn", |members| match str::from_utf8(&tls.alpn) {
+                    Ok(text) => members.text("string_value", text),
+                    Err(_) => members.hex("byte_value", &tls.alpn),
+                });
+            });
+        }
         let name = "quic:connection_state_updated";
         self.event(&mut state.record, name, |members| {
             members.text("new", "handshake_complete");

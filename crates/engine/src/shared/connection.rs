@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 use crate::{
     budget::Budget, congestion::CongestionSignals, error::ConnectionError, host_key::PublicKey,
     identity::PeerId, ready::Waiters, receive_credit::ReceiveCredit, shared::stream::StreamShared,
-    statistics::Statistics, sync::Mutex, totals::Totals,
+    statistics::Statistics, sync::Mutex, tls::TlsParameters, totals::Totals,
 };
 
 /// The state that the application's [`Connection`](crate::Connection) and the I/O thread share.
@@ -36,6 +36,8 @@ pub(crate) struct ConnectionState {
     /// Of a dial that the I/O thread has begun, until the handshake is complete or has failed.
     pub(crate) dial: Option<Arc<dyn DialProgress>>,
     pub(crate) peer: Option<(PeerId, PublicKey)>,
+    /// What was negotiated; known when `peer` is.
+    pub(crate) tls: Option<TlsParameters>,
     /// Why the connection has ended.
     pub(crate) error: Option<ConnectionError>,
     /// ICMP reported for its dial that nothing listens on the peer's port.
@@ -96,6 +98,7 @@ impl ConnectionShared {
                 local,
                 dial: None,
                 peer: None,
+                tls: None,
                 error: None,
                 is_port_unreachable: false,
                 opened_ahead: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! libp2p's TLS 1.3: mutual authentication of the peers by their host keys.
 //!
-//! This module makes rustls configurations from an identity, and reads the peer's public key from
-//! a completed session. It does no network I/O and holds no connection state; of QUIC it uses only
+//! This module makes rustls configurations from an identity, and reads the peer's public key and the
+//! negotiated parameters from a completed session. It does no network I/O and holds no connection state; of QUIC it uses only
 //! quinn-proto's `crypto` traits. It reads the environment: if `SSLKEYLOGFILE` names a file, the keys
 //! of all connections are appended to it, which is logged as a warning.
 //!
@@ -12,6 +12,9 @@ mod algorithms;
 pub mod certificate;
 mod draft29;
 pub(crate) mod issue;
+mod observed_session;
+mod parameters;
+mod server_hello;
 mod verifier;
 
 #[cfg(test)]
@@ -33,6 +36,8 @@ use crate::error::IdentityError;
 use crate::host_key::PublicKey;
 use crate::identity::Identity;
 pub(crate) use draft29::DRAFT_29;
+use observed_session::{ObservedClient, ObservedServer};
+pub use parameters::TlsParameters;
 use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
@@ -110,10 +115,11 @@ impl Tls {
     pub(crate) fn server(&self, draft_29: bool) -> Arc<dyn ServerConfig> {
         let config = QuicServerConfig::with_initial(Arc::clone(&self.server), self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
+        let config = Arc::new(ObservedServer(Arc::new(config)));
         if draft_29 {
-            Arc::new(draft29::Draft29AsVersion1(Arc::new(config)))
+            Arc::new(draft29::Draft29AsVersion1(config))
         } else {
-            Arc::new(config)
+            config
         }
     }
 
@@ -124,7 +130,7 @@ impl Tls {
         let (config, verdict) = self.rustls_client(expected);
         let config = QuicClientConfig::with_initial(config, self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
-        (Arc::new(config), verdict)
+        (Arc::new(ObservedClient(Arc::new(config))), verdict)
     }
 
     fn rustls_client(&self, expected: Option<PeerId>) -> (Arc<rustls::ClientConfig>, Verdict) {
@@ -147,4 +153,10 @@ pub(crate) fn peer_public_key(session: &dyn Session) -> Option<PublicKey> {
         .downcast::<Vec<CertificateDer<'static>>>()
         .ok()?;
     certificate::parse(chain.first()?).ok()?.host_key().ok()
+}
+
+/// What was negotiated, from a session whose handshake has completed.
+pub(crate) fn parameters(session: &dyn Session) -> Option<TlsParameters> {
+    let data = session.handshake_data()?.downcast::<TlsParameters>();
+    data.ok().map(|parameters| *parameters)
 }

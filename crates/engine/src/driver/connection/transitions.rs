@@ -32,15 +32,17 @@ impl ConnectionDriver {
             return;
         };
         let peer = key.to_peer_id();
+        let parameters = tls::parameters(self.conn.crypto_session());
         self.reported.handshake = now.saturating_duration_since(self.began);
         if let Some(log) = &self.log {
-            log.handshake_completed();
+            log.handshake_completed(parameters.as_ref());
         }
         // Counted before anybody learns of it.
         self.enter(Stage::Open);
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((peer, key));
+            state.tls = parameters;
             state.dial = None;
             // quinn-proto knows the local address only of accepted connections.
             if let Some(ip) = self.conn.local_ip().or(self.local_ip) {

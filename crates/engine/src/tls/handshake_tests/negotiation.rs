@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use quinn_proto::Side;
+use quinn_proto::crypto::{ServerConfig, rustls::QuicServerConfig};
+use quinn_proto::transport_parameters::TransportParameters;
 use rustls::crypto::CryptoProvider;
 use rustls::quic::Connection;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use super::forge::Key;
 use super::{
-    Failure, connection_pair, dial, foreign_client, foreign_server, named_pair, ours,
-    presenting_good,
+    Failure, V1, connection_pair, dial, foreign_client, foreign_server, named_pair, ours,
+    presenting_good, run_sessions,
 };
-use crate::tls::algorithms;
+use crate::tls::{TlsParameters, algorithms, observed_session::ObservedServer, parameters};
 
 /// A provider that differs from ours in its key exchange groups.
 fn provider_with(groups: &[NamedGroup]) -> Arc<CryptoProvider> {
@@ -98,6 +101,49 @@ fn the_cipher_follows_the_processor_of_the_dialer() {
     let mut pair = connection_pair(client, Arc::clone(&ours().server));
     pair.handshake().expect("a handshake");
     assert_eq!(pair.suite(), CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+}
+
+/// What both ends of two of quinn-proto's sessions tell, which must be the same.
+fn negotiated(server: Arc<rustls::ServerConfig>) -> TlsParameters {
+    let tls = ours();
+    let server = QuicServerConfig::with_initial(server, tls.initial).expect("the initial suite");
+    let server = Arc::new(ObservedServer(Arc::new(server)));
+    let of = TransportParameters::read(Side::Client, &mut &[][..]).expect("defaults");
+    let (client, _) = tls.client(None);
+    let mut client = client.start_session(V1, "libp2p", &of).expect("a session");
+    let mut server = server.start_session(V1, &of);
+    assert_eq!(parameters(&*client), None, "before the handshake");
+    run_sessions(&mut *client, &mut *server);
+    let [ours, theirs] = [client, server].map(|session| parameters(&*session));
+    assert_eq!(ours, theirs);
+    ours.expect("a finished handshake")
+}
+
+#[test]
+fn both_ends_tell_what_was_negotiated() {
+    let ours = negotiated(Arc::clone(&ours().server));
+    let cipher = match algorithms::has_aes_instructions() {
+        true => "TLS_AES_128_GCM_SHA256",
+        false => "TLS_CHACHA20_POLY1305_SHA256",
+    };
+    assert_eq!(ours.cipher_suite, cipher);
+    assert_eq!(ours.key_exchange, "X25519MLKEM768");
+    assert_eq!(ours.alpn, b"libp2p");
+}
+
+#[test]
+fn after_a_retry_request_both_ends_tell_the_second_group() {
+    let mut provider = algorithms::provider();
+    provider
+        .kx_groups
+        .retain(|group| group.name() == NamedGroup::secp256r1);
+    provider
+        .cipher_suites
+        .retain(|suite| suite.suite() == CipherSuite::TLS13_AES_256_GCM_SHA384);
+    let certificate = presenting_good(&Key::p256());
+    let found = negotiated(foreign_server(Arc::new(provider), certificate));
+    assert_eq!(found.key_exchange, "secp256r1");
+    assert_eq!(found.cipher_suite, "TLS_AES_256_GCM_SHA384");
 }
 
 /// Resumed, a peer would not have to show its certificate again.
