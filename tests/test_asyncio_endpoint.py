@@ -56,6 +56,8 @@ async def test_both_sides_know_each_other() -> None:
         assert near.is_initiator
         assert not far.is_initiator
         assert near.statistics().handshake > 0
+        assert near.tls == far.tls
+        assert (near.tls.key_exchange, near.tls.alpn) == ("X25519MLKEM768", "libp2p")
         assert both.listener.statistics()["connections_accepted"] == 1
         assert str(near.peer_id) in repr(near)
 

@@ -12,7 +12,8 @@ from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry
 from multiaddr import Multiaddr
 
 from testkit.far import far_host
-from testkit.near import IP4, addresses, answers, inbound, near_host
+from testkit.linked import linked
+from testkit.near import IP4, addresses, answers, inbound, near_host, near_transport
 from tools.interop.tap import Tap, joined, tapped
 
 HYBRID = "X25519MLKEM768"
@@ -24,6 +25,23 @@ async def test_between_two_of_our_hosts_it_is_post_quantum() -> None:
     assert not tap.sent_retry
     assert tap.offered == [HYBRID, "X25519"]
     assert tap.agreed == HYBRID
+
+
+async def test_both_ends_of_a_connection_tell_it() -> None:
+    async with linked() as link:
+        assert link.dialed.tls == link.accepted.tls
+        assert (link.dialed.tls.key_exchange, link.dialed.tls.alpn) == (HYBRID, "libp2p")
+        assert link.dialed.tls.cipher_suite in ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
+
+
+async def test_a_connection_tells_what_another_listener_chose() -> None:
+    async with far_host(transport="stock") as far, tapped(far.addresses[0]) as tap:
+        dialer = near_transport()
+        told = (await dialer.dial(Multiaddr(tap.address))).tls
+        await dialer.close()
+    # aioquic's own order.
+    assert told.cipher_suite == "TLS_AES_256_GCM_SHA384"
+    assert (told.key_exchange, tap.agreed) == ("x25519", "X25519")
 
 
 async def test_a_retry_is_followed_and_we_answer_it_with_the_same_hello() -> None:

@@ -41,6 +41,7 @@ LOOP_FREE = [
     "_state",
     "_statistics",
     "_throttle",
+    "_tls_parameters",
     "_refusal_delay",
     "exceptions",
     "metrics",

@@ -27,6 +27,7 @@ ALONE = {
     "Identity",
     "PeerId",
     "ProcessStatistics",
+    "TLSParameters",
     "__version__",
     "process_statistics",
 }

@@ -82,7 +82,7 @@ PAGES = (
             ),
             Section(
                 "Listener, connection, stream",
-                ("QUICListener", "QUICConnection", "QUICStream"),
+                ("QUICListener", "QUICConnection", "QUICStream", "TLSParameters"),
                 "The transport makes them. A host uses them for its program.",
             ),
             Section("Explain errors", ("causes", "explain")),
@@ -134,7 +134,10 @@ PAGES = (
         "Everything public of `libp2p_quic.asyncio`. [A libp2p node in asyncio](../asyncio.md) shows it.",
         (
             Section("Endpoint", ("Endpoint", "EndpointConfig", "DialAttempt")),
-            Section("Listener, connection, stream", ("Listener", "Connection", "Stream", "reader_writer")),
+            Section(
+                "Listener, connection, stream",
+                ("Listener", "Connection", "Stream", "TLSParameters", "reader_writer"),
+            ),
             Section(
                 "Statistics",
                 STATISTICS,

@@ -38,11 +38,12 @@ What there is:
 - `ConnectionStatistics`, `EndpointStatistics`, `ProcessStatistics`: what ``statistics()`` of a connection,
   ``statistics()`` of a transport and `process_statistics` return. `libp2p_quic.metrics` gives them to
   Prometheus.
+- `TLSParameters`: what ``tls`` of a connection tells of its cipher suite and key exchange.
 
-All but `Identity`, `PeerId` and the statistics need py-libp2p (``pip install 'libp2p-quic[py-libp2p]'``)
-and a trio event loop; they are imported on first use, so that a program without py-libp2p can import the
-others. Needs Linux. Times are in seconds, sizes in bytes. The loggers are
-"libp2p_quic" and those below it.
+All but `Identity`, `PeerId`, `TLSParameters` and the statistics need py-libp2p
+(``pip install 'libp2p-quic[py-libp2p]'``) and a trio event loop; they are imported on first use, so that a
+program without py-libp2p can import the others. Needs Linux. Times are in seconds, sizes in bytes. The
+loggers are "libp2p_quic" and those below it.
 """
 
 import importlib as _importlib
@@ -68,6 +69,7 @@ if _typing.TYPE_CHECKING:
         process_statistics,
     )
     from libp2p_quic._stream import QUICStream
+    from libp2p_quic._tls_parameters import TLSParameters
     from libp2p_quic._transport import QUICTransport
     from libp2p_quic.exceptions import (
         ConnectionClosed,
@@ -113,6 +115,7 @@ __all__ = [
     "StreamEOF",
     "StreamLost",
     "StreamReset",
+    "TLSParameters",
     "UnreachableError",
     "UnusedSettingWarning",
     "__version__",
@@ -132,6 +135,7 @@ _ALONE = {
     "Identity": "_identity",
     "PeerId": "_peer_id",
     "ProcessStatistics": "_statistics",
+    "TLSParameters": "_tls_parameters",
     "process_statistics": "_statistics",
 }
 _WITH_PY_LIBP2P = {

@@ -38,6 +38,7 @@ from libp2p_quic._gate import GATED
 from libp2p_quic._state import ConnectionState
 from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._stream import QUICStream
+from libp2p_quic._tls_parameters import TLSParameters, tls_parameters
 
 logger = logging.getLogger("libp2p_quic.connection")
 
@@ -493,6 +494,11 @@ class QUICConnection(IRawConnection, IMuxedConn):
     def get_connection_type(self) -> ConnectionType:
         """DIRECT: no relay is in between."""
         return ConnectionType.DIRECT
+
+    @property
+    def tls(self) -> TLSParameters:
+        """The cipher suite, the key exchange and the application protocol of the TLS session."""
+        return tls_parameters(self._engine)
 
     def statistics(self) -> ConnectionStatistics:
         """A snapshot of the counters, at most 10 ms old while data moves; after the end of the

@@ -31,6 +31,7 @@ from libp2p_quic._statistics import (
     ProcessStatistics,
     process_statistics,
 )
+from libp2p_quic._tls_parameters import TLSParameters
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
@@ -72,6 +73,7 @@ __all__ = [
     "StreamLimitError",
     "StreamLost",
     "StreamReset",
+    "TLSParameters",
     "UnreachableError",
     "__version__",
     "process_statistics",

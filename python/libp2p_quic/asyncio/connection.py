@@ -26,6 +26,7 @@ from libp2p_quic._exception_types import (
 )
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic._statistics import ConnectionStatistics
+from libp2p_quic._tls_parameters import TLSParameters, tls_parameters
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.negotiation import Proposer, Selector, checked
 from libp2p_quic.asyncio.stream import Owner, Stream
@@ -258,6 +259,11 @@ class Connection:
     def public_key(self) -> bytes:
         """The peer's public key as libp2p's PublicKey protobuf."""
         return self._engine.public_key or b""
+
+    @property
+    def tls(self) -> TLSParameters:
+        """The cipher suite, the key exchange and the application protocol of the TLS session."""
+        return tls_parameters(self._engine)
 
     def statistics(self) -> ConnectionStatistics:
         """A snapshot of the counters, at most 10 ms old while data moves; after the end of the
