@@ -284,6 +284,9 @@ def test_successful_dial_shows_each_step() -> None:
     assert told["attempts"]["attempts"][0]["result"] == "connected"
     assert told["connected"]["peer_id"] == address.rpartition("/")[2]
     assert told["connected"]["host_key_type"] == "Ed25519"
+    assert told["connected"]["cipher_suite"] in ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
+    assert (told["connected"]["key_exchange"], told["connected"]["alpn"]) == ("X25519MLKEM768", "libp2p")
+    assert re.search(r"(?m)^cipher +TLS_\w+, key exchange X25519MLKEM768$", shown.screen)
     assert told["identify"]["protocols"][0] == "/echo/1.0.0"
     assert told["identify"]["observed_address"] == told["connected"]["local_address"]
     assert told["path"]["mtu"] >= 1200

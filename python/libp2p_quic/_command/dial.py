@@ -111,8 +111,10 @@ class _Anatomy:
         as_expected = "none was expected: add it to the address" if expected is None else "as expected"
         self._row("peer id", f"{peer} ({as_expected})")
         self._row("host key", f"{key}, {b64encode(connection.public_key).decode()}")
-        # The engine completes no handshake without them (libp2p tls spec).
-        self._row("handshake", f"{duration(facts.handshake)}, QUIC version 1, TLS 1.3, ALPN libp2p")
+        tls = connection.tls
+        # The engine completes no handshake with another version of either.
+        self._row("handshake", f"{duration(facts.handshake)}, QUIC version 1, TLS 1.3, ALPN {tls.alpn}")
+        self._row("cipher", f"{tls.cipher_suite}, key exchange {tls.key_exchange}")
         self._row("our end", connection.local_address)
         self._output.event(
             "connected",
@@ -125,7 +127,7 @@ class _Anatomy:
             handshake=facts.handshake,
             quic_version=1,
             tls_version="1.3",
-            alpn="libp2p",
+            **tls._asdict(),
         )
 
     async def _identify(self, connection: Connection, timeout: float) -> None:
