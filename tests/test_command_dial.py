@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from multiaddr import Multiaddr
 
+from libp2p_quic._command import nat as nats
 from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import COMMAND, ended, events, finished, running, terminal
+from testkit.relay import Relay
 from testkit.unwilling import black_hole, dead_port, old_server, one_answer_of, other_server
 
 PEER = "12D3KooWQnwEGNqcM2nAcPtRR9rAX8Hrg4k9kJLCHoTR5chJfz6d"
@@ -287,6 +291,7 @@ def test_successful_dial_shows_each_step() -> None:
     assert told["connected"]["cipher_suite"] in ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
     assert (told["connected"]["key_exchange"], told["connected"]["alpn"]) == ("X25519MLKEM768", "libp2p")
     assert re.search(r"(?m)^cipher +TLS_\w+, key exchange X25519MLKEM768$", shown.screen)
+    assert told["identify"]["nat"] == "none"
     assert told["identify"]["protocols"][0] == "/echo/1.0.0"
     assert told["identify"]["observed_address"] == told["connected"]["local_address"]
     assert told["path"]["mtu"] >= 1200
@@ -317,4 +322,41 @@ def test_py_libp2p_host_tells_what_it_is() -> None:
     assert identified["agent"].startswith("py-libp2p/")
     assert "/ipfs/ping/1.0.0" in identified["protocols"]
     # It tells the right IP address and port, though with /tcp.
-    assert identified["nat"] == "no NAT between us"
+    assert identified["nat"] == "none"
+
+
+async def test_translation_of_the_port_is_told() -> None:
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = Multiaddr(listener.event("listening")["address"])
+        async with Relay.to(address) as relay:
+            shown = await trio.to_thread.run_sync(finished, "dial", relay.address)
+            told = await trio.to_thread.run_sync(finished, "dial", "--json", relay.address)
+    assert re.search(r"(?m)^we are .* for the peer: NAT between us, port changed from \d+; another", shown)
+    assert next(each for each in events(told) if each["event"] == "identify")["nat"] == "port_changed"
+
+
+OWN = "/ip4/192.168.1.2/udp/4001/quic-v1"
+
+
+@pytest.mark.parametrize(
+    ("own", "observed", "nat"),
+    [
+        (OWN, OWN, "none"),
+        (OWN, "/ip4/192.168.1.2/tcp/4001", "none"),
+        ("/ip6/2001:db8::1/udp/1/quic-v1", "/ip6/2001:db8:0:0::1/udp/1/quic-v1", "none"),
+        ("/ip6zone/eth0/ip6/fe80::1/udp/1/quic-v1", "/ip6/fe80::1/udp/1/quic-v1", "none"),
+        (OWN, "/ip4/203.0.113.7/udp/4001/quic-v1", "port_kept"),
+        (OWN, "/ip4/203.0.113.7/udp/4002/quic-v1", "port_changed"),
+        (OWN, "/ip4/192.168.1.2/udp/4002/quic-v1", "port_changed"),
+        (OWN, "/ip6/64:ff9b::cb00:7107/udp/4002/quic-v1", "port_changed"),
+        (OWN, "", "unknown"),
+        (OWN, "/dns/example.com/udp/4001", "unknown"),
+        (OWN, "/ip4/203.0.113.7", "unknown"),
+        (OWN, "/ip4/203.0.113/udp/1", "unknown"),
+        ("/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/192.168.1.2/udp/4001/quic-v1", "unknown"),
+    ],
+)
+def test_observed_address_tells_of_a_nat(own: str, observed: str, nat: str) -> None:
+    found = nats.between(own, observed)
+    assert found.value == nat
+    assert re.search("no NAT|port 4001 kept|port changed from 4001|unknown", nats.told(found, own))

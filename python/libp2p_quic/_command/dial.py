@@ -15,6 +15,7 @@ from libp2p_quic._command.explanation import Explanation, of_dial
 from libp2p_quic._command.identify import IDENTIFY, Identification, identify
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.key_form import description
+from libp2p_quic._command.nat import between, told
 from libp2p_quic._command.options import (
     address_argument,
     identity_of,
@@ -173,8 +174,10 @@ class _Anatomy:
         self._row("protocols", "  ".join(found.protocols))
         for each in found.listen_addresses:
             self._row("listens on", each)
-        self._row("we are", f"{found.observed_address} for the peer: {_nat(connection, found)}")
-        self._output.event("identify", **asdict(found), nat=_nat(connection, found))
+        own = connection.local_address
+        nat = between(own, found.observed_address)
+        self._row("we are", f"{found.observed_address or 'not told'} for the peer: {told(nat, own)}")
+        self._output.event("identify", **asdict(found), nat=nat.value)
 
     def _path(self, connection: Connection) -> None:
         facts = connection.statistics()
@@ -206,16 +209,3 @@ def _facts(attempt: DialAttempt) -> dict[str, Any]:
         "datagrams_sent": 0 if counted is None else counted.datagrams_sent,
         "datagrams_received": 0 if counted is None else counted.datagrams_received,
     }
-
-
-def _nat(connection: Connection, found: Identification) -> str:
-    """What the address that the peer sees says about a NAT between us."""
-    if not found.observed_address:
-        return "unknown, as the peer does not tell"
-    observed, own = found.observed_address.split("/"), connection.local_address.split("/")
-    # py-libp2p 0.8 calls a UDP port a TCP port.
-    if len(observed) > 4 and (observed[2], observed[4]) == (own[2], own[4]):
-        return "no NAT between us"
-    if len(observed) > 4 and observed[2] == own[2]:
-        return f"a NAT between us changes our port from {own[4]} to {observed[4]}"
-    return f"a NAT between us replaces {own[2]}, and the port {own[4]}"
