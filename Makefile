@@ -109,6 +109,10 @@ flood: ## a listener under 5 000 hostile datagrams a second and hostile peers; f
 	cargo build --release --locked --package libp2p-quic-engine --example flood
 	target/release/examples/flood $(FLOOD)
 
+.PHONY: newcomer
+newcomer: wheel ## from the built wheel in an empty environment to a measured transfer: three commands, timed, into docs/reports
+	$(BIN)/python -m tools.newcomer --wheel dist
+
 ##@ One at a time
 .PHONY: setup
 setup: .venv/.requirements ## create .venv and install the pinned development requirements
