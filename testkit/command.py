@@ -97,7 +97,7 @@ def running(*arguments: object, cwd: Path | None = None) -> Iterator[Process]:
 
 
 class Terminal:
-    """A command that runs in a pseudo-terminal of 100 columns."""
+    """A command that runs in a pseudo-terminal."""
 
     def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
         self.process = process
@@ -140,22 +140,29 @@ class Terminal:
 
 @contextmanager
 def terminal(
-    *arguments: object, cwd: Path | None = None, program: Sequence[str] = COMMAND
+    *arguments: object,
+    cwd: Path | None = None,
+    program: Sequence[str] = COMMAND,
+    columns: int = 100,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Terminal]:
     """The command in a pseudo-terminal that is its controlling one, ended with the block. Or another
-    ``program``."""
+    ``program``. ``environment``: variables in addition to those of this process."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     command = [*program, *map(str, arguments)]
 
     def control() -> None:
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
-    environment.pop("NO_COLOR", None)
+    variables = {**os.environ, "TERM": "xterm-256color"}
+    # Programs ask the terminal.
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):
+        variables.pop(name, None)
+    variables.update(environment or {})
     with subprocess.Popen(
-        command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=control
+        command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=variables, preexec_fn=control
     ) as process:
         os.close(theirs)
         try:

@@ -17,6 +17,11 @@ from libp2p_quic.asyncio.connection import Connection
 _MOST_ENDED = 10
 # Rows of the table. The line below it counts the others.
 _MOST_ROWS = 30
+# As they are shown, and by importance: a narrow terminal has the first ones.
+_COLUMNS = ("peer", "address", "since", "rtt", "streams", "received", "sent", "lost", "state")
+_BY_IMPORTANCE = ("peer", "state", "address", "since", "rtt", "received", "sent", "streams", "lost")
+# The least width of the column "state".
+_STATE = 14
 
 
 @dataclass
@@ -67,26 +72,41 @@ class ConnectionTable:
         for each in over[: max(0, len(over) - _MOST_ENDED)] if self._output.is_live else over:
             del self._rows[each]
 
-    def table(self) -> Table:
-        """The rows as they are now, the newest first."""
-        caption = f"{self._count} connections so far. Ctrl-C ends."
-        # Without lines between the columns, and with a width that the last one keeps, 80 columns suffice.
+    def table(self, width: int) -> Table:
+        """The rows as they are now, the newest first, with the columns that fit into ``width``."""
+        rows = list(reversed(self._rows.values()))[:_MOST_ROWS]
+        cells = [_cells(each) for each in rows]
+        wide = {name: max([len(name), *(len(each[name]) for each in cells)]) for name in _COLUMNS}
+        wide["state"] = _STATE
+        shown, used = [], 0
+        for name in _BY_IMPORTANCE:
+            # A column has a space on each side.
+            if used + wide[name] + 2 <= width:
+                used += wide[name] + 2
+                shown.append(name)
+        plural = "" if self._count == 1 else "s"
+        caption = f"{self._count} connection{plural} so far. Ctrl-C ends."
         made = Table(box=None, caption=caption, caption_justify="left")
-        for name in ("peer", "address", "since", "rtt", "streams", "received", "sent", "lost"):
-            made.add_column(name, no_wrap=True, overflow="ellipsis")
-        made.add_column("state", overflow="fold", min_width=12)
-        for row in list(reversed(self._rows.values()))[:_MOST_ROWS]:
-            facts = row.connection.statistics()
-            made.add_row(
-                f"…{str(row.connection.peer_id)[-8:]}",
-                row.connection.remote_address.removesuffix("/quic-v1"),
-                duration(time.monotonic() - row.began),
-                duration(facts.rtt),
-                str(facts.streams_open),
-                size(facts.bytes_received),
-                size(facts.bytes_sent),
-                str(facts.packets_lost),
-                row.end or "open",
-                style="dim" if row.end else None,
-            )
+        for name in sorted(shown, key=_COLUMNS.index):
+            # The end of a connection is long, and has the lines that it needs.
+            kind = {"overflow": "fold", "min_width": _STATE} if name == "state" else {"no_wrap": True}
+            made.add_column(name, **kind)
+        for row, each in zip(rows, cells, strict=True):
+            told = [each[name] for name in sorted(shown, key=_COLUMNS.index)]
+            made.add_row(*told, style="dim" if row.end else None)
         return made
+
+
+def _cells(row: _Row) -> dict[str, str]:
+    facts = row.connection.statistics()
+    return {
+        "peer": f"…{str(row.connection.peer_id)[-8:]}",
+        "address": row.connection.remote_address.removesuffix("/quic-v1"),
+        "since": duration(time.monotonic() - row.began),
+        "rtt": duration(facts.rtt),
+        "streams": str(facts.streams_open),
+        "received": size(facts.bytes_received),
+        "sent": size(facts.bytes_sent),
+        "lost": str(facts.packets_lost),
+        "state": row.end.removeprefix("connection ") or "open",
+    }

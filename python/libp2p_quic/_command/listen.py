@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 
 import click
 import segno
@@ -34,10 +35,14 @@ Examples:
     type=click.IntRange(1),
     default=4096,
     show_default=True,
+    metavar="N",
     help="Refuse more than these.",
 )
 @click.option(
-    "--qr/--no-qr", default=True, show_default=True, help="In a terminal, show a QR code of the address."
+    "--qr/--no-qr",
+    default=True,
+    show_default=True,
+    help="In a terminal that is wide enough, show a QR code of the address.",
 )
 @json_option
 def listen(
@@ -62,7 +67,9 @@ def listen(
             listeners = await opened(endpoint, addresses, output)
             found = announce(endpoint, listeners, output)
             if qr and output.is_live:
-                output.note(_drawn(found[-1]))
+                drawn = _drawn(found[-1])
+                if drawn.index("\n") <= shutil.get_terminal_size().columns:
+                    output.note(drawn)
             server = Server(listeners, identity.public_key, output, SERVED)
             await interruption.measured(server.run())
 

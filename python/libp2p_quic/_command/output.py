@@ -5,6 +5,7 @@ error.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import IO, Any
@@ -36,9 +37,9 @@ class CommandFailedError(click.ClickException):
             click.echo(told, err=self.is_beside_data)
             if self.is_beside_data:
                 return
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {error.text}", err=True)
+        click.echo(f"{_styled('error:', fg='red', bold=True)} {error.text}", err=True)
         if error.next_step:
-            click.echo(f"{click.style('try:', fg='cyan', bold=True)} {error.next_step}", err=True)
+            click.echo(f"{_styled('try:', fg='cyan', bold=True)} {error.next_step}", err=True)
 
 
 class UnusableArgumentError(CommandFailedError):
@@ -66,7 +67,8 @@ class Output:
     @property
     def is_live(self) -> bool:
         """Whether a person watches: live displays are drawn only then."""
-        return not self.is_json and sys.stdout.isatty() and sys.stderr.isatty()
+        is_watched = sys.stdout.isatty() and sys.stderr.isatty()
+        return not self.is_json and is_watched and os.environ.get("TERM") not in ("dumb", "unknown")
 
     def text(self, line: str = "") -> None:
         """A line of the result for a reader. Nothing with --json."""
@@ -91,7 +93,12 @@ class Output:
 
     def warning(self, line: str) -> None:
         """Something that the user should know, on standard error."""
-        click.echo(f"{click.style('warning:', fg='yellow')} {line}", err=True)
+        click.echo(f"{_styled('warning:', fg='yellow')} {line}", err=True)
+
+
+def _styled(text: str, **style: Any) -> str:
+    # https://no-color.org, which click does not know.
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
 
 def _json(event: str, /, **values: object) -> str:

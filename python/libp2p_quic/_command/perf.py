@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from typing import TypedDict
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from libp2p_quic._command.connecting import connected
 from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import announce, opened
+from libp2p_quic._command.live import LiveBar
 from libp2p_quic._command.options import (
     address_of,
     identity_of,
@@ -61,10 +60,20 @@ Examples:
     help="up: this side sends. both: at the same time.",
 )
 @click.option(
-    "--streams", type=click.IntRange(1, 1000), default=1, show_default=True, help="In each direction."
+    "--streams",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="In each direction.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long to send."
+    "--seconds",
+    type=click.FloatRange(0.1),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="How long to send.",
 )
 @key_option
 @timeout_option
@@ -165,18 +174,9 @@ class _Transfer:
     async def _watch(self, running: set[asyncio.Task[None]]) -> None:
         interval = _DRAW_INTERVAL if self._output.is_live else _REPORT_INTERVAL
         with ExitStack() as stack:
-            draw = None
+            bar = None
             if self._output.is_live:
-                progress = Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(bar_width=24),
-                    TextColumn("{task.fields[figures]}"),
-                    console=Console(stderr=True),
-                    auto_refresh=False,
-                    transient=True,
-                )
-                draw = stack.enter_context(progress)
-                bar = progress.add_task("", total=self._seconds, figures="")
+                bar = stack.enter_context(LiveBar(self._seconds, "0.0 s"))
             pending = set(running)
             while pending:
                 done, pending = await asyncio.wait(
@@ -184,23 +184,19 @@ class _Transfer:
                 )
                 for each in done:
                     each.result()
-                if draw is not None:
+                if bar is not None:
                     elapsed = time.monotonic() - self._began
-                    draw.update(bar, completed=elapsed, description=f"{elapsed:.1f} s", figures=self._line())
-                    draw.refresh()
+                    bar.draw(elapsed, self._figures(), f"{elapsed:.1f} s")
                 elif pending:
                     self._output.event("interval", **self._interval())
 
-    def _line(self) -> str:
-        """The figures since the last call, in one line."""
+    def _figures(self) -> list[str]:
+        """The figures since the last call, the most important first."""
         facts = self._interval()
         up, down = facts["up_bits_per_second"], facts["down_bits_per_second"]
         flows = [f"{name} {rate(value)}" for name, value in (("up", up), ("down", down)) if value]
-        path = (
-            f"rtt {duration(facts['rtt'])}  lost {facts['packets_lost']:.0f}  "
-            f"window {size(facts['congestion_window'])}"
-        )
-        return "  ".join([*flows, path])
+        path = [f"rtt {duration(facts['rtt'])}", f"lost {facts['packets_lost']:.0f}"]
+        return [*flows, *path, f"window {size(facts['congestion_window'])}"]
 
     def _interval(self) -> dict[str, float]:
         now = time.monotonic()

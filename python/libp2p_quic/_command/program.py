@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import import_module
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -36,12 +38,21 @@ output is one JSON object.
 """
 
 
+# The columns that the help has at most, as many as the lines of examples need.
+_WIDEST = 100
 # Each is the command in the module of its name.
 _COMMANDS = ("cat", "dial", "identity", "listen", "perf", "ping", "receive", "send", "trace")
 
 
 class CommandGroup(click.Group):
     """Imports a command when it is used: rich and asyncio take longer than a small command."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        # click takes 50 columns for granted.
+        extra.setdefault("terminal_width", min(shutil.get_terminal_size().columns, _WIDEST) - 2)
+        return super().make_context(info_name, args, parent, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *_COMMANDS])
@@ -57,7 +68,7 @@ class CommandGroup(click.Group):
 @click.group(
     cls=CommandGroup,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="libp2p-quic %(version)s")
 def program() -> None:

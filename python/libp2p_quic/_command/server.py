@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
 from libp2p_quic._command.connection_table import ConnectionTable
 from libp2p_quic._command.listening import reached_at, serve_each
+from libp2p_quic._command.live import fit
 from libp2p_quic._command.output import Output
 from libp2p_quic._command.services import handlers
 from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
@@ -50,8 +52,14 @@ class Server:
             await cancel_all(tasks)
 
     async def _draw(self, tasks: set[asyncio.Task[None]]) -> None:
-        with Live(console=Console(), get_renderable=self._table.table, auto_refresh=False) as live:
+        console = Console()
+
+        def table() -> Table:
+            return self._table.table(console.width)
+
+        with Live(console=console, get_renderable=table, auto_refresh=False) as live:
             while not any(task.done() for task in tasks):
+                fit(console)
                 live.refresh()
                 await asyncio.wait(tasks, timeout=_DRAW_INTERVAL)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-
+from libp2p_quic._command.live import LiveBar
 from libp2p_quic._command.output import Output
 from libp2p_quic._command.quantity import duration, rate, size
 
@@ -30,20 +28,12 @@ class TransferProgress:
         self._count = 0
         self._began = time.monotonic()
         self._next_at = self._began
-        self._bar: tuple[Progress, TaskID] | None = None
+        self._bar: LiveBar | None = None
 
     def __enter__(self) -> TransferProgress:
         self._next_at = self._began = time.monotonic()
         if self._output.is_live:
-            # The name is the peer's: it must not be taken for rich's markup.
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[figures]}", markup=False),
-            )
-            drawn = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
-            drawn.start()
-            self._bar = drawn, drawn.add_task(self._name, total=max(self._total, 1), figures="")
+            self._bar = LiveBar(max(self._total, 1), self._name).__enter__()
         return self
 
     def count(self, size: int) -> None:
@@ -54,9 +44,7 @@ class TransferProgress:
             return
         self._next_at = now + (_DRAW_INTERVAL if self._bar is not None else _REPORT_INTERVAL)
         if self._bar is not None:
-            drawn, task = self._bar
-            drawn.update(task, completed=self.position, figures=self._figures())
-            drawn.refresh()
+            self._bar.draw(self.position, self._figures())
         else:
             self._output.event("progress", **self.facts())
 
@@ -67,7 +55,7 @@ class TransferProgress:
         exc_tb: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._bar[0].stop()
+            self._bar.__exit__(exc_type, exc_val, exc_tb)
 
     @property
     def position(self) -> int:
@@ -85,13 +73,13 @@ class TransferProgress:
             "bits_per_second": self._count * 8 / elapsed,
         }
 
-    def _figures(self) -> str:
+    def _figures(self) -> list[str]:
         facts = self.facts()
         share = f"{self.position / max(self._total, 1):.0%} of {size(self._total)}"
-        left = ""
+        left = []
         if self._count:
-            left = f"  {duration((self._total - self.position) * facts['elapsed'] / self._count)} left"
-        return f"{share}  {rate(facts['bits_per_second'])}{left}"
+            left = [f"{duration((self._total - self.position) * facts['elapsed'] / self._count)} left"]
+        return [share, rate(facts["bits_per_second"]), *left]
 
     def told(self) -> str:
         """The figures of the whole transfer, in one line."""
