@@ -1,16 +1,20 @@
-"""`libp2p-quic` in terminals that are narrow, without color or without control sequences. What each command
-shows is in the other test_command files.
+"""`libp2p-quic` in terminals that are narrow, without color or without control sequences, and with outputs
+that take nothing. What each command shows is in the other test_command files.
 """
 
 from __future__ import annotations
 
+import platform
 import re
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from libp2p_quic._command.live import fitting, shortened
 from testkit.asyncio_ends import LOOPBACK
-from testkit.command import ended, running, terminal
+from testkit.command import COMMAND, ended, events, running, terminal
 from testkit.screen import Screen
 
 COMMANDS = ["cat", "dial", "identity", "listen", "perf", "ping", "receive", "send", "trace"]
@@ -96,6 +100,90 @@ def test_no_color_gets_no_color() -> None:
         assert shown.end() == 2
     assert "error:" in shown.screen
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown.raw)
+
+
+def reads_standard_input(process: int) -> bool:
+    """Whether it waits in the system call read(0, …)."""
+    call = Path(f"/proc/{process}/syscall").read_text().split()
+    return call[:2] == [{"x86_64": "0", "aarch64": "63"}[platform.machine()], "0x0"]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the number of read is not known")
+def test_interrupted_reading_of_a_key_has_the_status_of_an_interruption() -> None:
+    with terminal("identity", "show", "-") as shown:
+        while not reads_standard_input(shown.process.pid):
+            time.sleep(0.01)  # scenario: the command shows nothing before it reads
+        shown.press("\x03")
+        assert shown.end() == 130
+    assert "Aborted" not in shown.screen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("ping", "--json", "-c", "x", LOOPBACK), "'x' is not a valid integer"),
+        (("ping", "-c", "x", "--json", LOOPBACK), "'x' is not a valid integer"),
+        (("perf", "--json"), "perf needs one ADDR"),
+        (("listen", "--json", "--nothing"), "No such option"),
+    ],
+)
+def test_wrong_arguments_are_in_json_too(arguments: tuple[str, ...], text: str) -> None:
+    done = ended(*arguments)
+    (error,) = events(done.stdout.decode())
+    assert (done.returncode, error["event"], error["cause"]) == (2, "error", "usage")
+    assert text in error["text"]
+    assert text in done.stderr.decode()
+
+
+def test_wrong_arguments_of_cat_are_beside_its_data() -> None:
+    done = ended("cat", "--json")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert '"cause": "usage"' in done.stderr.decode()
+
+
+@pytest.mark.parametrize("command", ["dial", "perf", "ping"])
+def test_output_that_cannot_be_written(command: str) -> None:
+    with running("listen", "--json", LOOPBACK) as listener, Path("/dev/full").open("wb") as full:
+        address = listener.event("listening")["address"]
+        done = subprocess.run(
+            [*COMMAND, command, address], stdout=full, stderr=subprocess.PIPE, check=False, timeout=100
+        )
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[0] == "error: cannot write the results: No space left on device"
+
+
+def test_bytes_of_cat_that_cannot_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [*COMMAND, "cat", "--listen", "--yes", LOOPBACK]
+        with subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True) as listener:
+            assert listener.stderr is not None
+            ended("cat", listener.stderr.readline().strip(), given=b"hello")
+            _, told = listener.communicate(timeout=100)
+    assert listener.returncode == 1
+    assert "error: cannot write what the peer sent: No space left on device" in told
+    assert "Traceback" not in told
+
+
+def test_address_of_another_machine_is_explained() -> None:
+    done = ended("listen", "--json", "/ip4/192.0.2.1/udp/0/quic-v1")
+    (error,) = events(done.stdout.decode())
+    assert (done.returncode, error["cause"]) == (3, "listen")
+    assert "this machine has no such address" in error["next_step"]
+
+
+def test_sender_that_leaves_during_the_question_was_not_declined(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"data")
+    with terminal("receive", "--listen", LOOPBACK, tmp_path) as receiver:
+        address = receiver.until(r"(?m)^(/ip4/\S+)\n")[1]
+        with terminal("send", "--name", "copy", tmp_path / "data", address) as sender:
+            receiver.until("Accept")
+            sender.press("\x03")
+            assert sender.end() == 130
+        receiver.until("is gone: connection closed by the peer")
+        receiver.press("\x03")
+        assert receiver.end() == 130
+    assert "declined" not in receiver.screen
+    assert "refused" not in receiver.screen
 
 
 def test_figures_are_left_out_from_the_end() -> None:

@@ -11,7 +11,7 @@ import click
 from libp2p_quic._command.byte_exchange import CAT, ByteExchange
 from libp2p_quic._command.connecting import connected, failure
 from libp2p_quic._command.consent import Consent, consent_options
-from libp2p_quic._command.explanation import GATED
+from libp2p_quic._command.explanation import GATED, Explanation
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import announce, opened, peer_gate, serve_each
 from libp2p_quic._command.options import address_of, identity_of, json_option, key_option, timeout_option
@@ -161,6 +161,13 @@ async def _exchange(
             is_whole = True
     except QUICError as error:
         raise await failure(connection, error, output) from error
+    except BrokenPipeError:
+        # The reader has enough, which click knows.
+        raise
+    except OSError as error:
+        text = f"cannot write what the peer sent: {error.strerror or error}"
+        step = "check the disk and the file that standard output goes to"
+        raise CommandFailedError(Explanation("output", text, step), output.is_json) from error
     finally:
         if not is_whole:
             stream.reset()

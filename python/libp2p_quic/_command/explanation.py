@@ -151,9 +151,9 @@ def of_close_code(code: int | None, text: str) -> Explanation:
         return Explanation(
             "limit", text, "the peer has too many connections: wait and dial again, or ask its operator"
         )
-    step = (
-        "the peer's program closed it: look into its log. Several libp2ps send code 0x0 for their limits, too"
-    )
+    step = "the peer's program closed it: look into its log"
+    if code == 0:
+        step += ". Several libp2ps send code 0x0 for their limits, too"
     return Explanation("closed", text, step)
 
 

@@ -5,6 +5,7 @@ runs a task for each connection. What the task does is left to the command.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ from libp2p_quic.asyncio.connection import Connection, cancel_all
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
 
+# What to try when the system refuses a socket.
+_STEPS = {
+    errno.EADDRINUSE: "give another port, or 0 for a free one; ss -lunp shows who has it",
+    errno.EADDRNOTAVAIL: "this machine has no such address: `ip address` lists them; /ip4/0.0.0.0 is all",
+    errno.EACCES: "give a port from 1024 on, or 0 for a free one: lower ones need a privilege",
+}
 # A port that the system chooses, on all IPv4 addresses.
 _DEFAULT_ADDRESS = "/ip4/0.0.0.0/udp/0/quic-v1"
 
@@ -64,7 +71,9 @@ async def _listener(endpoint: Endpoint, address: str, output: Output) -> Listene
     except InvalidAddressError as error:
         raise UnusableArgumentError(of_address(address, error), output.is_json) from None
     except ListenError as error:
-        step = "give another port, or 0 for a free one; ss -lunp shows who has it"
+        cause = error.__cause__
+        number = cause.errno if isinstance(cause, OSError) else None
+        step = _STEPS.get(number or 0, "give another address")
         raise NoConnectionError(Explanation("listen", str(error), step), output.is_json) from None
 
 

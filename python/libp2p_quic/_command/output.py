@@ -17,6 +17,8 @@ from libp2p_quic._command.explanation import Explanation
 # Exit statuses. `program.EPILOG` documents them.
 FAILED, USAGE, NO_CONNECTION, INTERRUPTED = 1, 2, 3, 130
 
+_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
+
 
 class CommandFailedError(click.ClickException):
     """Ends a command with an explanation, on a connection that was made."""
@@ -73,7 +75,7 @@ class Output:
     def text(self, line: str = "") -> None:
         """A line of the result for a reader. Nothing with --json."""
         if not self.is_json:
-            click.echo(line, err=self._is_beside_data)
+            self._write(line)
 
     def rows(self, rows: Sequence[tuple[str, object]]) -> None:
         """Names and values in two columns. Nothing with --json."""
@@ -84,7 +86,21 @@ class Output:
     def event(self, name: str, /, **values: object) -> None:
         """One JSON object. Nothing without --json."""
         if self.is_json:
-            click.echo(_json(name, **values), err=self._is_beside_data)
+            self._write(_json(name, **values))
+
+    def _write(self, line: str) -> None:
+        try:
+            click.echo(line, err=self._is_beside_data)
+        except BrokenPipeError:
+            # The reader has enough, which click knows.
+            raise
+        except OSError as error:
+            # What is still in the buffer would fail again when the process exits.
+            descriptor = _STANDARD_ERROR if self._is_beside_data else _STANDARD_OUTPUT
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            text = f"cannot write the results: {error.strerror or error}"
+            step = "check the disk and the file that standard output goes to"
+            raise UnusableArgumentError(Explanation("output", text, step), is_json=False) from error
 
     def note(self, line: str) -> None:
         """A remark that is no result: on standard error, if that is a terminal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from libp2p_quic import __version__
+from libp2p_quic._command.output import INTERRUPTED, Output
 
 EPILOG = """
 \b
@@ -53,6 +55,20 @@ class CommandGroup(click.Group):
         # click takes 50 columns for granted.
         extra.setdefault("terminal_width", min(shutil.get_terminal_size().columns, _WIDEST) - 2)
         return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # While it read standard input; `interruption` has the other commands.
+            sys.exit(INTERRUPTED)
+        except click.UsageError as error:
+            # A command whose options are wrong does not know whether --json is among them.
+            if "--json" in sys.argv:
+                # Standard output of `cat` has a peer's bytes.
+                output = Output(is_json=True, is_beside_data=ctx.invoked_subcommand == "cat")
+                output.event("error", cause="usage", text=error.format_message(), next_step="see --help")
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *_COMMANDS])

@@ -169,6 +169,10 @@ class _Receiving:
             facts = {"peer_id": peer, "name": offer.name, "size": offer.size}
             self._output.event("offer", **facts)
             objection = await self._objection(connection, offer)
+            if connection.is_closed:
+                # While the person was asked, who is told why.
+                self._output.event("gone", **facts)
+                return
             if objection is not None:
                 self._output.text(f"refused {offer.name!r} of {peer}: {objection}")
                 self._output.event("refused", **facts, reason=objection)
