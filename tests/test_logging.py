@@ -25,8 +25,9 @@ from libp2p_quic.exceptions import DialError
 from testkit.asyncio_ends import ends
 from testkit.census import census, eventually
 from testkit.engine import Pair
-from testkit.linked import linked, listening, transport_behind
+from testkit.linked import Linked, linked, listening, transport_behind
 from testkit.near import IP4, near_host, near_transport, swarm, transport_of
+from testkit.relay import Relay
 
 ENGINE = "libp2p_quic.engine"
 
@@ -162,6 +163,25 @@ async def test_a_host_that_dials_before_it_runs_is_warned_of(caplog: pytest.LogC
         await other.disconnect(peer.peer_id)
     assert lines(caplog, logging.WARNING) == [line]
     await transport_of(idle).close()
+
+
+async def test_a_peer_that_moves_is_logged_with_both_addresses(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "libp2p_quic")
+    async with listening() as (listener, connections), Relay.to(listener.get_addrs()[0]) as relay:
+        dialer = near_transport()
+        link = Linked(dialer, listener, await dialer.dial(relay.address), await connections.receive())
+        # The handshake is confirmed, so that the peer may migrate (RFC 9000 section 9).
+        await link.stream()
+        before = link.accepted.get_remote_address()
+        await relay.move()
+        await link.stream()
+        after = link.accepted.get_remote_address()
+        (from_, to) = (f"/ip4/{host}/udp/{port}/quic-v1" for host, port in (before, after))
+        moved = f"a peer has moved from {from_} to {to}"
+        assert await eventually(lambda: lines(caplog, logging.DEBUG, ENGINE) == [moved], 10)
+        await dialer.close()
+        ended = f"connection to {link.accepted.peer_id} at {to} closed by the peer"
+        assert await eventually(lambda: any(ended in it for it in lines(caplog, logging.DEBUG)), 10)
 
 
 async def test_an_engine_record_has_the_time_and_place_of_its_event(caplog: pytest.LogCaptureFixture) -> None:

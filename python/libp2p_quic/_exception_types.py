@@ -192,11 +192,12 @@ def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:
     return error
 
 
-def ended_text(peer: object, error: Exception) -> str:
-    """A line for the log: how the connection to ``peer`` ended."""
+def ended_text(peer: object, address: object, error: Exception) -> str:
+    """A line for the log: how the connection to ``peer`` at ``address`` ended."""
     # Most texts of the engine begin with "connection" and say who ended it.
     is_told, how = str(error).startswith("connection "), str(error).removeprefix("connection ")
-    return f"connection to {peer} {how}" if is_told else f"connection to {peer} ended: {how}"
+    which = f"connection to {peer} at {address}"
+    return f"{which} {how}" if is_told else f"{which} ended: {how}"
 
 
 def connection_error(error: ConnectionLostError) -> ConnectionClosed:

@@ -176,7 +176,7 @@ class Connection:
                 # A waiting loop must not keep the last stream alive.
                 del stream, task
         except ConnectionClosed as error:
-            logger.debug("%s", ended_text(self.peer_id, error))
+            logger.debug("%s", ended_text(self.peer_id, self.remote_address, error))
             if running:
                 await asyncio.wait(running)
         finally:

@@ -55,6 +55,8 @@ impl MigrationLimit {
         if conn.remote_address() != before {
             self.made += 1;
             self.bucket.take(now);
+            let (from, to) = (Multiaddr(before), Multiaddr(remote));
+            tracing::debug!("a peer has moved from {from} to {to}");
             if self.bucket.is_empty(now) {
                 let remote = Multiaddr(remote);
                 tracing::debug!("{remote} changes its address too often to be followed");

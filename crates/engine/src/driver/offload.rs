@@ -50,7 +50,10 @@ impl Offload {
         // Not reset when it is tried again: one more refusal is enough then.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= MAX_REFUSALS {
-            tracing::info!(offload = self.name, "given up for a minute");
+            let name = self.name;
+            tracing::info!(
+                "{name} given up for a minute: the system refused to send with it {MAX_REFUSALS} times"
+            );
             self.off_until = Some(now + RETRY_AFTER);
         }
     }
