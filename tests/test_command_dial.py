@@ -19,7 +19,8 @@ import trio
 from multiaddr import Multiaddr
 
 from libp2p_quic._command import nat as nats
-from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity
+from libp2p_quic._command.identify import IDENTIFY
+from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity, Stream
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import COMMAND, ended, events, finished, running, terminal
 from testkit.relay import Relay
@@ -308,6 +309,29 @@ def test_peer_without_identify_is_a_connection() -> None:
 
     status, last = with_loop(serve)
     assert (status, last["event"]) == (0, "path")
+
+
+async def _tell_nothing(stream: Stream) -> None:
+    await stream.write(b"\x00")
+    stream.finish()
+
+
+def test_peer_that_tells_nothing_in_identify() -> None:
+    async def serve() -> str:
+        async with Endpoint(Identity.generate("ecdsa")) as endpoint:
+            listener = await endpoint.listen(LOOPBACK)
+            serving = asyncio.create_task(listener.serve({IDENTIFY: _tell_nothing}))
+            found = await asyncio.to_thread(finished, "dial", listener.address)
+            serving.cancel()
+            return found
+
+    shown = asyncio.run(serve())
+    for name, text in [
+        ("agent", "not told"),
+        ("protocols", "not told"),
+        ("we are", "not told for the peer: unknown whether a NAT is between us"),
+    ]:
+        assert re.search(f"(?m)^{name} +{text}$", shown)
 
 
 def test_py_libp2p_host_tells_what_it_is() -> None:

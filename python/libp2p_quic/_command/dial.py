@@ -33,6 +33,8 @@ from libp2p_quic.asyncio.connection import Connection
 from libp2p_quic.asyncio.dial_attempt import DialAttempt
 from libp2p_quic.asyncio.endpoint import Endpoint
 
+_NOT_TOLD = "not told"
+
 
 @click.command(
     epilog="""
@@ -170,13 +172,15 @@ class _Anatomy:
     def _told(self, connection: Connection, found: Identification | None) -> None:
         if found is None:
             return
-        self._row("agent", f"{found.agent} ({found.version})")
-        self._row("protocols", "  ".join(found.protocols))
+        # go-libp2p tells no version unless its program sets one.
+        version = f" ({found.version})" if found.version else ""
+        self._row("agent", f"{found.agent}{version}" or _NOT_TOLD)
+        self._row("protocols", "  ".join(found.protocols) or _NOT_TOLD)
         for each in found.listen_addresses:
             self._row("listens on", each)
         own = connection.local_address
         nat = between(own, found.observed_address)
-        self._row("we are", f"{found.observed_address or 'not told'} for the peer: {told(nat, own)}")
+        self._row("we are", f"{found.observed_address or _NOT_TOLD} for the peer: {told(nat, own)}")
         self._output.event("identify", **asdict(found), nat=nat.value)
 
     def _path(self, connection: Connection) -> None:
