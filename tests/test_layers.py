@@ -37,6 +37,7 @@ LOOP_FREE = [
     "_happy_eyeballs",
     "_host_key",
     "_last_failures",
+    "_limited_dials",
     "_sockaddr",
     "_state",
     "_statistics",

@@ -29,6 +29,8 @@ ALONE = {
     "ProcessStatistics",
     "TLSParameters",
     "__version__",
+    "causes",
+    "explain",
     "process_statistics",
 }
 # What the asyncio part may import beyond what asyncio itself does, so that its import stays quick.

@@ -142,6 +142,7 @@ PAGES = (
                 "Statistics",
                 STATISTICS,
             ),
+            Section("Explain errors", ("causes", "explain")),
             Section("Keys, peer ids, addresses", ("Identity", "PeerId", "Address")),
             Section(
                 "Exceptions",

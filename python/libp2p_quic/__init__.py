@@ -25,7 +25,7 @@ What there is:
 - `QUICTransport`: dials, makes listeners, denies addresses. One for each host.
 - `QUICTransportConfig`: timeouts, limits and gates. Every field has a default for a public node.
 - `QUICListener`, `QUICConnection`, `QUICStream`: what a transport makes. Hosts use them for you.
-- `explain` and `causes`: find this transport's errors inside the exceptions of py-libp2p.
+- `explain` and `causes`: find this package's errors inside the exceptions of py-libp2p and of time limits.
 - `QUICTransport.last_failure`: why a dial failed that the program's own time limit canceled.
 - `libp2p_quic.exceptions`: every exception, also exported here. A dial raises `DialError`, a listen
   `ListenError`, a wrong key `HostKeyError`, a wrong setting `InvalidConfigError`. A connection that
@@ -40,7 +40,7 @@ What there is:
   Prometheus.
 - `TLSParameters`: what ``tls`` of a connection tells of its cipher suite and key exchange.
 
-All but `Identity`, `PeerId`, `TLSParameters` and the statistics need py-libp2p
+All but `Identity`, `PeerId`, `explain`, `causes`, `TLSParameters` and the statistics need py-libp2p
 (``pip install 'libp2p-quic[py-libp2p]'``) and a trio event loop; they are imported on first use, so that a
 program without py-libp2p can import the others. Needs Linux. Times are in seconds, sizes in bytes. The
 loggers are "libp2p_quic" and those below it.
@@ -136,6 +136,8 @@ _ALONE = {
     "PeerId": "_peer_id",
     "ProcessStatistics": "_statistics",
     "TLSParameters": "_tls_parameters",
+    "causes": "_causes",
+    "explain": "_causes",
     "process_statistics": "_statistics",
 }
 _WITH_PY_LIBP2P = {
@@ -147,9 +149,7 @@ _WITH_PY_LIBP2P = {
     "QUICTransportConfig": "_config",
     "StockTransportWarning": "_install",
     "UnusedSettingWarning": "_config",
-    "causes": "_causes",
     "enable_hole_punching": "_hole_punching",
-    "explain": "_causes",
     "install": "_install",
     "uninstall": "_install",
 }

@@ -1,39 +1,21 @@
-"""Finds this transport's errors inside the exceptions that py-libp2p raises.
+"""Finds this package's errors inside the exceptions that reach a program.
 
-The swarm raises SwarmException from a list of errors (MultiError), py-libp2p's streams raise their
-own errors from ours, and nurseries wrap errors in exception groups.
+py-libp2p's swarm raises SwarmException from a list of errors (MultiError), its streams raise their own
+errors from ours, nurseries wrap errors in exception groups, and a time limit of the program replaces the
+cancellation of a dial by an error of its own. Imports no library: it looks at classes of those that are
+imported already.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from math import nan
+from traceback import walk_tb
+from typing import Any
 
-from libp2p.exceptions import MultiError
-
-from libp2p_quic.exceptions import (
-    ConnectionClosed,
-    DialError,
-    HostKeyError,
-    InvalidConfigError,
-    ListenError,
-    StreamClosed,
-    StreamEOF,
-    StreamLost,
-    StreamReset,
-)
-
-_OURS = (
-    ConnectionClosed,
-    DialError,
-    HostKeyError,
-    InvalidConfigError,
-    ListenError,
-    StreamClosed,
-    StreamEOF,
-    StreamLost,
-    StreamReset,
-)
-
+from libp2p_quic._exception_types import DialError, HandshakeTimeoutError, QUICError
+from libp2p_quic._limited_dials import limited_dials
 
 _IS_RUNNING = "is host.run() active?"
 # What is added to texts of py-libp2p 0.8.1 that do not say what to do.
@@ -45,20 +27,30 @@ _HINTS = {
     "(negative cache)": "the swarm dials it again after 60 s, or after unblock_peer(peer_id) of the network; "
     "last_failure(address) of the transport has the cause",
 }
+# The module of `trio.fail_after` and `fail_at`. If it moves, the cause of a TooSlowError is not found.
+_RAISES = "trio._timeouts"
+_CANCELED = "canceled by this program"
+_UNANSWERED = (
+    "check the address, whether the peer runs, and firewalls; a longer time limit helps only a slow peer"
+)
+_UNFINISHED = "allow more time"
 
 
 def causes(error: BaseException) -> list[Exception]:
-    """This transport's errors that led to ``error``, or ``error`` itself if it is one.
+    """This package's errors that led to ``error``, or ``error`` itself if it is one.
 
     They are in the order in which they happened. For a failed ``host.connect`` the list has one
-    error for each address that the swarm dialed in its last attempt. It is empty if the failure
-    came from elsewhere.
+    error for each address that the swarm dialed in its last attempt. If a time limit of the program
+    ended (`trio.fail_after`, `asyncio.timeout`), it has the errors of the dials that failed within it, of
+    which those that were canceled say so. It is empty if the failure came from elsewhere.
     """
-    return [each for each in _chain(error, set()) if isinstance(each, _OURS)]
+    ours: tuple[type[Exception], ...] = (QUICError, *_class("libp2p.transport.quic.stream", "_QUICStreamEOF"))
+    return [each for each in _chain(error, set()) if isinstance(each, ours)]
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong, in one line: the distinct texts of `causes`.
+    """What went wrong, in one line: the distinct texts of `causes`, with what to check after a dial that
+    the program canceled.
 
     If none of the causes is ours, it is the texts of the deepest ones (``__cause__``, members of groups),
     with what to check for errors of py-libp2p that do not say it.
@@ -66,8 +58,23 @@ def explain(error: BaseException) -> str:
     found = causes(error)
     # The error of a dial of several addresses has the texts of its causes in its own.
     told = {id(cause) for each in found if isinstance(each, DialError) for cause in each.causes}
-    texts = list(dict.fromkeys(str(each) for each in found if id(each) not in told))
-    return "; ".join(texts or dict.fromkeys(_deepest_texts(error, set()))) or type(error).__name__
+    texts = list(dict.fromkeys(_told(each) for each in found if id(each) not in told))
+    return "; ".join(texts or dict.fromkeys(_deepest_texts(error, set()))) or _without_text(error)
+
+
+def _told(error: Exception) -> str:
+    if not (isinstance(error, DialError) and _CANCELED in str(error)):
+        return str(error)
+    return f"{error}: {_UNANSWERED if isinstance(error, HandshakeTimeoutError) else _UNFINISHED}"
+
+
+def _without_text(error: BaseException) -> str:
+    if not isinstance(error, _class("trio", "TooSlowError") + _class("asyncio", "TimeoutError")):
+        return type(error).__name__
+    return (
+        f"a time limit of the program ended ({type(error).__name__}), and no dial is known that it canceled; "
+        "last_failure(address) has what came of a dial"
+    )
 
 
 def _deepest_texts(error: BaseException, seen: set[int]) -> list[str]:
@@ -83,11 +90,29 @@ def _deepest_texts(error: BaseException, seen: set[int]) -> list[str]:
 
 def _members(error: BaseException) -> Sequence[BaseException]:
     """The errors that ``error`` consists of."""
-    if isinstance(error, MultiError):
-        return error.errors
+    if isinstance(error, _class("libp2p.exceptions", "MultiError")):
+        return tuple(error.errors)
+    if isinstance(error, _class("trio", "TooSlowError")):
+        return limited_dials.within(_deadline(error))
     # An exception group. Python 3.10 has no class for it.
     members: Sequence[BaseException] = getattr(error, "exceptions", ())
     return members
+
+
+def _deadline(error: BaseException) -> float:
+    """The deadline of the `trio.fail_after` that raised ``error``; NaN if the traceback does not have it."""
+    deadline = nan
+    for frame, _ in walk_tb(error.__traceback__):
+        scope = frame.f_locals.get("scope")
+        if isinstance(scope, _class("trio", "CancelScope")) and frame.f_globals["__name__"] == _RAISES:
+            deadline = scope.deadline
+    return deadline
+
+
+def _class(module: str, name: str) -> tuple[type[Any], ...]:
+    """A class of another library. None if that is not imported: no error is then of the class."""
+    found = getattr(sys.modules.get(module), name, None)
+    return () if found is None else (found,)
 
 
 def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:

@@ -31,7 +31,7 @@ class LastFailures(Generic[E]):
 
     def record(self, addresses: Iterable[Hashable], error: E) -> None:
         """A dial of ``addresses`` failed."""
-        bare = _without_traceback(error)
+        bare = without_traceback(error)
         for address in addresses:
             self._errors.pop(address, None)
             self._errors[address] = bare
@@ -46,10 +46,11 @@ class LastFailures(Generic[E]):
     def get(self, address: Hashable) -> E | None:
         """The error of the last dial, a new object for each call; None if it succeeded or is unknown."""
         error = self._errors.get(address)
-        return None if error is None else _without_traceback(error)
+        return None if error is None else without_traceback(error)
 
 
-def _without_traceback(error: E) -> E:
+def without_traceback(error: E) -> E:
+    """A copy of ``error``, which may be kept: the frames of a traceback keep the objects of the dial."""
     copy = type(error)(str(error), error.error_code)
-    copy.causes = tuple(_without_traceback(each) for each in error.causes)
+    copy.causes = tuple(without_traceback(each) for each in error.causes)
     return copy

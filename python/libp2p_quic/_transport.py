@@ -33,6 +33,7 @@ from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._dial import CLOSED, Dialer
 from libp2p_quic._dial_counts import DialCounts
 from libp2p_quic._dial_progress import DialProgress
+from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Endpoint
 from libp2p_quic._engine_errors import EndpointClosedError
@@ -42,6 +43,7 @@ from libp2p_quic._gates import Gates
 from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY
 from libp2p_quic._host_key import identity_of
 from libp2p_quic._last_failures import LastFailures
+from libp2p_quic._limited_dials import limited_dials
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._statistics import EndpointStatistics, added, endpoint_statistics
 from libp2p_quic._swarm_limits import admitted
@@ -229,6 +231,9 @@ class QUICTransport(ITransport):
         # From `_peer_dial`, through the swarm's dial of one address.
         is_peer = isinstance(maddr, PeerAddresses)
         maddrs: tuple[Multiaddr, ...] = maddr.addresses if is_peer else (maddr,)
+        # Outside a trio run this raises an error that says so.
+        current_driver()
+        deadline = trio.current_effective_deadline()
         progress = DialProgress(_readable(maddr) if len(maddrs) == 1 else f"{len(maddrs)} addresses")
         connection: QUICConnection | None = None
         try:
@@ -238,20 +243,23 @@ class QUICTransport(ITransport):
                 else:
                     connection = await self._dialer.dial(maddr, progress)
         except DialError as error:
-            self._note_failure(maddrs, error)
+            self._note_failure(maddrs, error, deadline)
             raise
         finally:
             # Canceled: trio's Cancelled, or a group of several from the nursery that resolves names.
             if connection is None and not isinstance(sys.exc_info()[1], Exception):
-                self._note_failure(maddrs, canceled_dial_error(progress))
+                self._note_failure(maddrs, canceled_dial_error(progress), deadline)
         if self._last_failures:
             self._last_failures.forget(map(_key, maddrs))
+            limited_dials.forget(deadline)
         return connection
 
-    def _note_failure(self, maddrs: Sequence[Multiaddr], error: DialError) -> None:
+    def _note_failure(self, maddrs: Sequence[Multiaddr], error: DialError, deadline: float) -> None:
         # The only line of a failed dial; the error has the reason of each address.
         logger.debug("%s", error)
-        self._last_failures.record(map(_key, maddrs), error)
+        keys = tuple(map(_key, maddrs))
+        self._last_failures.record(keys, error)
+        limited_dials.record(deadline, keys, error)
 
     def last_failure(self, maddr: Multiaddr) -> DialError | None:
         """Why the last dial of this address failed: the error that `dial` raised.

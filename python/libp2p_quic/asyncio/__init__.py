@@ -1,5 +1,6 @@
 """libp2p's QUIC for asyncio programs, without py-libp2p and trio. This module only exports names."""
 
+from libp2p_quic._causes import causes, explain
 from libp2p_quic._engine import __version__
 from libp2p_quic._exception_types import (
     ConnectionClosed,
@@ -76,6 +77,8 @@ __all__ = [
     "TLSParameters",
     "UnreachableError",
     "__version__",
+    "causes",
+    "explain",
     "process_statistics",
     "reader_writer",
 ]
