@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from testkit.command import ended, events, finished, running, terminal
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/quic-v1"
 PING = "/ipfs/ping/1.0.0"
+SOMEBODY = Identity.generate().peer_id
 
 
 async def in_thread(*arguments: object) -> tuple[int, str, str]:
@@ -169,12 +171,46 @@ def test_wildcard_listener_prints_addresses_that_can_be_dialed() -> None:
 
 def test_listener_admits_allowed_peers_only(tmp_path: Path) -> None:
     peer = finished("identity", "make", "a.key", cwd=tmp_path).strip()
+    other = finished("identity", "make", "b.key", cwd=tmp_path).strip()
     with running("listen", "--json", "--allow", peer, LOOPBACK) as listener:
         address = listener.event("listening")["address"]
         finished("ping", "-c", 1, "--key", "a.key", address, cwd=tmp_path)
-        refused = ended("ping", "-c", 1, "--json", address)
+        refused = ended("ping", "-c", 1, "--json", "--key", "b.key", address, cwd=tmp_path)
+        told = listener.event("refused")
     assert refused.returncode == 3
     assert events(refused.stdout.decode())[-1]["cause"] == "gated"
+    assert re.fullmatch(r"/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1", told.pop("address"))
+    assert told == {
+        "event": "refused",
+        "peer_id": other,
+        "cause": "gated",
+        "reason": "--allow does not name it",
+    }
+
+
+def test_listener_prints_the_peers_that_it_refuses(tmp_path: Path) -> None:
+    other = finished("identity", "make", "b.key", cwd=tmp_path).strip()
+    with running("listen", "--allow", SOMEBODY, LOOPBACK) as listener:
+        address = listener.line().strip()
+        assert ended("ping", "-c", 1, "--key", "b.key", address, cwd=tmp_path).returncode == 3
+        refused = listener.line().strip()
+        listener.interrupt()
+        # No further line, also not of the log on standard error.
+        assert (listener.end(), listener.process.returncode) == ("", 0)
+        assert listener.errors() == ""
+    assert re.fullmatch(rf"refused /ip4/127\S+/quic-v1/p2p/{other}: --allow does not name it", refused)
+
+
+def test_listener_in_a_terminal_shows_the_peers_that_it_refuses(tmp_path: Path) -> None:
+    other = finished("identity", "make", "b.key", cwd=tmp_path).strip()
+    with terminal("listen", "--allow", SOMEBODY, LOOPBACK) as shown:
+        address = shown.until(r"(/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1/p2p/12D3KooW\w+)\n")[1]
+        shown.until("0 connections so far, 0 refused")
+        assert ended("ping", "-c", 1, "--key", "b.key", address, cwd=tmp_path).returncode == 3
+        shown.until(rf"(?s)refused: --allow does not name it.*{other}  /ip4/127\.0\.0\.1")
+        shown.until("0 connections so far, 1 refused")
+        shown.press("\x03")
+        assert shown.end() == 0
 
 
 def test_address_that_cannot_be_listened_on_is_explained() -> None:

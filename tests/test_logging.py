@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -123,6 +124,41 @@ async def test_only_a_peer_that_the_gate_admitted_is_logged_as_accepted(
         await admitted.close()
     (line,) = [each for each in lines(caplog, logging.DEBUG) if each.startswith("accepted")]
     assert line.startswith(f"accepted {peer} at /ip4/127.0.0.1/udp/")
+
+
+async def test_a_denied_peer_is_a_warning_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening(gate_peer=lambda _peer, _maddr: False) as (listener, _):
+        dialer = near_transport()
+        for count in range(1, 4):
+            await dialer.dial(listener.get_addrs()[0])
+            assert await eventually(lambda: listener.get_stats()["connections_gated"] == count)  # noqa: B023
+        await dialer.close()
+    (line,) = lines(caplog, logging.WARNING, "libp2p_quic.gate")
+    told = rf"refused the inbound connection of {dialer._peer_id} at /ip4/127.0.0.1/udp/\d+/quic-v1: "
+    assert re.fullmatch(told + r"gate_peer \(test_logging\..*<lambda>\) denied it", line)
+
+
+async def test_a_dial_that_our_gate_denies_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening() as (listener, _):
+        dialer = near_transport(gate_peer=lambda _peer, _maddr: False)
+        with pytest.raises(DialError):
+            await dialer.dial(listener.get_addrs()[0])
+        await dialer.close()
+    assert lines(caplog, logging.WARNING) == []
+
+
+def test_asyncio_warns_of_a_denied_peer(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> str:
+        async with ends(far=EndpointConfig(gate_peer=lambda _peer, _address: False)) as both:
+            accepting = asyncio.ensure_future(both.listener.accept())
+            dialed = await both.near.connect(both.address)
+            await dialed.closed()
+            accepting.cancel()
+            return str(both.near.peer_id)
+
+    peer = asyncio.run(main())
+    (line,) = lines(caplog, logging.WARNING, "libp2p_quic.gate")
+    assert line.startswith(f"refused the inbound connection of {peer} at /ip4/127.0.0.1/udp/")
 
 
 @pytest.mark.parametrize("is_gated", [False, True])

@@ -22,10 +22,14 @@ GATED = 0x1007
 
 @dataclass(frozen=True)
 class Denial:
-    """Why a gate denied a peer. ``cause`` is the exception that the gate raised, if any."""
+    """Why a gate denied a peer. ``cause`` is the exception that the gate raised, if any.
+
+    ``is_defect`` is whether the gate failed, of which a WARNING was logged.
+    """
 
     reason: str
     cause: Exception | None = None
+    is_defect: bool = False
 
 
 class Gate:
@@ -57,7 +61,22 @@ class Gate:
     def _defect(self, peer: str, what: str, cause: Exception | None = None) -> Denial:
         self._defects.log("%s %s: %s is kept out", self.name, what, peer, exc_info=cause)
         logger.debug("%s %s: %s is kept out", self.name, what, peer)
-        return Denial(f"{self.name} {what}", cause)
+        return Denial(f"{self.name} {what}", cause, is_defect=True)
+
+
+class InboundDenials:
+    """Warns of the inbound peers that gates denied, of which the program learns nothing else.
+
+    One line in 10 s, as a peer can come again and again. The error of a dial says it anyway.
+    """
+
+    def __init__(self) -> None:
+        self._lines = Throttle(logger, logging.WARNING)
+
+    def report(self, peer: str, denial: Denial) -> None:
+        """``peer`` was denied; it has its address."""
+        if not denial.is_defect:
+            self._lines.log("refused the inbound connection of %s: %s", peer, denial.reason)
 
 
 def denied_networks(addresses: Iterable[str]) -> list[str]:

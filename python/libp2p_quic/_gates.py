@@ -16,7 +16,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import outcome_of
-from libp2p_quic._gate import Denial, Gate
+from libp2p_quic._gate import Denial, Gate, InboundDenials
 
 
 class TrioGate(Gate):
@@ -52,6 +52,7 @@ class Gates:
         # Inbound connections that a gate denied, and that the swarm refused for a limit of its own.
         self.denied = 0
         self.refused_by_swarm = 0
+        self._inbound_denials = InboundDenials()
         self._peer_gate = (
             TrioGate(f"gate_peer ({name_of(gate_peer)})", gate_peer, timeout) if gate_peer else None
         )
@@ -68,10 +69,13 @@ class Gates:
 
         The swarm asks its own gate too, but later, and closes without a reason.
         """
-        denial = None
+        denial, peer = None, f"{peer_id} at {maddr}"
         if self.swarm is not None:
-            denial = await self._swarm_gate.denial(f"{peer_id} at {maddr}", maddr)
-        return denial or await self.peer_denial(peer_id, maddr)
+            denial = await self._swarm_gate.denial(peer, maddr)
+        denial = denial or await self.peer_denial(peer_id, maddr)
+        if denial is not None:
+            self._inbound_denials.report(peer, denial)
+        return denial
 
     async def peer_denial(self, peer_id: ID, maddr: Multiaddr) -> Denial | None:
         """Why `gate_peer` denies a verified peer; None if it admits it."""

@@ -77,7 +77,7 @@ def cat(
             config = EndpointConfig(
                 max_connections=_MOST_PEERS,
                 max_connections_per_address=_MOST_PEERS,
-                gate_peer=peer_gate(admitted, output),
+                gate_peer=peer_gate(admitted, "--from", output),
             )
             is_interrupted = run(lambda each: _listen(each, identity, config, addresses, consent, output))
         else:

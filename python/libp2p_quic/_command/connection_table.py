@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from libp2p_quic._command.explanation import of_close
+from libp2p_quic._command.listening import PeerGate
 from libp2p_quic._command.output import Output
 from libp2p_quic._command.quantity import duration, size
 from libp2p_quic._exception_types import ConnectionClosed
@@ -32,10 +35,15 @@ class _Row:
 
 
 class ConnectionTable:
-    """Keeps the rows. The caller draws `table` when it wants to."""
+    """Keeps the rows. The caller draws `table` when it wants to.
 
-    def __init__(self, output: Output) -> None:
+    ``gate`` has the peers that it refused, and ``count_refused`` counts all that the listeners did.
+    """
+
+    def __init__(self, output: Output, gate: PeerGate | None, count_refused: Callable[[], int]) -> None:
         self._output = output
+        self._gate = gate
+        self._count_refused = count_refused
         self._rows: dict[int, _Row] = {}
         self._count = 0
 
@@ -72,8 +80,11 @@ class ConnectionTable:
         for each in over[: max(0, len(over) - _MOST_ENDED)] if self._output.is_live else over:
             del self._rows[each]
 
-    def table(self, width: int) -> Table:
-        """The rows as they are now, the newest first, with the columns that fit into ``width``."""
+    def table(self, width: int) -> RenderableType:
+        """The rows as they are now, the newest first, with the columns that fit into ``width``.
+
+        The last peers that the gate refused are above them.
+        """
         rows = list(reversed(self._rows.values()))[:_MOST_ROWS]
         cells = [_cells(each) for each in rows]
         wide = {name: max([len(name), *(len(each[name]) for each in cells)]) for name in _COLUMNS}
@@ -85,7 +96,7 @@ class ConnectionTable:
                 used += wide[name] + 2
                 shown.append(name)
         plural = "" if self._count == 1 else "s"
-        caption = f"{self._count} connection{plural} so far. Ctrl-C ends."
+        caption = f"{self._count} connection{plural} so far, {self._count_refused()} refused. Ctrl-C ends."
         made = Table(box=None, caption=caption, caption_justify="left")
         for name in sorted(shown, key=_COLUMNS.index):
             # The end of a connection is long, and has the lines that it needs.
@@ -94,6 +105,18 @@ class ConnectionTable:
         for row, each in zip(rows, cells, strict=True):
             told = [each[name] for name in sorted(shown, key=_COLUMNS.index)]
             made.add_row(*told, style="dim" if row.end else None)
+        if self._gate is None or not self._gate.refused:
+            return made
+        return Group(self._refused(self._gate), made)
+
+    def _refused(self, gate: PeerGate) -> Table:
+        """The last peers that the gate refused, the newest first. The whole peer id, to be admitted with."""
+        made = Table(box=None, style="red")
+        made.add_column(f"refused: {gate.reason}", no_wrap=True)
+        made.add_column("address", overflow="fold")
+        for peer_id, address in reversed(gate.refused):
+            # With the port of a peer that dials, 80 columns would not suffice.
+            made.add_row(str(peer_id), address.partition("/udp/")[0])
         return made
 
 

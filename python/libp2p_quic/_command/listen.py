@@ -56,11 +56,12 @@ def listen(
     """Serve ping, echo and perf (/perf/1.0.0) on each ADDR until Ctrl-C, for any libp2p.
 
     Default: a port that the system chooses, on all IPv4 addresses. Prints the addresses to dial, then
-    connections as they come and go: a table in a terminal, lines in a pipe.
+    connections as they come and go, and refused peers: a table in a terminal, lines in a pipe.
     """
     output = Output(is_json)
     identity = identity_of(key_file, output)
-    config = EndpointConfig(max_connections=max_connections, gate_peer=peer_gate(allow, output))
+    gate = peer_gate(allow, "--allow", output)
+    config = EndpointConfig(max_connections=max_connections, gate_peer=gate)
 
     async def command(interruption: Interruption) -> None:
         async with Endpoint(identity, config) as endpoint:
@@ -70,7 +71,7 @@ def listen(
                 drawn = _drawn(found[-1])
                 if drawn.index("\n") <= shutil.get_terminal_size().columns:
                     output.note(drawn)
-            server = Server(listeners, identity.public_key, output, SERVED)
+            server = Server(listeners, identity.public_key, output, SERVED, gate)
             await interruption.measured(server.run())
 
     run(command)

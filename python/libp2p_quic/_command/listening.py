@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -29,6 +31,9 @@ _STEPS = {
 # A port that the system chooses, on all IPv4 addresses.
 _DEFAULT_ADDRESS = "/ip4/0.0.0.0/udp/0/quic-v1"
 
+# A live table shows no more of those that were refused.
+_MOST_REFUSED = 5
+
 addresses_option = click.option(
     "--listen",
     "addresses",
@@ -40,24 +45,43 @@ addresses_argument = click.argument("addresses", metavar="[ADDR]...", nargs=-1)
 
 
 class PeerGate:
-    """Admits certain peers only."""
+    """Admits certain peers only, and prints each peer that it refuses."""
 
-    def __init__(self, admitted: frozenset[PeerId]) -> None:
+    def __init__(self, admitted: frozenset[PeerId], option: str, output: Output) -> None:
+        self.refused: deque[tuple[PeerId, str]] = deque(maxlen=_MOST_REFUSED)
+        """The last peers that were refused, with their addresses."""
+        self.count = 0
+        """How many were refused."""
+        self.is_drawn = False
+        """Whether a live table shows them, so that no line is printed."""
+        self.reason = f"{option} does not name it"
         self._admitted = admitted
+        self._output = output
 
     def __call__(self, peer_id: PeerId, address: str) -> bool:
-        return peer_id in self._admitted
+        if peer_id in self._admitted:
+            return True
+        self.count += 1
+        self.refused.append((peer_id, address))
+        if not self.is_drawn:
+            self._output.text(f"refused {address}/p2p/{peer_id}: {self.reason}")
+        self._output.event(
+            "refused", peer_id=str(peer_id), address=address, cause="gated", reason=self.reason
+        )
+        return False
 
 
-def peer_gate(allowed: Sequence[str], output: Output) -> PeerGate | None:
-    """Admits the peer ids ``allowed``; None without one, which admits every peer. Ends the command if one is
-    no peer id."""
+def peer_gate(allowed: Sequence[str], option: str, output: Output) -> PeerGate | None:
+    """Admits the peer ids ``allowed``, of ``option``; None without one, which admits every peer. Ends the
+    command if one is no peer id."""
     try:
         admitted = frozenset(PeerId.parse(each) for each in allowed)
     except InvalidPeerIdError as error:
         why = Explanation("peer_id", str(error), "libp2p-quic identity show prints the peer id of a key")
         raise UnusableArgumentError(why, output.is_json) from None
-    return PeerGate(admitted) if admitted else None
+    # The gate prints each peer that it refuses.
+    logging.getLogger("libp2p_quic.gate").setLevel(logging.ERROR)
+    return PeerGate(admitted, option, output) if admitted else None
 
 
 async def opened(endpoint: Endpoint, addresses: Sequence[str], output: Output) -> list[Listener]:

@@ -100,7 +100,7 @@ def receive(
         max_connections=_MOST_PEERS,
         max_connections_per_address=_MOST_OF_ONE_ADDRESS,
         max_concurrent_streams=_MOST_STREAMS,
-        gate_peer=peer_gate(admitted, output),
+        gate_peer=peer_gate(admitted, "--from", output),
     )
     consent = Consent(bool(admitted), is_open, output)
 

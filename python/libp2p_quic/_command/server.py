@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from libp2p_quic._command.connection_table import ConnectionTable
-from libp2p_quic._command.listening import reached_at, serve_each
+from libp2p_quic._command.listening import PeerGate, reached_at, serve_each
 from libp2p_quic._command.live import fit
 from libp2p_quic._command.output import Output
 from libp2p_quic._command.services import handlers
@@ -24,7 +23,7 @@ _DRAW_INTERVAL = 0.5
 class Server:
     """A table in a terminal, a line for each event in a pipe. ``public_key`` is the host's, for identify.
 
-    ``served`` are the handlers by protocol, beside identify.
+    ``served`` are the handlers by protocol, beside identify. ``gate`` is that of the endpoint.
     """
 
     def __init__(
@@ -33,12 +32,15 @@ class Server:
         public_key: bytes,
         output: Output,
         served: Mapping[str, Handler],
+        gate: PeerGate | None = None,
     ) -> None:
         self._listeners = listeners
         self._public_key = public_key
         self._output = output
         self._served = served
-        self._table = ConnectionTable(output)
+        self._table = ConnectionTable(output, gate, self._count_refused)
+        if gate is not None:
+            gate.is_drawn = output.is_live
 
     async def run(self) -> None:
         """Serve until canceled."""
@@ -51,10 +53,16 @@ class Server:
         finally:
             await cancel_all(tasks)
 
+    def _count_refused(self) -> int:
+        """The inbound connections that were refused for any reason, up to now."""
+        counted = [each.statistics() for each in self._listeners]
+        names = ("connections_refused", "connections_gated", "handshakes_refused")
+        return sum(each[name] for each in counted for name in names)
+
     async def _draw(self, tasks: set[asyncio.Task[None]]) -> None:
         console = Console()
 
-        def table() -> Table:
+        def table() -> RenderableType:
             return self._table.table(console.width)
 
         with Live(console=console, get_renderable=table, auto_refresh=False) as live:

@@ -17,7 +17,7 @@ from libp2p_quic._engine import Connection as EngineConnection
 from libp2p_quic._engine import Listener as EngineListener
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._exception_types import ListenError
-from libp2p_quic._gate import GATED
+from libp2p_quic._gate import GATED, InboundDenials
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
@@ -156,6 +156,7 @@ class _Gating:
         self.gated = 0
         self._listener = listener
         self._gate = gate
+        self._denials = InboundDenials()
         self._slots = asyncio.Semaphore(most)
         self._admitted: deque[Connection] = deque()
         self._has_news = asyncio.Event()
@@ -185,6 +186,8 @@ class _Gating:
             peer = f"{connection.peer_id} at {connection.remote_address}"
             denial = await self._gate.denial(peer, connection.peer_id, connection.remote_address)
             is_admitted = denial is None
+            if denial is not None:
+                self._denials.report(peer, denial)
         finally:
             if is_admitted:
                 logger.debug("accepted %s at %s", connection.peer_id, connection.remote_address)
