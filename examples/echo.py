@@ -12,17 +12,23 @@ from libp2p.abc import INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.io.utils import read_exactly
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICTransport
+from libp2p_quic import QUICTransport, explain
 
 ECHO = TProtocol("/example/echo/1.0.0")
 
 
 async def echo(stream: INetStream) -> None:
-    await stream.write(await stream.read(1024))
-    await stream.close()
+    try:
+        await stream.write(await stream.read(1024))
+        await stream.close()
+    except StreamError as error:
+        # The peer reset the stream, or is gone. An error that leaves a handler ends the host.
+        print(f"a stream broke: {explain(error)}", file=sys.stderr)
+        await stream.reset()
 
 
 async def main(address: str | None = None, text: str = "hello") -> str | None:

@@ -24,6 +24,9 @@ import pytest
 import libp2p_quic
 import libp2p_quic.asyncio
 from libp2p_quic import metrics
+from libp2p_quic.asyncio import Endpoint, Identity, Stream
+from testkit.names import free_port
+from testkit.reset_stream import reset_by_a_peer
 from tools import reference_pages
 from tools.nat.network import RELAY, ROUTERS, Home, missing, town
 
@@ -105,14 +108,21 @@ def finished(*command: str, cwd: Path, status: int = 0) -> str:
 
 
 @contextmanager
-def listening(*command: str, cwd: Path) -> Iterator[str]:
-    """Run a program until the end of the block; yields its first line."""
+def running(*command: str, cwd: Path) -> Iterator[IO[str]]:
+    """Run a program until the end of the block; yields what it prints."""
     with subprocess.Popen([sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().strip()
+            yield process.stdout
         finally:
             process.kill()
+
+
+@contextmanager
+def listening(*command: str, cwd: Path) -> Iterator[str]:
+    """Run a program until the end of the block; yields its first line."""
+    with running(*command, cwd=cwd) as lines:
+        yield lines.readline().strip()
 
 
 def programs_of(page: str, folder: Path) -> dict[str, str]:
@@ -152,6 +162,49 @@ def test_the_tutorials_file_arrives(tutorial: Path) -> None:
         output = finished("files.py", "send", address, "some.file", cwd=tutorial)
     assert output == f"the peer has {len(content)} bytes\n"
     assert (tutorial / "received.bin").read_bytes() == content
+
+
+def test_a_stream_that_breaks_does_not_end_the_tutorials_hosts(tutorial: Path) -> None:
+    broken = r"stream \S+: reset by the peer with code 0x7\n"
+    with running("server.py", cwd=tutorial) as lines:
+        address = next(lines).strip()
+        reset_by_a_peer(address, "/tutorial/upper/1.0.0")
+        assert re.fullmatch(f"a stream broke: {broken}", next(lines))
+        assert finished("client.py", address, "hello", cwd=tutorial) == "HELLO\n"
+    with running("files.py", "receive", cwd=tutorial) as lines:
+        address = next(lines).strip()
+        reset_by_a_peer(address, "/tutorial/file/1.0.0")
+        assert re.fullmatch(rf"\d bytes of an incomplete file: {broken}", next(lines))
+        (tutorial / "some.file").write_bytes(b"whole")
+        sent = finished("files.py", "send", address, "some.file", cwd=tutorial)
+        assert sent == "the peer has 5 bytes\n"
+
+
+def test_the_tutorials_client_tells_of_an_incomplete_answer(tutorial: Path) -> None:
+    async def reset(stream: Stream) -> None:
+        await stream.read(1)
+        stream.reset(7)
+
+    async def main() -> str:
+        async with Endpoint(Identity.generate()) as endpoint:
+            listener = await endpoint.listen("/ip4/127.0.0.1/udp/0/quic-v1")
+            serving = asyncio.create_task(listener.serve({"/tutorial/upper/1.0.0": reset}))
+            address = f"{listener.address}/p2p/{endpoint.peer_id}"
+            told = await asyncio.to_thread(finished, "client.py", address, "hello", cwd=tutorial)
+            serving.cancel()
+            return told
+
+    told = asyncio.run(main())
+    assert re.fullmatch(
+        r"0 bytes of an incomplete answer: stream \S+: reset by the peer with code 0x7\n", told
+    )
+
+
+def test_the_tutorials_limit_of_a_dial_is_explained(tutorial: Path) -> None:
+    address = f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1/p2p/{Identity.generate().peer_id}"
+    told = finished("limited.py", address, cwd=tutorial)
+    assert told.startswith(f"failed to dial {address}: canceled by this program: the peer did not answer")
+    assert "ECONNREFUSED" in told
 
 
 def test_the_tutorials_wrong_peer_is_refused(tutorial: Path) -> None:

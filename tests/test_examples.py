@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from testkit.reset_stream import reset_by_a_peer
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -43,6 +45,13 @@ def test_echo_with_the_transport_passed_to_new_host() -> None:
     with listening("echo") as address:
         assert re.fullmatch(r"/ip4/127\.0\.0\.1/udp/[1-9]\d*/quic-v1/p2p/12D3KooW\w+", address)
         assert run("examples/echo.py", address, "grüß dich").stdout == "grüß dich\n"
+
+
+def test_echo_serves_on_after_a_stream_that_breaks() -> None:
+    with listening("echo") as address:
+        # Before the handler has read anything.
+        reset_by_a_peer(address, "/example/echo/1.0.0", data=b"")
+        assert run("examples/echo.py", address, "two").stdout == "two\n"
 
 
 def test_ping_with_install() -> None:
