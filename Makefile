@@ -119,15 +119,19 @@ setup: .venv/.requirements ## create .venv and install the pinned development re
 
 .venv/.requirements: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "CPython >= 3.10 is needed: make PYTHON=... setup")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@echo "setup: making .venv, and installing the pinned requirements into it: a minute or two, without output"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@echo "setup: done, $$($(BIN)/python -m pip list 2>/dev/null | tail -n +3 | wc -l) packages in .venv"
 	@touch $@
 
 .PHONY: build
 build: .venv/.built ## compile the engine, the relay and the faults, install the package into .venv, editable
 
 .venv/.built: .venv/.requirements $(RUST_SOURCES)
+	@echo "build: compiling the engine, and installing the package into .venv: minutes the first time"
 	$(BIN)/maturin develop --release --locked
+	@echo "build: compiling the relay and the faults, which the tests use"
 	cargo build --release --locked --package libp2p-quic-relay --package libp2p-quic-faults
 	@touch $@
 

@@ -26,8 +26,9 @@ Each pair connects, exchanges pings on /ipfs/ping/1.0.0, and transfers bytes ove
 
 _METHOD = """\
 what is measured:
-  handshake   the transport's dial, from the call to a verified peer. host.connect() takes
-              at least 250 ms more on any transport: py-libp2p waits for better addresses.
+  dial        the transport's dial, from the call to a verified peer, with libp2p-quic also admitted
+              by the listener's gates. host.connect() takes at least 250 ms on any transport:
+              py-libp2p waits for better addresses.
   ping        one 32-byte round trip on an open stream, at the dialer; the median is shown
   goodput     payload bytes by the receiver's clock, from the transfer's header to the last
               byte. The receiver's SHA-256 runs in a separate thread on the same processors; the sender's

@@ -136,7 +136,7 @@ async def run_pair(transport: str, size: int, pings: int, port: int, watcher: Wa
             async with _step("connect"):
                 connected = await dialer.report("connected")
             _require(connected["peer_id"] == here["peer_id"], "another peer answered")
-            watcher.say("handshake", f"{connected['seconds'] * 1e3:.2f} ms")
+            watcher.say("dial", f"{connected['seconds'] * 1e3:.2f} ms")
 
             async with _step("ping"):
                 pinged = await dialer.report("pinged")
