@@ -7,6 +7,7 @@ them. test_examples.py runs the README's.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from types import SimpleNamespace
 from typing import IO
 
 import pytest
+from libp2p.relay.circuit_v2 import protocol, transport
 
 import libp2p_quic
 import libp2p_quic.asyncio
@@ -353,6 +355,15 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
     program = "\n".join([before, *blocks(page), after])
     shown = finished("-W", "error::SyntaxWarning", "-c", RUN, program, page, cwd=tmp_path)
     assert re.fullmatch(SHOWN.get(page, ""), shown), shown
+
+
+def test_py_libp2p_has_the_lines_of_its_relay_that_the_page_explains() -> None:
+    page = (DOCS / "logging.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| ([PT]), ", page, re.MULTILINE)
+    sources = {"P": inspect.getsource(protocol), "T": inspect.getsource(transport)}
+    told = [(text, sources[module]) for row, module in rows for text in re.findall("`(.+?)`", row)]
+    assert len(told) > 12
+    assert [text for text, source in told if text not in source] == []
 
 
 def test_every_link_of_the_pages_leads_to_a_file() -> None:
