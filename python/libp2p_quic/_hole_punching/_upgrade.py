@@ -26,6 +26,7 @@ from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID
 from multiaddr import Multiaddr
 
+from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import call_foreign
 from libp2p_quic._driver import gather_writes
 from libp2p_quic._engine_errors import EndpointClosedError
@@ -315,7 +316,7 @@ class Upgrades(Notifee):
                 try:
                     inbound.punch(host, port, LIMIT)
                 except ValueError as error:
-                    logger.debug("not punched: %s", error)
+                    logger.debug("did not punch to %s at %s: %s", peer_id, to_multiaddr(host, port), error)
             with self.expecting(peer_id) as direct, trio.move_on_after(LIMIT):
                 await direct.wait()
         finally:
