@@ -27,6 +27,7 @@ LOOP_FREE = [
     "_causes",
     "_config",
     "_config_table",
+    "_dial_attempt",
     "_dial_counts",
     "_dial_progress",
     "_engine_errors",

@@ -72,8 +72,9 @@ class Dialer:
             endpoint.close_connection,
             failures,
             is_final=_finality([address.peer_id]),
+            observer=progress,
         )
-        progress.follow(race, lambda host: str(address.at(host)))
+        progress.follow(lambda host: str(address.at(host)))
         try:
             return await race.run(hosts)
         except AllFailedError as failed:
@@ -145,9 +146,9 @@ class Dialer:
         failures = (DialError, ConnectionLostError)
         final = _finality([address.peer_id for address in addresses])
         abandon = endpoint.close_connection
-        race = Race(driver, begin, finish, abandon, failures, delay, final, wait)
+        race = Race(driver, begin, finish, abandon, failures, delay, final, wait, progress)
         if progress is not None:
-            progress.follow(race, lambda way: str(way[0].at(way[1])))
+            progress.follow(lambda way: str(way[0].at(way[1])))
         names = [each for each in addresses if each.name_protocol is not None]
         try:
             return await self._run(race, ways, names, causes)

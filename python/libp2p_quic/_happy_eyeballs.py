@@ -82,6 +82,29 @@ class Ways(Generic[Way]):
         self.wake()
 
 
+class Observer(Generic[Way, A]):
+    """Is told by a race what becomes of each way, at once. This one ignores it."""
+
+    def tried(self, way: Way) -> None:
+        """An attempt at ``way`` begins."""
+
+    def started(self, way: Way, attempt: A) -> None:
+        """Its handshake has begun."""
+
+    def connected(self, way: Way) -> None:
+        """It is the result of the race."""
+
+    def failed(self, way: Way, error: Exception) -> None:
+        """It failed."""
+
+    def abandoned(self, way: Way) -> None:
+        """It is not needed, and will be ended."""
+
+    def interrupted(self, way: Way, reason: ConnectionLostError | None) -> None:
+        """The race is canceled. ``reason`` is why it is not connected; None if it is, and ``finish`` has
+        not returned."""
+
+
 class Race(Generic[Way, A, R]):
     """A race, with the callbacks of its caller.
 
@@ -91,7 +114,7 @@ class Race(Generic[Way, A, R]):
     already ended the attempt. ``delay`` is the pause between two attempts, in seconds. ``is_final``
     (default: no error) is whether an error of one way is also that of all others, so that it ends the race.
     ``wait`` (default: the driver's `wait_any`) waits as `Driver.wait_any`, or until `Ways.wake` is called.
-    ``failed`` is told of the error of each way when it happens; it must return at once.
+    ``observer`` (default: none) is told what becomes of each way.
     """
 
     def __init__(
@@ -104,7 +127,7 @@ class Race(Generic[Way, A, R]):
         delay: float = ATTEMPT_DELAY,
         is_final: Callable[[Exception], bool] = lambda _: False,
         wait: Callable[[Sequence[int], float], Awaitable[None]] | None = None,
-        failed: Callable[[Way, Exception], None] = lambda _, __: None,
+        observer: Observer[Way, A] | None = None,
     ) -> None:
         self._driver = driver
         self._begin = begin
@@ -114,12 +137,9 @@ class Race(Generic[Way, A, R]):
         self._delay = delay
         self._is_final = is_final
         self._wait = wait or driver.wait_any
-        self._failed = failed
+        self._observer: Observer[Way, A] = observer or Observer()
         self.causes: list[tuple[Way, Exception]] = []
         """The ways that failed so far, in the order of failing."""
-        self.interrupted: list[tuple[Way, ConnectionLostError | None]] = []
-        """After a cancellation: the ways that were tried then, each with the reason why it was not
-        connected; None if it was, and ``finish`` had not returned."""
         self._running: list[tuple[Way, A]] = []
 
     async def run(self, ways: Sequence[Way] | Ways[Way]) -> R:
@@ -157,8 +177,10 @@ class Race(Generic[Way, A, R]):
             raise AllFailedError(self.causes)
         finally:
             for way, attempt in self._running:
-                if not is_decided:
-                    self.interrupted.append((way, attempt.unconnected()))
+                if is_decided:
+                    self._observer.abandoned(way)
+                else:
+                    self._observer.interrupted(way, attempt.unconnected())
                 self._abandon(attempt)
             self._running.clear()
 
@@ -172,19 +194,20 @@ class Race(Generic[Way, A, R]):
             await self._driver.ready(attempt.connected_nowait, attempt.connected)
             result = await self._finish(way, attempt)
             is_decided = True
+            self._observer.connected(way)
             return result
         except self._failures as error:
             is_decided = True
             self._fail(way, error)
         finally:
             if not is_decided:
-                self.interrupted.append((way, attempt.unconnected()))
+                self._observer.interrupted(way, attempt.unconnected())
                 self._abandon(attempt)
         raise AllFailedError(self.causes)
 
     def _fail(self, way: Way, error: Exception) -> None:
         self.causes.append((way, error))
-        self._failed(way, error)
+        self._observer.failed(way, error)
 
     def _count_hopeless(self) -> int:
         """Ways that failed, and those that continue although nothing listens on the port: the peer
@@ -193,11 +216,13 @@ class Race(Generic[Way, A, R]):
 
     async def _start(self, way: Way) -> bool:
         """Begin an attempt. Returns whether it runs."""
+        self._observer.tried(way)
         try:
             attempt = await self._begin(way)
         except self._failures as error:
             self._fail(way, error)
             return False
+        self._observer.started(way, attempt)
         self._running.append((way, attempt))
         return True
 
@@ -213,6 +238,7 @@ class Race(Generic[Way, A, R]):
                     return None
                 continue
             self._running.remove(each)
+            self._observer.connected(each[0])
             return (result,)
         return None
 

@@ -25,12 +25,12 @@ from libp2p_quic._command.options import (
 )
 from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output
 from libp2p_quic._command.quantity import duration, size
+from libp2p_quic._dial_attempt import DialAttempt
 from libp2p_quic._exception_types import ConnectionClosed, DialError, NegotiationError, QUICError
 from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
-from libp2p_quic.asyncio.dial_attempt import DialAttempt
 from libp2p_quic.asyncio.endpoint import Endpoint
 
 _NOT_TOLD = "not told"

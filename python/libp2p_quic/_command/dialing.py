@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from libp2p_quic._command.output import Output
+from libp2p_quic._dial_attempt import DialAttempt
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.connection import Connection
-from libp2p_quic.asyncio.dial_attempt import DialAttempt
 from libp2p_quic.asyncio.endpoint import Endpoint
 
 # Longer than a handshake on any path that works well, and short enough that nobody wonders. Seconds.

@@ -1,6 +1,7 @@
 """libp2p's QUIC for asyncio programs, without py-libp2p and trio. This module only exports names."""
 
 from libp2p_quic._causes import causes, explain
+from libp2p_quic._dial_attempt import DialAttempt
 from libp2p_quic._engine import __version__
 from libp2p_quic._exception_types import (
     ConnectionClosed,
@@ -36,7 +37,6 @@ from libp2p_quic._tls_parameters import TLSParameters
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
-from libp2p_quic.asyncio.dial_attempt import DialAttempt
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
 from libp2p_quic.asyncio.stream import Stream

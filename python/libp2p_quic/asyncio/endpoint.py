@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
+from libp2p_quic._dial_attempt import DialAttempt
 from libp2p_quic._dial_counts import DialCounts
 from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._driver._asyncio import AsyncioDriver, current
@@ -29,7 +30,6 @@ from libp2p_quic._statistics import EndpointStatistics, endpoint_statistics
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
-from libp2p_quic.asyncio.dial_attempt import DialAttempt, DialRecord
 from libp2p_quic.asyncio.gate import AsyncioGate
 from libp2p_quic.asyncio.listener import Listener
 from libp2p_quic.asyncio.resolve import resolved
@@ -132,12 +132,10 @@ class Endpoint:
         text and ``causes`` have all of them.
         """
         parsed = Address.parse(address)
-        progress = DialProgress(str(address))
+        progress = DialProgress(str(address), attempts)
         try:
             with self._dials.counted():
-                connection = await self._connect(
-                    parsed, address, progress, [] if attempts is None else attempts
-                )
+                connection = await self._connect(parsed, address, progress)
         except DialError as error:
             self._note_failure(parsed, error)
             raise
@@ -164,9 +162,7 @@ class Endpoint:
         """
         return self._last_failures.get(_key(Address.parse(address)))
 
-    async def _connect(
-        self, parsed: Address, address: str, progress: DialProgress, attempts: list[DialAttempt]
-    ) -> Connection:
+    async def _connect(self, parsed: Address, address: str, progress: DialProgress) -> Connection:
         """`connect` to ``parsed``, which was given as ``address``. ``progress`` follows the race."""
         if parsed.port == 0:
             raise DialError(f"failed to dial {address}: port 0 cannot be dialed")
@@ -174,33 +170,18 @@ class Endpoint:
             driver, _, touch = self._opened()
         except (OSError, EndpointClosedError) as error:
             raise DialError(f"failed to dial {address}: {error}") from error
-        record = DialRecord(attempts, driver.current_time)
         hosts = interleaved(await resolved(parsed))
         if not hosts:
             raise DialError(f"failed to dial {address}: the name has no address")
 
-        async def begin(host: str) -> EngineConnection:
-            record.begin(host, str(parsed.at(host)))
-            attempt = await self._begin(parsed, host)
-            record.started(host, attempt)
-            return attempt
-
-        async def finish(host: str, attempt: EngineConnection) -> Connection:
-            connection = await self._finish(parsed, host, attempt)
-            record.connected(host)
-            return connection
-
         def abandon(attempt: EngineConnection) -> None:
-            record.abandoned(attempt)
             attempt.close(0, b"")
             touch()
 
-        def fail(host: str, cause: Exception) -> None:
-            record.failed(host, _dial_error(parsed, host, cause))
-
         failures = (DialError, ConnectionLostError)
-        race = Race(driver, begin, finish, abandon, failures, failed=fail)
-        progress.follow(race, lambda host: str(parsed.at(host)))
+        begin, finish = partial(self._begin, parsed), partial(self._finish, parsed)
+        race = Race(driver, begin, finish, abandon, failures, observer=progress)
+        progress.follow(lambda host: str(parsed.at(host)), partial(_dial_error, parsed))
         try:
             return await race.run(hosts)
         except AllFailedError as failed:
