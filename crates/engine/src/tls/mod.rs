@@ -10,10 +10,12 @@
 
 mod algorithms;
 pub mod certificate;
+pub mod client_hello;
 mod draft29;
 pub(crate) mod issue;
 mod observed_session;
 mod parameters;
+mod protocol_choice;
 mod server_hello;
 mod verifier;
 
@@ -38,6 +40,7 @@ use crate::identity::Identity;
 pub(crate) use draft29::DRAFT_29;
 use observed_session::{ObservedClient, ObservedServer};
 pub use parameters::TlsParameters;
+pub use protocol_choice::server_of_both;
 use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
@@ -47,6 +50,9 @@ const KEY_LOG: &str = "SSLKEYLOGFILE";
 
 /// libp2p tls spec, "ALPN".
 const ALPN: &[u8] = b"libp2p";
+
+/// The protocol of browsers: RFC 9114 section 3.1.
+const H3: &[u8] = b"h3";
 
 const INITIAL_SUITE: &str = "the suite given is TLS13_AES_128_GCM_SHA256, the only one taken";
 

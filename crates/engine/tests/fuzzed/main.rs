@@ -6,6 +6,7 @@
 
 mod bytes;
 mod certificate;
+mod client_hello;
 mod configuration;
 mod datagrams;
 #[path = "../forge/mod.rs"]
@@ -37,6 +38,19 @@ fn replay(target: &str, run: fn(&[u8])) {
 #[test]
 fn certificates() {
     replay("certificate", certificate::run);
+}
+
+#[test]
+fn client_hellos() {
+    replay("client_hello", client_hello::run);
+    // Otherwise nothing is compared.
+    for case in ["h3", "libp2p", "none", "both_with_server_name"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fuzzed/cases/client_hello")
+            .join(case);
+        let data = fs::read(path).expect("a case");
+        assert!(client_hello::by_rustls(&data).is_some(), "{case}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! TLS handshakes in memory, as QUIC carries them: between our own endpoints, and with peers that
 //! are older, different, or wrong in one way. This file carries the messages; `peers` tests
-//! authentication, and `negotiation` the negotiated parameters.
+//! authentication, `negotiation` the negotiated parameters, and `choice` a server of two protocols.
 
+mod choice;
 mod negotiation;
 mod peers;
 
