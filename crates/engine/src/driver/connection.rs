@@ -361,7 +361,7 @@ impl ConnectionDriver {
             let (conn, marking) = (&self.conn, &mut self.marking);
             match marking.send(now, conn, &mut transmit, buf, self.socket, network) {
                 Sending::Blocked => return Turn::Blocked(transmit),
-                Sending::SentSingly => self.segmentation.refused(now),
+                Sending::SentSingly => self.segmentation.refused(now, transmit.destination),
                 Sending::Sent if transmit.segment_size.is_some() => self.segmentation.worked(),
                 Sending::Sent | Sending::Failed(_) => {}
             }

@@ -10,6 +10,7 @@ mod reporting;
 mod requests;
 
 use std::{
+    any::Any,
     collections::VecDeque,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -36,6 +37,7 @@ use crate::{
         timers::Timers,
     },
     error::ConnectionError,
+    multiaddr::Multiaddr,
     shared::EndpointState,
     sync::Mutex,
     totals::Totals,
@@ -516,12 +518,11 @@ impl Core {
                 Some(value)
             }
             Err(panic) => {
-                let cause = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_default();
-                tracing::error!(%cause, "a panic ended a connection");
+                let (cause, remote) = (
+                    panic_message(&*panic),
+                    Multiaddr(driven.conn.remote_address()),
+                );
+                tracing::error!("a panic ended the connection with {remote}: {cause}");
                 if !driven.is_drained() {
                     self.endpoint.handle_event(handle, EndpointEvent::drained());
                 }
@@ -531,6 +532,15 @@ impl Core {
             }
         }
     }
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
 }
 
 impl Drop for Core {

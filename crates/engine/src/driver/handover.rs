@@ -11,7 +11,10 @@ use std::{
 };
 
 use crate::{
-    driver::{command::IoWaker, core::TURNS_PER_DRIVE},
+    driver::{
+        command::IoWaker,
+        core::{TURNS_PER_DRIVE, panic_message},
+    },
     signal::Signal,
     sync::{
         Mutex,
@@ -164,12 +167,13 @@ impl<W: CoreTask> TaskSlot<W> {
     pub(crate) fn with<T>(&mut self, job: impl FnOnce(&mut W) -> T) -> Option<T> {
         let task = self.task.as_mut()?;
         // A core that panicked is dropped, so its state is not used again.
-        let outcome = catch_unwind(AssertUnwindSafe(|| job(task)));
-        if outcome.is_err() {
-            tracing::error!("a panic ended an endpoint");
-            self.task = None;
-        }
-        outcome.ok()
+        catch_unwind(AssertUnwindSafe(|| job(task)))
+            .inspect_err(|panic| {
+                let cause = panic_message(&**panic);
+                tracing::error!("a panic ended an endpoint with all its connections: {cause}");
+                self.task = None;
+            })
+            .ok()
     }
 
     /// Do what is due; true if there is more to do at once.

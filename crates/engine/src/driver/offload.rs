@@ -1,7 +1,12 @@
 //! Decides by the results of sends whether an offload works: segmentation for one connection, ECN
 //! marks for one socket. Makes no system calls; its user reports the results.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use crate::multiaddr::Multiaddr;
 
 /// Consecutive refusals after which an offload is disabled. A single send may fail for another
 /// reason, and each refusal costs two more system calls.
@@ -45,14 +50,15 @@ impl Offload {
         self.refusals = 0;
     }
 
-    /// The system took datagrams without it that it had just refused with it.
-    pub(super) fn refused(&mut self, now: Instant) {
+    /// The system took datagrams to `remote` without it that it had just refused with it.
+    pub(super) fn refused(&mut self, now: Instant, remote: SocketAddr) {
         // Not reset when it is tried again: one more refusal is enough then.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= MAX_REFUSALS {
-            let name = self.name;
+            let (name, remote) = (self.name, Multiaddr(remote));
             tracing::info!(
-                "{name} given up for a minute: the system refused to send with it {MAX_REFUSALS} times"
+                "{name} given up for a minute: the system refused to send with it {MAX_REFUSALS} times, \
+                 the last time to {remote}"
             );
             self.off_until = Some(now + RETRY_AFTER);
         }
@@ -66,7 +72,7 @@ mod tests {
     fn refuse(offload: &mut Offload, times: u32, now: Instant) {
         for _ in 0..times {
             assert!(offload.check_usable(|| now));
-            offload.refused(now);
+            offload.refused(now, SocketAddr::from(([192, 0, 2, 1], 4001)));
         }
     }
 

@@ -157,7 +157,7 @@ impl Socket {
             && self.send_once(transmit, first, ecn).is_ok()
         {
             sending = Sending::Sent;
-            self.marks.refused(Instant::now());
+            self.marks.refused(Instant::now(), transmit.destination);
         }
         if sending == Sending::Failed(error) {
             return sending;
