@@ -36,7 +36,9 @@ from testkit.near import near_host, near_transport, swarm, transport_of
 
 OTHER = ID.from_pubkey(create_new_key_pair().public_key)
 UNANSWERED = r"the peer did not answer within \d+\.\d s \([1-9]\d* datagrams sent, 0 received\)"
-CLOSED_PORT = r"; port unreachable: nothing listens there \(ECONNREFUSED\), (once|\d+ times)"
+CLOSED_PORT = (
+    r"; port unreachable: nothing listens there, or a firewall rejects it \(ECONNREFUSED\), (once|\d+ times)"
+)
 NAME = "/dns4/node.test/udp/4001/quic-v1"
 
 

@@ -147,7 +147,7 @@ impl DialProgress for DialReport {
                 times => format!("{times} times"),
             };
             let error = Errno::ECONNREFUSED;
-            let what = "port unreachable: nothing listens there";
+            let what = "port unreachable: nothing listens there, or a firewall rejects it";
             let _ = write!(details, "; {what} ({error:?}), {times}");
         }
         if let Some(error) = observed.last {
@@ -340,7 +340,10 @@ mod tests {
         assert_eq!(timeout(&report), silent);
         assert!(accepts(&report, Errno::ECONNREFUSED, &own[..14]));
         assert!(timeout(&report).starts_with(silent));
-        assert!(timeout(&report).ends_with("nothing listens there (ECONNREFUSED), once"));
+        assert!(
+            timeout(&report)
+                .ends_with("nothing listens there, or a firewall rejects it (ECONNREFUSED), once")
+        );
     }
 
     #[test]
@@ -355,7 +358,7 @@ mod tests {
         assert_eq!(
             timeout(&report),
             "the peer did not answer within 2.0 s (3 datagrams sent, 0 received); \
-             port unreachable: nothing listens there (ECONNREFUSED), 4 times"
+             port unreachable: nothing listens there, or a firewall rejects it (ECONNREFUSED), 4 times"
         );
     }
 

@@ -40,7 +40,8 @@ fn a_closed_port_is_told_at_the_timeout_and_harms_no_other_connection() {
             .expect("a time");
         assert!(seconds.parse::<f64>().expect("a number") >= 1.5, "{error}");
         assert!(reason.contains(" datagrams sent, 0 received)"), "{error}");
-        let told = "; port unreachable: nothing listens there (ECONNREFUSED), ";
+        let told =
+            "; port unreachable: nothing listens there, or a firewall rejects it (ECONNREFUSED), ";
         let times = reason.split(told).nth(1).expect("the port is told");
         // Of its attempts too, of which one begins each 0.8 s.
         let times = times.strip_suffix(" times").expect("several times");
