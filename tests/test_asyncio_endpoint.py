@@ -6,6 +6,7 @@ import asyncio
 import errno
 import inspect
 import os
+import re
 import threading
 from dataclasses import fields, replace
 from typing import Any
@@ -40,6 +41,7 @@ from libp2p_quic.asyncio.resolve import resolved
 from testkit.asyncio_ends import LOOPBACK, Ends, ends, raw_streams
 from testkit.census import census, left_since
 from testkit.loops import LOOPS, on_both, passes, run, soon
+from testkit.names import free_port
 from testkit.unwilling import black_hole
 
 QUICK = EndpointConfig(handshake_timeout=0.3, linger=0.1)
@@ -124,6 +126,43 @@ async def test_attempts_tell_what_a_waiting_dial_has_sent() -> None:
         with pytest.raises(UnreachableError):
             await both.near.connect("/ip4/224.0.0.1/udp/9/quic-v1", attempts=unroutable)
         assert unroutable[0].result == "failed"
+
+
+SENT = (
+    r"\((\d+) datagrams sent, 0 received\); port unreachable: nothing listens there, or a firewall rejects it"
+)
+
+
+@on_both
+async def test_the_statistics_of_an_attempt_agree_with_its_error() -> None:
+    """At a closed port, where the engine makes an attempt each 0.8 s and sends refused datagrams again."""
+    attempts: list[DialAttempt] = []
+    async with ends(near=EndpointConfig(handshake_timeout=1.5)) as both:
+        with pytest.raises(HandshakeTimeoutError) as caught:
+            await both.near.connect(f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1", attempts=attempts)
+    told = re.search(SENT, str(caught.value))
+    assert told
+    assert counted(attempts[0]).datagrams_sent == int(told[1])
+    assert counted(attempts[0]).datagrams_received == 0
+
+
+@on_both
+async def test_the_statistics_of_a_canceled_attempt_agree_with_its_error() -> None:
+    address, attempts = f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1", list[DialAttempt]()
+    async with ends(near=EndpointConfig(handshake_timeout=300)) as both:
+        dialing = asyncio.ensure_future(both.near.connect(address, attempts=attempts))
+
+        async def has_sent() -> None:
+            while not attempts or counted(attempts[0]).datagrams_sent < 10:
+                await passes(1)
+
+        await soon(has_sent())
+        dialing.cancel()
+        await asyncio.wait([dialing])
+        told = re.search(SENT, str(both.near.last_failure(address)))
+    assert told
+    # The engine may send one or two between the text and the counters.
+    assert 0 <= counted(attempts[0]).datagrams_sent - int(told[1]) <= 2
 
 
 @on_both

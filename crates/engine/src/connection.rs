@@ -202,11 +202,14 @@ impl Connection {
         self.shared().state.lock().local
     }
 
-    /// A snapshot of the counters, at most 10 ms old while data moves.
+    /// A snapshot of the counters, at most 10 ms old while data moves. Those of a dial without a
+    /// connection count the datagrams of all its attempts, as its error does.
     pub fn statistics(&self) -> Statistics {
         let receive_credit = &self.shared().receive_credit;
         let state = self.shared().state.lock();
+        let published = state.statistics.datagrams_sent;
         Statistics {
+            datagrams_sent: state.dial.as_ref().map_or(published, |dial| dial.sent()),
             streams_waiting: state.arrived.len(),
             streams_opened: state.streams_opened,
             streams_accepted: state.streams_accepted,

@@ -39,7 +39,7 @@ def waiting_lines(limit: float, address: Address, attempts: Sequence[DialAttempt
     lines = []
     for each in attempts:
         if each.result == "waiting":
-            # The engine repeats datagrams that the system reports as refused, and does not count them.
+            # It says more than the count, which has each repetition.
             refused = "its machine reports that no program listens on this port"
             told = refused if each.is_port_unreachable else traffic(each)
             lines.append(f"waiting for {each.address.partition('/p2p/')[0]}: {told}")

@@ -92,6 +92,8 @@ pub(super) struct ConnectionDriver {
     /// The listener that accepted it; `None` for a dialed connection.
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
+    /// What its dial met; `None` for an accepted connection.
+    dial: Option<Arc<DialReport>>,
     /// Its slot in the admission control; `None` for a dialed connection.
     pub(super) inbound_slot: Option<InboundSlot>,
     migration: MigrationLimit,
@@ -156,6 +158,7 @@ impl ConnectionDriver {
             local_ip: None,
             listener: origin.listener,
             verdict: origin.verdict,
+            dial: origin.report.clone(),
             inbound_slot: origin.inbound_slot,
             migration: MigrationLimit::new(),
             id_supply: IdSupply::new(),

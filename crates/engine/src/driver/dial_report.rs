@@ -155,6 +155,10 @@ impl DialProgress for DialReport {
         }
         close_reason::handshake_timeout(waited, observed.sent, received, &details)
     }
+
+    fn sent(&self) -> u64 {
+        self.observed.lock().sent
+    }
 }
 
 impl Observed {

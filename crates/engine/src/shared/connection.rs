@@ -28,6 +28,9 @@ pub(crate) trait DialProgress: Send + Sync {
     /// The error of a dial whose handshake is not complete at `now`, with `received` datagrams from
     /// the peer.
     fn handshake_timeout(&self, now: Instant, received: u64) -> ConnectionError;
+
+    /// Datagrams of all attempts that the system took, those that it refused at first among them.
+    fn sent(&self) -> u64;
 }
 
 pub(crate) struct ConnectionState {

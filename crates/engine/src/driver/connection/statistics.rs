@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{ConnectionDriver, stage::Stage};
-use crate::{error::ConnectionError, statistics::Statistics};
+use crate::{error::ConnectionError, shared::DialProgress, statistics::Statistics};
 
 /// How old published statistics may be while a connection is busy; at the end of a burst they are
 /// published at once.
@@ -70,6 +70,11 @@ impl ConnectionDriver {
         if !self.is_detached {
             state.remote = self.conn.remote_address();
             state.statistics = current;
+            // quinn-proto counts one attempt, and not what the system refused at first. The error of the
+            // dial tells what left in all, and both must agree.
+            if let Some(dial) = self.dial.as_ref().filter(|_| !self.phase.was_connected()) {
+                state.statistics.datagrams_sent = dial.sent();
+            }
         }
         drop(state);
         let before = mem::replace(&mut self.reported, current);
