@@ -1,8 +1,8 @@
 //! Reads the cipher suite and the key exchange group from the ServerHello of TLS 1.3 (RFC 8446 section
 //! 4.1.3), which is public and arrives or leaves in pieces. It checks nothing: TLS has done that.
 
-/// The largest message that is read. The largest that TLS accepts has 90 bytes, all of them fixed, and a
-/// key share, of which X25519MLKEM768 has the longest: 1120 bytes.
+/// The largest message that is read. TLS accepts none with more than 90 bytes beside its key share, and
+/// the longest key share, X25519MLKEM768's, has 1120.
 const LONGEST: usize = 2048;
 
 /// Type and length of a handshake message.
@@ -214,6 +214,27 @@ mod tests {
         ]
         .concat();
         assert_eq!(read([&more]), AES_X25519);
+    }
+
+    /// A session id, as TLS over TCP has it, and a key share as long as that of X25519MLKEM768.
+    #[test]
+    fn a_long_hello_with_a_session_id_is_read() {
+        let share = vec![7; 1120];
+        let extensions = [
+            &[0x00, 0x33, 0x04, 0x64, 0x11, 0xec, 0x04, 0x60],
+            &share[..],
+        ]
+        .concat();
+        let head = [&[0x03, 0x03], &[9; 32][..], &[32], &[5; 32]].concat();
+        let body = [&head[..], &[0x13, 0x02, 0x00, 0x04, 0x68], &extensions].concat();
+        let length = u16::try_from(body.len()).expect("a short message");
+        let [high, low] = length.to_be_bytes();
+        let hello = [&[SERVER_HELLO, 0, high, low], &body[..]].concat();
+        let expected = ServerHello {
+            cipher_suite: 0x1302,
+            group: 0x11ec,
+        };
+        assert_eq!(read(hello.chunks(500)), Some(expected));
     }
 
     #[test]
