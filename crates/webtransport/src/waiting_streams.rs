@@ -55,6 +55,9 @@ impl WaitingStreams {
 
     /// Remember that a session is over, or never began.
     pub(crate) fn end(&mut self, session: SessionId) {
+        if self.is_ended(session) {
+            return;
+        }
         if self.ended.len() == MAX_ENDED {
             self.ended.pop_front();
         }
@@ -109,6 +112,7 @@ mod tests {
     fn the_last_ended_sessions_are_remembered() {
         let mut waiting = WaitingStreams::default();
         (0..20).for_each(|n| waiting.end(session(4 * n)));
+        (0..20).for_each(|_| waiting.end(session(76)));
         assert!(!waiting.is_ended(session(0)));
         assert!(!waiting.is_ended(session(12)));
         assert!(waiting.is_ended(session(16)));

@@ -219,9 +219,6 @@ impl Connection {
     /// Both parts of a request stream were ended with this code, by the peer or by us.
     pub(super) fn aborted(&mut self, id: SessionId, code: u64) {
         let phase = self.requests.remove(&id).map(|request| request.phase);
-        if matches!(phase, Some(Phase::Closing)) {
-            return;
-        }
         self.end_session(id);
         match phase {
             Some(Phase::Established) => self.event(Event::Ended {

@@ -313,6 +313,50 @@ fn refusals_reach_the_client() {
 }
 
 #[test]
+fn a_response_with_too_many_fields_is_reset() {
+    let settings = Peer::server().sent.remove(0).1;
+    let mut client = Peer::client();
+    client.receive(stream(3), &settings, false);
+    client.receive(stream(0), b"\x01\x80\0\x40\x01", false);
+    let reset = Refusal::Reset(error_code::H3_EXCESSIVE_LOAD);
+    assert_eq!(client.events, [Event::Refused(reset)]);
+    assert_eq!(client.stops, [(stream(0), error_code::H3_EXCESSIVE_LOAD)]);
+    assert_eq!(client.closed, None);
+}
+
+#[test]
+fn a_request_that_ends_before_settings_is_no_session() {
+    // With the end of the stream, or with the close of its session in a DATA frame.
+    for (after, fin) in [(&[][..], true), (&[0, 7, 0x68, 0x43, 4, 0, 0, 0, 5], false)] {
+        let (mut client, mut server) = (Peer::client(), Peer::server());
+        client.receive(stream(3), &server.sent[0].1, false);
+        let request = client.sent[1].1.clone();
+        server.receive(stream(0), &[&request[..], after].concat(), fin);
+        server.receive_all(2, &[0, 4, 0]);
+        assert_eq!(server.events, []);
+        assert_eq!(
+            server.resets,
+            [(stream(0), error_code::H3_REQUEST_CANCELLED)]
+        );
+        let late = server.receive_all(6, &stream_header(session(0), false));
+        assert_eq!((late, server.closed), (Received::Ended, None));
+    }
+}
+
+#[test]
+fn a_client_takes_streams_of_its_own_session_only() {
+    let (mut client, _) = connected();
+    for id in [1, 7] {
+        let header = stream_header(session(4), id == 1);
+        assert_eq!(client.receive_all(id, &header), Received::Ended);
+    }
+    let gone = error_code::WT_SESSION_GONE;
+    assert_eq!(client.resets, [(stream(1), gone)]);
+    assert_eq!(client.stops, [(stream(1), gone), (stream(7), gone)]);
+    assert_eq!(client.closed, None);
+}
+
+#[test]
 fn a_server_without_webtransport_is_left() {
     let mut client = Peer::client();
     client.receive_all(3, &[0, 4, 2, 0x08, 1]);

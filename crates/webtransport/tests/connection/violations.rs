@@ -149,6 +149,14 @@ fn requests_that_are_no_sessions_are_answered() {
         answer(connect, false),
         (status(b"\x5f\x09\x03501"), vec![], vec![H3_NO_ERROR])
     );
+    // GET of libp2p's path.
+    let path = b"/.well-known/libp2p-webtransport?type=noise";
+    let get = [&b"\x01\x34\0\0\xd1\xd7\x50\x01a\x51\x2b"[..], path].concat();
+    let allow = b"\x5f\x09\x03405\x25allow\x07CONNECT";
+    assert_eq!(
+        answer(&get, true),
+        (status(allow), vec![], vec![H3_NO_ERROR])
+    );
     // GET alone.
     let malformed = b"\x01\x03\0\0\xd1";
     assert_eq!(
