@@ -400,11 +400,9 @@ impl Connection {
         if self.is_established(session) {
             return Received::Session { session, header };
         }
-        // A client knows all its sessions, so none can still come.
-        let is_expected = match self.side() {
-            Side::Client => self.requests.contains_key(&session),
-            Side::Server => !self.waiting.is_ended(session),
-        };
+        // A client knows the session that may still come: the one that it asked for.
+        let is_asked_for = self.side() == Side::Server || self.requests.contains_key(&session);
+        let is_expected = is_asked_for && !self.waiting.is_ended(session);
         if !is_expected {
             self.reject(id, error_code::WT_SESSION_GONE);
             return Received::Ended;

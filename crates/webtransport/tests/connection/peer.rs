@@ -92,6 +92,10 @@ impl Peer {
         StreamId::new(id).expect("an id")
     }
 
+    pub(crate) fn is_client(&self) -> bool {
+        self.side == Side::Client
+    }
+
     /// Do what the connection asks for.
     pub(crate) fn run(&mut self) {
         while let Some(output) = self.connection.poll() {

@@ -357,6 +357,21 @@ fn a_client_takes_streams_of_its_own_session_only() {
 }
 
 #[test]
+fn no_stream_waits_for_a_session_that_this_side_closed() {
+    for mut peer in <[Peer; 2]>::from(connected()) {
+        peer.connection.close_session(session(0), 0, "");
+        peer.run();
+        let late = peer.receive_all(
+            if peer.is_client() { 7 } else { 6 },
+            &stream_header(session(0), false),
+        );
+        assert_eq!(late, Received::Ended);
+        assert_eq!(peer.stops.len(), 1);
+        assert_eq!(peer.stops[0].1, error_code::WT_SESSION_GONE);
+    }
+}
+
+#[test]
 fn a_server_without_webtransport_is_left() {
     let mut client = Peer::client();
     client.receive_all(3, &[0, 4, 2, 0x08, 1]);
