@@ -15,10 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
-use quinn_proto::EcnCodepoint;
-use quinn_udp::{RecvMeta, Transmit};
-use rustc_hash::FxHashMap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
@@ -28,28 +24,17 @@ use crate::{
         command::IoWaker,
         core::{Core, TURNS_PER_DRIVE},
         handover::{CoreTask, IoHandle, Shared, TaskSlot, TaskSlots},
-        network::{BoundSocket, Network, ReceivedDatagram, Sending, SocketKey, SocketProvider},
-        recv_buffers::RecvBuffers,
+        network::{BoundSocket, SocketKey, SocketProvider},
+        open_sockets::OpenSockets,
+        receive::{RECEIVE_BATCH, Receiver, take_undelivered},
         routing,
-        socket::{Socket, is_echo},
+        socket::Socket,
     },
     send_buffers,
     signal::Signal,
     sync::Mutex,
     totals::{self, EndpointStatistics, PROCESS},
 };
-
-/// Messages in one receive call; GRO may coalesce many datagrams into each. Not more than
-/// quinn-udp's calls return, which is one where the system has no recvmmsg (macOS): a call that
-/// returned fewer than this has emptied the socket.
-const RECEIVE_BATCH: usize = if quinn_udp::BATCH_SIZE < 8 {
-    quinn_udp::BATCH_SIZE
-} else {
-    8
-};
-
-/// How long one socket may receive before connections are driven: their ACKs wait meanwhile.
-const RECEIVE_TURN: Duration = Duration::from_micros(100);
 
 /// After this long without an event, pooled buffers are freed.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -120,7 +105,7 @@ impl CoreTask for EndpointTask {
         self.core.take_commands(Instant::now());
         // After the commands: each socket that a command refers to was bound before the command
         // was pushed, so it is among these.
-        self.sockets.0.extend(self.bound.lock().drain(..));
+        self.sockets.extend(self.bound.lock().drain(..));
     }
 
     fn advance(&mut self) -> bool {
@@ -146,7 +131,7 @@ impl CoreTask for EndpointTask {
 
     fn needs_the_thread(&self) -> bool {
         // The thread waits for writability only of sockets that blocked before it went to sleep.
-        let is_blocked = self.sockets.0.keys().any(|key| self.core.is_blocked(*key));
+        let is_blocked = self.sockets.keys().any(|key| self.core.is_blocked(key));
         is_blocked || self.is_releasable()
     }
 
@@ -234,38 +219,11 @@ pub(crate) fn on_the_io_thread<T>(
     Ok(value)
 }
 
-/// The open sockets of one core, which are its network.
-#[derive(Default)]
-struct OpenSockets(FxHashMap<SocketKey, Socket>);
-
-impl Network for OpenSockets {
-    fn send(&mut self, socket: SocketKey, transmit: &Transmit<'_>) -> Sending {
-        self.0
-            .get_mut(&socket)
-            .map_or(Sending::Sent, |socket| socket.send(transmit))
-    }
-
-    fn max_segments(&self, socket: SocketKey) -> usize {
-        self.0.get(&socket).map_or(1, Socket::max_segments)
-    }
-
-    fn report_undelivered(&mut self, socket: SocketKey, is_on: bool) {
-        if let Some(socket) = self.0.get_mut(&socket) {
-            socket.report_undelivered(is_on);
-        }
-    }
-
-    fn close(&mut self, socket: SocketKey) {
-        self.0.remove(&socket);
-    }
-}
-
 struct IoLoop {
     shared: Arc<Shared<EndpointTask>>,
     tasks: TaskSlots<EndpointTask>,
     address_watch: AddressWatch,
-    recv_buffers: RecvBuffers,
-    meta: [RecvMeta; RECEIVE_BATCH],
+    receiver: Receiver<RECEIVE_BATCH>,
 }
 
 /// What `poll` returned for one socket.
@@ -284,8 +242,7 @@ impl IoLoop {
             tasks: TaskSlots::new(shared.clone()),
             shared,
             address_watch: AddressWatch::new(),
-            recv_buffers: RecvBuffers::new(RECEIVE_BATCH),
-            meta: [RecvMeta::default(); RECEIVE_BATCH],
+            receiver: Receiver::new(),
         }
     }
 
@@ -333,7 +290,7 @@ impl IoLoop {
         let mut watched = Vec::new();
         let mut readable_at: Option<Instant> = None;
         let pause = self.tasks.announce(has_more, |slot, task| {
-            for (key, socket) in &task.sockets.0 {
+            for (key, socket) in task.sockets.iter() {
                 let mut wanted = PollFlags::empty();
                 match socket.paused_until(now) {
                     Some(until) => {
@@ -341,13 +298,13 @@ impl IoLoop {
                     }
                     None => wanted |= PollFlags::IN,
                 }
-                if task.core.is_blocked(*key) {
+                if task.core.is_blocked(key) {
                     wanted |= PollFlags::OUT;
                 }
                 // `poll` reports errors even for no events: a paused socket would make it spin.
                 if !wanted.is_empty() {
                     watched.push((socket.descriptor(), wanted));
-                    keys.push((slot, *key));
+                    keys.push((slot, key));
                 }
             }
         });
@@ -358,7 +315,7 @@ impl IoLoop {
                 .map(|(socket, wanted)| PollFd::new(socket, *wanted)),
         );
         let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
-        let retained = self.recv_buffers.retained();
+        let retained = self.receiver.retained();
         RETAINED.store(retained, Ordering::Relaxed);
         if retained + send_buffers::retained() > 0 {
             timeout = Some(timeout.map_or(SILENCE, |rest| rest.min(SILENCE)));
@@ -376,7 +333,7 @@ impl IoLoop {
         self.tasks.wake(&pause);
         if found == 0 {
             if !pause.is_due && now.elapsed() >= SILENCE {
-                self.recv_buffers.forget();
+                self.receiver.forget();
                 send_buffers::forget();
             }
             return false;
@@ -402,7 +359,7 @@ impl IoLoop {
     }
 
     fn serve(&mut self, event: &Event) {
-        let (recv_buffers, meta) = (&mut self.recv_buffers, &mut self.meta);
+        let receiver = &mut self.receiver;
         event.slot.lock().with(|task| {
             let (core, open) = (&mut task.core, &mut task.sockets);
             if event.is_writable {
@@ -412,124 +369,8 @@ impl IoLoop {
                 take_undelivered(core, open, event.socket);
             }
             if event.is_readable {
-                receive(core, open, event.socket, recv_buffers, meta);
+                receiver.receive(core, open, event.socket);
             }
         });
-    }
-}
-
-/// Handle the reports of undelivered datagrams. `poll` reports an error while there are any.
-fn take_undelivered(core: &mut Core, open: &mut OpenSockets, key: SocketKey) {
-    let began = Instant::now();
-    while let Some(message) = open.0.get_mut(&key).and_then(Socket::take_undelivered) {
-        core.handle_undelivered(began, key, &message);
-        // A flood of ICMP messages must not hold the thread.
-        if began.elapsed() > RECEIVE_TURN {
-            break;
-        }
-    }
-}
-
-/// Receive, and handle what was received, until the socket is empty or the turn is over.
-fn receive(
-    core: &mut Core,
-    open: &mut OpenSockets,
-    key: SocketKey,
-    recv_buffers: &mut RecvBuffers,
-    meta: &mut [RecvMeta; RECEIVE_BATCH],
-) {
-    receive_for(
-        RECEIVE_TURN,
-        open,
-        key,
-        recv_buffers,
-        meta,
-        |open, now, meta, mut data| {
-            // The kernel may have coalesced several datagrams of `stride` bytes.
-            core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
-            while !data.is_empty() {
-                let datagram = ReceivedDatagram {
-                    socket: key,
-                    remote: meta.addr,
-                    local_ip: meta.dst_ip,
-                    ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
-                    data: data.split_to(meta.stride.clamp(1, data.len())),
-                };
-                core.handle_datagram(now, datagram, open);
-            }
-        },
-    );
-}
-
-/// Receive until the socket is empty or `turn` is over. `BATCH` is what one call may return.
-fn receive_for<const BATCH: usize>(
-    turn: Duration,
-    open: &mut OpenSockets,
-    key: SocketKey,
-    recv_buffers: &mut RecvBuffers,
-    meta: &mut [RecvMeta; BATCH],
-    mut handle: impl FnMut(&mut OpenSockets, Instant, &RecvMeta, BytesMut),
-) {
-    let began = Instant::now();
-    loop {
-        let Some(socket) = open.0.get_mut(&key) else {
-            return;
-        };
-        let filled = match socket.receive(&mut recv_buffers.slices(), meta) {
-            Ok(filled) => filled,
-            Err(error) if is_echo(&error) && began.elapsed() <= turn => continue,
-            Err(_) => return,
-        };
-        let now = Instant::now();
-        for (index, meta) in meta[..filled].iter().enumerate() {
-            handle(open, now, meta, recv_buffers.take(index, meta.len));
-        }
-        // Fewer than asked for: the socket is empty, or `poll` reports it again.
-        if filled < BATCH || now.saturating_duration_since(began) > turn {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, UdpSocket};
-
-    use super::*;
-
-    /// How many of three waiting datagrams one turn receives with calls that return up to `BATCH`.
-    fn received_in_one_turn<const BATCH: usize>() -> usize {
-        let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a socket");
-        let to = socket.bound().local;
-        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        for _ in 0..3 {
-            peer.send_to(b"datagram", to).expect("a datagram");
-        }
-        let mut open = OpenSockets::default();
-        open.0.insert(0, socket);
-        let (mut buffers, mut meta) = (RecvBuffers::new(BATCH), [RecvMeta::default(); BATCH]);
-        let mut received = 0;
-        receive_for(
-            Duration::from_secs(60),
-            &mut open,
-            0,
-            &mut buffers,
-            &mut meta,
-            |_, _, meta, data| received += data.len() / meta.stride,
-        );
-        received
-    }
-
-    #[test]
-    fn a_turn_empties_the_socket_whatever_one_call_returns() {
-        assert_eq!(received_in_one_turn::<RECEIVE_BATCH>(), 3);
-        // As on macOS.
-        assert_eq!(received_in_one_turn::<1>(), 3);
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_call_returns_several_messages_on_linux() {
-        assert_eq!(RECEIVE_BATCH, 8);
     }
 }
