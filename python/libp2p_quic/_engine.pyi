@@ -52,10 +52,15 @@ def time_bounds() -> list[float]:
 class ReadyQueue:
     """The tokens that became ready, for one event loop.
 
-    Its descriptor becomes readable when the first token is added to an empty queue.
+    Its descriptor becomes readable when the first token is added to an empty queue. If it ``receives``,
+    the engine may lend it a socket for a millisecond after each drain: the descriptor is then readable
+    for a datagram, too, and a drain receives (Linux; see docs/dev/hybrid-driving.md).
     """
 
-    def __new__(cls) -> ReadyQueue: ...
+    def __new__(cls, receives: bool = False) -> ReadyQueue: ...
+    @property
+    def is_receiver(self) -> bool:
+        """Whether a socket is lent to this queue now."""
     def fileno(self) -> int:
         """The descriptor to watch. It stays owned by this object."""
     def drain(self) -> list[int]:

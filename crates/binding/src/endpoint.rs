@@ -60,7 +60,8 @@ impl Endpoint {
     #[new]
     fn new(identity: &Identity, config: &Config, ready_queue: &ReadyQueue) -> Result<Self, Error> {
         let ready_queue = ready_queue.0.endpoint()?;
-        let endpoint = engine::Endpoint::new(&identity.0, config.0.clone())?;
+        let endpoint =
+            engine::Endpoint::with_ready_queue(&identity.0, config.0.clone(), ready_queue)?;
         Ok(Self {
             endpoint: ForkGuard::new(endpoint),
             closed: Token::new(ready_queue),

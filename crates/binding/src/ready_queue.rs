@@ -21,8 +21,13 @@ pub(crate) struct ReadyQueue(pub(crate) ForkGuard<Arc<engine::ReadyQueue>>);
 #[pymethods]
 impl ReadyQueue {
     #[new]
-    fn new() -> PyResult<Self> {
-        Ok(Self(ForkGuard::new(engine::ReadyQueue::new()?)))
+    #[pyo3(signature = (receives = false))]
+    fn new(receives: bool) -> PyResult<Self> {
+        let ready_queue = match receives {
+            true => engine::ReadyQueue::receiving()?,
+            false => engine::ReadyQueue::new()?,
+        };
+        Ok(Self(ForkGuard::new(ready_queue)))
     }
 
     #[cfg(unix)]
@@ -35,11 +40,22 @@ impl ReadyQueue {
         Ok(self.0.endpoint()?.as_socket().as_raw_socket())
     }
 
-    fn drain(&self) -> Vec<u64> {
+    #[getter]
+    fn is_receiver(&self) -> bool {
+        self.0
+            .get()
+            .is_some_and(|ready_queue| ready_queue.is_receiver())
+    }
+
+    fn drain(&self, py: Python<'_>) -> Vec<u64> {
         let mut taken = Vec::new();
-        // A forked child shares the parent's descriptor: draining would cost the parent a wake-up.
+        // A forked child shares the parent's descriptors: draining would cost the parent a wake-up
+        // or a datagram.
         if let Some(ready_queue) = self.0.get() {
-            ready_queue.drain(&mut taken);
+            match ready_queue.is_receiver() {
+                true => py.detach(|| ready_queue.drain(&mut taken)),
+                false => ready_queue.drain(&mut taken),
+            }
         }
         taken
     }

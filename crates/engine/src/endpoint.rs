@@ -26,6 +26,7 @@ use crate::{
     inbound::Inbound,
     listener::Listener,
     multiaddr::Multiaddr,
+    ready::ReadyQueue,
     shared::{ConnectionShared, EndpointState, ListenerShared, SocketInfo},
     sync::{
         Mutex,
@@ -111,8 +112,31 @@ impl Endpoint {
     /// [`EndpointError`] when a configuration value is out of range, the key cannot be used, or
     /// the system refuses the I/O thread.
     pub fn new(identity: &Identity, config: Config) -> Result<Self, EndpointError> {
+        Self::start(identity, config, None)
+    }
+
+    /// As `new`, for a program whose wakers are those of this queue. The queue's event loop may
+    /// receive datagrams itself while they come in close succession, if the queue is
+    /// [`ReadyQueue::receiving`].
+    ///
+    /// # Errors
+    /// Those of `new`.
+    #[doc(hidden)]
+    pub fn with_ready_queue(
+        identity: &Identity,
+        config: Config,
+        ready_queue: &Arc<ReadyQueue>,
+    ) -> Result<Self, EndpointError> {
+        Self::start(identity, config, Some(ready_queue))
+    }
+
+    fn start(
+        identity: &Identity,
+        config: Config,
+        ready_queue: Option<&Arc<ReadyQueue>>,
+    ) -> Result<Self, EndpointError> {
         let settings = Settings::new(identity, config)?;
-        Ok(on_the_io_thread(|waker, sockets| {
+        Ok(on_the_io_thread(ready_queue, |waker, sockets| {
             let commands = Commands::new(waker, settings.config.flush);
             Self::assemble(identity, settings, commands, sockets)
         })?)

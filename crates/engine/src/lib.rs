@@ -57,6 +57,7 @@ mod identity;
 mod inbound;
 mod listener;
 mod multiaddr;
+mod poll_set;
 mod qlog;
 mod queue;
 mod ready;

@@ -3,6 +3,9 @@
 //! A waker made here holds a token. Waking appends the token to the queue and, if the queue was
 //! empty, makes its descriptor readable. The event loop waits for the descriptor, drains the
 //! queue and wakes the tasks of those tokens. The caller chooses what a token means.
+//!
+//! A queue that receives lets the same descriptor wait for sockets too: a drain then receives from
+//! those that the I/O thread has lent to the loop.
 
 use std::{
     fmt, io,
@@ -12,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    poll_set::PollSet,
     signal::Signal,
     sync::{
         Mutex,
@@ -19,14 +23,36 @@ use crate::{
     },
 };
 
+/// A core from one of whose sockets an event loop receives.
+pub(crate) trait Lent: Send + Sync {
+    /// Receive what has arrived, and drive the core. The caller holds no lock of the engine.
+    fn receive(&self);
+}
+
 /// Collects the tokens of woken wakers for one event loop. Its descriptor ([`AsFd`]) is readable
 /// while there are any.
 pub struct ReadyQueue {
-    ready: Mutex<Vec<u64>>,
+    ready: Mutex<Ready>,
     pub(crate) signal: Signal,
     /// The signal was raised since the last drain that cleared it.
     is_raised: AtomicBool,
     next_token: AtomicU64,
+    /// The number of drains: whether the loop passes.
+    drains: AtomicU64,
+    /// A leaf: no other lock is taken under it.
+    lent: Mutex<Vec<Arc<dyn Lent>>>,
+    has_lent: AtomicBool,
+    /// `None` if the loop receives nothing itself.
+    poll_set: Option<PollSet>,
+}
+
+#[derive(Default)]
+struct Ready {
+    tokens: Vec<u64>,
+    /// A drain receives, and will take the tokens of that: they need no signal.
+    is_receiving: bool,
+    /// The signal was raised, or will be: the next drain clears it.
+    is_signaled: bool,
 }
 
 impl ReadyQueue {
@@ -35,11 +61,31 @@ impl ReadyQueue {
     /// # Errors
     /// The system's error when no descriptor is available.
     pub fn new() -> io::Result<Arc<Self>> {
+        Self::with(Signal::new()?, None)
+    }
+
+    /// Create an empty queue whose event loop may receive datagrams itself. The same as `new` where
+    /// the system has no descriptor for several others.
+    ///
+    /// # Errors
+    /// The system's error when no descriptor is available.
+    #[doc(hidden)]
+    pub fn receiving() -> io::Result<Arc<Self>> {
+        let signal = Signal::new()?;
+        let poll_set = PollSet::new(&signal)?;
+        Self::with(signal, poll_set)
+    }
+
+    fn with(signal: Signal, poll_set: Option<PollSet>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            ready: Mutex::new(Vec::new()),
-            signal: Signal::new()?,
+            ready: Mutex::default(),
+            signal,
             is_raised: AtomicBool::new(false),
             next_token: AtomicU64::new(1),
+            drains: AtomicU64::new(0),
+            lent: Mutex::default(),
+            has_lent: AtomicBool::new(false),
+            poll_set,
         }))
     }
 
@@ -57,26 +103,69 @@ impl ReadyQueue {
     }
 
     /// Clear `taken`, swap the ready tokens into it, and make the descriptor unreadable. A token
-    /// occurs once for each wake.
+    /// occurs once for each wake. Receives from lent sockets first. The caller must hold no lock of
+    /// the engine.
     pub fn drain(&self, taken: &mut Vec<u64>) {
         taken.clear();
-        let mut ready = self.ready.lock();
-        if ready.is_empty() && !self.is_raised.load(Ordering::SeqCst) {
-            return;
+        self.drains.fetch_add(1, Ordering::SeqCst);
+        if self.is_receiver() {
+            self.receive();
         }
+        let mut ready = self.ready.lock();
+        ready.is_receiving = false;
+        let is_signaled = std::mem::take(&mut ready.is_signaled);
         // Cleared under the lock: the next token finds an empty queue and raises the signal again.
-        self.is_raised.store(false, Ordering::SeqCst);
-        self.signal.clear();
-        std::mem::swap(&mut *ready, taken);
+        if self.is_raised.swap(false, Ordering::SeqCst) || is_signaled {
+            self.signal.clear();
+        }
+        std::mem::swap(&mut ready.tokens, taken);
+    }
+
+    /// Whether a drain receives: a socket is lent to this loop. That takes longer than to take tokens.
+    pub fn is_receiver(&self) -> bool {
+        self.has_lent.load(Ordering::SeqCst)
+    }
+
+    /// How often the queue was drained.
+    pub(crate) fn drains(&self) -> u64 {
+        self.drains.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn poll_set(&self) -> Option<&PollSet> {
+        self.poll_set.as_ref()
+    }
+
+    /// Have drains receive for `core`.
+    pub(crate) fn lend(&self, core: Arc<dyn Lent>) {
+        self.lent.lock().push(core);
+        self.has_lent.store(true, Ordering::SeqCst);
+    }
+
+    /// Undo `lend`.
+    pub(crate) fn take_back(&self, core: &Arc<dyn Lent>) {
+        let mut lent = self.lent.lock();
+        lent.retain(|other| !std::ptr::addr_eq(Arc::as_ptr(other), Arc::as_ptr(core)));
+        self.has_lent.store(!lent.is_empty(), Ordering::SeqCst);
+    }
+
+    fn receive(&self) {
+        self.ready.lock().is_receiving = true;
+        // Without the lock: the I/O thread takes it while it holds a core's.
+        let lent = self.lent.lock().clone();
+        for core in lent {
+            core.receive();
+        }
     }
 
     fn push(&self, token: u64) {
-        let was_empty = {
+        let must_raise = {
             let mut ready = self.ready.lock();
-            ready.push(token);
-            ready.len() == 1
+            ready.tokens.push(token);
+            let must_raise = ready.tokens.len() == 1 && !ready.is_receiving;
+            ready.is_signaled |= must_raise;
+            must_raise
         };
-        if was_empty {
+        if must_raise {
             // Without the lock, on which the woken thread would block at once. If `drain` took the
             // token meanwhile, the signal is stale; the note, which comes later, has it cleared.
             self.signal.raise();
@@ -87,7 +176,10 @@ impl ReadyQueue {
 
 impl AsFd for ReadyQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.signal.as_fd()
+        match &self.poll_set {
+            Some(poll_set) => poll_set.as_fd(),
+            None => self.signal.as_fd(),
+        }
     }
 }
 

@@ -84,3 +84,18 @@ fn listener_close() {
 fn endpoint_close() {
     explore(models::endpoint_close);
 }
+
+#[test]
+fn lease() {
+    explore(models::lease);
+}
+
+#[test]
+fn lease_of_a_busy_loop() {
+    explore(models::lease_of_a_busy_loop);
+}
+
+#[test]
+fn lease_and_close() {
+    explore(models::lease_and_close);
+}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import trio
 from trio.lowlevel import Abort, RunVar, Task
 
+from libp2p_quic._driver import _receiving
 from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._driver._turn import Turn
 from libp2p_quic._engine import Endpoint, ReadyQueue
@@ -34,7 +35,7 @@ class TrioDriver(trio.abc.Instrument):
     current_time = staticmethod(trio.current_time)
 
     def __init__(self) -> None:
-        self.ready_queue = ReadyQueue()
+        self.ready_queue = ReadyQueue(_receiving.RECEIVES)
         self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[Task]] = {}
         # Tasks that wait for the first of several tokens.

@@ -2,12 +2,16 @@
 //! while it sleeps, an application thread with something to send drives the core itself for one
 //! turn, and wakes the thread if work is left. No wake-up is lost: a push checks afterwards whether
 //! the thread sleeps, and the thread announces its sleep before it checks for commands once more.
-//! No system calls here; `crates/models` explores the interleavings.
+//!
+//! An event loop may receive for a core, by a lease that each of its passes renews. No datagram is
+//! left without a poller: the thread takes the socket back when the lease ends, and deadlines and
+//! commands are always the thread's. No system calls here; `crates/models` explores the
+//! interleavings.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -15,6 +19,7 @@ use crate::{
         command::IoWaker,
         core::{TURNS_PER_DRIVE, panic_message},
     },
+    ready::Lent,
     signal::Signal,
     sync::{
         Mutex,
@@ -26,8 +31,18 @@ use crate::{
 /// three for each of ten thousand connections.
 const MOST_DRIVES: usize = 1000;
 
+/// How long a lease lasts after a pass of the event loop, and so the longest that a datagram waits for
+/// a loop that runs other code: far less than the 25 ms of max_ack_delay (RFC 9000 section 18.2). Of a
+/// loop that passes without a pause, the I/O thread's checks cost one wake-up for each of these times.
+pub(crate) const LEASE: Duration = Duration::from_millis(1);
+
 /// What the I/O thread drives: a core and its sockets.
 pub(crate) trait CoreTask: Send {
+    /// The time, for leases.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     /// Take commands, and then the sockets that they may refer to.
     fn take_commands(&mut self);
 
@@ -52,6 +67,29 @@ pub(crate) trait CoreTask: Send {
 
     /// Whether it may be dropped, which wakes those that wait for its end.
     fn is_closed(&self) -> bool;
+
+    /// Have the event loop poll a socket, if that is worth it. Returns whether it does.
+    fn lend(&mut self) -> bool {
+        false
+    }
+
+    /// The event loop polls no socket any longer.
+    fn take_back(&mut self) {}
+
+    /// Receive from the lent socket in the event loop's thread. Returns whether the lease may go on:
+    /// false if more arrives than the loop should receive.
+    fn receive_here(&mut self) -> bool {
+        false
+    }
+}
+
+/// Who polls the sockets of a core. It changes only under the lock of the slot.
+enum Owner {
+    Thread,
+    /// The event loop polls one of them. Each of its passes moves the end.
+    Loop {
+        until: Instant,
+    },
 }
 
 /// What application threads share with the I/O thread.
@@ -108,6 +146,7 @@ impl<W> IoHandle<W> {
         let slot = Arc::new(Mutex::new(TaskSlot {
             task: Some(Box::new(task)),
             announced: None,
+            owner: Owner::Thread,
         }));
         let _ = self.slot.set(Arc::downgrade(&slot));
         self.shared.inbox.lock().push(slot);
@@ -132,7 +171,7 @@ impl<W: CoreTask> IoWaker for IoHandle<W> {
         let Some(mut slot) = slot.as_ref().and_then(|slot| slot.try_lock()) else {
             return self.wake();
         };
-        if slot.drive_once() {
+        if slot.drive_here(1) {
             drop(slot);
             self.wake();
         }
@@ -148,6 +187,24 @@ impl<W: CoreTask> IoWaker for IoHandle<W> {
     }
 }
 
+impl<W: CoreTask> Lent for IoHandle<W> {
+    fn receive(&self) {
+        let Some(slot) = self.slot() else {
+            return;
+        };
+        let mut slot = slot.lock();
+        let Some(goes_on) = slot.receive_here() else {
+            return;
+        };
+        let is_work_left = slot.drive_here(TURNS_PER_DRIVE);
+        drop(slot);
+        // After the end of the lease, the thread must add the socket to those that it polls.
+        if is_work_left || !goes_on {
+            self.wake();
+        }
+    }
+}
+
 /// Contains a task. The I/O thread or an application thread holds the slot's lock while it drives
 /// the task.
 pub(crate) struct TaskSlot<W> {
@@ -156,6 +213,7 @@ pub(crate) struct TaskSlot<W> {
     task: Option<Box<W>>,
     /// The deadline for which the I/O thread will wake by itself.
     announced: Option<Instant>,
+    owner: Owner,
 }
 
 impl<W: CoreTask> TaskSlot<W> {
@@ -202,12 +260,54 @@ impl<W: CoreTask> TaskSlot<W> {
         }
     }
 
-    /// Take commands and do one turn while the I/O thread sleeps; true if the thread must be
-    /// woken after all.
-    fn drive_once(&mut self) -> bool {
+    /// Let the event loop receive, if that is worth it. The caller has received since `began`.
+    pub(crate) fn lend(&mut self, began: Instant) {
+        if matches!(self.owner, Owner::Thread) && self.with(W::lend) == Some(true) {
+            self.renew(began);
+        }
+    }
+
+    /// `began` is before the receive: a datagram that arrives after it waits for a lease from then.
+    fn renew(&mut self, began: Instant) {
+        let until = began + LEASE;
+        self.owner = Owner::Loop { until };
+    }
+
+    fn take_back(&mut self) {
+        self.owner = Owner::Thread;
+        self.with(W::take_back);
+    }
+
+    fn take_back_if_due(&mut self) {
+        if let (Owner::Loop { until }, Some(task)) = (&self.owner, &self.task)
+            && *until <= task.now()
+        {
+            self.take_back();
+        }
+    }
+
+    /// A pass of the event loop: receive and renew the lease, or end it. Returns whether it goes on;
+    /// `None` if it has ended before.
+    fn receive_here(&mut self) -> Option<bool> {
+        let (Owner::Loop { .. }, Some(task)) = (&self.owner, &self.task) else {
+            return None;
+        };
+        let began = task.now();
+        let goes_on = self.with(W::receive_here) == Some(true);
+        if goes_on {
+            self.renew(began);
+        } else {
+            self.take_back();
+        }
+        Some(goes_on)
+    }
+
+    /// Take commands and do at most `turns` turns while the I/O thread sleeps; true if the thread
+    /// must be woken after all.
+    fn drive_here(&mut self, turns: usize) -> bool {
         let has_more = self.with(|task| {
             task.take_commands();
-            task.advance_here(1)
+            task.advance_here(turns)
         });
         let (Some(false), Some(task)) = (has_more, &self.task) else {
             return true;
@@ -251,11 +351,12 @@ impl<W: CoreTask> TaskSlots<W> {
         }
     }
 
-    /// Drive each task once; true if one has more to do at once.
+    /// Drive each task once, and end leases; true if a task has more to do at once.
     pub(crate) fn drive(&mut self) -> bool {
         let mut has_more = false;
         self.all.retain(|slot| {
             let mut slot = slot.lock();
+            slot.take_back_if_due();
             has_more |= slot.drive();
             slot.task.is_some()
         });
@@ -290,13 +391,19 @@ impl<W: CoreTask> TaskSlots<W> {
             let TaskSlot {
                 task: Some(task),
                 announced,
+                owner,
             } = &mut *locked
             else {
                 pause.is_due = true;
                 continue;
             };
             *announced = task.deadline();
-            pause.until = [pause.until, *announced].into_iter().flatten().min();
+            let lease_end = match owner {
+                Owner::Thread => None,
+                Owner::Loop { until } => Some(*until),
+            };
+            let times = [pause.until, *announced, lease_end];
+            pause.until = times.into_iter().flatten().min();
             // A thread that found this one awake may have executed the last commands.
             pause.is_due |= task.has_commands() || task.is_releasable();
             watch(slot, task);

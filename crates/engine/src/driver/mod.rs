@@ -21,6 +21,7 @@ mod final_flight;
 pub(crate) mod handover;
 mod id_supply;
 mod keep_alive;
+mod lease;
 mod limit_log;
 mod marking;
 mod migration;

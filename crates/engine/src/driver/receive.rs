@@ -24,6 +24,10 @@ pub(super) const RECEIVE_BATCH: usize = if quinn_udp::BATCH_SIZE < 8 {
     8
 };
 
+/// The same for an event loop, which needs one message at most times; the second shows that there
+/// are no more.
+pub(super) const LOOP_BATCH: usize = if RECEIVE_BATCH < 2 { RECEIVE_BATCH } else { 2 };
+
 /// How long one socket may receive before connections are driven: their ACKs wait meanwhile.
 const RECEIVE_TURN: Duration = Duration::from_micros(100);
 
@@ -36,6 +40,20 @@ pub(super) fn take_undelivered(core: &mut Core, open: &mut OpenSockets, key: Soc
         if began.elapsed() > RECEIVE_TURN {
             break;
         }
+    }
+}
+
+/// How much one turn received.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Received {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Received {
+    /// Not more than an event loop should receive itself: a batch, and few full datagrams.
+    pub(super) fn is_small(self) -> bool {
+        self.messages <= 8 && self.bytes <= 8 * 1024
     }
 }
 
@@ -64,8 +82,16 @@ impl<const BATCH: usize> Receiver<BATCH> {
     }
 
     /// Receive, and handle what was received, until the socket is empty or the turn is over.
-    pub(super) fn receive(&mut self, core: &mut Core, open: &mut OpenSockets, key: SocketKey) {
+    pub(super) fn receive(
+        &mut self,
+        core: &mut Core,
+        open: &mut OpenSockets,
+        key: SocketKey,
+    ) -> Received {
+        let mut received = Received::default();
         self.receive_for(RECEIVE_TURN, open, key, |open, now, meta, mut data| {
+            received.messages += 1;
+            received.bytes += meta.len;
             // The kernel may have coalesced several datagrams of `stride` bytes.
             core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
             while !data.is_empty() {
@@ -79,6 +105,7 @@ impl<const BATCH: usize> Receiver<BATCH> {
                 core.handle_datagram(now, datagram, open);
             }
         });
+        received
     }
 
     /// Receive until the socket is empty or `turn` is over.

@@ -1,8 +1,8 @@
 //! The I/O thread: one for each process, started by the first endpoint and ended with the last. It
 //! runs every core over real sockets and waits for sockets, the signal and deadlines.
 //!
-//! Only this thread receives, waits for deadlines and closes sockets. `handover` shares the cores
-//! with application threads.
+//! Only this thread waits for deadlines and closes sockets. It receives, but for the sockets that it
+//! lends to event loops. `handover` shares the cores with application threads.
 
 use std::{
     io,
@@ -24,12 +24,14 @@ use crate::{
         command::IoWaker,
         core::{Core, TURNS_PER_DRIVE},
         handover::{CoreTask, IoHandle, Shared, TaskSlot, TaskSlots},
+        lease::{Cadence, Home, Lease},
         network::{BoundSocket, SocketKey, SocketProvider},
         open_sockets::OpenSockets,
-        receive::{RECEIVE_BATCH, Receiver, take_undelivered},
+        receive::{LOOP_BATCH, RECEIVE_BATCH, Receiver, take_undelivered},
         routing,
         socket::Socket,
     },
+    ready::ReadyQueue,
     send_buffers,
     signal::Signal,
     sync::Mutex,
@@ -96,8 +98,34 @@ type NewSockets = Arc<Mutex<Vec<(SocketKey, Socket)>>>;
 /// A core and its sockets.
 struct EndpointTask {
     core: Core,
+    /// Before the sockets: it is dropped first.
+    lease: Option<Lease>,
     sockets: OpenSockets,
     bound: NewSockets,
+    home: Option<Home>,
+    cadence: Cadence,
+    /// What the event loop receives into, during a lease.
+    loop_receiver: Option<Box<Receiver<LOOP_BATCH>>>,
+}
+
+impl EndpointTask {
+    /// Receive on the I/O thread.
+    fn receive(&mut self, key: SocketKey, receiver: &mut Receiver<RECEIVE_BATCH>) {
+        let received = receiver.receive(&mut self.core, &mut self.sockets, key);
+        let ready_queue = self
+            .home
+            .as_ref()
+            .and_then(|home| home.ready_queue.upgrade());
+        if let Some(ready_queue) = ready_queue {
+            let drains = ready_queue.drains();
+            self.cadence.note(Instant::now(), key, received, drains);
+        }
+    }
+
+    /// Whether the event loop polls this socket.
+    fn is_lent(&self, key: SocketKey) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.key == key)
+    }
 }
 
 impl CoreTask for EndpointTask {
@@ -112,6 +140,13 @@ impl CoreTask for EndpointTask {
         let (core, open) = (&mut self.core, &mut self.sockets);
         let has_more = core.advance(Instant::now(), TURNS_PER_DRIVE, open);
         core.release(open);
+        if self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| open.get_mut(lease.key).is_none())
+        {
+            self.take_back();
+        }
         has_more
     }
 
@@ -141,6 +176,40 @@ impl CoreTask for EndpointTask {
 
     fn is_closed(&self) -> bool {
         self.core.is_closed()
+    }
+
+    fn lend(&mut self) -> bool {
+        let (Some(home), Some(key)) = (&self.home, self.cadence.take()) else {
+            return false;
+        };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return false;
+        };
+        // An error means that the system has too many already: the I/O thread goes on receiving.
+        self.lease = home.lend(key, socket.descriptor()).unwrap_or_default();
+        if self.lease.is_some() {
+            self.loop_receiver = Some(Box::new(Receiver::new()));
+        }
+        self.lease.is_some()
+    }
+
+    fn take_back(&mut self) {
+        self.lease = None;
+        self.loop_receiver = None;
+    }
+
+    fn receive_here(&mut self) -> bool {
+        let (Some(lease), Some(receiver)) = (&self.lease, &mut self.loop_receiver) else {
+            return false;
+        };
+        let (core, open, key) = (&mut self.core, &mut self.sockets, lease.key);
+        take_undelivered(core, open, key);
+        let received = receiver.receive(core, open, key);
+        // The poll set reports a socket that cannot be read all the time.
+        let is_readable = open
+            .get_mut(key)
+            .is_some_and(|socket| socket.paused_until(Instant::now()).is_none());
+        received.is_small() && is_readable
     }
 }
 
@@ -180,8 +249,10 @@ impl SocketProvider for ThreadSockets {
     }
 }
 
-/// Run the core that `make` returns on the I/O thread; start the thread if there is none.
+/// Run the core that `make` returns on the I/O thread; start the thread if there is none. The event
+/// loop of `ready_queue` may receive for it.
 pub(crate) fn on_the_io_thread<T>(
+    ready_queue: Option<&Arc<ReadyQueue>>,
     make: impl FnOnce(Arc<dyn IoWaker>, Arc<dyn SocketProvider>) -> (Core, T),
 ) -> io::Result<T> {
     if IS_OUT_OF_REACH.load(Ordering::SeqCst) {
@@ -212,8 +283,15 @@ pub(crate) fn on_the_io_thread<T>(
     // Still under the lock: the thread cannot end before it has taken this task.
     io_handle.send(EndpointTask {
         core,
+        lease: None,
         sockets: OpenSockets::default(),
         bound,
+        home: ready_queue.map(|ready_queue| Home {
+            ready_queue: Arc::downgrade(ready_queue),
+            core: io_handle.clone(),
+        }),
+        cadence: Cadence::default(),
+        loop_receiver: None,
     });
     drop(thread);
     Ok(value)
@@ -296,6 +374,7 @@ impl IoLoop {
                     Some(until) => {
                         readable_at = Some(readable_at.map_or(until, |at| at.min(until)));
                     }
+                    None if task.is_lent(key) => {}
                     None => wanted |= PollFlags::IN,
                 }
                 if task.core.is_blocked(key) {
@@ -360,7 +439,9 @@ impl IoLoop {
 
     fn serve(&mut self, event: &Event) {
         let receiver = &mut self.receiver;
-        event.slot.lock().with(|task| {
+        let mut slot = event.slot.lock();
+        let began = Instant::now();
+        slot.with(|task| {
             let (core, open) = (&mut task.core, &mut task.sockets);
             if event.is_writable {
                 core.handle_writable(event.socket, open);
@@ -369,8 +450,9 @@ impl IoLoop {
                 take_undelivered(core, open, event.socket);
             }
             if event.is_readable {
-                receiver.receive(core, open, event.socket);
+                task.receive(event.socket, receiver);
             }
         });
+        slot.lend(began);
     }
 }

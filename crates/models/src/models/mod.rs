@@ -7,12 +7,13 @@
 mod clock;
 mod echo;
 mod endpoint;
+mod lending;
 mod listening;
 mod world;
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
-use self::{echo::Network, listening::Listening, world::World};
+use self::{echo::Network, lending::Lending, listening::Listening, world::World};
 use crate::{
     EndpointError, Flush, ready::ReadyQueue, receive_credit::CHUNK_COST, stream::Stream,
     sync::thread,
@@ -274,4 +275,43 @@ pub fn endpoint_close() {
     endpoint.wait_closed();
     // A dial's timer may still go off: each is due within a second.
     assert!(clock.now() < closed_at + Duration::from_secs(2));
+}
+
+/// An event loop receives by leases that the I/O thread grants after each datagram, and ends at any
+/// time: every datagram is received once, in order, within a lease of its arrival, and wakes the loop.
+/// Meanwhile another thread's command is executed.
+pub fn lease() {
+    const DATAGRAMS: u8 = 4;
+    let lending = Lending::new();
+    let (peer, other) = (lending.peer(DATAGRAMS), lending.another_thread());
+    let mut tokens = 0;
+    while tokens < usize::from(DATAGRAMS) {
+        tokens += lending.pass();
+    }
+    peer.join().expect("the peer");
+    other.join().expect("the other thread");
+    lending.await_done(DATAGRAMS.into(), 1);
+    lending.close(DATAGRAMS);
+}
+
+/// The event loop passes once and then runs other code, as long as it takes: the I/O thread takes the
+/// socket back, receives the rest, and executes commands.
+pub fn lease_of_a_busy_loop() {
+    const DATAGRAMS: u8 = 3;
+    let lending = Lending::new();
+    let (peer, other) = (lending.peer(DATAGRAMS), lending.another_thread());
+    lending.pass();
+    lending.await_done(DATAGRAMS.into(), 1);
+    peer.join().expect("the peer");
+    other.join().expect("the other thread");
+    lending.close(DATAGRAMS);
+}
+
+/// The endpoint is closed during a lease, or before or after one: the socket is in no set afterwards.
+pub fn lease_and_close() {
+    let lending = Lending::new();
+    let peer = lending.peer(1);
+    lending.await_done(1, 0);
+    peer.join().expect("the peer");
+    lending.close(1);
 }
