@@ -422,17 +422,23 @@ class QUICConnection(IRawConnection, IMuxedConn):
         return sum(each.is_initiator and (each.can_read() or each.can_write()) for each in self._streams)
 
     async def _within(self, limit: float | None, what: str, waiting: Callable[[], Awaitable[T]]) -> T:
-        with trio.move_on_after(float("inf") if limit is None else limit):
-            try:
-                return await waiting()
-            except ConnectionLostError as error:
-                self._leave_swarm()
-                # On this error the swarm resets all streams.
-                if what == "accept":
-                    await self._wait_until(ConnectionState.DRAINED)
-                    await self._listed()
-                raise connection_error(error) from error
+        if limit is None or limit == float("inf"):
+            # A cancel scope costs 3 to 6 µs, for each stream at both ends.
+            return await self._awaited(what, waiting)
+        with trio.move_on_after(limit):
+            return await self._awaited(what, waiting)
         raise QUICStreamTimeoutError(f"no stream to {what} within {limit} s")
+
+    async def _awaited(self, what: str, waiting: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await waiting()
+        except ConnectionLostError as error:
+            self._leave_swarm()
+            # On this error the swarm resets all streams.
+            if what == "accept":
+                await self._wait_until(ConnectionState.DRAINED)
+                await self._listed()
+            raise connection_error(error) from error
 
     def _stream(self, engine: Stream, direction: StreamDirection) -> QUICStream:
         stream = QUICStream(
