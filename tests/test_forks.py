@@ -7,11 +7,7 @@ that used the handles could hang, or take its parent's wakeups.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
-import select
-import signal
 import subprocess
 import sys
 import textwrap
@@ -26,6 +22,7 @@ from libp2p_quic import process_statistics
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue
 from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
 from testkit.engine import identity, pair
+from testkit.fork import in_a_child
 from testkit.linked import linked
 from testkit.near import near_transport
 from testkit.payload import payload
@@ -36,33 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 ROOT = Path(__file__).parent.parent
 LIMIT = 20.0
 CLOSED = "closed, it belongs to the process that this one was forked from"
-
-
-def in_a_child(work: Callable[[], object], within: float = LIMIT) -> object:
-    """The result of ``work`` in a forked child, which then exits at once. A child that hangs is killed and
-    fails the test."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        answer = b""
-        try:
-            answer = json.dumps(work()).encode()
-        finally:
-            # No code of pytest may run here, in no case.
-            os.write(writing, answer)
-            os._exit(0)
-    os.close(writing)
-    try:
-        answered, _, _ = select.select([reading], [], [], within)
-        if not answered:
-            os.kill(child, signal.SIGKILL)
-        with os.fdopen(reading, "rb") as pipe:
-            answer = pipe.read()
-    finally:
-        os.waitpid(child, 0)
-    assert answered, "the child hangs"
-    assert answer, "the child failed"
-    return json.loads(answer)
 
 
 def outcome(method: Callable[[], object]) -> str:
