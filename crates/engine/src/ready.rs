@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A core from one of whose sockets an event loop receives.
-pub(crate) trait Lent: Send + Sync {
+pub(crate) trait LeasedCore: Send + Sync {
     /// Receive what has arrived, and drive the core. The caller holds no lock of the engine.
     fn receive(&self);
 }
@@ -40,8 +40,8 @@ pub struct ReadyQueue {
     /// The number of drains: whether the loop passes.
     drains: AtomicU64,
     /// A leaf: no other lock is taken under it.
-    lent: Mutex<Vec<Arc<dyn Lent>>>,
-    has_lent: AtomicBool,
+    leased: Mutex<Vec<Arc<dyn LeasedCore>>>,
+    has_leased: AtomicBool,
     /// `None` if the loop receives nothing itself.
     poll_set: Option<PollSet>,
 }
@@ -83,8 +83,8 @@ impl ReadyQueue {
             is_raised: AtomicBool::new(false),
             next_token: AtomicU64::new(1),
             drains: AtomicU64::new(0),
-            lent: Mutex::default(),
-            has_lent: AtomicBool::new(false),
+            leased: Mutex::default(),
+            has_leased: AtomicBool::new(false),
             poll_set,
         }))
     }
@@ -123,7 +123,7 @@ impl ReadyQueue {
 
     /// Whether a drain receives: a socket is lent to this loop. That takes longer than to take tokens.
     pub fn is_receiver(&self) -> bool {
-        self.has_lent.load(Ordering::SeqCst)
+        self.has_leased.load(Ordering::SeqCst)
     }
 
     /// How often the queue was drained.
@@ -136,23 +136,23 @@ impl ReadyQueue {
     }
 
     /// Have drains receive for `core`.
-    pub(crate) fn lend(&self, core: Arc<dyn Lent>) {
-        self.lent.lock().push(core);
-        self.has_lent.store(true, Ordering::SeqCst);
+    pub(crate) fn lend(&self, core: Arc<dyn LeasedCore>) {
+        self.leased.lock().push(core);
+        self.has_leased.store(true, Ordering::SeqCst);
     }
 
     /// Undo `lend`.
-    pub(crate) fn take_back(&self, core: &Arc<dyn Lent>) {
-        let mut lent = self.lent.lock();
-        lent.retain(|other| !std::ptr::addr_eq(Arc::as_ptr(other), Arc::as_ptr(core)));
-        self.has_lent.store(!lent.is_empty(), Ordering::SeqCst);
+    pub(crate) fn take_back(&self, core: &Arc<dyn LeasedCore>) {
+        let mut leased = self.leased.lock();
+        leased.retain(|other| !std::ptr::addr_eq(Arc::as_ptr(other), Arc::as_ptr(core)));
+        self.has_leased.store(!leased.is_empty(), Ordering::SeqCst);
     }
 
     fn receive(&self) {
         self.ready.lock().is_receiving = true;
         // Without the lock: the I/O thread takes it while it holds a core's.
-        let lent = self.lent.lock().clone();
-        for core in lent {
+        let leased = self.leased.lock().clone();
+        for core in leased {
             core.receive();
         }
     }

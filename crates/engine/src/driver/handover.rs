@@ -19,7 +19,7 @@ use crate::{
         command::IoWaker,
         core::{TURNS_PER_DRIVE, panic_message},
     },
-    ready::Lent,
+    ready::LeasedCore,
     signal::Signal,
     sync::{
         Mutex,
@@ -187,7 +187,7 @@ impl<W: CoreTask> IoWaker for IoHandle<W> {
     }
 }
 
-impl<W: CoreTask> Lent for IoHandle<W> {
+impl<W: CoreTask> LeasedCore for IoHandle<W> {
     fn receive(&self) {
         let Some(slot) = self.slot() else {
             return;

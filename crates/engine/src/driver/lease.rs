@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     driver::{handover::LEASE, network::SocketKey, receive::Received},
-    ready::{Lent, ReadyQueue},
+    ready::{LeasedCore, ReadyQueue},
 };
 
 /// Small receives in succession before a lease: its beginning and its end cost system calls.
@@ -58,7 +58,7 @@ impl Cadence {
 pub(super) struct Home {
     pub(super) ready_queue: Weak<ReadyQueue>,
     /// What the loop calls to receive.
-    pub(super) core: Arc<dyn Lent>,
+    pub(super) core: Arc<dyn LeasedCore>,
 }
 
 impl Home {
@@ -85,7 +85,7 @@ impl Home {
 pub(super) struct Lease {
     pub(super) key: SocketKey,
     socket: Arc<UdpSocket>,
-    core: Arc<dyn Lent>,
+    core: Arc<dyn LeasedCore>,
     ready_queue: Arc<ReadyQueue>,
 }
 

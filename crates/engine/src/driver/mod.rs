@@ -3,8 +3,8 @@
 //! `core` drives one endpoint; time and the network are its parameters, so that it runs
 //! the same over sockets and in the simulation. `connection` and `streams` are its parts, and most
 //! other files are one rule each that a connection or an endpoint follows. `thread` runs cores over
-//! real `socket`s. Application threads push to a core's `command` queue, and drive the core by
-//! `handover` while the I/O thread sleeps.
+//! real `socket`s, and may lend one to an event loop by a `lease`. Application threads push to a
+//! core's `command` queue, and drive the core by `handover` while the I/O thread sleeps.
 
 mod address_watch;
 mod admission;

@@ -10,7 +10,7 @@ use crate::{
         Command, Commands,
         handover::{CoreTask, IoHandle, LEASE, Shared, TaskSlot, TaskSlots},
     },
-    ready::{Lent, ReadyQueue},
+    ready::{LeasedCore, ReadyQueue},
     signal::Signal,
     sync::{
         Mutex,
@@ -113,7 +113,7 @@ impl Task {
         datagrams.len()
     }
 
-    fn lent(&self) -> Arc<dyn Lent> {
+    fn leased(&self) -> Arc<dyn LeasedCore> {
         self.core.clone()
     }
 }
@@ -168,7 +168,7 @@ impl CoreTask for Task {
     fn lend(&mut self) -> bool {
         self.is_lent = !self.is_closed;
         if self.is_lent {
-            self.socket.ready_queue.lend(self.lent());
+            self.socket.ready_queue.lend(self.leased());
             self.socket.lend(true);
         }
         self.is_lent
@@ -176,7 +176,7 @@ impl CoreTask for Task {
 
     fn take_back(&mut self) {
         self.is_lent = false;
-        self.socket.ready_queue.take_back(&self.lent());
+        self.socket.ready_queue.take_back(&self.leased());
         self.socket.lend(false);
     }
 
@@ -303,8 +303,8 @@ impl Lending {
         taken.len()
     }
 
-    /// Wait without a pass until the core has received so many, as a loop that is away. Others must
-    /// wake the core for that.
+    /// Wait without a pass, as a loop that is away, until the core has received `datagrams` and executed
+    /// `commands`.
     pub(super) fn await_done(&self, datagrams: usize, commands: usize) {
         loop {
             self.progress.clear();
