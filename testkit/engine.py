@@ -26,10 +26,12 @@ def identity() -> Identity:
 
 
 class Pair:
-    """A listening and a dialing endpoint that share a ready queue."""
+    """A listening and a dialing endpoint that share a ready queue, which may be one that ``receives``."""
 
-    def __init__(self, near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> None:
-        self.ready_queue = ReadyQueue()
+    def __init__(
+        self, near: dict[str, Any] | None = None, far: dict[str, Any] | None = None, receives: bool = False
+    ) -> None:
+        self.ready_queue = ReadyQueue(receives)
         self.near_identity, self.far_identity = identity(), identity()
         self.near = Endpoint(self.near_identity, Config(**(near or {})), self.ready_queue)
         self.far = Endpoint(self.far_identity, Config(**(far or {})), self.ready_queue)
@@ -88,9 +90,11 @@ class Pair:
 
 
 @contextmanager
-def pair(near: dict[str, Any] | None = None, far: dict[str, Any] | None = None) -> Iterator[Pair]:
+def pair(
+    near: dict[str, Any] | None = None, far: dict[str, Any] | None = None, receives: bool = False
+) -> Iterator[Pair]:
     """Both endpoints; `near` and `far` are their configurations. Both are closed on exit."""
-    made = Pair(near, far)
+    made = Pair(near, far, receives)
     try:
         yield made
     finally:
