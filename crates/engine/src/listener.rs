@@ -55,6 +55,13 @@ impl Listener {
         Some(text)
     }
 
+    /// From now on serve browsers too, which dial with HTTP/3 and without a host key.
+    ///
+    /// So far their handshakes complete and their connections are then closed, with H3_NO_ERROR.
+    pub fn offer_h3(&self) {
+        self.shared.state.lock().offers_h3 = true;
+    }
+
     /// The next connection whose handshake has completed. Its peer id is verified.
     ///
     /// # Errors

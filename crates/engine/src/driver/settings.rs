@@ -3,10 +3,13 @@
 //! The keys of stateless reset tokens, connection ids and Retry tokens are derived from the
 //! identity, so that a restarted node can reset its predecessor's connections and accept its tokens.
 
+#[cfg(feature = "simulation")]
+use std::time::UNIX_EPOCH;
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{EndpointConfig, Incoming, ServerConfig, crypto::HmacKey};
+use quinn_proto::{EndpointConfig, Incoming, ServerConfig, crypto, crypto::HmacKey};
 use ring::{hkdf, hmac, rand};
+use rustls::pki_types::UnixTime;
 
 use crate::{
     budget::Budget,
@@ -26,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(super) endpoint: Arc<EndpointConfig>,
     server: Arc<ServerConfig>,
+    /// The cryptography of connections to listeners that offer HTTP/3 too.
+    server_of_both: Arc<dyn crypto::ServerConfig>,
     tls: Tls,
     receive_credit: Arc<Budget>,
     unacked: Arc<Budget>,
@@ -78,7 +83,7 @@ impl Settings {
         let seed = rand::generate(&rand::SystemRandom::new())
             .map_err(|error| IdentityError::new("cannot draw connection ids", error))?;
         let endpoint = endpoint_config(identity, &seed.expose());
-        let mut settings = Self::with_endpoint(identity, config, endpoint)?;
+        let mut settings = Self::with_endpoint(identity, config, endpoint, UnixTime::now)?;
         let config = &settings.config;
         settings.qlog = Qlog::open(config.qlog_dir.clone(), config.qlog_file_limit);
         if let Some(qlog) = &settings.qlog {
@@ -98,11 +103,17 @@ impl Settings {
         first_ids: FirstIds,
         crypto_override: Option<CryptoOverride>,
     ) -> Result<Arc<Self>, EndpointError> {
-        let mut settings = Self::with_endpoint(identity, config, endpoint)?;
+        let wall_clock = time.clone();
+        let now = move || {
+            let time = wall_clock.now().duration_since(UNIX_EPOCH);
+            UnixTime::since_unix_epoch(time.unwrap_or_default())
+        };
+        let mut settings = Self::with_endpoint(identity, config, endpoint, now)?;
         let server = Arc::make_mut(&mut settings.server);
         server.time_source(time);
         if let Some(crypto_override) = &crypto_override {
             server.crypto = (crypto_override.server)(server.crypto.clone());
+            settings.server_of_both = (crypto_override.server)(settings.server_of_both);
         }
         settings.first_ids = Some(first_ids);
         settings.crypto_override = crypto_override;
@@ -113,9 +124,10 @@ impl Settings {
         identity: &Identity,
         config: Config,
         mut endpoint: EndpointConfig,
+        now: impl Fn() -> UnixTime + Send + Sync + 'static,
     ) -> Result<Self, EndpointError> {
         config.check()?;
-        let tls = Tls::new(identity)?;
+        let tls = Tls::new(identity, now)?;
         let mut versions = vec![QUIC_V1];
         if config.accept_draft_29 {
             versions.push(DRAFT_29);
@@ -133,12 +145,14 @@ impl Settings {
             .incoming_buffer_size(0)
             .incoming_buffer_size_total(0)
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME);
+        let server_of_both = tls.server_of_both(config.accept_draft_29);
         Ok(Self {
             receive_credit: Budget::new(config.receive_budget),
             unacked: Budget::new(config.send_budget),
             config,
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
+            server_of_both,
             tls,
             qlog: None,
             #[cfg(feature = "simulation")]
@@ -202,16 +216,21 @@ impl Settings {
         }
     }
 
-    /// The configuration of one accepted connection with this log.
+    /// The configuration of one accepted connection with this log, of a listener that offers HTTP/3 beside libp2p
+    /// or only the latter.
     pub(super) fn server_for_connection(
         &self,
         congestion_signals: CongestionSignals,
         log: Option<&Arc<ConnectionLog>>,
+        offers_h3: bool,
     ) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
         let changed = Arc::make_mut(&mut server);
         let latest = log.map(|log| LatestLog::of(log.clone()));
         changed.transport_config(self.config.transport(congestion_signals, latest));
+        if offers_h3 {
+            changed.crypto = self.server_of_both.clone();
+        }
         if let (Some(qlog), Some(log)) = (&self.qlog, log) {
             changed.crypto = qlog.server(changed.crypto.clone(), log.clone());
         }

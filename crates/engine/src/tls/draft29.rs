@@ -55,11 +55,13 @@ impl ServerConfig for Draft29AsVersion1 {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::UnixTime;
+
     use super::*;
     use crate::{identity::Identity, tls::Tls};
 
     fn server(draft_29: bool) -> Arc<dyn ServerConfig> {
-        Tls::new(&Identity::generate())
+        Tls::new(&Identity::generate(), UnixTime::now)
             .expect("a fresh identity")
             .server(draft_29)
     }

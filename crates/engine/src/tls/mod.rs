@@ -6,9 +6,12 @@
 //! of all connections are appended to it, which is logged as a warning.
 //!
 //! The rules are those of libp2p's "tls" specification. In addition there is no session
-//! resumption and no 0-RTT, so that every handshake authenticates the peer.
+//! resumption and no 0-RTT, so that every handshake authenticates the peer. A listener may serve HTTP/3 beside
+//! libp2p; its clients are not authenticated here.
 
 mod algorithms;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod browser;
 pub mod certificate;
 pub mod client_hello;
 mod draft29;
@@ -18,6 +21,7 @@ mod parameters;
 mod protocol_choice;
 mod server_hello;
 mod verifier;
+mod web_certificate;
 
 #[cfg(test)]
 mod handshake_tests;
@@ -25,10 +29,10 @@ mod handshake_tests;
 use std::sync::Arc;
 
 use libp2p_identity::PeerId;
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn_proto::crypto::{ClientConfig, ServerConfig, Session};
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
@@ -44,6 +48,7 @@ pub use protocol_choice::server_of_both;
 use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
+pub use web_certificate::{CertificateHash, WebCertificate, WebCertificates};
 
 /// The environment variable that rustls's `KeyLogFile` reads.
 const KEY_LOG: &str = "SSLKEYLOGFILE";
@@ -59,17 +64,23 @@ const INITIAL_SUITE: &str = "the suite given is TLS13_AES_128_GCM_SHA256, the on
 /// The TLS configurations of one endpoint, for both roles.
 pub(crate) struct Tls {
     server: Arc<rustls::ServerConfig>,
+    /// The configuration of HTTP/3, for browsers.
+    h3: Arc<rustls::ServerConfig>,
     /// The configuration of dials, except for the verifier.
     client: rustls::ClientConfig,
     initial: rustls::quic::Suite,
 }
 
 impl Tls {
-    /// Configure both roles for `identity`, and make its certificate if it has none yet.
+    /// Configure both roles for `identity`, and make its certificate if it has none yet. Web certificates are
+    /// those of the time that `now` returns.
     ///
     /// When the environment variable `SSLKEYLOGFILE` names a file, the secrets of every
     /// connection are appended to it, for tools such as Wireshark.
-    pub(crate) fn new(identity: &Identity) -> Result<Self, IdentityError> {
+    pub(crate) fn new(
+        identity: &Identity,
+        now: impl Fn() -> UnixTime + Send + Sync + 'static,
+    ) -> Result<Self, IdentityError> {
         let failed = |error| IdentityError::new("cannot configure TLS", error);
         let initial = algorithms::initial_suite()
             .ok_or_else(|| IdentityError::new("cannot configure TLS", "no AES-128-GCM"))?;
@@ -89,13 +100,15 @@ impl Tls {
             .map_err(failed)?
             .with_client_cert_verifier(Arc::new(PeerVerifier::any_peer()))
             .with_cert_resolver(Arc::clone(&certificate) as _);
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        server.key_log = Arc::clone(&key_log);
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        // The client's cipher order counts: a client that puts ChaCha20 first may have no AES
-        // instructions, and AES would cost it more than ChaCha20 costs us.
-        server.ignore_client_order = false;
+        complete(&mut server, ALPN, &key_log);
+
+        // A browser has no certificate of libp2p: Noise authenticates it, over a stream.
+        let mut h3 = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(failed)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(WebCertificates::new(identity, now)));
+        complete(&mut h3, H3, &key_log);
 
         let mut client = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
@@ -111,6 +124,7 @@ impl Tls {
 
         Ok(Self {
             server: Arc::new(server),
+            h3: Arc::new(h3),
             client,
             initial,
         })
@@ -119,14 +133,19 @@ impl Tls {
     /// The configuration of listeners; with `draft_29`, draft 29's version number counts as
     /// version 1.
     pub(crate) fn server(&self, draft_29: bool) -> Arc<dyn ServerConfig> {
-        let config = QuicServerConfig::with_initial(Arc::clone(&self.server), self.initial)
+        of_versions(self.quic(&self.server), draft_29)
+    }
+
+    /// The configuration of listeners that serve browsers too, with `draft_29` as for [`Self::server`].
+    pub(crate) fn server_of_both(&self, draft_29: bool) -> Arc<dyn ServerConfig> {
+        let both = server_of_both(self.quic(&self.server), self.quic(&self.h3));
+        of_versions(both, draft_29)
+    }
+
+    fn quic(&self, config: &Arc<rustls::ServerConfig>) -> Arc<dyn ServerConfig> {
+        let config = QuicServerConfig::with_initial(Arc::clone(config), self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
-        let config = Arc::new(ObservedServer(Arc::new(config)));
-        if draft_29 {
-            Arc::new(draft29::Draft29AsVersion1(config))
-        } else {
-            config
-        }
+        Arc::new(ObservedServer(Arc::new(config)))
     }
 
     /// The configuration of one dial, and the verdict that records why the peer was refused.
@@ -147,6 +166,33 @@ impl Tls {
             .set_certificate_verifier(Arc::new(PeerVerifier::dial(expected, verdict.clone())));
         (Arc::new(config), verdict)
     }
+}
+
+/// The settings of both servers.
+fn complete(server: &mut rustls::ServerConfig, protocol: &[u8], key_log: &Arc<dyn KeyLog>) {
+    server.alpn_protocols = vec![protocol.to_vec()];
+    server.key_log = Arc::clone(key_log);
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    // The client's cipher order counts: a client that puts ChaCha20 first may have no AES
+    // instructions, and AES would cost it more than ChaCha20 costs us.
+    server.ignore_client_order = false;
+}
+
+fn of_versions(server: Arc<dyn ServerConfig>, draft_29: bool) -> Arc<dyn ServerConfig> {
+    if draft_29 {
+        Arc::new(draft29::Draft29AsVersion1(server))
+    } else {
+        server
+    }
+}
+
+/// Whether the handshake has agreed on HTTP/3.
+pub(crate) fn speaks_h3(session: &dyn Session) -> bool {
+    let data = session
+        .handshake_data()
+        .and_then(|data| data.downcast::<HandshakeData>().ok());
+    data.is_some_and(|data| data.protocol.as_deref() == Some(H3))
 }
 
 /// The peer's host key, from a session whose handshake has completed.

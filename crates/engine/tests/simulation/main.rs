@@ -39,6 +39,7 @@
 mod admission;
 mod attackers;
 mod backpressure;
+mod browsers;
 mod canceled_dials;
 mod closing;
 mod congestion;

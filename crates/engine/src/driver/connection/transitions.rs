@@ -20,9 +20,19 @@ use crate::{
 /// libp2p's connection error code for a reached resource limit.
 const RESOURCE_LIMIT: u64 = 0x1001;
 
+/// RFC 9114 section 8.1.
+const H3_NO_ERROR: u64 = 0x100;
+
 impl ConnectionDriver {
     pub(super) fn connected(&mut self, now: Instant, config: &Config) {
         if !self.phase.is_handshake() {
+            return;
+        }
+        if tls::speaks_h3(self.conn.crypto_session()) {
+            let reason = b"WebTransport is not served";
+            self.end(now, ConnectionError::closed_here(H3_NO_ERROR, reason));
+            self.conn
+                .close(now, varint(H3_NO_ERROR), Bytes::from_static(reason));
             return;
         }
         let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {

@@ -158,9 +158,12 @@ impl Core {
         if let Some(log) = &log {
             log.started(local, remote);
         }
-        let server = self
-            .settings
-            .server_for_connection(congestion_signals.clone(), log.as_ref());
+        let offers_h3 = listener.state.lock().offers_h3;
+        let server = self.settings.server_for_connection(
+            congestion_signals.clone(),
+            log.as_ref(),
+            offers_h3,
+        );
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;

@@ -12,7 +12,7 @@ use libp2p_identity::Keypair;
 use quinn_proto::crypto::Session;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
@@ -133,7 +133,7 @@ fn pass(from: &mut dyn Session, to: &mut dyn Session) {
 }
 
 fn tls(identity: &Identity) -> Tls {
-    Tls::new(identity).expect("a configuration")
+    Tls::new(identity, UnixTime::now).expect("a configuration")
 }
 
 fn ours() -> Tls {
