@@ -56,12 +56,24 @@ impl Cadence {
 
 /// The event loop that a core's tokens go to, if it can receive.
 pub(super) struct Home {
-    pub(super) ready_queue: Weak<ReadyQueue>,
+    ready_queue: Weak<ReadyQueue>,
     /// What the loop calls to receive.
-    pub(super) core: Arc<dyn LeasedCore>,
+    core: Arc<dyn LeasedCore>,
 }
 
 impl Home {
+    /// `None` if the loop of that queue does not receive.
+    pub(super) fn new(ready_queue: &Arc<ReadyQueue>, core: Arc<dyn LeasedCore>) -> Option<Self> {
+        ready_queue.poll_set()?;
+        let ready_queue = Arc::downgrade(ready_queue);
+        Some(Self { ready_queue, core })
+    }
+
+    /// How often the loop has passed; `None` if it has ended.
+    pub(super) fn drains(&self) -> Option<u64> {
+        Some(self.ready_queue.upgrade()?.drains())
+    }
+
     /// Add a socket to those that the loop waits for.
     pub(super) fn lend(&self, key: SocketKey, socket: Arc<UdpSocket>) -> io::Result<Option<Lease>> {
         let Some(ready_queue) = self.ready_queue.upgrade() else {

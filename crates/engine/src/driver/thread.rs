@@ -112,12 +112,7 @@ impl EndpointTask {
     /// Receive on the I/O thread.
     fn receive(&mut self, key: SocketKey, receiver: &mut Receiver<RECEIVE_BATCH>) {
         let received = receiver.receive(&mut self.core, &mut self.sockets, key);
-        let ready_queue = self
-            .home
-            .as_ref()
-            .and_then(|home| home.ready_queue.upgrade());
-        if let Some(ready_queue) = ready_queue {
-            let drains = ready_queue.drains();
+        if let Some(drains) = self.home.as_ref().and_then(Home::drains) {
             self.cadence.note(Instant::now(), key, received, drains);
         }
     }
@@ -286,10 +281,7 @@ pub(crate) fn on_the_io_thread<T>(
         lease: None,
         sockets: OpenSockets::default(),
         bound,
-        home: ready_queue.map(|ready_queue| Home {
-            ready_queue: Arc::downgrade(ready_queue),
-            core: io_handle.clone(),
-        }),
+        home: ready_queue.and_then(|ready_queue| Home::new(ready_queue, io_handle.clone())),
         cadence: Cadence::default(),
         loop_receiver: None,
     });
