@@ -266,19 +266,17 @@ impl Connection {
     /// GOAWAY (RFC 9114 section 5.2) also asks to end the sessions (draft-ietf-webtrans-http3 section 4.7).
     pub(super) fn receive_go_away(&mut self, limit: u64) {
         self.go_away = Some(limit);
-        let requests: Vec<_> = self
-            .requests
-            .iter()
-            .map(|(id, request)| (*id, matches!(request.phase, Phase::Established)))
-            .collect();
-        for (session, is_established) in requests {
-            if is_established {
-                self.event(Event::Draining { session });
-            } else if self.side() == Side::Client && session.get() >= limit {
-                self.reject(session.stream(), error_code::H3_REQUEST_CANCELLED);
-                self.requests.remove(&session);
-                self.end_session(session);
-                self.event(Event::Refused(Refusal::GoingAway));
+        let ids: Vec<_> = self.requests.keys().copied().collect();
+        for id in ids {
+            match self.requests.get(&id).map(|request| &request.phase) {
+                Some(Phase::Established) => self.event(Event::Draining { session: id }),
+                Some(Phase::Requested) if id.get() >= limit => {
+                    self.reject(id.stream(), error_code::H3_REQUEST_CANCELLED);
+                    self.requests.remove(&id);
+                    self.end_session(id);
+                    self.event(Event::Refused(Refusal::GoingAway));
+                }
+                _ => {}
             }
         }
     }

@@ -154,6 +154,12 @@ fn go_away_drains_the_session_and_refuses_a_request() {
         }]
     );
 
+    // A session that is over is none to drain, and its request none to refuse.
+    client.connection.close_session(session(0), 0, "");
+    client.run();
+    client.receive(control, &[7, 1, 0], false);
+    assert_eq!((client.events.len(), client.resets.len()), (1, 0));
+
     let (mut client, mut server) = (Peer::client(), Peer::server());
     let (control, settings, _) = server.sent.remove(0);
     client.receive(control, &settings, false);
