@@ -166,6 +166,8 @@ def test_crates_depend_downwards() -> None:
     assert crates["libp2p-quic-relay"] <= {"quinn-udp", "rustix", "socket2"}
     assert crates["libp2p-quic-faults"] <= {"libc"}
     assert crates["libp2p-quic-webtransport"] == set()
+    # Noise knows neither QUIC nor host keys: it is bytes and callbacks.
+    assert crates["libp2p-quic-noise"] <= {"snow", "thiserror"}
 
 
 def crate_modules(path: Path) -> set[str]:
@@ -191,7 +193,7 @@ def test_engine_parts_do_not_reach_up(part: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("crate", ["binding", "engine", "faults", "relay", "webtransport"])
+@pytest.mark.parametrize("crate", ["binding", "engine", "faults", "noise", "relay", "webtransport"])
 def test_files_of_a_crate_do_not_use_each_other_in_circles(crate: str) -> None:
     graph = rust_modules.graph(ROOT / "crates" / crate / "src")
     assert any(graph.values()), f"no file of {crate} uses another"
@@ -238,7 +240,7 @@ def test_quinn_is_named_only_where_it_is_driven() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("crate", ["engine", "relay", "webtransport"])
+@pytest.mark.parametrize("crate", ["engine", "noise", "relay", "webtransport"])
 def test_no_unsafe_code(crate: str) -> None:
     assert "#![forbid(unsafe_code)]" in (ROOT / "crates" / crate / "src" / "lib.rs").read_text()
 

@@ -21,7 +21,7 @@ FOUND = HERE / "found"
 
 # Crate -> its targets, whose bodies and cases are in the crate's tests/fuzzed.
 CRATES = {
-    "engine": ("certificate", "client_hello", "configuration", "attacker", "peer"),
+    "engine": ("certificate", "client_hello", "configuration", "noise", "attacker", "peer"),
     "webtransport": (
         "h3_settings",
         "h3_fields",

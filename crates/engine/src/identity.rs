@@ -2,13 +2,15 @@
 //! host key signs.
 //!
 //! The private key stays in this module, `host_key`, and `tls::issue`, which signs with it. Other
-//! modules get the peer id, the public key, secrets derived under a label, and the certificate.
+//! modules get the peer id, the public key, secrets derived under a label, the certificate, and the signatures of
+//! Noise.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use libp2p_identity::Keypair;
 pub use libp2p_identity::PeerId;
+use libp2p_quic_noise::{BoxError, HostKeys};
 use ring::{digest, hmac};
 use rustls::sign::CertifiedKey;
 
@@ -123,6 +125,32 @@ impl Identity {
         Ok(Arc::clone(
             self.0.certified_key.get_or_init(|| Arc::new(made)),
         ))
+    }
+}
+
+/// For the handshake by which browsers and nodes authenticate each other over WebTransport.
+impl HostKeys for Identity {
+    type PublicKey = PublicKey;
+    type PeerId = PeerId;
+
+    fn encoded_public_key(&self) -> Vec<u8> {
+        self.public_key().encode_protobuf()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, BoxError> {
+        self.0.key.sign(message)
+    }
+
+    fn read(protobuf: &[u8]) -> Result<PublicKey, BoxError> {
+        Ok(PublicKey::from_protobuf(protobuf)?)
+    }
+
+    fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        key.verify(message, signature)
+    }
+
+    fn peer_id_of(key: &PublicKey) -> PeerId {
+        key.to_peer_id()
     }
 }
 

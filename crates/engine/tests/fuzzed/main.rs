@@ -11,6 +11,7 @@ mod configuration;
 mod datagrams;
 #[path = "../forge/mod.rs"]
 mod forge;
+mod noise;
 
 use std::{fs, panic::catch_unwind, path::Path};
 
@@ -56,6 +57,11 @@ fn client_hellos() {
 #[test]
 fn configurations() {
     replay("configuration", configuration::run);
+}
+
+#[test]
+fn noise() {
+    replay("noise", noise::run);
 }
 
 #[test]
