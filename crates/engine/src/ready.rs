@@ -7,9 +7,12 @@
 //! A queue that receives lets the same descriptor wait for sockets too: a drain then receives from
 //! those that the I/O thread has lent to the loop.
 
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::{
     fmt, io,
-    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     task::{Wake, Waker},
 };
@@ -29,7 +32,7 @@ pub(crate) trait LeasedCore: Send + Sync {
     fn receive(&self);
 }
 
-/// Collects the tokens of woken wakers for one event loop. Its descriptor ([`AsFd`]) is readable
+/// Collects the tokens of woken wakers for one event loop. Its descriptor (a socket on Windows) is readable
 /// while there are any.
 pub struct ReadyQueue {
     ready: Mutex<Ready>,
@@ -174,12 +177,20 @@ impl ReadyQueue {
     }
 }
 
+#[cfg(unix)]
 impl AsFd for ReadyQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.poll_set {
             Some(poll_set) => poll_set.as_fd(),
             None => self.signal.as_fd(),
         }
+    }
+}
+
+#[cfg(windows)]
+impl AsSocket for ReadyQueue {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.signal.as_socket()
     }
 }
 

@@ -394,10 +394,8 @@ impl IoLoop {
         if pause.is_due {
             timeout = Some(Duration::ZERO);
         }
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: t.subsec_nanos().into(),
-        });
+        // A timeout that the system cannot express is longer than any deadline.
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         WAITS.fetch_add(1, Ordering::Relaxed);
         // After EINTR or ENOMEM the next pass tries again.
         let found = poll(&mut fds, timeout.as_ref()).unwrap_or(0);

@@ -1,10 +1,8 @@
 //! No event loop receives here: there is never such a set.
 
-use std::{
-    convert::Infallible,
-    io,
-    os::fd::{AsFd, BorrowedFd},
-};
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+use std::{convert::Infallible, io};
 
 use crate::signal::Signal;
 
@@ -16,15 +14,16 @@ impl PollSet {
         Ok(None)
     }
 
-    pub(crate) fn add(&self, _: impl AsFd) -> io::Result<()> {
+    pub(crate) fn add(&self, _: impl Sized) -> io::Result<()> {
         match self.0 {}
     }
 
-    pub(crate) fn remove(&self, _: impl AsFd) {
+    pub(crate) fn remove(&self, _: impl Sized) {
         match self.0 {}
     }
 }
 
+#[cfg(unix)]
 impl AsFd for PollSet {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self.0 {}
