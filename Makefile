@@ -48,6 +48,10 @@ test-musl: .venv/.requirements-wheels ## the engine's tests on musl (a part: ENG
 test-arm: .venv/.requirements-wheels ## the engine's tests for aarch64 under qemu-user (a part: ENGINE="-- --lib")
 	$(BIN)/python -m tools.wheels.engine_tests aarch64-unknown-linux-musl $(ENGINE)
 
+.PHONY: test-windows
+test-windows: .venv/.requirements-wheels ## the engine's tests for Windows under Wine (a part: ENGINE="-- --lib")
+	$(BIN)/python -m tools.wheels.engine_tests x86_64-pc-windows-gnu $(ENGINE)
+
 .PHONY: coverage
 coverage: build ## lines that the tests of both languages run, by package; at least 90 % (COVERAGE="--help")
 	@rustup component add llvm-tools || echo "no rustup: $(BIN)/python -m tools.coverage reports what is missing"

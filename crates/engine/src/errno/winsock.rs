@@ -1,4 +1,5 @@
-//! The part of nix's `Errno` that the engine uses, with the numbers of Winsock.
+//! The part of nix's `Errno` that the engine uses, with the numbers of Winsock. The symbols are POSIX's, so
+//! that the texts of errors are those of the documentation on every system.
 
 use std::fmt;
 
@@ -26,26 +27,31 @@ errors! {
     // Winsock has neither of these two: no error has these numbers.
     EPERM = -1, "EPERM", "Operation not permitted";
     ENODEV = -2, "ENODEV", "No such device";
-    EINTR = 10004, "WSAEINTR", "Interrupted function call";
-    EACCES = 10013, "WSAEACCES", "Permission denied";
-    EINVAL = 10022, "WSAEINVAL", "Invalid argument";
-    EAGAIN = 10035, "WSAEWOULDBLOCK", "Resource temporarily unavailable";
-    EMSGSIZE = 10040, "WSAEMSGSIZE", "Message too long";
-    ENOPROTOOPT = 10042, "WSAENOPROTOOPT", "Bad protocol option";
-    EOPNOTSUPP = 10045, "WSAEOPNOTSUPP", "Operation not supported";
-    EAFNOSUPPORT = 10047, "WSAEAFNOSUPPORT", "Address family not supported";
-    EADDRNOTAVAIL = 10049, "WSAEADDRNOTAVAIL", "Cannot assign requested address";
-    ENETDOWN = 10050, "WSAENETDOWN", "Network is down";
-    ENETUNREACH = 10051, "WSAENETUNREACH", "Network is unreachable";
-    ECONNRESET = 10054, "WSAECONNRESET", "Connection reset by peer";
-    ENOBUFS = 10055, "WSAENOBUFS", "No buffer space available";
-    ECONNREFUSED = 10061, "WSAECONNREFUSED", "Connection refused";
-    EHOSTUNREACH = 10065, "WSAEHOSTUNREACH", "No route to host";
+    EINTR = 10004, "EINTR", "Interrupted function call";
+    EACCES = 10013, "EACCES", "Permission denied";
+    EINVAL = 10022, "EINVAL", "Invalid argument";
+    EAGAIN = 10035, "EAGAIN", "Resource temporarily unavailable";
+    EMSGSIZE = 10040, "EMSGSIZE", "Message too long";
+    ENOPROTOOPT = 10042, "ENOPROTOOPT", "Bad protocol option";
+    EOPNOTSUPP = 10045, "EOPNOTSUPP", "Operation not supported";
+    EAFNOSUPPORT = 10047, "EAFNOSUPPORT", "Address family not supported";
+    EADDRNOTAVAIL = 10049, "EADDRNOTAVAIL", "Cannot assign requested address";
+    ENETDOWN = 10050, "ENETDOWN", "Network is down";
+    ENETUNREACH = 10051, "ENETUNREACH", "Network is unreachable";
+    ECONNRESET = 10054, "ECONNRESET", "Connection reset by peer";
+    ENOBUFS = 10055, "ENOBUFS", "No buffer space available";
+    ECONNREFUSED = 10061, "ECONNREFUSED", "Connection refused";
+    EHOSTUNREACH = 10065, "EHOSTUNREACH", "No route to host";
 }
 
 impl Errno {
     pub(crate) const fn from_raw(number: i32) -> Self {
         Self(number)
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn raw(self) -> i32 {
+        self.0
     }
 
     /// What the error means.
@@ -74,17 +80,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_has_the_symbol_of_the_system_and_an_unknown_one_its_number() {
-        assert_eq!(format!("{:?}", Errno::EAGAIN), "WSAEWOULDBLOCK");
+    fn an_error_has_the_symbol_of_posix_and_an_unknown_one_its_number() {
+        assert_eq!(format!("{:?}", Errno::EAGAIN), "EAGAIN");
         assert_eq!(
             Errno::from_raw(10065).to_string(),
-            "WSAEHOSTUNREACH: No route to host"
+            "EHOSTUNREACH: No route to host"
         );
         assert_eq!(
             Errno::from_raw(87).to_string(),
             "Windows error 87: Unknown error"
         );
         assert_eq!(Errno::from_raw(10061), Errno::ECONNREFUSED);
+        assert_eq!(Errno::ECONNREFUSED.raw(), 10061);
         assert_ne!(Errno::from_raw(87), Errno::from_raw(88));
     }
 }

@@ -43,7 +43,7 @@ fn a_wildcard_of_each_family_shares_a_port() {
         assert_eq!(theirs.local_addr(), SocketAddr::new(ip, port));
         echo(&ours, &theirs, 10_000);
     }
-    // An IPv4 address in IPv6 clothes is dialed as what it is.
+    // An IPv4-mapped IPv6 address is dialed as the IPv4 address.
     let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), port);
     let ours = client.connect(mapped, None).expect("a dial");
     let _theirs = four.accept().expect("a connection");
