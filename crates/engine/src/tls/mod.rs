@@ -29,7 +29,7 @@ mod handshake_tests;
 use std::sync::Arc;
 
 use libp2p_identity::PeerId;
-use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::crypto::{ClientConfig, ServerConfig, Session};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -189,10 +189,7 @@ fn of_versions(server: Arc<dyn ServerConfig>, draft_29: bool) -> Arc<dyn ServerC
 
 /// Whether the handshake has agreed on HTTP/3.
 pub(crate) fn speaks_h3(session: &dyn Session) -> bool {
-    let data = session
-        .handshake_data()
-        .and_then(|data| data.downcast::<HandshakeData>().ok());
-    data.is_some_and(|data| data.protocol.as_deref() == Some(H3))
+    parameters(session).is_some_and(|negotiated| negotiated.alpn == H3)
 }
 
 /// The peer's host key, from a session whose handshake has completed.

@@ -1,10 +1,9 @@
 //! A server of libp2p and HTTP/3: which of the two a client gets, by its offer and however its first
 //! message is divided, and that a client of neither is refused as by a server of libp2p alone.
 
-use std::any::Any;
 use std::sync::Arc;
 
-use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::crypto::{ClientConfig, ServerConfig, Session};
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError};
@@ -14,7 +13,10 @@ use rustls::{AlertDescription, NamedGroup};
 
 use super::forge::Key;
 use super::{foreign_client, our_provider, ours, presenting_good};
-use crate::tls::{ALPN, H3, algorithms, peer_public_key, server_of_both};
+use crate::tls::{
+    ALPN, H3, ObservedClient, ObservedServer, algorithms, parameters as negotiated,
+    peer_public_key, server_of_both,
+};
 
 /// QUIC version 1.
 const V1: u32 = 1;
@@ -27,7 +29,8 @@ const LONGEST: usize = 8192;
 
 fn server(config: rustls::ServerConfig) -> Arc<dyn ServerConfig> {
     let initial = algorithms::initial_suite().expect("AES-128-GCM");
-    Arc::new(QuicServerConfig::with_initial(Arc::new(config), initial).expect("the one suite"))
+    let config = QuicServerConfig::with_initial(Arc::new(config), initial).expect("the one suite");
+    Arc::new(ObservedServer(Arc::new(config)))
 }
 
 /// As a browser wants it: no certificate is asked for.
@@ -52,7 +55,7 @@ fn client(protocols: &[&[u8]], has_certificate: bool) -> Box<dyn Session> {
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let initial = algorithms::initial_suite().expect("AES-128-GCM");
     let config = QuicClientConfig::with_initial(Arc::new(config), initial).expect("the one suite");
-    Arc::new(config)
+    Arc::new(ObservedClient(Arc::new(config)))
         .start_session(V1, "libp2p.invalid", &parameters())
         .expect("a session")
 }
@@ -100,8 +103,7 @@ fn run(
 }
 
 fn protocol(session: &dyn Session) -> Option<Vec<u8>> {
-    let data: Box<dyn Any> = session.handshake_data()?;
-    data.downcast::<HandshakeData>().ok()?.protocol
+    negotiated(session).map(|negotiated| negotiated.alpn)
 }
 
 #[test]
