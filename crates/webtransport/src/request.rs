@@ -98,6 +98,10 @@ pub(crate) fn read(fields: Vec<Field>, accepts: fn(&str) -> bool) -> Result<Conn
     if message.get("host").is_some_and(|host| host != authority) {
         return Err(Malformed("the fields :authority and host differ").into());
     }
+    // A host and a port, without the name of a user (RFC 9114 section 4.3.1).
+    if authority.contains(['/', '?', '#', '@', '\\', ' ']) {
+        return Err(Malformed("the authority of a request is more than host and port").into());
+    }
     let scheme = required(":scheme");
     let path = required(":path");
     let protocol = required(":protocol");
@@ -239,6 +243,10 @@ mod tests {
             assert_eq!(changed(name, None), MALFORMED, "{name}");
             assert_eq!(changed(name, Some("")), MALFORMED, "{name}");
         }
+        for authority in ["a/b", "a?b", "a#b", "user@a", "a b"] {
+            assert_eq!(changed(":authority", Some(authority)), MALFORMED);
+        }
+        assert!(changed(":authority", Some("[2001:db8::1]:4001")).is_ok());
         assert_eq!(changed(":protocol", None), MALFORMED);
         assert_eq!(changed(":scheme", Some("http")), MALFORMED);
         assert_eq!(changed(":path", Some("libp2p")), MALFORMED);
