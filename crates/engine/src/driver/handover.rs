@@ -197,6 +197,10 @@ impl<W: CoreTask> LeasedCore for IoHandle<W> {
             return;
         };
         let is_work_left = slot.drive_here(TURNS_PER_DRIVE);
+        if is_work_left {
+            // A connection sends bulk, whose acknowledgments are single messages, too.
+            slot.take_back();
+        }
         drop(slot);
         // After the end of the lease, the thread must add the socket to those that it polls.
         if is_work_left || !goes_on {
