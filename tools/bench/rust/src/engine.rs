@@ -1,4 +1,5 @@
-//! This project from Rust: the engine's poll methods in tasks of a runtime that only runs tasks.
+//! This project from Rust: the engine's poll methods in tasks of a runtime that only runs tasks. As in
+//! the Python drivers, what the tasks wrote leaves when none of them can run.
 
 use std::{
     future::{poll_fn, ready},
@@ -10,12 +11,13 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite};
-use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Listener, Stream};
+use libp2p_quic_engine::{Config, Connection, Endpoint, Flush, Identity, Listener, Stream};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::net::{self, Handshake, Outcome};
 
 pub struct Node {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     listener: Listener,
 }
 
@@ -26,9 +28,17 @@ impl Node {
         config.max_connections = None;
         config.max_connections_per_address = None;
         config.max_incoming_streams = 256;
-        let endpoint = Endpoint::new(&Identity::generate(), config)?;
+        config.flush = Flush::OnRequest;
+        let endpoint = Arc::new(Endpoint::new(&Identity::generate(), config)?);
         let listener = endpoint.listen("127.0.0.1:0".parse()?)?;
         Ok(Self { endpoint, listener })
+    }
+
+    /// A runtime without sockets and timers, which the engine has, that flushes before it waits.
+    pub fn runtime(&self) -> Outcome<Runtime> {
+        let endpoint = self.endpoint.clone();
+        let mut builder = Builder::new_current_thread();
+        Ok(builder.on_thread_park(move || endpoint.flush()).build()?)
     }
 }
 

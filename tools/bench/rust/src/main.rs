@@ -74,10 +74,10 @@ fn main() -> Outcome<()> {
     };
     let role = role(rest)?;
     match (name.as_str(), role) {
-        // The engine has its own thread for sockets and timers, so this runtime has neither.
-        ("engine", role) => Builder::new_current_thread()
-            .build()?
-            .block_on(run(engine::Node::new()?, role)),
+        ("engine", role) => {
+            let node = engine::Node::new()?;
+            node.runtime()?.block_on(run(node, role))
+        }
         ("quinn", role) => current()?.block_on(async { run(quinn::Node::new(false)?, role).await }),
         ("quinn-multi", role) => {
             multi()?.block_on(async { run(quinn::Node::new(false)?, role).await })

@@ -12,7 +12,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::{net::Outcome, serve::leave_with_the_runner, usage};
+use crate::{net::Outcome, serve::exit_at_end_of_input, usage};
 
 const DATAGRAM: usize = 1452;
 /// The most bytes of one system call: 64 KiB less headers.
@@ -37,7 +37,7 @@ pub fn serve() -> Outcome<()> {
         "{}",
         json!({"address": format!("/ip4/127.0.0.1/udp/{}/quic-v1", socket.local_addr()?.port())})
     );
-    leave_with_the_runner();
+    exit_at_end_of_input();
     let mut buffer = vec![0; 1 << 16];
     let mut meta = [RecvMeta::default()];
     let (mut bytes, mut began, mut ended) = (0, 0, 0);
