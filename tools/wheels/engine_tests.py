@@ -102,7 +102,7 @@ def main() -> int:
     if is_windows(options.target):
         _make_prng(variables)
         command += [] if "--" in options.arguments else ["--"]
-        command += [word for name in sorted(_NOT_UNDER_WINE) for word in ("--skip", name)]
+        command += [each for name in sorted(_NOT_UNDER_WINE) for each in ("--skip", name)]
         print(f"Left out, as Wine cannot show them: {', '.join(sorted(_NOT_UNDER_WINE))}", flush=True)
     return subprocess.run(command, cwd=ROOT, env=variables).returncode
 
