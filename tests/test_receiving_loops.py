@@ -6,7 +6,6 @@ The switch is off in the drivers (`libp2p_quic._driver._receiving`); these tests
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from functools import partial
@@ -176,7 +175,6 @@ def test_an_asyncio_loop_receives(loop: str) -> None:
             assert theirs.write_nowait(b"pong") == 4
             driver.touch(far)
             assert await driver.ready(partial(ours.read_nowait, 10), ours.readable) == b"pong"
-            await asyncio.sleep(0)
         near.close(0, b"")
         far.close(0, b"")
 
