@@ -1,5 +1,5 @@
-//! For tests and simulations, a dialer's TLS as a browser has it: HTTP/3, no certificate of its own, and a certificate of the server that no
-//! authority has signed.
+//! For tests and simulations, a dialer's TLS as a browser has it: HTTP/3, no certificate of its own, and a
+//! certificate of the server that no authority has signed.
 //!
 //! A browser compares the certificate's hash. Here every certificate is taken, and only its signature of the
 //! handshake is verified.
@@ -21,12 +21,15 @@ use rustls::{
 };
 
 use super::H3;
+#[cfg(feature = "simulation")]
+use super::ObservedClient;
 
 /// The same for quinn-proto.
 #[cfg(feature = "simulation")]
 pub(crate) fn quic() -> Arc<dyn ClientConfig> {
     let config = QuicClientConfig::try_from(config());
-    Arc::new(config.unwrap_or_else(|_| unreachable!("AWS-LC has AES-128-GCM")))
+    let config = config.unwrap_or_else(|_| unreachable!("AWS-LC has AES-128-GCM"));
+    Arc::new(ObservedClient(Arc::new(config)))
 }
 
 /// The TLS of a browser.
