@@ -1,5 +1,5 @@
 //! A connection whose peer opens, fills, ends and resets streams in any order. A second connection gets the same
-//! in single bytes, which must make no difference.
+//! in single bytes, which must make no difference, but for what it does before bytes that are an error.
 
 use libp2p_quic_webtransport::{Event, Received, Side, StreamId, datagram_header, stream_header};
 
@@ -36,7 +36,19 @@ impl Twins {
 
     fn compare(&self) -> &Peer {
         let [whole, single] = &self.0;
-        assert_eq!(whole.record(), single.record());
+        if whole.closed.is_some() {
+            // The error is in the bytes that the first got at once: it has not acted on those before it.
+            assert_eq!(whole.closed, single.closed);
+            assert!(single.sent.starts_with(&whole.sent));
+            assert!(single.events.starts_with(&whole.events));
+            assert!(single.resets.starts_with(&whole.resets));
+            assert!(single.stops.starts_with(&whole.stops));
+            for (id, payload) in &whole.payload {
+                assert!(single.payload[id].starts_with(payload));
+            }
+        } else {
+            assert_eq!(whole.record(), single.record());
+        }
         assert_eq!(whole.connection.is_closed(), whole.closed.is_some());
         whole
     }
