@@ -20,13 +20,15 @@ from libp2p.exceptions import MultiError
 from libp2p.host.exceptions import StreamFailure
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
-from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.stream.exceptions import StreamReset as NetStreamReset
+from libp2p.network.stream.net_stream import NetStream, StreamState
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 import libp2p_quic
 from libp2p_quic import (
+    ConnectionClosed,
     DialError,
     HandshakeRefusedError,
     HandshakeTimeoutError,
@@ -38,6 +40,7 @@ from libp2p_quic import (
     causes,
     explain,
 )
+from testkit.census import eventually
 from testkit.far import far_host
 from testkit.near import IP4, connection, near_host, new_stream
 
@@ -131,6 +134,58 @@ async def test_a_stream_whose_peer_is_gone() -> None:
     assert {type(each) for each in causes(error)} <= {StreamLost, StreamReset}
     assert causes(error)
     has_no_repetition(explain(error))
+
+
+@asynccontextmanager
+async def ended(by: str) -> AsyncIterator[NetStream]:
+    """A host's stream that py-libp2p has reset, as the peer or this program closed the connection."""
+    async with far_host() as far, near_host() as host:
+        await host.connect(far.info)
+        stream = await new_stream(host, far.peer_id, "/test/park")
+        if by == "peer":
+            await far.do("arrived")
+            await far.do("disconnect", peer=str(host.get_id()))
+        else:
+            await connection(host, far.peer_id).close()
+        assert await eventually(lambda: stream._state is StreamState.RESET)
+        yield stream
+
+
+@pytest.mark.parametrize("by", ["peer", "local"])
+async def test_a_stream_that_py_libp2p_reset_with_its_connection(by: str) -> None:
+    async with ended(by) as stream:
+        with pytest.raises(NetStreamReset, match="is reset") as written:
+            await stream.write(b"more")
+        with pytest.raises(NetStreamReset, match="is reset") as read:
+            await stream.read(1)
+    # The host has ended by now.
+    for error in (written.value, read.value):
+        (cause,) = causes(error)
+        assert isinstance(cause, ConnectionClosed)
+        assert (cause.by, cause.kind, cause.error_code) == (by, "closed", 0)
+        assert explain(error) == str(cause)
+        assert f"closed by {'the peer' if by == 'peer' else 'us'}" in explain(error)
+
+
+async def test_the_end_that_a_wrapped_error_began_with() -> None:
+    async with ended("peer") as stream:
+        with pytest.raises(ValueError, match="no answer") as caught:
+            try:
+                await stream.write(b"more")
+            except NetStreamReset as error:
+                raise ValueError("no answer") from error
+    assert "closed by the peer" in explain(caught.value)
+
+
+async def test_a_stream_that_this_program_reset_on_an_open_connection() -> None:
+    async with far_host() as far, near_host() as host:
+        await host.connect(far.info)
+        stream = await new_stream(host, far.peer_id, "/test/park")
+        await stream.reset()
+        with pytest.raises(NetStreamReset) as caught:
+            await stream.write(b"more")
+        assert causes(caught.value) == []
+        assert explain(caught.value) == "Cannot write to stream; stream is reset"
 
 
 def test_an_error_of_another_library_is_explained_unchanged() -> None:

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from aioquic.quic.configuration import QuicConfiguration
 from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from libp2p.transport.exceptions import OpenConnectionError
 from libp2p.transport.quic.exceptions import (
@@ -34,9 +35,9 @@ from libp2p.transport.quic.exceptions import (
 )
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICConnection, QUICTransport, QUICTransportConfig
+from libp2p_quic import ConnectionClosed, QUICConnection, QUICTransport, QUICTransportConfig
 from testkit.far import far_host
-from testkit.near import IP4, near_host, near_transport, new_stream, reasons
+from testkit.near import IP4, connection, inbound, near_host, near_transport, new_stream, reasons
 
 PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
 
@@ -315,6 +316,34 @@ async def test_closed_connection() -> None:
         await stream.close()
         await stream.close_write()
         await stream.reset()
+
+
+@pytest.mark.parametrize("by", ["peer", "local"])
+async def test_who_ended_a_connection(by: str) -> None:
+    async with near_host(IP4) as far, near_host() as near:
+        await near.connect(PeerInfo(far.get_id(), far.get_addrs()))
+        dialed, accepted = connection(near, far.get_id()), await inbound(far, near.get_id())
+        ends: list[ConnectionClosed] = []
+
+        async def wait() -> None:
+            ends.append(await dialed.closed())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not ends
+            with trio.move_on_after(0) as canceled:
+                await dialed.closed()
+            assert canceled.cancelled_caught
+            assert not dialed.is_closed
+            await (accepted if by == "peer" else dialed).close(7)
+        assert [(each.by, each.kind, each.error_code) for each in ends] == [(by, "closed", 7)] * 2
+        with pytest.raises(ConnectionClosed) as caught:
+            await dialed.open_stream()
+        assert (caught.value.by, caught.value.kind, caught.value.error_code) == (by, "closed", 7)
+    # Also after the end of its host.
+    assert str(await dialed.closed()) == str(caught.value)
 
 
 async def test_closed_host_refuses() -> None:

@@ -1,9 +1,9 @@
 """Finds this package's errors inside the exceptions that reach a program.
 
 py-libp2p's swarm raises SwarmException from a list of errors (MultiError), its streams raise their own
-errors from ours, nurseries wrap errors in exception groups, and a time limit of the program replaces the
-cancellation of a dial by an error of its own. Imports no library: it looks at classes of those that are
-imported already.
+errors from ours or refuse a call for their own state, nurseries wrap errors in exception groups, and a time
+limit of the program replaces the cancellation of a dial by an error of its own. Imports no library: it looks
+at classes of those that are imported already.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def causes(error: BaseException) -> list[Exception]:
     They are in the order in which they happened. For a failed ``host.connect`` the list has one
     error for each address that the swarm dialed in its last attempt. If a time limit of the program
     ended (`trio.fail_after`, `asyncio.timeout`), it has the errors of the dials that failed within it, of
-    which those that were canceled say so. It is empty if the failure came from elsewhere.
+    which those that were canceled say so. If a host's stream refuses a read or a write because its connection
+    has ended, the list has the `ConnectionClosed` of that. It is empty if the failure came from elsewhere.
     """
     ours: tuple[type[Exception], ...] = (QUICError, *_class("libp2p.transport.quic.stream", "_QUICStreamEOF"))
     return [each for each in _chain(error, set()) if isinstance(each, ours)]
@@ -94,6 +95,11 @@ def _members(error: BaseException) -> Sequence[BaseException]:
         return tuple(error.errors)
     if isinstance(error, _class("trio", "TooSlowError")):
         return limited_dials.within(_deadline(error))
+    if (
+        isinstance(error, _class("libp2p.network.stream.exceptions", "StreamReset"))
+        and error.__cause__ is None
+    ):
+        return _ends(error)
     # An exception group. Python 3.10 has no class for it.
     members: Sequence[BaseException] = getattr(error, "exceptions", ())
     return members
@@ -107,6 +113,20 @@ def _deadline(error: BaseException) -> float:
         if isinstance(scope, _class("trio", "CancelScope")) and frame.f_globals["__name__"] == _RAISES:
             deadline = scope.deadline
     return deadline
+
+
+def _ends(error: BaseException) -> list[Exception]:
+    """Why the connection is over whose stream refused a call with ``error``, for py-libp2p's state "reset".
+
+    When a connection ends, py-libp2p 0.8.1 resets its streams (`SwarmConn._cleanup`), which then call the
+    transport no more.
+    """
+    streams = (frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__))
+    kind = _class("libp2p.network.stream.net_stream", "NetStream")
+    connections = [stream.muxed_conn for stream in streams if isinstance(stream, kind)]
+    ours = _class("libp2p_quic._connection", "QUICConnection")
+    ends = [each._end() for each in connections[-1:] if isinstance(each, ours)]
+    return [each for each in ends if each is not None]
 
 
 def _class(module: str, name: str) -> tuple[type[Any], ...]:

@@ -39,6 +39,7 @@ from libp2p_quic._state import ConnectionState
 from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._stream import QUICStream
 from libp2p_quic._tls_parameters import TLSParameters, tls_parameters
+from libp2p_quic.exceptions import ConnectionClosed
 
 logger = logging.getLogger("libp2p_quic.connection")
 
@@ -155,6 +156,17 @@ class QUICConnection(IRawConnection, IMuxedConn):
             return
         with trio.move_on_after(2 * _ON_CLOSE_BOUND):
             await self._wait_until(ConnectionState.OVER)
+
+    async def closed(self) -> ConnectionClosed:
+        """Wait until the connection is over, and *return* who ended it and why: ``by``, ``kind``,
+        ``error_code`` and ``reason`` of the error. Canceling ends the wait only. Bytes that arrived
+        before may still be unread."""
+        return connection_error(await self._driver.ready(self._engine.closed_nowait, self._engine.closed))
+
+    def _end(self) -> ConnectionClosed | None:
+        """What `closed` returns; None while the connection is open."""
+        lost = self._engine.closed_nowait()
+        return None if lost is None else connection_error(lost)
 
     def _warn_of_idle_host(self) -> None:
         """Warn of a host that dials before it runs.

@@ -66,11 +66,15 @@ def joint_dial_error(name: str, causes: Sequence[DialError]) -> DialError:
 
 
 def connection_error(error: ConnectionLostError) -> ConnectionClosed:
-    """Why a stream cannot be opened or accepted."""
+    """Why a stream cannot be opened or accepted, or why a connection ended."""
     # The same beginning as py-libp2p's own text, "Connection is closed".
     how = str(error).removeprefix("connection ")
     message = f"Connection is {how}" if how.startswith("closed by") else f"Connection is closed: {how}"
-    return ConnectionClosed(message, error.code)
+    made = ConnectionClosed(message, error.code)
+    # py-libp2p's constructor, the first in the order of the base classes, takes no more.
+    made.by, made.kind, made.reason = error.by, error.kind, error.reason
+    made.__cause__ = error
+    return made
 
 
 def stream_error(error: EngineError, stream_id: str) -> StreamReset | StreamLost | StreamClosed:

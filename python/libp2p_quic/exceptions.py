@@ -102,7 +102,9 @@ class ListenError(QUICListenError, OpenConnectionError, shared.ListenError):
 class ConnectionClosed(QUICConnectionClosedError, MuxedConnUnavailable, shared.ConnectionClosed):
     """The connection is over: no stream can be opened or accepted.
 
-    ``error_code`` is the error code of the close, if there was one.
+    ``by`` is who ended it: "local" (this program), "peer" or "network". ``kind`` is how, as in
+    `libp2p_quic.asyncio.ConnectionClosed`. ``error_code`` is the error code of the close, if there was
+    one, and ``reason`` the text that came with it.
     """
 
 
