@@ -6,7 +6,7 @@ Real hosts; each failure is one that `docs/errors.md` lists.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -42,7 +42,7 @@ from libp2p_quic import (
 )
 from testkit.census import eventually
 from testkit.far import far_host
-from testkit.near import IP4, connection, near_host, new_stream
+from testkit.near import IP4, connection, near_host, new_stream, swarm
 
 NOBODY = ID.from_pubkey(create_new_key_pair().public_key)
 
@@ -224,6 +224,51 @@ async def test_a_host_that_was_never_run() -> None:
     async with listener() as other:
         error = await failure_of(host, other.get_id(), str(other.get_addrs()[0]))
     assert explain(error).endswith(": is host.run() active?")
+
+
+async def failed_together(*others: Exception) -> BaseException:
+    """The group of a nursery in which a dial failed, and whose other tasks raised when it canceled them."""
+
+    async def fail(error: Exception) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise error
+
+    async def fail_in_a_nursery(errors: Sequence[Exception]) -> None:
+        async with trio.open_nursery() as nursery:
+            for each in errors:
+                nursery.start_soon(fail, each)
+
+    async with near_host(config={"CONNECTION_HANDSHAKE_TIMEOUT": 0.2}) as host:
+        swarm(host).retry_config.max_retries = 0
+        with pytest.raises(BaseException) as caught:  # noqa: PT011 - trio wraps it in groups
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail_in_a_nursery, others)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(
+                    host.connect, PeerInfo(NOBODY, [Multiaddr("/ip4/127.0.0.1/udp/9/quic-v1")])
+                )
+    assert {type(each) for each in causes(caught.value)} == {HandshakeTimeoutError}
+    return caught.value
+
+
+async def test_errors_of_the_program_beside_a_dial_are_told() -> None:
+    error = await failed_together(ValueError("no\nnumber"), AssertionError(), ValueError("no\nnumber"))
+    dial, *others = explain(error).rsplit("; ", 2)
+    assert dial == str(causes(error)[0])
+    assert sorted(others) == ["AssertionError", "ValueError: no number"]
+    later = RuntimeError("the program failed")
+    later.__cause__ = error
+    assert explain(later) == explain(error)
+
+
+async def test_errors_of_the_program_beside_a_dial_are_bounded() -> None:
+    text = explain(await failed_together(*(KeyError(f"{each}" * 900) for each in range(9))))
+    assert text.startswith("failed to dial ")
+    assert text.count("KeyError: ") == 5
+    assert text.endswith("…; and 4 more")
+    assert len(text) < 1600
 
 
 def test_the_deepest_cause_of_another_library_is_told() -> None:

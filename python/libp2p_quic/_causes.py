@@ -9,7 +9,7 @@ at classes of those that are imported already.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import nan
 from traceback import walk_tb
 from typing import Any
@@ -34,6 +34,9 @@ _UNANSWERED = (
     "check the address, whether the peer runs, and firewalls; a longer time limit helps only a slow peer"
 )
 _UNFINISHED = "allow more time"
+# Errors of other libraries beside ours in a group: how many are told, and how many characters of each.
+_MOST_OTHERS = 5
+_LONGEST = 200
 
 
 def causes(error: BaseException) -> list[Exception]:
@@ -51,7 +54,8 @@ def causes(error: BaseException) -> list[Exception]:
 
 def explain(error: BaseException) -> str:
     """What went wrong, in one line: the distinct texts of `causes`, with what to check after a dial that
-    the program canceled.
+    the program canceled. Members of groups that have none of our errors follow, at most five, with their
+    classes.
 
     If none of the causes is ours, it is the texts of the deepest ones (``__cause__``, members of groups),
     with what to check for errors of py-libp2p that do not say it.
@@ -60,7 +64,37 @@ def explain(error: BaseException) -> str:
     # The error of a dial of several addresses has the texts of its causes in its own.
     told = {id(cause) for each in found if isinstance(each, DialError) for cause in each.causes}
     texts = list(dict.fromkeys(_told(each) for each in found if id(each) not in told))
-    return "; ".join(texts or dict.fromkeys(_deepest_texts(error, set()))) or _without_text(error)
+    if texts:
+        return "; ".join([*texts, *_bounded(_named(each) for each in _others(error, set()))])
+    return "; ".join(dict.fromkeys(_deepest_texts(error, set()))) or _without_text(error)
+
+
+def _others(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """The members of the groups that led to ``error``, except groups and errors that ours led to."""
+    # What was handled when an error was raised (``__context__``) may have nothing to do with it.
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    for each in _members(error):
+        if _members(each) or causes(each):
+            yield from _others(each, seen)
+        elif isinstance(each, Exception):  # and no cancellation
+            yield each
+    yield from _others(error.__cause__, seen)
+
+
+def _named(error: BaseException) -> str:
+    """The class of ``error`` and the text of the error that it began with, in one line."""
+    text = " ".join("; ".join(dict.fromkeys(_deepest_texts(error, set()))).split())
+    if not text:
+        return _without_text(error)
+    return f"{type(error).__name__}: {text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}"
+
+
+def _bounded(texts: Iterable[str]) -> list[str]:
+    distinct = list(dict.fromkeys(texts))
+    left_out = len(distinct) - _MOST_OTHERS
+    return distinct if left_out <= 0 else [*distinct[:_MOST_OTHERS], f"and {left_out} more"]
 
 
 def _told(error: Exception) -> str:
