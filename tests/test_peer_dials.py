@@ -6,6 +6,8 @@ A dead address is a UDP socket that answers nothing. Times are the promise here.
 from __future__ import annotations
 
 import socket
+import sys
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from libp2p import new_host
 from libp2p.abc import IHost, INetConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.network.config import RetryConfig
@@ -21,10 +24,18 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.rcmgr.cidr_limits import CIDRLimiter
 from libp2p.rcmgr.manager import new_resource_manager
+from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from libp2p_quic import DialError, HandshakeRefusedError, HandshakeTimeoutError, QUICTransport, causes
+from libp2p_quic import (
+    DialError,
+    HandshakeRefusedError,
+    HandshakeTimeoutError,
+    QUICTransport,
+    causes,
+    explain,
+)
 from libp2p_quic._addr import QUICAddress
 from libp2p_quic._peer_dial import dial_all_addresses
 from libp2p_quic._resolve import resolved
@@ -91,6 +102,46 @@ async def test_every_cause_is_told() -> None:
             await near.connect(PeerInfo(peer, nobody))
     assert all(str(each) in str(caught.value) for each in nobody)
     assert any(isinstance(each, HandshakeTimeoutError) for each in reasons(caught.value))
+
+
+def last_lines(error: BaseException) -> str:
+    """What a traceback ends with: the class, the text and the notes."""
+    return "".join(traceback.format_exception_only(type(error), error))
+
+
+async def test_a_traceback_ends_with_the_cause() -> None:
+    peer = ID.from_pubkey(create_new_key_pair().public_key)
+    async with dialer(CONNECTION_HANDSHAKE_TIMEOUT=0.3) as near:
+        swarm(near).retry_config.max_retries = 0
+        with dead(1) as nobody, pytest.raises(SwarmException) as caught:
+            await near.connect(PeerInfo(peer, nobody))
+    assert type(caught.value) is SwarmDialAllFailedError
+    assert "no handshake in time: the peer did not answer" in last_lines(caught.value)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="notes of exceptions are of CPython 3.11")
+async def test_a_traceback_of_a_dial_that_is_left_to_the_swarm_ends_with_the_cause() -> None:
+    peer = ID.from_pubkey(create_new_key_pair().public_key)
+    keys = create_new_key_pair()
+    host = new_host(key_pair=keys, transports=[QUICTransport(keys.private_key), TCP()])
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        address = Multiaddr(f"/ip4/127.0.0.1/tcp/{unheard.getsockname()[1]}")
+        async with host.run(listen_addrs=[]):
+            dial_all_addresses(swarm(host), transport_of(host))
+            swarm(host).retry_config.max_retries = 0
+            with pytest.raises(SwarmException) as refused:
+                await host.connect(PeerInfo(peer, [address]))
+            with pytest.raises(SwarmException) as again:
+                await host.connect(PeerInfo(peer, [address]))
+    assert type(refused.value) is SwarmDialAllFailedError
+    text, note = last_lines(refused.value).splitlines()
+    assert text.endswith("no addresses established a successful connection (with exceptions)")
+    assert note == explain(refused.value)
+    assert "refused" in note
+    text, note = last_lines(again.value).splitlines()
+    assert text.endswith("(negative cache)")
+    assert note.startswith("the swarm dials it again after 60 s")
 
 
 async def test_the_swarm_retries_and_limits_as_its_own_dial() -> None:

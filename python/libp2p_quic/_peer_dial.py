@@ -8,6 +8,7 @@ replaces `dial_peer` of one swarm. Gates, limits, retries and the peerstore stay
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,7 +73,8 @@ class _PeerDialer:
         """`Swarm.dial_peer`: the connections to the peer, dialed if there is none.
 
         Tasks that want the same peer share one dial, and its error. Raises SwarmException, whose text
-        and `causes` have the error of each address.
+        and `causes` have the error of each address. The text of the swarm's own dial stays as it is, and
+        a note of the exception has the cause.
         """
         while True:
             running = self._dials.get(peer_id)
@@ -94,7 +96,11 @@ class _PeerDialer:
             or self._swarm._negative_peer_cache.is_blocked(str(peer_id))
         )
         if is_left_to_stock:
-            return await self._stock(peer_id)
+            try:
+                return await self._stock(peer_id)
+            except SwarmException as error:
+                _add_cause(error)
+                raise
         dial = self._dials[peer_id] = _Dial()
         self._swarm._ongoing_dials[peer_id] = dial.done
         try:
@@ -177,6 +183,13 @@ class _PeerDialer:
 def _copy_of(error: SwarmDialAllFailedError) -> SwarmDialAllFailedError:
     """A new exception for each task, as raising one adds to its traceback."""
     return SwarmDialAllFailedError(str(error), error.peer_id, error.num_addrs_tried)
+
+
+def _add_cause(error: SwarmException) -> None:
+    """Have the traceback of ``error`` say what `explain` says. CPython 3.10 has no notes."""
+    why = explain(error).removeprefix(f"{error}: ")
+    if sys.version_info >= (3, 11) and why not in str(error):
+        error.add_note(why)
 
 
 def _is_of(address: Multiaddr, peer_id: ID) -> bool:
