@@ -86,6 +86,7 @@ NEEDS_PEER = {
     "tutorial.md",
     "howto/behind-a-nat.md",
     "howto/failing-dial.md",
+    "howto/stay-connected.md",
     "howto/watch-a-host.md",
 }
 """Pages whose programs take an address or a signal; separate tests run them."""
@@ -347,6 +348,35 @@ def test_the_asyncio_pages_function_watches_a_connection(capsys: pytest.CaptureF
 
     asyncio.run(watch(SimpleNamespace(closed=closed)))
     assert capsys.readouterr().out == "peer closed 0 bye\n"
+
+
+@pytest.mark.parametrize("program", ["stay.py", "stay_asyncio.py"])
+def test_the_programs_that_stay_connected_outlast_a_restart(tmp_path: Path, program: str) -> None:
+    written = programs_of("howto/stay-connected.md", tmp_path)
+    assert len(written) == len(blocks("howto/stay-connected.md"))
+    identity, where = Identity.generate(), f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1"
+
+    async def pong(stream: Stream) -> None:
+        while data := await stream.read(32):
+            await stream.write(data)
+
+    async def peer(lines: IO[str]) -> None:
+        async def told(start: str) -> None:
+            while not (await asyncio.to_thread(lines.readline)).startswith(start):
+                pass
+
+        async with Endpoint(identity) as endpoint:
+            endpoint.deny_addresses(["127.0.0.1"])
+            serving = asyncio.create_task((await endpoint.listen(where)).serve({"/ipfs/ping/1.0.0": pong}))
+            await told("not connected: failed to dial")
+            endpoint.deny_addresses([])
+            await told("connected")
+            serving.cancel()
+
+    with running(program, f"{where}/p2p/{identity.peer_id}", cwd=tmp_path) as lines:
+        for _ in range(2):
+            asyncio.run(asyncio.wait_for(peer(lines), 50))
+            assert re.match("not connected: .", lines.readline())
 
 
 @pytest.mark.parametrize("page", PAGES)
