@@ -37,6 +37,7 @@ class DialAttempt:
 
     @property
     def is_port_unreachable(self) -> bool:
-        """Whether the peer's machine reports that no program listens on the port. The attempt
-        continues, since the peer may be starting."""
+        """Whether an ICMP message reports the port as unreachable: no program listens there, or a
+        firewall, of the peer's machine or of a router, rejects UDP. The attempt continues, since
+        the peer may be starting."""
         return self._engine is not None and self._engine.is_port_unreachable

@@ -283,7 +283,8 @@ class Connection:
     def is_initiator(self) -> bool: ...
     @property
     def is_port_unreachable(self) -> bool:
-        """ICMP reported for an unanswered dial that nothing listens on the port. The dial continues.
+        """ICMP reported the port of an unanswered dial as unreachable: nothing listens there, or a
+        firewall or router rejects UDP. The dial continues.
         The token `connected` becomes ready when this turns true."""
     @property
     def remote_address(self) -> tuple[str, int]:

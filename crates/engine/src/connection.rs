@@ -159,10 +159,11 @@ impl Connection {
         self.shared().state.lock().tls.clone()
     }
 
-    /// Whether the peer's host reported, while the dial was unanswered, that nothing listens on the
-    /// port (ICMP port unreachable). The dial continues: the host of a peer that is just starting
-    /// reports the same. When this becomes true the waker of [`poll_connected`](Self::poll_connected)
-    /// is woken, so that a program can try another address beside this one.
+    /// Whether an ICMP port unreachable message came while the dial was unanswered: nothing listens
+    /// on the port, or a firewall or router rejects UDP. The dial continues: the host of a peer that
+    /// is just starting reports the same. When this becomes true the waker of
+    /// [`poll_connected`](Self::poll_connected) is woken, so that a program can try another address
+    /// beside this one.
     pub fn is_port_unreachable(&self) -> bool {
         self.shared().state.lock().is_port_unreachable
     }

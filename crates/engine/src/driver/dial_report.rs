@@ -49,7 +49,7 @@ struct Observed {
     /// When sends began to be refused; `None` after one succeeded.
     refused_since: Option<Instant>,
     refused: Option<Refused>,
-    /// ICMP port unreachable messages: nothing listens on the port.
+    /// ICMP port unreachable messages: nothing listens on the port, or a firewall or router rejects UDP.
     ports_unreachable: u64,
     router_errors: u32,
     /// The last other error.
@@ -101,7 +101,7 @@ impl DialReport {
         self.observed.lock().end.clone()
     }
 
-    /// Whether an ICMP message said that nothing listens on the port.
+    /// Whether an ICMP message reported the port as unreachable.
     pub(super) fn is_port_unreachable(&self) -> bool {
         self.observed.lock().ports_unreachable > 0
     }

@@ -43,7 +43,7 @@ pub(crate) struct ConnectionState {
     pub(crate) tls: Option<TlsParameters>,
     /// Why the connection has ended.
     pub(crate) error: Option<ConnectionError>,
-    /// ICMP reported for its dial that nothing listens on the peer's port.
+    /// ICMP reported the port of its dial as unreachable.
     pub(crate) is_port_unreachable: bool,
     /// Opened ahead of need, lowest id first.
     pub(crate) opened_ahead: VecDeque<Arc<StreamShared>>,
