@@ -61,7 +61,7 @@ def test_table_of_connections_has_the_columns_that_fit(columns: int, names: str)
     # The times have three or four characters.
     assert [name for name in found if name != "lost"] == names.split()
     assert max(len(line) for line in screen[head:]) <= columns - ROOM
-    assert [line for line in screen[head:] if line.startswith("1 connection so far.")]
+    assert [line for line in screen[head:] if line.startswith("1 connection so far, 0 refused.")]
     assert any("█" in line for line in screen[:head]) == (columns > 40), "the QR code"
 
 
