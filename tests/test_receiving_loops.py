@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 import trio
 
-from libp2p_quic._driver import _asyncio, _receiving, current_driver
+from libp2p_quic._driver import Driver, _asyncio, _receiving, current_driver
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue, Stream
 from testkit.census import PATIENCE, census, left_since
 from testkit.engine import Pair, identity, pair
@@ -122,9 +122,8 @@ def receiving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_receiving, "RECEIVES", True)
 
 
-@pytest.mark.usefixtures("receiving")
-async def test_a_trio_loop_receives() -> None:
-    driver = current_driver()
+async def driver_until_lent(driver: Driver) -> None:
+    """Round trips between two endpoints, until the loop receives. The caller limits the time."""
     far_identity = identity()
     near = Endpoint(identity(), Config(), driver.ready_queue)
     far = Endpoint(far_identity, Config(), driver.ready_queue)
@@ -133,49 +132,30 @@ async def test_a_trio_loop_receives() -> None:
     driver.touch(near)
     accepted = await driver.ready(listener.accept_nowait, listener.acceptable)
     ours = await driver.ready(connection.open_stream_nowait, connection.openable)
-    was_lent = False
     theirs: Stream | None = None
-    with trio.fail_after(PATIENCE):
-        while not was_lent:
-            assert ours.write_nowait(b"ping") == 4
-            driver.touch(near)
-            if theirs is None:
-                theirs = await driver.ready(accepted.accept_stream_nowait, accepted.acceptable)
-            assert await driver.ready(partial(theirs.read_nowait, 10), theirs.readable) == b"ping"
-            assert theirs.write_nowait(b"pong") == 4
-            driver.touch(far)
-            assert await driver.ready(partial(ours.read_nowait, 10), ours.readable) == b"pong"
-            was_lent = driver.ready_queue.is_receiver
+    while not driver.ready_queue.is_receiver:
+        assert ours.write_nowait(b"ping") == 4
+        driver.touch(near)
+        if theirs is None:
+            theirs = await driver.ready(accepted.accept_stream_nowait, accepted.acceptable)
+        assert await driver.ready(partial(theirs.read_nowait, 10), theirs.readable) == b"ping"
+        assert theirs.write_nowait(b"pong") == 4
+        driver.touch(far)
+        assert await driver.ready(partial(ours.read_nowait, 10), ours.readable) == b"pong"
     near.close(0, b"")
     far.close(0, b"")
+
+
+@pytest.mark.usefixtures("receiving")
+async def test_a_trio_loop_receives() -> None:
+    with trio.fail_after(PATIENCE):
+        await driver_until_lent(current_driver())
 
 
 @pytest.mark.usefixtures("receiving")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_asyncio_loop_receives(loop: str) -> None:
     async def main() -> None:
-        driver = _asyncio.current()
-        far_identity = identity()
-        near = Endpoint(identity(), Config(), driver.ready_queue)
-        far = Endpoint(far_identity, Config(), driver.ready_queue)
-        listener = far.listen("127.0.0.1", 0)
-        connection = near.connect(*listener.local_address, far_identity.peer_id)
-        driver.touch(near)
-        accepted = await soon(driver.ready(listener.accept_nowait, listener.acceptable))
-        ours = await soon(driver.ready(connection.open_stream_nowait, connection.openable))
-        theirs: Stream | None = None
-        deadline = time.monotonic() + PATIENCE
-        while not driver.ready_queue.is_receiver:
-            assert time.monotonic() < deadline, "no socket was lent"
-            assert ours.write_nowait(b"ping") == 4
-            driver.touch(near)
-            if theirs is None:
-                theirs = await driver.ready(accepted.accept_stream_nowait, accepted.acceptable)
-            assert await driver.ready(partial(theirs.read_nowait, 10), theirs.readable) == b"ping"
-            assert theirs.write_nowait(b"pong") == 4
-            driver.touch(far)
-            assert await driver.ready(partial(ours.read_nowait, 10), ours.readable) == b"pong"
-        near.close(0, b"")
-        far.close(0, b"")
+        await soon(driver_until_lent(_asyncio.current()))
 
     run(loop, main())
