@@ -1,6 +1,6 @@
 //! What the fuzz targets do with an input, and every kept input again, as an ordinary test.
 //!
-//! `fuzz/` builds the same files around libFuzzer. `cases/` holds one folder a target: seeds
+//! `tools/fuzz` builds the same files around libFuzzer. `cases/` holds one folder a target: seeds
 //! to start from, and what was found, each named for what it showed.
 #![allow(clippy::unwrap_used)]
 
@@ -12,29 +12,11 @@ mod datagrams;
 #[path = "../forge/mod.rs"]
 mod forge;
 mod noise;
+mod replay;
 
-use std::{fs, panic::catch_unwind, path::Path};
+use std::{fs, path::Path};
 
-/// Run every case of a target, and say which failed.
-fn replay(target: &str, run: fn(&[u8])) {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fuzzed/cases")
-        .join(target);
-    let mut paths: Vec<_> = fs::read_dir(&cases)
-        .unwrap_or_else(|error| panic!("{}: {error}", cases.display()))
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no cases in {}", cases.display());
-    let failed: Vec<_> = paths
-        .iter()
-        .filter(|path| {
-            let data = fs::read(path).expect("a case");
-            catch_unwind(|| run(&data)).is_err()
-        })
-        .collect();
-    assert!(failed.is_empty(), "{failed:?}");
-}
+use replay::replay;
 
 #[test]
 fn certificates() {
