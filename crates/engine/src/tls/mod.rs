@@ -187,11 +187,6 @@ fn of_versions(server: Arc<dyn ServerConfig>, draft_29: bool) -> Arc<dyn ServerC
     }
 }
 
-/// Whether the handshake has agreed on HTTP/3.
-pub(crate) fn speaks_h3(session: &dyn Session) -> bool {
-    parameters(session).is_some_and(|negotiated| negotiated.alpn == H3)
-}
-
 /// The peer's host key, from a session whose handshake has completed.
 ///
 /// The certificate was verified in the handshake. Here it is only parsed again, so that one that
@@ -208,4 +203,9 @@ pub(crate) fn peer_public_key(session: &dyn Session) -> Option<PublicKey> {
 pub(crate) fn parameters(session: &dyn Session) -> Option<TlsParameters> {
     let data = session.handshake_data()?.downcast::<TlsParameters>();
     data.ok().map(|parameters| *parameters)
+}
+
+/// Whether the handshake has agreed on HTTP/3.
+pub(crate) fn is_h3(negotiated: &TlsParameters) -> bool {
+    negotiated.alpn == H3
 }

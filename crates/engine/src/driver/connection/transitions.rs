@@ -28,7 +28,8 @@ impl ConnectionDriver {
         if !self.phase.is_handshake() {
             return;
         }
-        if tls::speaks_h3(self.conn.crypto_session()) {
+        let parameters = tls::parameters(self.conn.crypto_session());
+        if parameters.as_ref().is_some_and(tls::is_h3) {
             let reason = b"WebTransport is not served";
             self.end(now, ConnectionError::closed_here(H3_NO_ERROR, reason));
             self.conn
@@ -42,7 +43,6 @@ impl ConnectionDriver {
             return;
         };
         let peer = key.to_peer_id();
-        let parameters = tls::parameters(self.conn.crypto_session());
         self.reported.handshake = now.saturating_duration_since(self.began);
         if let Some(log) = &self.log {
             log.handshake_completed(parameters.as_ref());
