@@ -171,6 +171,16 @@ impl Default for Config {
 /// idle connection does not need.
 pub(crate) const INITIAL_STREAM_ALLOWANCE: u32 = 16;
 
+/// Unidirectional streams allowed to a peer that may speak HTTP/3: its control stream, two of QPACK (RFC 9114 section
+/// 6.2 asks for three at least), and some that mean nothing.
+const HTTP3_STREAMS: u32 = 8;
+
+/// Bidirectional streams of a session beside the application's: that of its request, and for a while that of Noise.
+const SESSION_STREAMS: u32 = 2;
+
+/// The largest QUIC datagram that is accepted, and as much memory for those that wait, which are dropped at once.
+const LARGEST_DATAGRAM: usize = 65_535;
+
 /// Smallest UDP payload, in bytes, that every QUIC path must carry (RFC 9000 section 14).
 const MIN_DATAGRAM_SIZE: u16 = 1200;
 
@@ -297,16 +307,19 @@ impl Config {
         &self,
         congestion_signals: CongestionSignals,
         log: Option<LatestLog>,
+        has_http3: bool,
     ) -> Arc<TransportConfig> {
         // `check` has bounded the values, so that these conversions do not fail.
         let varint = |value: u64| VarInt::from_u64(value).unwrap_or(VarInt::MAX);
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(
-                self.max_incoming_streams.min(INITIAL_STREAM_ALLOWANCE),
+                (self.max_incoming_streams + if has_http3 { SESSION_STREAMS } else { 0 })
+                    .min(INITIAL_STREAM_ALLOWANCE),
             ))
-            // libp2p's streams are bidirectional (libp2p connections spec).
-            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            // libp2p's streams are bidirectional (libp2p connections spec). HTTP/3 needs others, too, and its
+            // clients insist on datagrams.
+            .max_concurrent_uni_streams(VarInt::from_u32(if has_http3 { HTTP3_STREAMS } else { 0 }))
             .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
             // The interval depends on the peer's idle timeout: see `driver/keep_alive.rs`.
             .keep_alive_interval(None)
@@ -314,7 +327,7 @@ impl Config {
             .receive_window(varint(self.connection_receive_window.min(FIRST_WINDOW)))
             .send_window(self.send_window.min(FIRST_SEND_WINDOW))
             .initial_rtt(self.initial_rtt)
-            .datagram_receive_buffer_size(None)
+            .datagram_receive_buffer_size(has_http3.then_some(LARGEST_DATAGRAM))
             .enable_segmentation_offload(self.segmentation_offload);
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(self.max_datagram_size);

@@ -22,7 +22,7 @@ use crate::{
     shared::{ConnectionShared, STREAMS_OPENED_AHEAD},
     statistics::Statistics,
     stream::Stream,
-    tls::TlsParameters,
+    tls::{TlsParameters, is_h3},
 };
 
 /// A QUIC connection. Clones are the same connection, which closes with code 0 when the last
@@ -185,6 +185,11 @@ impl Connection {
         };
         let received = state.statistics.datagrams_received;
         Some(dial.handshake_timeout(Instant::now(), received))
+    }
+
+    /// Whether it is a session of WebTransport; `false` until the handshake has completed.
+    pub fn is_webtransport(&self) -> bool {
+        self.shared().state.lock().tls.as_ref().is_some_and(is_h3)
     }
 
     /// Whether this program dialed.

@@ -19,7 +19,9 @@ use crate::{
     destination::{no_route, objection, unmapped},
     dial_mode::DialMode,
     dial_socket::socket_for,
-    driver::{BoundSocket, Command, Commands, Core, Settings, SocketProvider, on_the_io_thread},
+    driver::{
+        BoundSocket, Command, Commands, Core, Settings, SocketProvider, Wanted, on_the_io_thread,
+    },
     error::{Closed, ConnectionError, EndpointError},
     gate::{Gate, Prefix},
     identity::{Identity, PeerId},
@@ -32,6 +34,7 @@ use crate::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    tls::CertificateHash,
     totals::{EndpointStatistics, Totals},
 };
 
@@ -229,6 +232,36 @@ impl Endpoint {
         self.connect_as(remote, peer, DialMode::Plain)
     }
 
+    /// [`connect`](Self::connect) over WebTransport, as browsers do: the server's certificate must have one of these
+    /// hashes, and the server must confirm all of them (libp2p webtransport spec, "Security Handshake").
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_webtransport(
+        &self,
+        remote: SocketAddr,
+        peer: Option<PeerId>,
+        hashes: Vec<CertificateHash>,
+    ) -> Result<Connection, EndpointError> {
+        self.dial(remote, Wanted::WebTransport(peer, hashes), DialMode::Plain)
+    }
+
+    /// The hashes that an address for browsers has now: those of the current and of the next certificate. They
+    /// change when [`certificates_renewed`](Self::certificates_renewed) says.
+    ///
+    /// # Errors
+    /// [`EndpointError::Identity`] if no certificate can be made.
+    pub fn certificate_hashes(&self) -> Result<[CertificateHash; 2], EndpointError> {
+        let certificates = self.0.settings.certificates();
+        Ok(certificates.advertised(certificates.time())?)
+    }
+
+    /// When the next certificate becomes the current one, in seconds since 1970.
+    pub fn certificates_renewed(&self) -> u64 {
+        let certificates = self.0.settings.certificates();
+        certificates.renewal(certificates.time())
+    }
+
     /// [`connect`](Self::connect) in another way.
     ///
     /// # Errors
@@ -237,6 +270,15 @@ impl Endpoint {
         &self,
         remote: SocketAddr,
         peer: Option<PeerId>,
+        mode: DialMode,
+    ) -> Result<Connection, EndpointError> {
+        self.dial(remote, Wanted::Libp2p(peer), mode)
+    }
+
+    fn dial(
+        &self,
+        remote: SocketAddr,
+        wanted: Wanted,
         mode: DialMode,
     ) -> Result<Connection, EndpointError> {
         let remote = unmapped(remote);
@@ -283,10 +325,10 @@ impl Endpoint {
         };
         drop(state);
         let congestion_signals = CongestionSignals::default();
-        let (config, verdict) = self
-            .0
-            .settings
-            .client(peer, congestion_signals.clone(), mode);
+        let (config, verdict) =
+            self.0
+                .settings
+                .client(remote, wanted, congestion_signals.clone(), mode);
         let shared = self
             .0
             .new_connection(remote, info.local, congestion_signals);

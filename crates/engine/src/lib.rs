@@ -105,5 +105,5 @@ pub use ready::ReadyQueue;
 pub use shared::ListenerStatistics;
 pub use statistics::{EcnState, Statistics};
 pub use stream::Stream;
-pub use tls::TlsParameters;
+pub use tls::{CertificateHash, TlsParameters};
 pub use totals::{Distribution, EndpointStatistics};

@@ -55,14 +55,12 @@ impl Listener {
         Some(text)
     }
 
-    /// From now on serve browsers too, which dial with HTTP/3 and without a host key.
-    ///
-    /// So far their handshakes complete and their connections are then closed, with H3_NO_ERROR.
-    pub fn offer_h3(&self) {
-        self.shared.state.lock().offers_h3 = true;
+    /// From now on accept WebTransport too, as browsers dial, or no longer. Connections that exist are not affected.
+    pub fn serve_webtransport(&self, is_served: bool) {
+        self.shared.state.lock().serves_webtransport = is_served;
     }
 
-    /// The next connection whose handshake has completed. Its peer id is verified.
+    /// The next connection whose handshake has completed, over QUIC or WebTransport. Its peer id is verified.
     ///
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).

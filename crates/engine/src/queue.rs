@@ -122,6 +122,13 @@ impl SendQueue {
         self.budget.reserve((self.len - before) as u64);
     }
 
+    /// Put `header` before all other bytes. There need be no room for it.
+    pub(crate) fn prepend(&mut self, header: Bytes) {
+        self.len += header.len();
+        self.budget.reserve(header.len() as u64);
+        self.chunks.push_front(header);
+    }
+
     pub(crate) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Result<(), WriteError>> {
         if self.is_acknowledged {
             return Poll::Ready(Ok(()));

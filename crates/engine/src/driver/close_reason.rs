@@ -121,13 +121,15 @@ fn refused_here(refusal: &Refusal, reason: &Quinn) -> ConnectionError {
     };
     let kind = match refusal {
         Refusal::PeerIdMismatch { .. } => CloseKind::PeerIdMismatch,
-        Refusal::Certificate(_) => CloseKind::Refused,
+        Refusal::Certificate(_) | Refusal::CertificateHash | Refusal::WebCertificateValidity => {
+            CloseKind::Refused
+        }
     };
     let message = match refusal {
         Refusal::PeerIdMismatch { expected, actual } => {
             format!("expected {expected}, got {actual}")
         }
-        Refusal::Certificate(error) => error.to_string(),
+        _ => refusal.to_string(),
     };
     ConnectionError::new(Party::Local, kind, code, message)
 }

@@ -7,6 +7,7 @@
 mod attempt;
 mod flow_control;
 mod phase;
+mod session;
 mod stage;
 mod statistics;
 mod transitions;
@@ -17,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-use quinn_proto::{ConnectionEvent, ConnectionHandle, Endpoint, Event, StreamEvent};
+use quinn_proto::{ConnectionEvent, ConnectionHandle, Dir, Endpoint, Event, StreamEvent};
 
 use crate::{
     config::Config,
@@ -36,6 +37,7 @@ use crate::{
         send_window::SendWindow,
         stream_allowance::StreamAllowance,
         streams::Streams,
+        webtransport::{Setup, WebTransport},
     },
     error::Party,
     qlog::ConnectionLog,
@@ -99,6 +101,10 @@ pub(super) struct ConnectionDriver {
     migration: MigrationLimit,
     id_supply: IdSupply,
     streams: Streams,
+    /// What it needs if the handshake agrees on HTTP/3; `None` if that is not offered.
+    setup: Option<Arc<Setup>>,
+    /// From the end of such a handshake on.
+    webtransport: Option<Box<WebTransport>>,
     phase: Phase,
     began: Instant,
     stage: Stage,
@@ -134,6 +140,8 @@ pub(super) struct Origin {
     pub(super) inbound_slot: Option<InboundSlot>,
     pub(super) report: Option<Arc<DialReport>>,
     pub(super) log: Option<Arc<ConnectionLog>>,
+    /// What it needs if the handshake agrees on HTTP/3.
+    pub(super) setup: Option<Arc<Setup>>,
 }
 
 impl ConnectionDriver {
@@ -163,6 +171,8 @@ impl ConnectionDriver {
             migration: MigrationLimit::new(),
             id_supply: IdSupply::new(),
             streams: Streams::new(),
+            setup: origin.setup,
+            webtransport: None,
             phase: Phase::Handshake {
                 deadline: now + config.handshake_timeout,
                 report: origin.report,
@@ -246,9 +256,14 @@ impl ConnectionDriver {
             return Arrival::default();
         }
         self.local_ip = local_ip;
+        let migrations = self.migration.made();
         let is_delivered = self
             .migration
             .deliver(now, remote, datagram, &mut self.conn);
+        if self.migration.made() > migrations {
+            // Before the application can read what came from there.
+            self.shared.state.lock().remote = self.conn.remote_address();
+        }
         Arrival {
             is_first,
             is_delivered,
@@ -406,7 +421,9 @@ impl ConnectionDriver {
                         self.handshake_timeout(now)
                     }
                     reason => {
-                        close_reason::from_quinn(reason, was_connected, self.verdict.as_ref())
+                        let verdict = self.verdict.as_ref();
+                        let error = close_reason::from_quinn(reason, was_connected, verdict);
+                        self.without_http3_code(error)
                     }
                 };
                 let is_address_validated = self
@@ -420,14 +437,20 @@ impl ConnectionDriver {
                 }
             }
             Event::Stream(event) => self.handle_stream_event(now, config, event),
-            // DATAGRAM frames are not negotiated, and TLS verifies the handshake data.
-            Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
+            // libp2p has no datagrams, but HTTP/3 has to offer them: they are dropped.
+            Event::DatagramReceived => while self.conn.datagrams().recv().is_some() {},
+            // TLS verifies the handshake data.
+            Event::HandshakeDataReady | Event::DatagramsUnblocked => {}
         }
     }
 
     fn handle_stream_event(&mut self, now: Instant, config: &Config, event: StreamEvent) {
+        if self.handle_session_event(now, config, &event) {
+            return;
+        }
         match event {
-            StreamEvent::Opened { .. } => self.accept_streams(now, config),
+            StreamEvent::Opened { dir: Dir::Uni } => self.refuse_unidirectional(),
+            StreamEvent::Opened { dir: Dir::Bi } => self.accept_streams(now, config),
             StreamEvent::Readable { id } => self.streams.receive(&mut self.conn, now, id),
             StreamEvent::Writable { id } => self.streams.writable(&mut self.conn, id),
             StreamEvent::Finished { id } => self.streams.finished(&mut self.conn, now, id),

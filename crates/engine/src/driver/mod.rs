@@ -10,6 +10,7 @@ mod address_watch;
 mod admission;
 mod close_reason;
 mod closing;
+mod codes;
 mod command;
 mod connection;
 mod connection_ids;
@@ -43,6 +44,7 @@ mod streams;
 mod thread;
 mod timers;
 mod token_bucket;
+pub(crate) mod webtransport;
 
 #[cfg(any(feature = "simulation", models))]
 pub(crate) use self::network::{Network, Sending};
@@ -61,6 +63,6 @@ pub(crate) use self::{
     limit_log::{Excess, Limit, LimitLog},
     network::{BoundSocket, SocketKey, SocketProvider},
     send_window::FIRST_SEND_WINDOW,
-    settings::Settings,
+    settings::{Settings, Wanted},
     thread::on_the_io_thread,
 };

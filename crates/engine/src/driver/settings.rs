@@ -5,7 +5,7 @@
 
 #[cfg(feature = "simulation")]
 use std::time::UNIX_EPOCH;
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn_proto::{EndpointConfig, Incoming, ServerConfig, crypto, crypto::HmacKey};
 use ring::{hkdf, hmac, rand};
@@ -16,13 +16,13 @@ use crate::{
     config::Config,
     congestion::CongestionSignals,
     dial_mode::DialMode,
-    driver::connection_ids::ConnectionIds,
+    driver::{connection_ids::ConnectionIds, webtransport::Setup},
     error::{EndpointError, IdentityError},
     identity::{Identity, PeerId},
     qlog::{ConnectionLog, LatestLog, Qlog},
     receive_credit::ReceiveCredit,
     shared::ConnectionMemory,
-    tls::{DRAFT_29, Tls, Verdict},
+    tls::{CertificateHash, DRAFT_29, Tls, Verdict, WebCertificates},
 };
 
 pub(crate) struct Settings {
@@ -31,6 +31,9 @@ pub(crate) struct Settings {
     server: Arc<ServerConfig>,
     /// The cryptography of connections to listeners that offer HTTP/3 too.
     server_of_both: Arc<dyn crypto::ServerConfig>,
+    /// What such connections need if HTTP/3 is agreed on.
+    setup_of_listeners: Arc<Setup>,
+    identity: Identity,
     tls: Tls,
     receive_credit: Arc<Budget>,
     unacked: Arc<Budget>,
@@ -46,6 +49,16 @@ pub(crate) struct DialConfig {
     pub(crate) client: quinn_proto::ClientConfig,
     /// The log of the attempt that began last; `None` if nothing is logged.
     pub(crate) log: Option<LatestLog>,
+    /// Of a dial over WebTransport.
+    pub(crate) setup: Option<Arc<Setup>>,
+}
+
+/// Which peer a dial wants, and how that is proven.
+pub(crate) enum Wanted {
+    /// By its certificate of libp2p; `None` for any peer.
+    Libp2p(Option<PeerId>),
+    /// Over WebTransport: by a certificate with one of these hashes, and Noise.
+    WebTransport(Option<PeerId>, Vec<CertificateHash>),
 }
 
 /// Generates the original destination connection id of a dial.
@@ -153,6 +166,11 @@ impl Settings {
             endpoint: Arc::new(endpoint),
             server: Arc::new(server),
             server_of_both,
+            setup_of_listeners: Arc::new(Setup::Listener {
+                identity: identity.clone(),
+                certificates: tls.certificates().clone(),
+            }),
+            identity: identity.clone(),
             tls,
             qlog: None,
             #[cfg(feature = "simulation")]
@@ -227,7 +245,8 @@ impl Settings {
         let mut server = self.server.clone();
         let changed = Arc::make_mut(&mut server);
         let latest = log.map(|log| LatestLog::of(log.clone()));
-        changed.transport_config(self.config.transport(congestion_signals, latest));
+        let transport = self.config.transport(congestion_signals, latest, offers_h3);
+        changed.transport_config(transport);
         if offers_h3 {
             changed.crypto = self.server_of_both.clone();
         }
@@ -237,14 +256,36 @@ impl Settings {
         server
     }
 
-    /// The configuration of one dial, and the place for TLS's verdict on the peer.
+    /// What a connection needs that agrees on HTTP/3 with a listener which offers that.
+    pub(super) fn setup_of_listeners(&self) -> &Arc<Setup> {
+        &self.setup_of_listeners
+    }
+
+    /// The certificates that browsers see.
+    pub(crate) fn certificates(&self) -> &WebCertificates {
+        self.tls.certificates()
+    }
+
+    /// The configuration of one dial to `remote`, and the place for TLS's verdict on the peer.
     pub(crate) fn client(
         &self,
-        expected: Option<PeerId>,
+        remote: SocketAddr,
+        wanted: Wanted,
         congestion_signals: CongestionSignals,
         mode: DialMode,
     ) -> (DialConfig, Verdict) {
-        let (tls, verdict) = self.tls.client(expected);
+        let ((tls, verdict), setup) = match wanted {
+            Wanted::Libp2p(expected) => (self.tls.client(expected), None),
+            Wanted::WebTransport(expected, hashes) => {
+                let setup = Arc::new(Setup::Dialer {
+                    identity: self.identity.clone(),
+                    expected,
+                    hashes: hashes.clone(),
+                    authority: remote.to_string(),
+                });
+                (self.tls.h3_client(hashes), Some(setup))
+            }
+        };
         #[cfg(feature = "simulation")]
         let tls = match &self.crypto_override {
             Some(crypto_override) => (crypto_override.client)(tls),
@@ -264,13 +305,14 @@ impl Settings {
             initial_rtt,
             ..self.config.clone()
         };
-        client.transport_config(config.transport(congestion_signals, log.clone()));
+        let transport = config.transport(congestion_signals, log.clone(), setup.is_some());
+        client.transport_config(transport);
         client.version(QUIC_V1);
         #[cfg(feature = "simulation")]
         if let Some(first_ids) = &self.first_ids {
             client.initial_dst_cid_provider(first_ids.clone());
         }
-        (DialConfig { client, log }, verdict)
+        (DialConfig { client, log, setup }, verdict)
     }
 }
 

@@ -17,7 +17,10 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     config::Config,
-    driver::fill::{Rest, fill},
+    driver::{
+        codes::{Codes, varint},
+        fill::{Rest, fill},
+    },
     error::{ConnectionError, ReadError, WriteError},
     queue::{LocalEnd, PeerEnd, Reading},
     ready::Waiters,
@@ -46,10 +49,15 @@ pub(super) struct Streams {
     written: u64,
     /// A reader has not kept up since `resume`.
     is_lagging: bool,
+    codes: Codes,
+    /// What each stream that we open begins with; empty but for WebTransport.
+    header: Bytes,
 }
 
 struct Slot {
     shared: Arc<StreamShared>,
+    /// To be sent before the stream's first bytes.
+    header: Bytes,
     /// Nothing more to send, and no acknowledgment to wait for.
     is_send_done: bool,
     /// Nothing more will be received.
@@ -60,12 +68,6 @@ struct Slot {
     stop_at: Option<Instant>,
     /// It is in the list `waiting_for_credit`.
     is_waiting_for_credit: bool,
-}
-
-/// Converts an error code to a varint. The public methods document the 62-bit range; larger codes
-/// become the largest one.
-pub(super) fn varint(code: u64) -> VarInt {
-    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }
 
 /// quinn-proto's id of a stream, from the number on the wire (RFC 9000 section 2.1).
@@ -83,7 +85,16 @@ impl Streams {
             handed: 0,
             written: 0,
             is_lagging: false,
+            codes: Codes::Plain,
+            header: Bytes::new(),
         }
+    }
+
+    /// From now on the streams are those of a WebTransport session: this header precedes what we send on each that
+    /// we open.
+    pub(super) fn join_session(&mut self, header: Vec<u8>) {
+        self.codes = Codes::OfSession;
+        self.header = header.into();
     }
 
     /// The cost of all bytes moved to receive queues so far, as `ReceiveCredit` counts it.
@@ -154,7 +165,7 @@ impl Streams {
         share: impl FnOnce(u64) -> Arc<StreamShared>,
     ) -> Option<Arc<StreamShared>> {
         let id = conn.streams().open(Dir::Bi)?;
-        Some(self.insert(id, share(id.into())))
+        Some(self.insert(id, self.header.clone(), share(id.into())))
     }
 
     /// The next stream that the peer opened. Data that came with it is read at once, as quinn-proto
@@ -166,17 +177,34 @@ impl Streams {
         share: impl FnOnce(u64) -> Arc<StreamShared>,
     ) -> Option<Arc<StreamShared>> {
         let id = conn.streams().accept(Dir::Bi)?;
-        let shared = self.insert(id, share(id.into()));
-        shared.send_queue.lock().is_unaccepted = true;
-        self.receive(conn, now, id);
-        Some(shared)
+        Some(self.adopt(conn, now, id, share))
     }
 
-    fn insert(&mut self, id: StreamId, shared: Arc<StreamShared>) -> Arc<StreamShared> {
+    /// A stream that the peer opened and that was found to be the application's.
+    pub(super) fn adopt(
+        &mut self,
+        conn: &mut Connection,
+        now: Instant,
+        id: StreamId,
+        share: impl FnOnce(u64) -> Arc<StreamShared>,
+    ) -> Arc<StreamShared> {
+        let shared = self.insert(id, Bytes::new(), share(id.into()));
+        shared.send_queue.lock().is_unaccepted = true;
+        self.receive(conn, now, id);
+        shared
+    }
+
+    fn insert(
+        &mut self,
+        id: StreamId,
+        header: Bytes,
+        shared: Arc<StreamShared>,
+    ) -> Arc<StreamShared> {
         self.slots.insert(
             id,
             Slot {
                 shared: shared.clone(),
+                header,
                 is_send_done: false,
                 is_receive_done: false,
                 is_finish_sent: false,
@@ -205,6 +233,7 @@ impl Streams {
     }
 
     fn send(&mut self, conn: &mut Connection, id: StreamId) {
+        let codes = self.codes;
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
@@ -214,13 +243,16 @@ impl Streams {
         let mut out = slot.shared.send_queue.lock();
         if let Some(LocalEnd::Reset(code)) = out.ending {
             // Fails only on a stream that quinn-proto has already discarded.
-            let _ = conn.send_stream(id).reset(varint(code));
+            let _ = conn.send_stream(id).reset(codes.to_wire(code));
             slot.is_send_done = true;
         }
         if let Some(code) = out.stop_to_answer() {
             // RFC 9000 section 3.5: answer with a reset, which also frees the stream.
-            let _ = conn.send_stream(id).reset(varint(code));
+            let _ = conn.send_stream(id).reset(codes.to_wire(code));
             slot.is_send_done = true;
+        }
+        if !slot.header.is_empty() && (!out.is_empty() || out.ending == Some(LocalEnd::Finish)) {
+            out.prepend(std::mem::take(&mut slot.header));
         }
         while !out.is_empty() && !slot.is_send_done {
             match conn.send_stream(id).write_chunks(out.chunks()) {
@@ -234,7 +266,7 @@ impl Streams {
                 }
                 Err(QuinnWrite::Stopped(code)) => {
                     // The application has accepted the stream, as it wrote this data.
-                    out.fail(WriteError::Stopped(code.into_inner()));
+                    out.fail(WriteError::Stopped(codes.of_wire(code)));
                     let _ = conn.send_stream(id).reset(code);
                     slot.is_send_done = true;
                 }
@@ -271,6 +303,7 @@ impl Streams {
     }
 
     fn receive_up_to(&mut self, conn: &mut Connection, now: Instant, id: StreamId, bound: usize) {
+        let codes = self.codes;
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
@@ -281,7 +314,7 @@ impl Streams {
         match reading {
             Reading::Open => {
                 let filled = fill(&slot.shared, bound, &mut self.taken, |room, taken| {
-                    take_chunks(conn, id, room, taken)
+                    take_chunks(conn, id, codes, room, taken)
                 });
                 slot.is_receive_done = filled.is_done;
                 self.handed += filled.cost;
@@ -330,7 +363,7 @@ impl Streams {
                 return;
             }
         }
-        let _ = conn.recv_stream(id).stop(varint(code));
+        let _ = conn.recv_stream(id).stop(self.codes.to_wire(code));
         slot.is_receive_done = true;
     }
 
@@ -362,7 +395,7 @@ impl Streams {
             return;
         };
         if !slot.is_send_done {
-            let error = WriteError::Stopped(code.into_inner());
+            let error = WriteError::Stopped(self.codes.of_wire(code));
             slot.shared.send_queue.lock().fail(error);
         }
         self.send(conn, id);
@@ -430,6 +463,7 @@ impl Streams {
 fn take_chunks(
     conn: &mut Connection,
     id: StreamId,
+    codes: Codes,
     mut room: usize,
     taken: &mut Vec<Bytes>,
 ) -> Rest {
@@ -448,7 +482,7 @@ fn take_chunks(
             }
             Ok(None) => break Rest::End(PeerEnd::Finished),
             Err(QuinnRead::Reset(code)) => {
-                let error = ReadError::Reset(code.into_inner());
+                let error = ReadError::Reset(codes.of_wire(code));
                 break Rest::End(PeerEnd::Failed(error));
             }
             Err(QuinnRead::Blocked) => break Rest::Nothing,
@@ -460,7 +494,7 @@ fn take_chunks(
 }
 
 /// Drop received data of this stream, which releases flow control credit. True at its end.
-fn discard(conn: &mut Connection, id: StreamId) -> bool {
+pub(super) fn discard(conn: &mut Connection, id: StreamId) -> bool {
     let mut stream = conn.recv_stream(id);
     let Ok(mut chunks) = stream.read(true) else {
         return false;

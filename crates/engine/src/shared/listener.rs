@@ -64,8 +64,8 @@ pub(crate) struct ListenerState {
     /// Established connections, in the order of their handshakes.
     pub(crate) backlog: VecDeque<Arc<ConnectionShared>>,
     pub(crate) is_closed: bool,
-    /// New connections may speak HTTP/3 instead of libp2p.
-    pub(crate) offers_h3: bool,
+    /// New connections may speak HTTP/3 instead of libp2p, as browsers do.
+    pub(crate) serves_webtransport: bool,
     pub(crate) acceptable: Waiters,
     limit_log: LimitLog,
     pub(crate) statistics: ListenerStatistics,

@@ -66,13 +66,6 @@ pub use crate::census::Census;
 use crate::{
     Config, Connection,
     driver::{CryptoOverride, ReceivedDatagram},
-    tls,
-};
-
-/// A dialer with a browser's TLS.
-const BROWSER: CryptoOverride = CryptoOverride {
-    client: |_| tls::browser::quic(),
-    server: |inner| inner,
 };
 
 /// Passes without progress of time after which a world panics.
@@ -116,11 +109,6 @@ impl World {
     /// with the keys could send. The TLS handshake stays real.
     pub fn leave_packets_open(&mut self) {
         self.crypto_override = Some(open_packets::OPEN);
-    }
-
-    /// Nodes created from now on dial as browsers do, with HTTP/3 and without a host key.
-    pub fn dial_as_browsers(&mut self) {
-        self.crypto_override = Some(BROWSER);
     }
 
     /// The seed of this world.

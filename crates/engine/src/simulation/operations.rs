@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     Closed, Connection, ConnectionError, Endpoint, Inbound, Listener, PeerId, ReadError, Stream,
-    WriteError,
+    WriteError, tls::CertificateHash,
 };
 
 /// Dial and wait until the handshake has completed. Panics when [`Endpoint::connect`] fails, which
@@ -18,6 +18,20 @@ pub async fn connect(
 ) -> Result<Connection, ConnectionError> {
     let connection = from
         .connect(to, peer)
+        .unwrap_or_else(|error| panic!("dialing {to}: {error}"));
+    connected(&connection).await?;
+    Ok(connection)
+}
+
+/// The same over WebTransport.
+pub async fn connect_webtransport(
+    from: &Endpoint,
+    to: SocketAddr,
+    peer: Option<PeerId>,
+    hashes: Vec<CertificateHash>,
+) -> Result<Connection, ConnectionError> {
+    let connection = from
+        .connect_webtransport(to, peer, hashes)
         .unwrap_or_else(|error| panic!("dialing {to}: {error}"));
     connected(&connection).await?;
     Ok(connection)

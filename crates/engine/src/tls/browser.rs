@@ -1,4 +1,4 @@
-//! For tests and simulations, a dialer's TLS as a browser has it: HTTP/3, no certificate of its own, and a
+//! For tests, a dialer's TLS as a browser has it: HTTP/3, no certificate of its own, and a
 //! certificate of the server that no authority has signed.
 //!
 //! A browser compares the certificate's hash. Here every certificate is taken, and only its signature of the
@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "simulation")]
-use quinn_proto::crypto::{ClientConfig, rustls::QuicClientConfig};
 use rustls::{
     DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -21,16 +19,6 @@ use rustls::{
 };
 
 use super::H3;
-#[cfg(feature = "simulation")]
-use super::ObservedClient;
-
-/// The same for quinn-proto.
-#[cfg(feature = "simulation")]
-pub(crate) fn quic() -> Arc<dyn ClientConfig> {
-    let config = QuicClientConfig::try_from(config());
-    let config = config.unwrap_or_else(|_| unreachable!("AWS-LC has AES-128-GCM"));
-    Arc::new(ObservedClient(Arc::new(config)))
-}
 
 /// The TLS of a browser.
 pub(super) fn config() -> Arc<rustls::ClientConfig> {

@@ -131,6 +131,17 @@ pub fn parse(der: &[u8]) -> Result<PeerCertificate<'_>, CertificateError> {
     })
 }
 
+/// When any certificate begins and ends to be valid, in seconds since 1970.
+pub(super) fn validity_of(der: &[u8]) -> Result<(i64, i64), NotDer> {
+    let mut fields = Reader::new(der).sequence()?.sequence()?;
+    fields.optional(VERSION)?;
+    fields.value(INTEGER)?;
+    // The signature algorithm and the issuer.
+    fields.value(SEQUENCE)?;
+    fields.value(SEQUENCE)?;
+    validity(&mut fields)
+}
+
 /// `Validity ::= SEQUENCE { notBefore Time, notAfter Time }`, in seconds since 1970.
 fn validity(fields: &mut Reader<'_>) -> Result<(i64, i64), NotDer> {
     let mut validity = fields.sequence()?;

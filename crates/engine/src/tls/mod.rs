@@ -10,11 +10,12 @@
 //! libp2p; its clients are not authenticated here.
 
 mod algorithms;
-#[cfg(any(test, feature = "simulation"))]
-pub(crate) mod browser;
+#[cfg(test)]
+mod browser;
 pub mod certificate;
 pub mod client_hello;
 mod draft29;
+mod hash_verifier;
 pub(crate) mod issue;
 mod observed_session;
 mod parameters;
@@ -42,6 +43,7 @@ use crate::error::IdentityError;
 use crate::host_key::PublicKey;
 use crate::identity::Identity;
 pub(crate) use draft29::DRAFT_29;
+use hash_verifier::HashVerifier;
 use observed_session::{ObservedClient, ObservedServer};
 pub use parameters::TlsParameters;
 pub use protocol_choice::server_of_both;
@@ -66,8 +68,11 @@ pub(crate) struct Tls {
     server: Arc<rustls::ServerConfig>,
     /// The configuration of HTTP/3, for browsers.
     h3: Arc<rustls::ServerConfig>,
+    certificates: Arc<WebCertificates>,
     /// The configuration of dials, except for the verifier.
     client: rustls::ClientConfig,
+    /// The same of dials with HTTP/3.
+    h3_client: rustls::ClientConfig,
     initial: rustls::quic::Suite,
 }
 
@@ -102,30 +107,37 @@ impl Tls {
             .with_cert_resolver(Arc::clone(&certificate) as _);
         complete(&mut server, ALPN, &key_log);
 
+        let certificates = Arc::new(WebCertificates::new(identity, now));
         // A browser has no certificate of libp2p: Noise authenticates it, over a stream.
         let mut h3 = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(failed)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(WebCertificates::new(identity, now)));
+            .with_cert_resolver(Arc::clone(&certificates) as _);
         complete(&mut h3, H3, &key_log);
 
-        let mut client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .map_err(failed)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PeerVerifier::any_peer()))
-            .with_client_cert_resolver(certificate);
-        client.alpn_protocols = vec![ALPN.to_vec()];
-        client.key_log = key_log;
-        client.resumption = Resumption::disabled();
-        // libp2p tls spec, "Future Extensibility": clients MUST NOT send a server name.
-        client.enable_sni = false;
+        let dialer = || -> Result<_, IdentityError> {
+            let provider = Arc::clone(&provider);
+            let time = Arc::clone(&certificates) as _;
+            let builder = rustls::ClientConfig::builder_with_details(provider, time)
+                .with_protocol_versions(&[&TLS13])
+                .map_err(failed)?;
+            let verifier = Arc::new(PeerVerifier::any_peer());
+            Ok(builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier))
+        };
+        let mut client = dialer()?.with_client_cert_resolver(certificate);
+        complete_client(&mut client, ALPN, &key_log);
+        let mut h3_client = dialer()?.with_no_client_auth();
+        complete_client(&mut h3_client, H3, &key_log);
 
         Ok(Self {
             server: Arc::new(server),
             h3: Arc::new(h3),
+            certificates,
             client,
+            h3_client,
             initial,
         })
     }
@@ -142,6 +154,11 @@ impl Tls {
         of_versions(both, draft_29)
     }
 
+    /// The certificates that browsers see.
+    pub(crate) fn certificates(&self) -> &Arc<WebCertificates> {
+        &self.certificates
+    }
+
     fn quic(&self, config: &Arc<rustls::ServerConfig>) -> Arc<dyn ServerConfig> {
         let config = QuicServerConfig::with_initial(Arc::clone(config), self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
@@ -153,9 +170,26 @@ impl Tls {
     /// With an `expected` peer id, the handshake fails when another peer answers.
     pub(crate) fn client(&self, expected: Option<PeerId>) -> (Arc<dyn ClientConfig>, Verdict) {
         let (config, verdict) = self.rustls_client(expected);
+        (self.quic_client(config), verdict)
+    }
+
+    /// The same of one dial with HTTP/3, to a server whose certificate has one of these hashes.
+    pub(crate) fn h3_client(
+        &self,
+        hashes: Vec<CertificateHash>,
+    ) -> (Arc<dyn ClientConfig>, Verdict) {
+        let verdict = Verdict::default();
+        let mut config = self.h3_client.clone();
+        config
+            .dangerous()
+            .set_certificate_verifier(HashVerifier::new(hashes, verdict.clone()));
+        (self.quic_client(Arc::new(config)), verdict)
+    }
+
+    fn quic_client(&self, config: Arc<rustls::ClientConfig>) -> Arc<dyn ClientConfig> {
         let config = QuicClientConfig::with_initial(config, self.initial)
             .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
-        (Arc::new(ObservedClient(Arc::new(config))), verdict)
+        Arc::new(ObservedClient(Arc::new(config)))
     }
 
     fn rustls_client(&self, expected: Option<PeerId>) -> (Arc<rustls::ClientConfig>, Verdict) {
@@ -177,6 +211,15 @@ fn complete(server: &mut rustls::ServerConfig, protocol: &[u8], key_log: &Arc<dy
     // The client's cipher order counts: a client that puts ChaCha20 first may have no AES
     // instructions, and AES would cost it more than ChaCha20 costs us.
     server.ignore_client_order = false;
+}
+
+/// The settings of both dialers.
+fn complete_client(client: &mut rustls::ClientConfig, protocol: &[u8], key_log: &Arc<dyn KeyLog>) {
+    client.alpn_protocols = vec![protocol.to_vec()];
+    client.key_log = Arc::clone(key_log);
+    client.resumption = Resumption::disabled();
+    // libp2p tls spec, "Future Extensibility": clients MUST NOT send a server name.
+    client.enable_sni = false;
 }
 
 fn of_versions(server: Arc<dyn ServerConfig>, draft_29: bool) -> Arc<dyn ServerConfig> {

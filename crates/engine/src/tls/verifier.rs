@@ -33,6 +33,14 @@ pub enum Refusal {
     /// The peer's certificate is not accepted.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The peer's web certificate is none of those whose hashes the dialed address has.
+    #[error(
+        "the certificate's hash is none of the dialed address's: the address is too old, or another party answers"
+    )]
+    CertificateHash,
+    /// The peer's web certificate is not valid now, or for longer than 14 days.
+    #[error("the certificate is not valid now, or for longer than 14 days")]
+    WebCertificateValidity,
 }
 
 /// Why our verifier refused the peer of one dial, if it did. All clones share one answer.
@@ -44,6 +52,11 @@ impl Verdict {
     /// verified, when it is accepted, and when the handshake failed for another reason.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.0.get()
+    }
+
+    /// Record why. A handshake has one certificate, so that there is at most one refusal.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let _ = self.0.set(refusal);
     }
 }
 
@@ -90,11 +103,10 @@ impl PeerVerifier {
     }
 
     fn refuse(&self, refusal: Refusal) -> rustls::Error {
-        let error = rustls::Error::InvalidCertificate(alert(&refusal));
+        let error = failure(&refusal);
         match &self.verdict {
-            // The error of the dial reports it. A handshake has one certificate, so that there is at
-            // most one refusal.
-            Some(verdict) => drop(verdict.0.set(refusal)),
+            // The error of the dial reports it.
+            Some(verdict) => verdict.refuse(refusal),
             // The listener's line about the handshake has only the alert in most cases.
             None => tracing::debug!("the certificate of an inbound peer is refused: {refusal}"),
         }
@@ -134,8 +146,15 @@ fn alert(refusal: &Refusal) -> Alert {
             }
             _ => other(refusal),
         },
-        Refusal::PeerIdMismatch { .. } => other(refusal),
+        Refusal::PeerIdMismatch { .. }
+        | Refusal::CertificateHash
+        | Refusal::WebCertificateValidity => other(refusal),
     }
+}
+
+/// The failure of the handshake for a refusal.
+pub(super) fn failure(refusal: &Refusal) -> rustls::Error {
+    rustls::Error::InvalidCertificate(alert(refusal))
 }
 
 fn other(refusal: &Refusal) -> Alert {

@@ -22,12 +22,13 @@ use rustls::crypto::aws_lc_rs::sign;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 
 use crate::error::IdentityError;
 use crate::identity::Identity;
 
 /// How long a certificate is valid: the longest time that browsers take.
-const VALIDITY: u64 = 14 * 24 * 60 * 60;
+pub(super) const VALIDITY: u64 = 14 * 24 * 60 * 60;
 
 /// How wrong a peer's clock may be: a certificate is presented from so long after its validity begins until so
 /// long before it ends. go-libp2p allows the same.
@@ -47,7 +48,7 @@ const EARLIEST: u64 = 2 * VALIDITY;
 const KEPT: u64 = 3;
 
 /// SHA-256 of 32 bytes, as a multihash begins. <https://multiformats.io/multihash/>
-const SHA256_MULTIHASH: [u8; 2] = [0x12, 0x20];
+pub(super) const SHA256_MULTIHASH: [u8; 2] = [0x12, 0x20];
 
 /// The multihash of a certificate's DER, SHA-256: a multiaddr's `certhash` before its base is added.
 pub type CertificateHash = [u8; 34];
@@ -111,6 +112,11 @@ impl WebCertificates {
         let previous = self.of(self.period(time) - 1)?.hash;
         let [current, next] = self.advertised(time)?;
         Ok([previous, current, next])
+    }
+
+    /// The time by which certificates are presented.
+    pub(crate) fn time(&self) -> UnixTime {
+        (self.now)()
     }
 
     /// When the certificate that is presented at this time is replaced, in seconds since 1970.
@@ -196,10 +202,17 @@ impl fmt::Debug for WebCertificates {
     }
 }
 
+/// Dials use the same clock.
+impl TimeProvider for WebCertificates {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.time())
+    }
+}
+
 /// A handshake gets the certificate of its time. Connections that exist keep theirs.
 impl ResolvesServerCert for WebCertificates {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        match self.current((self.now)()) {
+        match self.current(self.time()) {
             Ok(certificate) => Some(Arc::clone(&certificate.certified_key)),
             Err(error) => {
                 tracing::warn!("a browser is refused: {error}");

@@ -1,15 +1,13 @@
-//! A listener that offers HTTP/3 beside libp2p: libp2p's dialers notice nothing of it, and a browser's handshake
-//! completes without a host key.
+//! A listener that serves WebTransport beside QUIC: libp2p's dialers notice nothing of it, and a dialer without a
+//! certificate of libp2p is proven by Noise.
 
 use libp2p_quic_engine::{
-    CloseKind, Config, ConnectionError, Party,
-    simulation::{Conditions, World, operations},
+    CloseKind, Config, Connection, ConnectionError, Party, ReadError, WriteError,
+    simulation::{Conditions, operations},
+    tls::CertificateHash,
 };
 
-use crate::kit::{Pair, a_byte_crosses, config, each_seed, leave_nothing, ms, secs};
-
-/// RFC 9114 section 8.1.
-const H3_NO_ERROR: u64 = 0x100;
+use crate::kit::{Pair, a_byte_crosses, config, each_seed, ms, secs, stream};
 
 /// RFC 9001 section 4.8, and RFC 7301's `no_application_protocol`.
 const NO_APPLICATION_PROTOCOL: u64 = 0x178;
@@ -21,10 +19,11 @@ fn libp2p_takes_as_many_round_trips_as_without() {
         50,
         |seed| {
             let mut pair = Pair::new(seed);
-            pair.listener.offer_h3();
+            pair.listener.serve_webtransport(true);
             let (ours, theirs) = pair.connect();
             assert_eq!(ours.peer_id(), Some(pair.server.peer_id()));
             assert_eq!(theirs.peer_id(), Some(pair.client.peer_id()));
+            assert!(!ours.is_webtransport() && !theirs.is_webtransport());
             assert_eq!(pair.world.now(), ms(15));
             pair.world.block_on(a_byte_crosses(&ours, &theirs));
             drop((ours, theirs));
@@ -39,7 +38,7 @@ fn bad_networks_only_delay_libp2p() {
     each_seed("browsers::bad_networks_only_delay_libp2p", 300, |seed| {
         let patient = || config(|c| c.handshake_timeout = secs(60));
         let mut pair = Pair::with(seed, patient(), patient());
-        pair.listener.offer_h3();
+        pair.listener.serve_webtransport(true);
         let conditions = Conditions::bad(&mut pair.world.dice());
         pair.world.link(conditions);
         let (ours, theirs) = pair.connect();
@@ -55,7 +54,7 @@ fn a_retry_precedes_the_choice() {
     each_seed("browsers::a_retry_precedes_the_choice", 50, |seed| {
         let server = config(|c| c.retry_above = Some(0));
         let mut pair = Pair::with(seed, server, Config::default());
-        pair.listener.offer_h3();
+        pair.listener.serve_webtransport(true);
         let (ours, theirs) = pair.connect();
         assert_eq!(pair.world.now(), ms(25));
         // One for each packet of the first flight, or one.
@@ -65,56 +64,270 @@ fn a_retry_precedes_the_choice() {
     });
 }
 
-/// What a browser's dial comes to.
-fn dial(seed: u64, server: Config, offers_h3: bool, is_bad: bool) -> ConnectionError {
-    let mut world = World::new(seed);
-    let server = world.node(server);
-    world.dial_as_browsers();
-    let browser = world.node(config(|c| c.handshake_timeout = secs(60)));
-    let listener = server.listen(server.v4(4001)).expect("a free port");
-    if offers_h3 {
-        listener.offer_h3();
-    }
-    if is_bad {
-        let conditions = Conditions::bad(&mut world.dice());
-        world.link(conditions);
-    }
-    let to = listener.local_addr();
-    let error = world.block_on(async {
-        operations::connect(&browser, to, None)
+/// The hashes of the listener's address.
+fn hashes(pair: &Pair) -> Vec<CertificateHash> {
+    let hashes = pair.server.certificate_hashes();
+    hashes.expect("certificates").to_vec()
+}
+
+/// Dial over WebTransport and accept.
+fn session(pair: &mut Pair) -> (Connection, Connection) {
+    pair.listener.serve_webtransport(true);
+    let (hashes, to, who) = (
+        hashes(pair),
+        pair.listener.local_addr(),
+        pair.server.peer_id(),
+    );
+    let Pair {
+        world,
+        client,
+        listener,
+        ..
+    } = pair;
+    world.block_on(async {
+        let ours = operations::connect_webtransport(client, to, Some(who), hashes)
             .await
-            .expect_err("nothing is served")
+            .expect("a session");
+        let theirs = operations::accept(listener).await.expect("a session");
+        (ours, theirs)
+    })
+}
+
+/// What a dial that must fail comes to.
+fn refusal(
+    pair: &mut Pair,
+    who: Option<libp2p_quic_engine::PeerId>,
+    hashes: Vec<CertificateHash>,
+) -> ConnectionError {
+    let to = pair.listener.local_addr();
+    let Pair { world, client, .. } = pair;
+    let error = world.block_on(async {
+        operations::connect_webtransport(client, to, who, hashes)
+            .await
+            .expect_err("a refusal")
     });
-    assert!(listener.statistics().handshakes_started >= u64::from(offers_h3));
-    assert_eq!(listener.statistics().connections_accepted, 0);
-    drop(listener);
-    leave_nothing(world, vec![server, browser]);
+    assert_eq!(pair.listener.statistics().connections_accepted, 0);
     error
 }
 
 #[test]
-fn a_browser_completes_its_handshake() {
-    each_seed("browsers::a_browser_completes_its_handshake", 50, |seed| {
-        for server in [Config::default(), config(|c| c.retry_above = Some(0))] {
-            let error = dial(seed, server, true, false);
-            assert_eq!((error.by, error.kind), (Party::Local, CloseKind::Closed));
-            assert_eq!(error.code, Some(H3_NO_ERROR), "{error}");
+fn a_session_proves_both_peers_and_carries_streams_both_ways() {
+    each_seed(
+        "browsers::a_session_proves_both_peers_and_carries_streams_both_ways",
+        100,
+        |seed| {
+            let mut pair = Pair::new(seed);
+            let (ours, theirs) = session(&mut pair);
+            assert_eq!(ours.peer_id(), Some(pair.server.peer_id()));
+            assert_eq!(theirs.peer_id(), Some(pair.client.peer_id()));
+            assert!(ours.is_webtransport() && theirs.is_webtransport());
+            assert_eq!(ours.tls().expect("parameters").alpn, b"h3");
+            pair.world.block_on(async {
+                a_byte_crosses(&ours, &theirs).await;
+                a_byte_crosses(&theirs, &ours).await;
+                let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+                let (a, b) = stream(&ours, &theirs).await;
+                let (sent, received) = futures_pair(
+                    async {
+                        operations::write_all(&a, &data).await.expect("written");
+                        a.finish();
+                    },
+                    operations::read_to_end(&b),
+                )
+                .await;
+                let () = sent;
+                assert_eq!(received.expect("read"), data);
+            });
+            drop((ours, theirs));
+            pair.leave_nothing();
+        },
+    );
+}
+
+/// Wait for both.
+async fn futures_pair<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    let (mut of_a, mut of_b) = (None, None);
+    std::future::poll_fn(|cx| {
+        use std::task::Poll;
+        if of_a.is_none()
+            && let Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            of_a = Some(value);
         }
+        if of_b.is_none()
+            && let Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            of_b = Some(value);
+        }
+        match (of_a.take(), of_b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (a, b) => {
+                (of_a, of_b) = (a, b);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+#[test]
+fn bad_networks_only_delay_a_session() {
+    each_seed("browsers::bad_networks_only_delay_a_session", 300, |seed| {
+        let patient = || config(|c| c.handshake_timeout = secs(60));
+        let mut pair = Pair::with(seed, patient(), patient());
+        let conditions = Conditions::bad(&mut pair.world.dice());
+        pair.world.link(conditions);
+        let (ours, theirs) = session(&mut pair);
+        pair.world.block_on(async {
+            a_byte_crosses(&ours, &theirs).await;
+            a_byte_crosses(&theirs, &ours).await;
+        });
+        drop((ours, theirs));
+        pair.leave_nothing();
     });
 }
 
 #[test]
-fn bad_networks_only_delay_a_browser() {
-    each_seed("browsers::bad_networks_only_delay_a_browser", 200, |seed| {
-        let server = config(|c| c.handshake_timeout = secs(60));
-        let error = dial(seed, server, true, true);
-        assert_eq!(error.code, Some(H3_NO_ERROR), "{error}");
-    });
+fn resets_and_stops_carry_the_codes_of_the_application() {
+    each_seed(
+        "browsers::resets_and_stops_carry_the_codes_of_the_application",
+        50,
+        |seed| {
+            let mut pair = Pair::new(seed);
+            let (ours, theirs) = session(&mut pair);
+            pair.world.block_on(async {
+                for code in [0, 0x1e, 0x1001, u64::from(u32::MAX)] {
+                    let (a, b) = stream(&ours, &theirs).await;
+                    a.reset(code);
+                    let read = operations::read(&b, 1).await;
+                    assert_eq!(read, Err(ReadError::Reset(code)));
+                    b.stop(0);
+                    let (a, b) = stream(&theirs, &ours).await;
+                    b.stop(code);
+                    let error = loop {
+                        if let Err(error) = operations::write_all(&a, &[0; 1000]).await {
+                            break error;
+                        }
+                    };
+                    assert_eq!(error, WriteError::Stopped(code));
+                }
+            });
+            drop((ours, theirs));
+            pair.leave_nothing();
+        },
+    );
 }
 
 #[test]
-fn a_listener_without_http_3_refuses_a_browser() {
-    let error = dial(1, Config::default(), false, false);
+fn a_close_tells_its_code_and_reason_and_delivers_what_was_finished() {
+    each_seed(
+        "browsers::a_close_tells_its_code_and_reason_and_delivers_what_was_finished",
+        100,
+        |seed| {
+            for is_dialer in [true, false] {
+                let mut pair = Pair::new(seed);
+                let (ours, theirs) = session(&mut pair);
+                let (closing, other) = match is_dialer {
+                    true => (&ours, &theirs),
+                    false => (&theirs, &ours),
+                };
+                pair.world.block_on(async {
+                    let (a, b) = stream(closing, other).await;
+                    operations::write_all(&a, &[7; 20_000])
+                        .await
+                        .expect("written");
+                    a.finish();
+                    closing.close(0x1007, b"gated");
+                    let read = operations::read_to_end(&b).await;
+                    assert_eq!(read.expect("all of it").len(), 20_000);
+                    let error = operations::closed(other).await;
+                    assert_eq!((error.by, error.kind), (Party::Peer, CloseKind::Closed));
+                    assert_eq!((error.code, &error.reason[..]), (Some(0x1007), "gated"));
+                });
+                drop((ours, theirs));
+                pair.leave_nothing();
+            }
+        },
+    );
+}
+
+#[test]
+fn a_restarted_listener_has_the_same_hashes_and_an_old_address_stays_true() {
+    let mut pair = Pair::new(1);
+    let before = hashes(&pair);
+    let until = pair.server.certificates_renewed();
+    pair.server = pair.world.restart(&pair.server, Config::default());
+    pair.listener = pair.server.listen(pair.server.v4(4001)).expect("a port");
+    assert_eq!(hashes(&pair), before);
+    assert_eq!(pair.server.certificates_renewed(), until);
+    let (ours, theirs) = session(&mut pair);
+    // Connections outlive their certificate, and the next one was in the address before.
+    pair.world.shift_wall_clock(14 * 24 * 60 * 60 - 2 * 60 * 60);
+    let after = hashes(&pair);
+    assert_eq!(after[0], before[1]);
+    pair.world.block_on(a_byte_crosses(&ours, &theirs));
+    let to = pair.listener.local_addr();
+    let Pair { world, client, .. } = &mut pair;
+    let dialed = world.block_on(operations::connect_webtransport(client, to, None, before));
+    drop((ours, theirs, dialed.expect("the address is one period old")));
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_wrong_hash_or_peer_id_is_refused_and_says_so() {
+    let mut pair = Pair::new(1);
+    pair.listener.serve_webtransport(true);
+    let error = refusal(&mut pair, None, vec![[7; 34]]);
+    assert_eq!((error.by, error.kind), (Party::Local, CloseKind::Refused));
+    assert!(error.reason.contains("hash"), "{error}");
+    // TLS proves one of them, and Noise does not confirm the other.
+    let mut some_wrong = hashes(&pair);
+    some_wrong[1] = [7; 34];
+    let error = refusal(&mut pair, None, some_wrong);
+    assert_eq!((error.by, error.kind), (Party::Local, CloseKind::Refused));
+    assert!(error.reason.contains("0707"), "{error}");
+    let other = pair.client.peer_id();
+    let known = hashes(&pair);
+    let error = refusal(&mut pair, Some(other), known);
+    assert_eq!(
+        (error.by, error.kind),
+        (Party::Local, CloseKind::PeerIdMismatch)
+    );
+    pair.leave_nothing();
+}
+
+#[test]
+fn a_listener_without_webtransport_refuses_it() {
+    let mut pair = Pair::new(1);
+    let known = hashes(&pair);
+    let error = refusal(&mut pair, None, known);
     assert_eq!((error.by, error.kind), (Party::Peer, CloseKind::Refused));
     assert_eq!(error.code, Some(NO_APPLICATION_PROTOCOL), "{error}");
+    pair.leave_nothing();
+}
+
+/// A write buffer smaller than the header of a stream, and a peer that allows one stream.
+#[test]
+fn the_smallest_settings_work() {
+    let smallest = || {
+        config(|c| {
+            c.write_buffer = 1;
+            c.read_buffer = 1;
+            c.max_incoming_streams = 1;
+        })
+    };
+    let mut pair = Pair::with(1, smallest(), smallest());
+    let (ours, theirs) = session(&mut pair);
+    pair.world.block_on(async {
+        for _ in 0..5 {
+            let (a, b) = stream(&ours, &theirs).await;
+            a.finish();
+            b.finish();
+            assert_eq!(operations::read_to_end(&a).await, Ok(Vec::new()));
+            assert_eq!(operations::read_to_end(&b).await, Ok(Vec::new()));
+        }
+    });
+    drop((ours, theirs));
+    pair.leave_nothing();
 }

@@ -9,7 +9,7 @@ use quinn_proto::Endpoint;
 use super::{ConnectionDriver, Turn, phase::Phase, stage::Stage};
 use crate::{
     config::Config,
-    driver::{close_reason, network::Network, streams::varint},
+    driver::{close_reason, codes::varint, network::Network},
     error::ConnectionError,
     shared::DialProgress,
 };

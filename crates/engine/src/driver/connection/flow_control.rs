@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::ConnectionDriver;
 use crate::{
     config::Config,
-    driver::streams::{stream_of, varint},
+    driver::{codes::varint, streams::stream_of},
     shared::STREAMS_OPENED_AHEAD,
 };
 

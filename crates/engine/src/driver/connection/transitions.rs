@@ -12,16 +12,15 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{final_flight::FinalFlight, keep_alive::KeepAlive, streams::varint},
+    driver::{final_flight::FinalFlight, keep_alive::KeepAlive},
     error::ConnectionError,
-    tls,
+    host_key::PublicKey,
+    identity::PeerId,
+    tls::{self, TlsParameters},
 };
 
 /// libp2p's connection error code for a reached resource limit.
 const RESOURCE_LIMIT: u64 = 0x1001;
-
-/// RFC 9114 section 8.1.
-const H3_NO_ERROR: u64 = 0x100;
 
 impl ConnectionDriver {
     pub(super) fn connected(&mut self, now: Instant, config: &Config) {
@@ -30,10 +29,7 @@ impl ConnectionDriver {
         }
         let parameters = tls::parameters(self.conn.crypto_session());
         if parameters.as_ref().is_some_and(tls::is_h3) {
-            let reason = b"WebTransport is not served";
-            self.end(now, ConnectionError::closed_here(H3_NO_ERROR, reason));
-            self.conn
-                .close(now, varint(H3_NO_ERROR), Bytes::from_static(reason));
+            self.begin_session(now, config);
             return;
         }
         let Some(key) = tls::peer_public_key(self.conn.crypto_session()) else {
@@ -43,6 +39,20 @@ impl ConnectionDriver {
             return;
         };
         let peer = key.to_peer_id();
+        self.authenticated(now, config, (peer, key), parameters);
+    }
+
+    /// The peer has proven its identity: the connection is the application's.
+    pub(super) fn authenticated(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        (peer, key): (PeerId, PublicKey),
+        parameters: Option<TlsParameters>,
+    ) {
+        if !self.phase.is_handshake() {
+            return;
+        }
         self.reported.handshake = now.saturating_duration_since(self.began);
         if let Some(log) = &self.log {
             log.handshake_completed(parameters.as_ref());
@@ -71,9 +81,10 @@ impl ConnectionDriver {
             keep_alive: config.keep_alive_interval.map(|configured| {
                 KeepAlive::new(now, configured, is_punched, config.idle_timeout, session)
             }),
-            final_flight: match self.listener {
-                Some(_) => None,
-                None => Some(FinalFlight::new(now, self.conn.rtt())),
+            // A session of WebTransport confirms the handshake.
+            final_flight: match self.listener.is_some() || self.webtransport.is_some() {
+                true => None,
+                false => Some(FinalFlight::new(now, self.conn.rtt())),
             },
         });
         self.refill(config);
@@ -86,7 +97,7 @@ impl ConnectionDriver {
             self.end(now, error);
             self.conn.close(
                 now,
-                varint(RESOURCE_LIMIT),
+                self.close_code(RESOURCE_LIMIT),
                 Bytes::from_static(b"accept backlog is full"),
             );
         }
@@ -104,7 +115,7 @@ impl ConnectionDriver {
             Phase::Connected(_) => {}
             Phase::Handshake { .. } => {
                 self.end(now, ConnectionError::closed_here(code, &reason));
-                self.conn.close(now, varint(code), reason.into());
+                self.conn.close(now, self.close_code(code), reason.into());
                 return;
             }
             Phase::Lingering { .. } | Phase::Over { .. } => return,
@@ -128,8 +139,14 @@ impl ConnectionDriver {
     }
 
     pub(super) fn close_if_delivered(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Lingering { .. }) && !self.streams.is_any_undelivered() {
-            self.close_now(now);
+        let Phase::Lingering { code, reason, .. } = &self.phase else {
+            return;
+        };
+        if !self.streams.is_any_undelivered() {
+            let (code, reason) = (*code, reason.clone());
+            if self.is_session_closed(code, &reason) {
+                self.close_now(now);
+            }
         }
     }
 
@@ -146,7 +163,7 @@ impl ConnectionDriver {
             self.log_closed(&error);
             self.publish(now, true);
             self.shared.congestion_signals.allow_close();
-            self.conn.close(now, varint(code), reason.into());
+            self.conn.close(now, self.close_code(code), reason.into());
         }
     }
 
@@ -186,7 +203,7 @@ impl ConnectionDriver {
     /// End it for a reason other than the application's close, and tell the peer.
     pub(in crate::driver) fn fail(&mut self, now: Instant, error: ConnectionError) {
         self.end(now, error);
-        self.conn.close(now, varint(0), Bytes::new());
+        self.conn.close(now, self.close_code(0), Bytes::new());
     }
 
     /// End it without quinn-proto, whose state a panic may have left inconsistent.

@@ -115,6 +115,7 @@ impl Core {
             inbound_slot: None,
             report: Some(report.clone()),
             log,
+            setup: config.setup.clone(),
         };
         self.insert(now, conn, origin);
         Ok(handle)

@@ -158,12 +158,13 @@ impl Core {
         if let Some(log) = &log {
             log.started(local, remote);
         }
-        let offers_h3 = listener.state.lock().offers_h3;
+        let offers_h3 = listener.state.lock().serves_webtransport;
         let server = self.settings.server_for_connection(
             congestion_signals.clone(),
             log.as_ref(),
             offers_h3,
         );
+        let setup = offers_h3.then(|| self.settings.setup_of_listeners().clone());
         match self.endpoint.accept(incoming, now, buf, Some(server)) {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
@@ -194,6 +195,7 @@ impl Core {
                         inbound_slot: Some(inbound_slot),
                         report: None,
                         log,
+                        setup,
                     },
                 );
                 if self.is_full {
