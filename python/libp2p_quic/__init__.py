@@ -23,6 +23,8 @@ py-libp2p's own QUIC transport before it makes its hosts.
 What there is:
 
 - `QUICTransport`: dials, makes listeners, denies addresses. One for each host.
+- `WebTransportTransport`: WebTransport alone, for hosts without QUIC. `QUICTransport` serves it, too, at
+  addresses that end in /quic-v1/webtransport.
 - `QUICTransportConfig`: timeouts, limits and gates. Every field has a default for a public node.
 - `QUICListener`, `QUICConnection`, `QUICStream`: what a transport makes. Hosts use them for you.
 - `explain` and `causes`: find this package's errors inside the exceptions of py-libp2p and of time limits.
@@ -71,6 +73,7 @@ if _typing.TYPE_CHECKING:
     from libp2p_quic._stream import QUICStream
     from libp2p_quic._tls_parameters import TLSParameters
     from libp2p_quic._transport import QUICTransport
+    from libp2p_quic._webtransport import WebTransportTransport
     from libp2p_quic.exceptions import (
         ConnectionClosed,
         DialError,
@@ -118,6 +121,7 @@ __all__ = [
     "TLSParameters",
     "UnreachableError",
     "UnusedSettingWarning",
+    "WebTransportTransport",
     "__version__",
     "causes",
     "enable_hole_punching",
@@ -149,6 +153,7 @@ _WITH_PY_LIBP2P = {
     "QUICTransportConfig": "_config",
     "StockTransportWarning": "_install",
     "UnusedSettingWarning": "_config",
+    "WebTransportTransport": "_webtransport",
     "enable_hole_punching": "_hole_punching",
     "install": "_install",
     "uninstall": "_install",

@@ -1,9 +1,9 @@
 """Converts a multiaddr to host, port and peer id, and back. No I/O here.
 
 Accepted: /ip4|/ip6/.../udp/PORT/quic-v1|quic, optionally followed by one /p2p/PEER. For dialing
-also /dns|/dns4|/dns6 as the host, and /ip6zone/eth0/ip6/fe80::1/... for a link-local address.
-Everything else is rejected: /webtransport is another transport, and an address that continues
-with /p2p-circuit belongs to the relay.
+also /dns|/dns4|/dns6 as the host, and /ip6zone/eth0/ip6/fe80::1/... for a link-local address. After
+/quic-v1 an address of WebTransport has /webtransport and, for dialing, one /certhash or more.
+Everything else is rejected: an address that continues with /p2p-circuit belongs to the relay.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from libp2p.peer.id import ID
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
+from libp2p_quic._certificate_hash import certificate_hash_text, parse_certificate_hash
+
 QUIC_V1 = "quic-v1"
 # py-libp2p's name for draft 29. Its addresses are served by QUIC v1 (RFC 9000).
 QUIC = "quic"
+
+# The addresses that browsers dial (libp2p webtransport spec, "Addressing").
+WEBTRANSPORT = "quic-v1/webtransport"
 
 _NAMES = ("dns", "dns4", "dns6")
 # How a peer id begins that is a base58 multihash: identity and sha2-256 (libp2p peer-ids spec).
@@ -37,7 +42,8 @@ class QUICAddress:
     """The parts of a QUIC multiaddr.
 
     ``host`` is an IP literal, or a name if ``name_protocol`` is "dns", "dns4" or "dns6". ``zone`` is
-    the interface of a link-local IPv6 address (RFC 4007).
+    the interface of a link-local IPv6 address (RFC 4007). ``protocol`` is "quic-v1", "quic" or
+    "quic-v1/webtransport", and ``certificate_hashes`` the multihashes of the latter.
     """
 
     host: str
@@ -46,6 +52,7 @@ class QUICAddress:
     peer_id: ID | None
     name_protocol: str | None = None
     zone: str | None = None
+    certificate_hashes: tuple[bytes, ...] = ()
     # The parsed multiaddr, if `at` would only write it again. Parsing one costs some 25 µs.
     literal: Multiaddr | None = field(default=None, compare=False, repr=False)
 
@@ -69,6 +76,14 @@ class QUICAddress:
         quic = take(QUIC_V1, QUIC)
         if quic is None:
             raise _invalid(maddr, "/udp must be followed by /quic-v1 or /quic")
+        protocol, hashes = quic[0], list[bytes]()
+        if protocol == QUIC_V1 and take("webtransport"):
+            protocol = WEBTRANSPORT
+            while found := take("certhash"):
+                try:
+                    hashes.append(parse_certificate_hash(found[1]))
+                except ValueError as error:
+                    raise _invalid(maddr, str(error)) from error
         peer = take("p2p")
         if parts:
             raise _invalid(maddr, f"/{parts[0][0]} is not part of a QUIC address")
@@ -81,7 +96,7 @@ class QUICAddress:
         is_same = not host[1].startswith("::ffff:") and (not peer or peer[1].startswith(_BASE58_PEER_IDS))
         literal = maddr if is_same and host[0] not in _NAMES and not zone else None
         zone_name = zone[1] if zone else None
-        return cls(host[1], int(udp[1]), quic[0], peer_id, name_protocol, zone_name, literal)
+        return cls(host[1], int(udp[1]), protocol, peer_id, name_protocol, zone_name, tuple(hashes), literal)
 
     @classmethod
     def parse_literal(cls, maddr: Multiaddr) -> QUICAddress:
@@ -91,14 +106,32 @@ class QUICAddress:
             raise _invalid(maddr, f"/{address.name_protocol} cannot be listened on, only /ip4 and /ip6")
         if address.zone is not None:
             raise _invalid(maddr, "/ip6zone cannot be listened on; /ip6/:: has the link-local addresses")
+        if address.certificate_hashes:
+            raise _invalid(maddr, "/certhash cannot be listened on: the certificates are our own")
         return address
+
+    @property
+    def is_webtransport(self) -> bool:
+        """Whether it is an address of WebTransport."""
+        return self.protocol == WEBTRANSPORT
+
+    @property
+    def base_protocol(self) -> str:
+        """The protocol of the configuration that serves it: "quic-v1" or "quic"."""
+        return QUIC_V1 if self.is_webtransport else self.protocol
 
     def at(self, host: str) -> Multiaddr:
         """This address with its host replaced by the IP literal ``host``."""
         if self.literal is not None and host == self.host:
             return self.literal
-        literal = to_multiaddr(host, self.port, self.protocol)
+        literal = with_certificates(to_multiaddr(host, self.port, self.protocol), self.certificate_hashes)
         return literal.encapsulate(Multiaddr(f"/p2p/{self.peer_id}")) if self.peer_id else literal
+
+
+def with_certificates(maddr: Multiaddr, hashes: Sequence[bytes]) -> Multiaddr:
+    """``maddr`` of WebTransport with these hashes."""
+    text = "".join(f"/certhash/{certificate_hash_text(each)}" for each in hashes)
+    return maddr.encapsulate(Multiaddr(text)) if text else maddr
 
 
 class PeerAddresses(Multiaddr):  # type: ignore[misc] # py-multiaddr has no types

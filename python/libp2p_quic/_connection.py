@@ -26,7 +26,7 @@ from libp2p.transport.quic.exceptions import QUICStreamLimitError, QUICStreamTim
 from libp2p.transport.quic.stream import StreamDirection
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import to_multiaddr
+from libp2p_quic._addr import QUIC_V1, WEBTRANSPORT, to_multiaddr
 from libp2p_quic._callback import call_foreign
 from libp2p_quic._config_table import MOST_STREAMS
 from libp2p_quic._endpoint import LoopEndpoint
@@ -484,7 +484,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
             return self._dialed_maddr
         address = self.get_remote_address()
         if self._remote_maddr is None or self._remote_maddr[0] != address:
-            self._remote_maddr = address, to_multiaddr(*address)
+            protocol = WEBTRANSPORT if self._engine.is_webtransport else QUIC_V1
+            self._remote_maddr = address, to_multiaddr(*address, protocol)
         return self._remote_maddr[1]
 
     @property

@@ -210,7 +210,12 @@ class Dialer:
             raise DialError(f"Invalid QUIC multiaddr: {error}") from error
         if address.port == 0:
             raise DialError(f"Invalid QUIC multiaddr: port 0 cannot be dialed: {maddr}")
-        if address.protocol not in self._protocols:
+        if address.is_webtransport and not address.certificate_hashes:
+            raise DialError(
+                f"an address of WebTransport needs /certhash, as in the peer's own addresses; "
+                f"certificates of an authority are not supported: {maddr}"
+            )
+        if address.base_protocol not in self._protocols:
             raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
         return address
 
@@ -246,7 +251,10 @@ class Dialer:
             raise DialError(f"cannot dial {address.at(host)}: {CLOSED}")
         peer_id = address.peer_id.to_bytes() if address.peer_id else None
         try:
-            attempt = endpoint.engine.connect(host, address.port, peer_id, punched_rtt=punched_rtt)
+            hashes = list(address.certificate_hashes) if address.is_webtransport else None
+            attempt = endpoint.engine.connect(
+                host, address.port, peer_id, punched_rtt=punched_rtt, certificate_hashes=hashes
+            )
         except (OSError, ValueError, EndpointClosedError) as error:
             raise DialError(f"failed to dial {address.at(host)}: {error}") from error
         endpoint.touch()

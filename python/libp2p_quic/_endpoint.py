@@ -32,6 +32,8 @@ class LoopEndpoint:
         self.gates = gates
         # Each connection until its tasks have ended, and the scope that cancels them.
         self.connections: dict[object, trio.CancelScope] = {}
+        # The listening sockets by their address.
+        self.sockets: dict[tuple[str, int], object] = {}
         self.touch = partial(self.driver.touch, self.engine)
         self.nursery: trio.Nursery | None = None
         self._is_over = trio.Event()

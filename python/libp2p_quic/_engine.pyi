@@ -161,6 +161,7 @@ class Endpoint:
         peer_id: bytes | None,
         fresh_port: bool = False,
         punched_rtt: float | None = None,
+        certificate_hashes: list[bytes] | None = None,
     ) -> Connection:
         """Start a handshake and return at once; `Connection.connected_nowait` reports the outcome.
 
@@ -173,10 +174,15 @@ class Endpoint:
 
         With ``fresh_port`` the dial leaves from a socket of its own, closed with the connection.
         With ``punched_rtt``, an estimate in seconds, the peer punches a hole for the dial: its first
-        packets are repeated from three times that on, and it does not end as "unreachable". Raises
-        ValueError for both together, OSError if no socket can be opened, EndpointClosedError after
-        `close`.
+        packets are repeated from three times that on, and it does not end as "unreachable". With
+        ``certificate_hashes`` (multihashes of SHA-256) it is a session of WebTransport: the certificate
+        must have one of them, and the peer must confirm them all. Raises ValueError for two of these
+        together, OSError if no socket can be opened, EndpointClosedError after `close`.
         """
+    def certificate_hashes(self) -> tuple[bytes, bytes]:
+        """The multihashes for an address of WebTransport: of the current certificate and of the next."""
+    def certificates_renewed(self) -> int:
+        """When the next certificate becomes the current one, in seconds since 1970."""
     def next_inbound(self, peer_id: bytes) -> Inbound:
         """Wait for the next inbound connection of this peer (multihash bytes), until it is closed."""
     def deny(self, addresses: list[str]) -> None:
@@ -226,6 +232,8 @@ class Listener:
     @property
     def limitation(self) -> str | None:
         """What does not work as the system refused options of this socket, and what to do."""
+    def serve_webtransport(self, is_served: bool) -> None:
+        """From now on accept WebTransport beside QUIC, or no longer."""
     def accept_nowait(self) -> Connection | None:
         """The next connection whose handshake is complete and whose peer is verified.
 
@@ -279,6 +287,9 @@ class Connection:
     @property
     def tls(self) -> tuple[str, str, str] | None:
         """The fields of `libp2p_quic.TLSParameters`; known once connected."""
+    @property
+    def is_webtransport(self) -> bool:
+        """Whether it is a session of WebTransport; False until it is connected."""
     @property
     def is_initiator(self) -> bool: ...
     @property

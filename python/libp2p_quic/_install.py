@@ -15,6 +15,8 @@ from types import ModuleType
 import libp2p
 import libp2p.transport.quic.listener
 import libp2p.transport.quic.transport
+import libp2p.transport.webtransport
+import libp2p.transport.webtransport.transport
 from libp2p.abc import IHost
 from libp2p.network.swarm import Swarm
 
@@ -22,6 +24,7 @@ from libp2p_quic._hole_punching import enable_hole_punching
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._peer_dial import dial_all_addresses
 from libp2p_quic._transport import QUICTransport
+from libp2p_quic._webtransport import WebTransportTransport
 
 _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
     # new_host and new_swarm look the class up here.
@@ -29,6 +32,9 @@ _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
     (libp2p.transport.quic.transport, "QUICTransport", QUICTransport),
     (libp2p.transport.quic.transport, "QUICListener", QUICListener),
     (libp2p.transport.quic.listener, "QUICListener", QUICListener),
+    # new_host looks it up here.
+    (libp2p.transport.webtransport, "WebTransportTransport", WebTransportTransport),
+    (libp2p.transport.webtransport.transport, "WebTransportTransport", WebTransportTransport),
 )
 _STOCK = tuple(getattr(module, name) for module, name, _ in _PLACES)
 
@@ -38,7 +44,8 @@ class StockTransportWarning(UserWarning):
 
 
 def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
-    """Make ``new_host(enable_quic=True, ...)`` use this transport. Idempotent; the last call counts.
+    """Make ``new_host(enable_quic=True, ...)`` and ``enable_webtransport=True`` use this transport.
+    Idempotent; the last call counts.
 
     ``all_addresses`` (default: True) has swarms dial a peer at all its QUIC addresses, raced by RFC 8305,
     and return once it is connected. With False ``host.connect`` is py-libp2p's own: it dials the first

@@ -1,6 +1,6 @@
-"""py-libp2p's listener over one listening socket of the engine.
+"""py-libp2p's listener over one listening socket of the engine, for QUIC or for WebTransport.
 
-Takes verified connections from the engine and starts py-libp2p's handler for each.
+Takes verified connections from the socket and starts py-libp2p's handler for each.
 Handshakes, refusals and limits are the engine's.
 """
 
@@ -15,12 +15,13 @@ from libp2p.abc import IListener, ITransport
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUICAddress, check_type, to_multiaddr
+from libp2p_quic._addr import WEBTRANSPORT, QUICAddress, check_type, to_multiaddr, with_certificates
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
-from libp2p_quic._engine import Listener
+from libp2p_quic._engine import Connection
 from libp2p_quic._engine_errors import EndpointClosedError
+from libp2p_quic._listening_socket import ListeningSocket
 from libp2p_quic._resolve import reachable
 from libp2p_quic._swarm_limits import limits_in_use
 from libp2p_quic._throttle import Throttle
@@ -56,9 +57,8 @@ class QUICListener(IListener):
         self._listening = False
         self._closed = False
         self._bound: tuple[str, int, str] | None = None
-        self._engine: Listener | None = None
+        self._socket: ListeningSocket | None = None
         self._endpoint: LoopEndpoint | None = None
-        self._accepting: trio.CancelScope | None = None
         self._statistics: dict[str, int] = {}
         self._accepted: WeakSet[QUICConnection] = WeakSet()
         self._gated = 0
@@ -67,6 +67,9 @@ class QUICListener(IListener):
 
     async def listen(self, maddr: Multiaddr) -> None:
         """Bind a socket, and accept connections in the background until `close`.
+
+        An address that ends in /quic-v1/webtransport is for browsers and may have the port of a listener on
+        /quic-v1 of the same transport: they share its socket.
 
         Always a checkpoint; canceling binds nothing. Raises ListenError if it is listening or
         closed already, if ``maddr`` is not a QUIC address, or if the system refuses (for example
@@ -98,48 +101,44 @@ class QUICListener(IListener):
         self._add(self)
         try:
             endpoint = self._open_endpoint()
-            engine = endpoint.engine.listen(address.host, address.port)
+            where = (endpoint, address.host, address.port)
+            socket = ListeningSocket.shared(*where, address.protocol) or ListeningSocket(*where)
+            if address.is_webtransport:
+                endpoint.engine.certificate_hashes()
         except OSError as error:
             raise ListenError(f"cannot listen on {maddr}: {error.strerror or error}") from error
         except EndpointClosedError as error:
             raise ListenError(f"cannot listen on {maddr}: the transport is closed") from error
-        self._engine, self._endpoint = engine, endpoint
-        self._bound = (*engine.local_address, address.protocol)
+        self._socket, self._endpoint = socket, endpoint
+        self._bound = (*socket.engine.local_address, address.protocol)
         self._listening = True
         endpoint.driver.follow_log_level()
         endpoint.touch()
-        endpoint.spawn(self._accept, self.background_nursery)
+        socket.join(address.protocol, self._take, self.background_nursery)
         logger.info("listening on %s", self._address())
-        if limitation := engine.limitation:
+        if limitation := socket.engine.limitation:
             logger.warning("%s: %s", self._address(), limitation)
 
     def _address(self) -> Multiaddr | None:
         """The bound address. A wildcard is not expanded."""
         return to_multiaddr(*self._bound) if self._bound else None
 
-    async def _accept(self) -> None:
-        assert self._engine is not None
-        assert self._endpoint is not None
-        driver = self._endpoint.driver
-        try:
-            with trio.CancelScope() as self._accepting:
-                while True:
-                    engine = await driver.ready(self._engine.accept_nowait, self._engine.acceptable)
-                    connection = QUICConnection(
-                        engine,
-                        self._endpoint,
-                        on_admitted=self._log_admitted,
-                        on_denied=self._count_gated,
-                        on_swarm_refusal=self._count_swarm_refusal,
-                    )
-                    self._accepted.add(connection)
-                    connection._start_tasks(self._handler, self.background_nursery)
-                    # A waiting listener must not keep the last connection alive.
-                    del engine, connection
-        except EndpointClosedError:
+    def _take(self, engine: Connection | None) -> None:
+        """Begin with a connection that the socket accepted."""
+        if engine is None:
             logger.debug("the transport of the listener on %s was closed", self._address())
-        finally:
             self._release()
+            return
+        assert self._endpoint is not None
+        connection = QUICConnection(
+            engine,
+            self._endpoint,
+            on_admitted=self._log_admitted,
+            on_denied=self._count_gated,
+            on_swarm_refusal=self._count_swarm_refusal,
+        )
+        self._accepted.add(connection)
+        connection._start_tasks(self._handler, self.background_nursery)
 
     async def close(self) -> None:
         """Stop listening. Accepted connections stay open. Idempotent."""
@@ -153,13 +152,10 @@ class QUICListener(IListener):
 
     def _release(self) -> None:
         self._remove(self)
-        if self._listening and self._engine is not None and self._endpoint is not None:
+        if self._listening and self._socket is not None and self._bound is not None:
             self._listening = False
-            self._statistics = self._engine.statistics()
-            self._engine.close()
-            self._endpoint.touch()
-            if self._accepting is not None:
-                self._accepting.cancel()
+            self._statistics = self._socket.engine.statistics()
+            self._socket.leave(self._bound[2])
             logger.info("stopped listening on %s", self._address())
 
     def _log_admitted(self, connection: QUICConnection) -> None:
@@ -190,10 +186,17 @@ class QUICListener(IListener):
     def get_addrs(self) -> tuple[Multiaddr, ...]:
         """The addresses to dial, with the bound port and without /p2p.
 
-        A wildcard is expanded to the current addresses of the interfaces. Empty when not
-        listening.
+        A wildcard is expanded to the current addresses of the interfaces. Those of WebTransport have the
+        hashes of the current certificate and of the next, so that an address is true for 14 days at
+        least, also after a restart. Empty when not listening.
         """
-        return reachable(*self._bound) if self._listening and self._bound else ()
+        if not (self._listening and self._bound and self._endpoint):
+            return ()
+        found = reachable(*self._bound)
+        if self._bound[2] != WEBTRANSPORT:
+            return found
+        hashes = self._endpoint.engine.certificate_hashes()
+        return tuple(with_certificates(each, hashes) for each in found)
 
     def is_listening(self) -> bool:
         """Whether it has a socket. False before `listen`, and after `close` or a close of the transport."""
@@ -209,8 +212,8 @@ class QUICListener(IListener):
         gate (``connections_gated``), or by the host's swarm for a limit of its own
         (``connections_refused_by_swarm``). ``handshakes_failed`` includes handshakes that timed out.
         """
-        if self._listening and self._engine is not None:
-            self._statistics = self._engine.statistics()
+        if self._listening and self._socket is not None:
+            self._statistics = self._socket.engine.statistics()
         count = self._statistics.get
         return {
             "connections_accepted": count("connections_accepted", 0),

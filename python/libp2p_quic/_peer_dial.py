@@ -121,7 +121,9 @@ class _PeerDialer:
         allowed = [each for each in known if await gate.is_allowed(each)]
         # As the swarm: a peer that tells other addresses too is not looked for on this machine.
         allowed = [each for each in allowed if not _is_loopback(each)] or allowed
-        quic = [each for each in allowed if self.transport.can_dial(each) and _is_of(each, peer_id)]
+        dialed = [each for each in allowed if self.transport.can_dial(each) and _is_of(each, peer_id)]
+        # WebTransport takes two round trips more: it is for peers that have nothing else.
+        quic = [each for each in dialed if not QUICAddress.parse(each).is_webtransport] or dialed
         others = [each for each in allowed if self._is_of_another_transport(each)]
         # As the swarm: TCP before WebSocket. Unlike QUIC's, its addresses are not raced.
         others.sort(key=lambda each: "/ws" in str(each))

@@ -54,7 +54,7 @@ logger = logging.getLogger("libp2p_quic.transport")
 
 # py-libp2p recognizes a QUIC transport by this class name.
 class QUICTransport(ITransport):
-    """libp2p over QUIC version 1 (RFC 9000).
+    """libp2p over QUIC version 1 (RFC 9000), and over WebTransport on the same port.
 
     ``private_key`` is the host's key; docs/keys.md lists the supported types. ``config`` is a
     `QUICTransportConfig` of this package or of py-libp2p (default: this package's defaults). It is
@@ -194,7 +194,7 @@ class QUICTransport(ITransport):
 
     def _serves(self, parse: Callable[[Multiaddr], QUICAddress], maddr: Multiaddr) -> bool:
         try:
-            return parse(maddr).protocol in self._limits.protocols
+            return parse(maddr).base_protocol in self._limits.protocols
         except QUICInvalidMultiaddrError:
             return False
 

@@ -88,6 +88,11 @@ impl Connection {
     }
 
     #[getter]
+    fn is_webtransport(&self) -> Result<bool, Error> {
+        Ok(self.connection.connection()?.is_webtransport())
+    }
+
+    #[getter]
     fn is_initiator(&self) -> Result<bool, Error> {
         Ok(self.connection.connection()?.is_initiator())
     }

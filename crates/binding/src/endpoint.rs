@@ -55,6 +55,15 @@ fn peer_id_of(bytes: &[u8]) -> PyResult<engine::PeerId> {
         .map_err(|e| PyValueError::new_err(format!("not a peer id: {e}")))
 }
 
+fn certificate_hashes_of(hashes: &[Vec<u8>]) -> PyResult<Vec<engine::CertificateHash>> {
+    let hash = |bytes: &Vec<u8>| {
+        bytes[..].try_into().map_err(|_| {
+            PyValueError::new_err("a certificate hash is a SHA-256 multihash of 34 bytes")
+        })
+    };
+    hashes.iter().map(hash).collect()
+}
+
 #[pymethods]
 impl Endpoint {
     #[new]
@@ -79,7 +88,7 @@ impl Endpoint {
         })
     }
 
-    #[pyo3(signature = (host, port, peer_id, fresh_port = false, punched_rtt = None))]
+    #[pyo3(signature = (host, port, peer_id, fresh_port = false, punched_rtt = None, certificate_hashes = None))]
     fn connect(
         &self,
         host: &str,
@@ -87,6 +96,7 @@ impl Endpoint {
         peer_id: Option<&[u8]>,
         fresh_port: bool,
         punched_rtt: Option<f64>,
+        certificate_hashes: Option<Vec<Vec<u8>>>,
     ) -> Result<Connection, Error> {
         let mode = match (fresh_port, punched_rtt) {
             (false, None) => engine::DialMode::Plain,
@@ -103,8 +113,31 @@ impl Endpoint {
             socket_addr(host, port)?,
             peer_id.map(peer_id_of).transpose()?,
         );
-        let connection = self.endpoint.endpoint()?.connect_as(remote, peer, mode)?;
+        let endpoint = self.endpoint.endpoint()?;
+        let connection = match (certificate_hashes, mode) {
+            (None, mode) => endpoint.connect_as(remote, peer, mode)?,
+            (Some(hashes), engine::DialMode::Plain) => {
+                endpoint.connect_webtransport(remote, peer, certificate_hashes_of(&hashes)?)?
+            }
+            (Some(_), _) => {
+                let why =
+                    "a dial over WebTransport leaves from the listening port, without a hole punch";
+                return Err(PyValueError::new_err(why).into());
+            }
+        };
         Ok(Connection::new(connection, &self.ready_queue))
+    }
+
+    fn certificate_hashes<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Result<(Bound<'py, PyBytes>, Bound<'py, PyBytes>), Error> {
+        let [current, next] = self.endpoint.endpoint()?.certificate_hashes()?;
+        Ok((PyBytes::new(py, &current), PyBytes::new(py, &next)))
+    }
+
+    fn certificates_renewed(&self) -> Result<u64, Error> {
+        Ok(self.endpoint.endpoint()?.certificates_renewed())
     }
 
     fn next_inbound(&self, peer_id: &[u8]) -> Result<Inbound, Error> {
@@ -195,6 +228,11 @@ impl Listener {
     #[getter]
     fn limitation(&self) -> Result<Option<String>, Error> {
         Ok(self.listener.endpoint()?.limitation())
+    }
+
+    fn serve_webtransport(&self, is_served: bool) -> Result<(), Error> {
+        self.listener.endpoint()?.serve_webtransport(is_served);
+        Ok(())
     }
 
     fn accept_nowait(&self) -> Result<Option<Connection>, Error> {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from libp2p_quic._certificate_hash import certificate_hash_text
 from libp2p_quic._exception_types import InvalidPeerIdError
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic._protobuf import read_varint, varint
@@ -30,6 +31,7 @@ _PROTOCOLS: dict[int, tuple[str, int | None]] = {
     460: ("quic", 0),
     461: ("quic-v1", 0),
     465: ("webtransport", 0),
+    466: ("certhash", None),
     477: ("ws", 0),
     478: ("wss", 0),
     480: ("http", 0),
@@ -60,7 +62,9 @@ def bytes_of(address: Address) -> bytes:
     """The binary form of an address with an IP literal, without its peer id."""
     ip = ip_address(address.host)
     port = address.port.to_bytes(2, "big")
-    parts = (_CODES[f"ip{ip.version}"], ip.packed), (_CODES["udp"], port), (_CODES[address.protocol], b"")
+    parts = [(_CODES[f"ip{ip.version}"], ip.packed), (_CODES["udp"], port)]
+    parts += [(_CODES[name], b"") for name in address.protocol.split("/")]
+    parts += [(_CODES["certhash"], varint(len(each)) + each) for each in address.certificate_hashes]
     return b"".join(varint(code) + value for code, value in parts)
 
 
@@ -74,5 +78,7 @@ def _value(name: str, value: bytes) -> str:
             return str(PeerId(value))
         except InvalidPeerIdError:
             return value.hex()
+    if name == "certhash":
+        return certificate_hash_text(value)
     text = value.decode(errors="replace")
     return text if text.isprintable() else repr(text)

@@ -75,6 +75,8 @@ async def _is_reachable(host: IHost, transport: QUICTransport, peer_id: ID, madd
         address = QUICAddress.parse_literal(maddr)
     except QUICInvalidMultiaddrError:
         return await _is_reachable_otherwise(host, peer_id, maddr)
+    if address.is_webtransport:
+        return await _is_reachable_otherwise(host, peer_id, maddr)
     try:
         endpoint = transport._open_endpoint()
         attempt = endpoint.engine.connect(address.host, address.port, peer_id.to_bytes(), fresh_port=True)

@@ -70,6 +70,9 @@ def _literal(raw: bytes) -> tuple[str, int] | None:
         address = QUICAddress.parse_literal(Multiaddr(raw))
     except QUICInvalidMultiaddrError:
         return None
+    # Browsers dial it; the QUIC address of the same port is among the others.
+    if address.is_webtransport:
+        return None
     ip = ip_address(address.host)
     if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
         return None

@@ -1,7 +1,8 @@
 """QUIC multiaddrs as text, without py-multiaddr.
 
 py-multiaddr 0.2 depends on trio, psutil, netaddr and ten other packages, and takes 18 ms to import. An
-address of QUIC has six protocols: ip4, ip6, ip6zone, dns (dns4, dns6), udp, quic-v1 and p2p. No I/O here.
+address of QUIC has six protocols: ip4, ip6, ip6zone, dns (dns4, dns6), udp, quic-v1 and p2p. That of
+WebTransport has two more: webtransport and certhash. No I/O here.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
+from libp2p_quic._certificate_hash import certificate_hash_text, parse_certificate_hash
 from libp2p_quic._exception_types import InvalidAddressError, InvalidPeerIdError
 from libp2p_quic._peer_id import PeerId
 
 _NAMES = ("dns", "dns4", "dns6")
+# Whose addresses end in it serve browsers, too (libp2p webtransport spec, "Addressing").
+WEBTRANSPORT = "quic-v1/webtransport"
 # RFC 1035 section 2.3.4, and the longest text of the other parts.
 _LONGEST_NAME = 253
 _LONGEST = 1024
@@ -20,10 +24,11 @@ _LONGEST = 1024
 
 @dataclass(frozen=True)
 class Address:
-    """A QUIC multiaddr. ``str`` gives its text.
+    """A multiaddr of QUIC or WebTransport. ``str`` gives its text.
 
     ``host`` is an IP literal, or a name if ``name_protocol`` is "dns", "dns4" or "dns6". ``zone`` is
-    the interface of a link-local IPv6 address (RFC 4007).
+    the interface of a link-local IPv6 address (RFC 4007). ``protocol`` is "quic-v1", "quic" or
+    "quic-v1/webtransport", and ``certificate_hashes`` the multihashes of the latter.
     """
 
     host: str
@@ -32,6 +37,7 @@ class Address:
     name_protocol: str | None = None
     zone: str | None = None
     protocol: str = "quic-v1"
+    certificate_hashes: tuple[bytes, ...] = ()
 
     @classmethod
     def parse(cls, address: object) -> Address:
@@ -67,6 +73,15 @@ class Address:
         if not parts or parts[0] not in ("quic-v1", "quic"):
             raise _invalid(text, "/udp must be followed by /quic-v1")
         protocol = parts.pop(0)
+        hashes: list[bytes] = []
+        if parts and parts[0] == "webtransport" and protocol == "quic-v1":
+            parts.pop(0)
+            protocol = WEBTRANSPORT
+            while found := take("certhash"):
+                try:
+                    hashes.append(parse_certificate_hash(found[1]))
+                except ValueError as error:
+                    raise _invalid(text, str(error)) from error
         peer = take("p2p", "ipfs")
         if parts:
             raise _invalid(text, f"/{parts[0]} is not part of a QUIC address")
@@ -76,7 +91,15 @@ class Address:
             raise _invalid(text, str(error)) from error
         name_protocol = host[0] if host[0] in _NAMES else None
         value = _name(text, host[1]) if name_protocol else _literal(text, *host)
-        return cls(value, _port(text, udp[1]), peer_id, name_protocol, zone[1] if zone else None, protocol)
+        return cls(
+            value,
+            _port(text, udp[1]),
+            peer_id,
+            name_protocol,
+            zone[1] if zone else None,
+            protocol,
+            tuple(hashes),
+        )
 
     @classmethod
     def parse_literal(cls, address: object) -> Address:
@@ -88,25 +111,35 @@ class Address:
             raise _invalid(
                 str(address), "/ip6zone cannot be listened on; /ip6/:: has the link-local addresses"
             )
+        if found.certificate_hashes:
+            raise _invalid(str(address), "/certhash cannot be listened on: the certificates are our own")
         return found
 
+    @property
+    def is_webtransport(self) -> bool:
+        """Whether it is an address of WebTransport."""
+        return self.protocol == WEBTRANSPORT
+
     @classmethod
-    def of_socket(cls, host: str, port: int) -> Address:
+    def of_socket(cls, host: str, port: int, protocol: str = "quic-v1") -> Address:
         """The address of a socket. A zone is left out, as it is valid on this machine only. An
         IPv4-mapped IPv6 address becomes IPv4."""
         ip = ip_address(host.partition("%")[0])
         ip = getattr(ip, "ipv4_mapped", None) or ip
-        return cls(str(ip), port)
+        return cls(str(ip), port, protocol=protocol)
 
     def at(self, host: str) -> Address:
         """This address with its host replaced by the IP literal ``host``."""
-        return replace(Address.of_socket(host, self.port), peer_id=self.peer_id)
+        protocol = WEBTRANSPORT if self.is_webtransport else "quic-v1"
+        reached = Address.of_socket(host, self.port, protocol)
+        return replace(reached, peer_id=self.peer_id, certificate_hashes=self.certificate_hashes)
 
     def __str__(self) -> str:
         zone = f"/ip6zone/{self.zone}" if self.zone is not None else ""
         kind = self.name_protocol or ("ip6" if ":" in self.host else "ip4")
         peer = f"/p2p/{self.peer_id}" if self.peer_id is not None else ""
-        return f"{zone}/{kind}/{self.host}/udp/{self.port}/{self.protocol}{peer}"
+        hashes = "".join(f"/certhash/{certificate_hash_text(each)}" for each in self.certificate_hashes)
+        return f"{zone}/{kind}/{self.host}/udp/{self.port}/{self.protocol}{hashes}{peer}"
 
 
 def _literal(text: str, kind: str, value: str) -> str:

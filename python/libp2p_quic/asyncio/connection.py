@@ -27,7 +27,7 @@ from libp2p_quic._exception_types import (
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._tls_parameters import TLSParameters, tls_parameters
-from libp2p_quic.asyncio.address import Address
+from libp2p_quic.asyncio.address import WEBTRANSPORT, Address
 from libp2p_quic.asyncio.negotiation import Proposer, Selector, checked
 from libp2p_quic.asyncio.stream import Owner, Stream
 
@@ -55,6 +55,7 @@ class Connection:
         assert engine.peer_id is not None
         self.peer_id = PeerId(engine.peer_id)
         self.is_initiator = engine.is_initiator
+        self._protocol = WEBTRANSPORT if engine.is_webtransport else "quic-v1"
         self._engine = engine
         self._driver = driver
         self._touch = touch
@@ -248,12 +249,12 @@ class Connection:
     @property
     def remote_address(self) -> str:
         """The peer's current multiaddr, which changes when it migrates."""
-        return str(Address.of_socket(*self._engine.remote_address))
+        return str(Address.of_socket(*self._engine.remote_address, self._protocol))
 
     @property
     def local_address(self) -> str:
         """The multiaddr of our end."""
-        return str(Address.of_socket(*self._engine.local_address))
+        return str(Address.of_socket(*self._engine.local_address, self._protocol))
 
     @property
     def public_key(self) -> bytes:

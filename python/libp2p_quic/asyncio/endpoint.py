@@ -90,8 +90,9 @@ class Endpoint:
     async def listen(self, address: str) -> Listener:
         """Bind a UDP socket to ``address``, a multiaddr such as "/ip4/0.0.0.0/udp/9000/quic-v1".
 
-        Port 0 lets the system choose; ``listener.address`` tells. Does not suspend, so that it is
-        never canceled in the middle. Raises InvalidAddressError, and ListenError if the system
+        With /webtransport at its end the socket also serves WebTransport, as browsers dial, and
+        ``listener.webtransport_address`` is the address for them. Port 0 lets the system choose;
+        ``listener.address`` tells. Does not suspend, so that it is never canceled in the middle. Raises InvalidAddressError, and ListenError if the system
         refuses (for example an address in use) or the endpoint is closed.
         """
         parsed = Address.parse_literal(address)
@@ -100,15 +101,20 @@ class Endpoint:
         try:
             driver, engine, touch = self._opened()
             made = engine.listen(parsed.host, parsed.port)
+            if parsed.is_webtransport:
+                made.serve_webtransport(True)
         except OSError as error:
             raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
         except EndpointClosedError as error:
             raise ListenError(f"cannot listen on {address}: the endpoint is closed") from error
         driver.follow_log_level()
         touch()
-        listener = Listener(made, driver, touch, self.config, self._gate)
+        hashes = engine.certificate_hashes if parsed.is_webtransport else None
+        listener = Listener(made, driver, touch, self.config, self._gate, hashes)
         self._listeners.append(listener)
         logger.info("listening on %s", listener.address)
+        if parsed.is_webtransport:
+            logger.info("listening on %s", listener.webtransport_address)
         if limitation := made.limitation:
             logger.warning("%s: %s", listener.address, limitation)
         return listener
@@ -166,6 +172,11 @@ class Endpoint:
         """`connect` to ``parsed``, which was given as ``address``. ``progress`` follows the race."""
         if parsed.port == 0:
             raise DialError(f"failed to dial {address}: port 0 cannot be dialed")
+        if parsed.is_webtransport and not parsed.certificate_hashes:
+            raise DialError(
+                f"failed to dial {address}: an address of WebTransport needs /certhash, as in the "
+                "peer's own addresses; certificates of an authority are not supported"
+            )
         try:
             driver, _, touch = self._opened()
         except (OSError, EndpointClosedError) as error:
@@ -193,7 +204,8 @@ class Endpoint:
         peer_id = bytes(address.peer_id) if address.peer_id is not None else None
         try:
             _, engine, touch = self._opened()
-            attempt = engine.connect(host, address.port, peer_id)
+            hashes = list(address.certificate_hashes) if address.is_webtransport else None
+            attempt = engine.connect(host, address.port, peer_id, certificate_hashes=hashes)
         except (OSError, ValueError, EndpointClosedError) as error:
             raise DialError(f"failed to dial {address.at(host)}: {error}") from error
         touch()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 
 from libp2p_quic._driver._asyncio import AsyncioDriver
@@ -18,7 +19,7 @@ from libp2p_quic._engine import Listener as EngineListener
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._exception_types import ListenError
 from libp2p_quic._gate import GATED, InboundDenials
-from libp2p_quic.asyncio.address import Address
+from libp2p_quic.asyncio.address import WEBTRANSPORT, Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
 from libp2p_quic.asyncio.gate import AsyncioGate
@@ -40,19 +41,32 @@ class Listener:
         touch: Callable[[], None],
         config: EndpointConfig,
         gate: AsyncioGate | None,
+        certificate_hashes: Callable[[], tuple[bytes, bytes]] | None = None,
     ) -> None:
+        """``certificate_hashes`` is given if WebTransport is served."""
         self._engine = engine
         self._driver = driver
         self._touch = touch
         self._config = config
+        self._certificate_hashes = certificate_hashes
         self._is_closed = False
         self._statistics: dict[str, int] = {}
         self._gating = None if gate is None else _Gating(self, gate, config.max_accept_backlog)
 
     @property
     def address(self) -> str:
-        """The bound multiaddr with the chosen port and without the peer id. A wildcard stays one."""
+        """The bound multiaddr of QUIC with the chosen port and without the peer id. A wildcard stays one."""
         return str(Address.of_socket(*self._engine.local_address))
+
+    @property
+    def webtransport_address(self) -> str | None:
+        """The same for browsers, with the hashes of the current certificate and of the next, which the
+        host key gives: it stays true for 14 days at least, also after a restart. None if WebTransport
+        is not served."""
+        if self._certificate_hashes is None:
+            return None
+        bound = Address.of_socket(*self._engine.local_address, WEBTRANSPORT)
+        return str(replace(bound, certificate_hashes=self._certificate_hashes()))
 
     async def accept(self) -> Connection:
         """The next verified connection that the gate admits.
