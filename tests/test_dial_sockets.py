@@ -87,8 +87,8 @@ async def listen(net: Net, transport: QUICTransport, name: str) -> int:
     listener = transport.create_listener(lambda accepted: accepted.start())
     with net.near.entered():
         await listener.listen(to_multiaddr(net.resolve(name), 0))
-    assert listener._engine is not None
-    return listener._engine.local_address[1]
+    assert listener._socket is not None
+    return listener._socket.engine.local_address[1]
 
 
 async def dialed_from(net: Net, transport: QUICTransport, network: int = 2) -> tuple[str, int]:
@@ -227,8 +227,8 @@ async def test_a_link_local_address_is_dialed_by_its_zone() -> None:
         listener = peer.create_listener(lambda accepted: accepted.start())
         with far.entered():
             await listener.listen(Multiaddr("/ip6/::/udp/0/quic-v1"))
-        assert listener._engine is not None
-        host, port = far.link_local("two"), listener._engine.local_address[1]
+        assert listener._socket is not None
+        host, port = far.link_local("two"), listener._socket.engine.local_address[1]
         rest = f"ip6/{host}/udp/{port}/quic-v1/p2p/{peer._peer_id}"
         with near.entered(), trio.fail_after(5):
             dialed = await dialer.dial(Multiaddr(f"/ip6zone/two/{rest}"))

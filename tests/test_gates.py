@@ -184,8 +184,8 @@ async def test_a_full_backlog_closes_with_the_code_for_a_limit() -> None:
     async with listening(max_accept_backlog=1) as (listener, _):
         dialer = near_transport()
         # This task blocks the loop that would accept connections.
-        assert listener._engine is not None
-        host, port = listener._engine.local_address
+        assert listener._socket is not None
+        host, port = listener._socket.engine.local_address
         begun = [dialer._open_endpoint().engine.connect(host, port, None) for _ in range(3)]
         dialer._open_endpoint().engine.flush()
         deadline = trio.current_time() + 20

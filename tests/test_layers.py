@@ -18,13 +18,23 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "libp2p_quic"
 
 # Each makes objects of the next ones, and none knows an earlier one.
-TREE = ["_install", "_transport", "_listener", "_connection", "_stream", "_endpoint", "_gates"]
+TREE = [
+    "_install",
+    "_webtransport",
+    "_transport",
+    "_listener",
+    "_connection",
+    "_stream",
+    "_endpoint",
+    "_gates",
+]
 
 # They know no event loop, so that an adapter for another loop can use them.
 LOOP_FREE = [
     "_addr",
     "_callback",
     "_causes",
+    "_certificate_hash",
     "_config",
     "_config_table",
     "_dial_attempt",

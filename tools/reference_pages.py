@@ -74,7 +74,7 @@ PAGES = (
         "[page of their own](exceptions.md), and so has [asyncio](asyncio.md).",
         (
             Section("Switch the transport on", ("install", "uninstall", "StockTransportWarning")),
-            Section("Transport", ("QUICTransport",)),
+            Section("Transport", ("QUICTransport", "WebTransportTransport")),
             Section(
                 "Configuration",
                 ("QUICTransportConfig", "UnusedSettingWarning"),
