@@ -92,8 +92,9 @@ class Endpoint:
 
         With /webtransport at its end the socket also serves WebTransport, as browsers dial, and
         ``listener.webtransport_address`` is the address for them. Port 0 lets the system choose;
-        ``listener.address`` tells. Does not suspend, so that it is never canceled in the middle. Raises InvalidAddressError, and ListenError if the system
-        refuses (for example an address in use) or the endpoint is closed.
+        ``listener.address`` tells. Does not suspend, so that it is never canceled in the middle.
+        Raises InvalidAddressError, and ListenError if the system refuses (for example an address in
+        use) or the endpoint is closed.
         """
         parsed = Address.parse_literal(address)
         if parsed.peer_id not in (None, self.peer_id):
