@@ -1,5 +1,5 @@
 //! Hostile peers: they have done a handshake and say who they are, and each thing that they do is
-//! allowed. They do too much of it.
+//! allowed. They do too much of it. And browsers, which have done a handshake and say nothing of themselves.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -22,10 +22,15 @@ const PEERS: u64 = 16;
 const ADDRESSES: u8 = 16;
 
 /// In the order of the table.
-pub(crate) const KINDS: [&str; 5] = ["singles", "resets", "fillers", "takers", "movers"];
+pub(crate) const KINDS: [&str; 6] = [
+    "browsers", "singles", "resets", "fillers", "takers", "movers",
+];
 
 /// Do `rate` things a second in all, as far as the victim takes part. How many were done.
 pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Result<u64, Failure> {
+    if kind == "browsers" {
+        return browsers(to, rate, time);
+    }
     let is_moving = Arc::<AtomicBool>::default();
     let via = match kind {
         "movers" => relay(to, is_moving.clone())?,
@@ -62,6 +67,38 @@ pub(crate) fn run(kind: &str, to: SocketAddr, rate: u64, time: Duration) -> Resu
                         return;
                     };
                     kept.extend(stream);
+                    mine += 1;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                thread::sleep(Duration::from_millis(2)); // scenario: the rate.
+            }
+        });
+    }
+    thread::sleep(time); // scenario: how long it goes on.
+    Ok(done.load(Ordering::Relaxed))
+}
+
+/// Sessions of WebTransport, each given up when the victim has signed for TLS and for Noise: nothing that is not
+/// proven costs it more.
+fn browsers(to: SocketAddr, rate: u64, time: Duration) -> Result<u64, Failure> {
+    let known = Endpoint::new(&victim::identity()?, Config::default())?;
+    let [hash, _] = known.certificate_hashes()?;
+    let endpoint = Arc::new(Endpoint::new(&Identity::generate(), Config::default())?);
+    let done = Arc::<AtomicU64>::default();
+    for _ in 0..PEERS {
+        let (endpoint, done) = (endpoint.clone(), done.clone());
+        thread::spawn(move || {
+            let began = Instant::now();
+            let mut mine = 0;
+            loop {
+                let due = (began.elapsed().as_secs_f64() * rate as f64) as u64 / PEERS;
+                while mine < due {
+                    // The victim does not confirm the second hash.
+                    let hashes = vec![hash, [0; 34]];
+                    let Ok(connection) = endpoint.connect_webtransport(to, None, hashes) else {
+                        return;
+                    };
+                    let _ = connection.wait_connected();
                     mine += 1;
                     done.fetch_add(1, Ordering::Relaxed);
                 }

@@ -9,14 +9,15 @@ use std::{
     thread,
 };
 
-use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Stream};
+use libp2p_quic_engine::{Config, Connection, Endpoint, Identity, Stream, ed25519_private_key};
 
 use crate::{Failure, Process};
 
 /// Listen, say where, and serve until the input ends; then say what was counted.
 pub(crate) fn run() -> Result<(), Failure> {
-    let endpoint = Endpoint::new(&Identity::generate(), Config::default())?;
+    let endpoint = Endpoint::new(&identity()?, Config::default())?;
     let listener = endpoint.listen("127.0.0.1:0".parse()?)?;
+    listener.serve_webtransport(true);
     println!("{}", listener.local_addr());
     io::stdout().flush()?;
     thread::scope(|scope| {
@@ -30,6 +31,11 @@ pub(crate) fn run() -> Result<(), Failure> {
         endpoint.close(0, b"");
     });
     Ok(())
+}
+
+/// The same in every run, so that the hostile process knows the certificates.
+pub(crate) fn identity() -> Result<Identity, Failure> {
+    Ok(Identity::from_protobuf(&ed25519_private_key([7; 32]))?)
 }
 
 /// What a stream's first byte asks for: that it comes back, that nobody reads on, or as much as
