@@ -37,12 +37,16 @@ from libp2p_quic import (
     explain,
 )
 from libp2p_quic._addr import QUICAddress
+from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY
 from libp2p_quic._peer_dial import dial_all_addresses
 from libp2p_quic._resolve import resolved
 from testkit.census import eventually
 from testkit.names import Names
 from testkit.near import IP4, near_host, near_transport, reasons, swarm, transport_of
 from testkit.relay import Relay
+
+# How long py-libp2p 0.8.1 waits in every dial for a failure of the last address. Seconds.
+SWARM_DELAY = 0.25
 
 
 @contextmanager
@@ -86,12 +90,14 @@ async def quickest(count: int, limit: float) -> float:
 
 
 async def test_a_connect_returns_when_it_is_connected() -> None:
-    assert await quickest(0, 0.02) < 0.02
+    # py-libp2p's own waits for so long.
+    assert await quickest(0, SWARM_DELAY) < SWARM_DELAY
 
 
-@pytest.mark.parametrize(("count", "least", "most"), [(1, 0.25, 0.3), (2, 0.5, 0.6)])
-async def test_dead_addresses_cost_a_quarter_of_a_second_each(count: int, least: float, most: float) -> None:
-    assert least <= await quickest(count, most) < most
+@pytest.mark.parametrize("count", [1, 2])
+async def test_dead_addresses_cost_a_quarter_of_a_second_each(count: int) -> None:
+    least = count * ATTEMPT_DELAY
+    assert least <= await quickest(count, least + SWARM_DELAY) < least + SWARM_DELAY
 
 
 async def test_every_cause_is_told() -> None:
@@ -404,15 +410,15 @@ async def test_a_peer_that_opens_no_stream_is_waited_for_once() -> None:
 
 
 async def test_the_loser_of_a_race_is_closed_at_once_and_no_swarm_sees_it() -> None:
-    """The first address leads to the peer too, through a relay with a round trip of 600 ms."""
+    """The first address leads to the peer too, through a relay with a round trip of 4 s."""
     async with dialer() as near, near_host(IP4) as far:
-        async with Relay.to(far.get_addrs()[0], "--delay", "300ms") as relay:
-            assert await seconds(near, far.get_id(), [relay.address, *far.get_addrs()]) < 0.6
+        async with Relay.to(far.get_addrs()[0], "--delay", "2s") as relay:
+            assert await seconds(near, far.get_id(), [relay.address, *far.get_addrs()]) < 4
             # It ends at both long before the timeout of a handshake, which is 10 s.
             dialing = transport_of(near)._open_endpoint().engine
             assert await eventually(lambda: dialing.census()["connections"] == 1, 5)
             (listener,) = transport_of(far)._listeners
-            assert await eventually(lambda: listener.get_stats()["handshakes_failed"] == 1, 5)
+            assert await eventually(lambda: listener.get_stats()["handshakes_failed"] == 1, 9)
             assert listener.get_stats()["connections_accepted"] == 1
         assert len(swarm(far).get_connections(near.get_id())) == 1
 
