@@ -63,7 +63,7 @@ def with_loop(serve: Callable[[], Awaitable[Failure]]) -> Failure:
         (PEER, "this is a peer id without an address"),
         (f"/dnsaddr/bootstrap.libp2p.io/p2p/{PEER}", "dig +short TXT _dnsaddr.bootstrap.libp2p.io"),
         (f"/ip4/192.0.2.1/udp/1/quic-v1/p2p/{PEER}/p2p-circuit", "an address behind a relay"),
-        ("/ip4/192.0.2.1/udp/1/quic-v1/webtransport", "does not speak webtransport"),
+        ("/ip4/192.0.2.1/udp/1/webrtc-direct", "does not speak webrtc-direct"),
         ("/ip4/192.0.2.400/udp/1/quic-v1", "an address is /ip4/"),
         ("/ip4/192.0.2.1/udp/1/quic-v1/p2p/12D3", "an address is /ip4/"),
         ("hello", "an address is /ip4/"),
@@ -85,6 +85,11 @@ def test_text_that_is_no_address_to_dial(address: str, step: str) -> None:
         ("/ip6/fe80::1/udp/9/quic-v1", "not_dialable", "a link-local address needs the zone"),
         ("/ip6zone/nope/ip6/fe80::1/udp/9/quic-v1", "zone", "this machine has no such interface"),
         ("/ip4/127.0.0.1/udp/0/quic-v1", "port_0", "port 0 cannot be dialed"),
+        (
+            "/ip4/127.0.0.1/udp/9/quic-v1/webtransport",
+            "certhash",
+            "an address of WebTransport needs /certhash",
+        ),
         ("/dns4/nothing.invalid/udp/9/quic-v1", "name", "cannot resolve /dns4/nothing.invalid"),
     ],
 )
@@ -264,7 +269,7 @@ def test_dial_without_an_answer_tells_early_what_it_waits_for(command: str) -> N
 
 def test_reported_port_is_told_early() -> None:
     with terminal("dial", "--timeout", 300, dead_port()) as shown:
-        shown.until(r"waiting for \S+: its machine reports that no program listens on this port")
+        shown.until(r"waiting for \S+: the port is unreachable: no program listens there")
 
 
 def test_failed_dial_tells_its_reason_once_and_is_quiet_in_a_pipe() -> None:

@@ -40,7 +40,7 @@ def waiting_lines(limit: float, address: Address, attempts: Sequence[DialAttempt
     for each in attempts:
         if each.result == "waiting":
             # It says more than the count, which has each repetition.
-            refused = "its machine reports that no program listens on this port"
+            refused = "the port is unreachable: no program listens there, or a firewall rejects UDP"
             told = refused if each.is_port_unreachable else traffic(each)
             lines.append(f"waiting for {each.address.partition('/p2p/')[0]}: {told}")
     return [*lines, f"each address has {limit:g} s (--timeout); Ctrl-C ends"] if lines else []

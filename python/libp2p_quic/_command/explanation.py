@@ -82,6 +82,9 @@ def of_dial(error: DialError) -> Explanation:
         return Explanation(
             "port_0", text, "give the port that the listener has chosen: it prints its address"
         )
+    if "needs /certhash" in text:
+        step = "take the peer's whole address, with /certhash, or the one that ends with /quic-v1"
+        return Explanation("certhash", text, step)
     lost = error.__cause__
     if not isinstance(lost, ConnectionLostError):
         return Explanation("system", text, "check the limits of this machine: open files, memory")
@@ -182,9 +185,8 @@ def _repaired(text: str) -> str:
         return (
             "this is a TCP address, and this command speaks QUIC: use the peer's address with /udp/…/quic-v1"
         )
-    for name in ("webtransport", "webrtc-direct"):
-        if f"/{name}" in text:
-            return f"this command does not speak {name}: use the peer's address that ends with /quic-v1"
+    if "/webrtc-direct" in text:
+        return "this command does not speak webrtc-direct: use the peer's address that ends with /quic-v1"
     if re.fullmatch(r"/(ip4|ip6|dns[46]?)/[^/]+/udp/\d+(/p2p/\w+)?", text):
         whole = re.sub(r"(/udp/[0-9]+)", r"\1/quic-v1", text)
         return f"add /quic-v1 after the port: {whole}"
