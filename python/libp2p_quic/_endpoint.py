@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
+from libp2p.peer.id import ID
 
 from libp2p_quic._config import Limits
 from libp2p_quic._driver import Driver, current_driver, running_driver
@@ -28,6 +29,7 @@ class LoopEndpoint:
     def __init__(self, identity: Identity, config: Config, limits: Limits, gates: Gates) -> None:
         self.driver: Driver = current_driver()
         self.engine = Endpoint(identity, config, self.driver.ready_queue)
+        self.peer_id = ID(identity.peer_id)
         self.limits = limits
         self.gates = gates
         # Each connection until its tasks have ended, and the scope that cancels them.

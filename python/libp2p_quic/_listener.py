@@ -184,11 +184,12 @@ class QUICListener(IListener):
         )
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
-        """The addresses to dial, with the bound port and without /p2p.
+        """The addresses to dial, with the bound port.
 
-        A wildcard is expanded to the current addresses of the interfaces. Those of WebTransport have the
-        hashes of the current certificate and of the next, so that an address is true for 14 days at
-        least, also after a restart. Empty when not listening.
+        A wildcard is expanded to the current addresses of the interfaces. Those of QUIC have no /p2p. Those
+        of WebTransport have it, as py-libp2p's own, after the hashes of the current certificate and of
+        the next, so that an address is true for 14 days at least, also after a restart. Empty when not
+        listening.
         """
         if not (self._listening and self._bound and self._endpoint):
             return ()
@@ -196,7 +197,8 @@ class QUICListener(IListener):
         if self._bound[2] != WEBTRANSPORT:
             return found
         hashes = self._endpoint.engine.certificate_hashes()
-        return tuple(with_certificates(each, hashes) for each in found)
+        peer = Multiaddr(f"/p2p/{self._endpoint.peer_id}")
+        return tuple(with_certificates(each, hashes).encapsulate(peer) for each in found)
 
     def is_listening(self) -> bool:
         """Whether it has a socket. False before `listen`, and after `close` or a close of the transport."""

@@ -22,6 +22,7 @@ QUIC = Part(
     every_host=False,
     rows={
         "transport, listener, security": ("tests/core/transport/quic",),
+        "WebTransport": ("tests/core/transport/webtransport",),
         "several transports in one host": (
             "tests/transport",
             "tests/core/transport/test_transport_manager.py",

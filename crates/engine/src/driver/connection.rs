@@ -345,7 +345,9 @@ impl ConnectionDriver {
     }
 
     fn transmit(&mut self, now: Instant, network: &mut dyn Network, buf: &mut Vec<u8>) -> Turn {
-        let stage = (self.phase.was_connected(), self.phase.is_over());
+        // A session begins when TLS has validated the peer's address, before its identity is proven.
+        let is_validated = self.phase.was_connected() || self.webtransport.is_some();
+        let stage = (is_validated, self.phase.is_over());
         self.marking
             .begin_turn(now, &mut self.conn, stage, self.socket, network);
         let mut sent = 0;

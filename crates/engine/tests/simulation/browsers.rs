@@ -188,6 +188,30 @@ fn bad_networks_only_delay_a_session() {
     });
 }
 
+/// The unmarked copies that are sent on such a path count against the anti-amplification limit, which ends with the
+/// TLS handshake and not with the proof of the peer.
+#[test]
+fn a_path_that_drops_marked_datagrams_only_delays_a_session() {
+    each_seed(
+        "browsers::a_path_that_drops_marked_datagrams_only_delays_a_session",
+        100,
+        |seed| {
+            // The server probes for larger datagrams, and the client sends little.
+            let server = config(|c| c.max_datagram_size = 9_000);
+            let client = config(|c| c.max_datagram_size = 1_200);
+            let mut pair = Pair::with(seed, server, client);
+            let (server, client) = (&pair.server, &pair.client);
+            pair.world.drop_marked(server, true);
+            pair.world.drop_marked(client, seed % 2 == 0);
+            let (ours, theirs) = session(&mut pair);
+            assert!(pair.world.now() < secs(3), "{:?}", pair.world.now());
+            pair.world.block_on(a_byte_crosses(&theirs, &ours));
+            drop((ours, theirs));
+            pair.leave_nothing();
+        },
+    );
+}
+
 #[test]
 fn resets_and_stops_carry_the_codes_of_the_application() {
     each_seed(
