@@ -18,7 +18,7 @@ import trio
 
 from tools.interop import defects, matrix
 from tools.interop.case import CASES, Case
-from tools.interop.peer import BUILD, BuildError, MissingToolError, Peer, load
+from tools.interop.peer import BUILD, OURS, BuildError, MissingToolError, Peer, load
 from tools.interop.picture import svg
 from tools.interop.report import SIGNS, Report
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.interop", description=__doc__.split("\n")[0])
     parser.add_argument("--peers", default="", help="names, separated by commas; default: all")
     parser.add_argument("--cases", default="", help="names, separated by commas; default: all")
-    parser.add_argument("--subject", default="ours", help="the program that meets the peers: ours or asyncio")
+    parser.add_argument("--subject", default=OURS, help="the program that meets the peers: ours or asyncio")
     parser.add_argument("--jobs", type=int, default=2, help="cases at once (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=math.inf, help="seconds for all cases; a later case is red"
@@ -55,7 +55,7 @@ def main() -> None:
     except KeyError as error:
         parser.error(str(error.args[0]))
     # The pages are those of the transport.
-    arguments.pages |= not (names or arguments.cases or arguments.subject != "ours")
+    arguments.pages |= not (names or arguments.cases or arguments.subject != OURS)
     sys.exit(trio.run(whole, peers, cases, arguments))
 
 
@@ -72,11 +72,11 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
     deadline = trio.current_time() + arguments.limit
     built, failures = await build_all(peers, deadline)
     unbuilt = {name: matrix.placeless(str(error)) for name, error in failures.items()}
-    if not any(peer.name == "ours" for peer in built):
+    if not any(peer.name == OURS for peer in built):
         print("\nOur own peer could not be built, and every case needs it.")
         return 1
     print()
-    total = sum(2 if peer.name != "ours" else 1 for peer in built) * len(cases)
+    total = sum(2 if peer.name != OURS else 1 for peer in built) * len(cases)
     done = 0
     listed = defects.known()
 
@@ -86,7 +86,7 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
             return
         done += 1
         status, _ = defects.verdict(result, listed)
-        line = f"[{done:3}/{total}] {SIGNS[status]} {result.peer:9} {result.direction:10} {result.case:12}"
+        line = f"[{done:3}/{total}] {SIGNS[status]} {result.peer:18} {result.direction:10} {result.case:12}"
         print(f"{line} {result.seconds:5.1f} s  {result.evidence[:300]}", flush=True)
         if result.themselves:
             print(f"{'':13}two of {result.peer}: {result.themselves[:300]}", flush=True)
@@ -112,27 +112,30 @@ def shown(report: Report, has_pages: bool) -> int:
 
 
 async def build_all(peers: list[Peer], deadline: float) -> tuple[list[Peer], dict[str, BuildError]]:
-    """Build the peers. Returns those that were built, and the errors of the others."""
+    """Build each program once. Returns the peers that were built, and the errors of the others, by rows."""
     failures: dict[str, BuildError] = {}
     turns = trio.Semaphore(_BUILDS)
 
-    async def build(peer: Peer) -> None:
+    async def build(rows: list[Peer]) -> None:
         async with turns:
+            name = rows[0].name
             began = time.monotonic()
             try:
-                await peer.build(lambda step: print(f"build {step}", flush=True), deadline)
+                await rows[0].build(lambda step: print(f"build {step}", flush=True), deadline)
+                for peer in rows:
+                    await peer.describe()
             except BuildError as error:
-                failures[peer.name] = error
-                print(f"build {peer.name:9} FAILED: {error}", flush=True)
+                failures.update({peer.row: error for peer in rows})
+                print(f"build {name:9} FAILED: {error}", flush=True)
             else:
                 seconds = time.monotonic() - began
-                print(f"built {peer.name:9} {peer.label}, {seconds:.0f} s", flush=True)
+                print(f"built {name:9} {rows[0].label}, {seconds:.0f} s", flush=True)
 
     async with trio.open_nursery() as nursery:
-        for peer in peers:
-            nursery.start_soon(build, peer)
-    built = [peer for peer in peers if peer.name not in failures]
-    return built, {peer.name: failures[peer.name] for peer in peers if peer.name in failures}
+        for name in {peer.name: None for peer in peers}:
+            nursery.start_soon(build, [peer for peer in peers if peer.name == name])
+    built = [peer for peer in peers if peer.row not in failures]
+    return built, {peer.row: failures[peer.row] for peer in peers if peer.row in failures}
 
 
 def print_table(report: Report) -> None:

@@ -15,7 +15,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from testkit.program import Line
-from tools.interop.peer import OURS
+from tools.interop.peer import OURS, QUIC
 from tools.interop.tap import Tap, tapped
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LISTENER_CODE, DIALER_CODE = 42, 43
 
 HYBRID = "X25519MLKEM768"
+
+# The SHA-256 of no certificate, as the multihash of a multiaddr: 32 zeros.
+OTHER_HASH = f"uEi{'A' * 44}"
 
 # A valid peer id that no peer of the run has: the specification's first test vector.
 OTHER_PEER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
@@ -69,6 +72,8 @@ class Case:
     """It mostly waits, so it runs concurrently with others."""
     shows: bool = False
     """The remark is its evidence, so that the case is red without one."""
+    quic_only: str = ""
+    """Why it is absent over WebTransport."""
 
 
 async def asked(stage: Stage, name: str, **options: Any) -> Line:
@@ -192,6 +197,8 @@ async def certificate(stage: Stage) -> str:
 
 
 async def bad_certificate(stage: Stage) -> str:
+    if stage.listener.transport != QUIC:
+        return await other_hash(stage)
     kinds = [kind for kind in stage.peer.certificates if kind not in GOOD_CERTIFICATES]
     if not kinds:
         raise Absent(f"no bad certificates in {stage.peer.name}")
@@ -203,6 +210,18 @@ async def bad_certificate(stage: Stage) -> str:
         listener = await stage.listening()
         must(listener.count("connected", answer["self"]) == 0, f"{kind}: the listener accepted it")
     return ", ".join(kinds)
+
+
+async def other_hash(stage: Stage) -> str:
+    """WebTransport's certificate is trusted by its hash alone."""
+    listener = await stage.listening()
+    good = await stage.dial("handshake")
+    must(good["ok"], f"the right hash was refused, too: {good.get('error')}")
+    before, *hashes = listener.address.split("/p2p/")[0].split("/certhash/")
+    answer = await stage.dial("handshake", address=f"{before}/certhash/{OTHER_HASH}/p2p/{listener.peer}")
+    must(not answer["ok"], f"{OTHER_HASH} was accepted for {' and '.join(hashes)}")
+    must(listener.count("connected", answer["self"]) == 0, "the listener accepted it")
+    return "another hash than the address's"
 
 
 async def shown(stage: Stage, kind: str) -> Line:
@@ -353,6 +372,8 @@ async def idle(stage: Stage) -> None:
 
 
 async def restart(stage: Stage) -> None:
+    if stage.listener.transport != QUIC:
+        needs("same certificate", stage.listener)
     seed = secrets.token_hex(32)
     async with stage.own_listener(seed=seed) as first, stage.dialing("restart", first.address) as dialer:
         await dialer.line(lambda line: line.get("event") == "ready", 20, "ready")
@@ -386,11 +407,13 @@ CASES = (
         certificate,
         60,
         shows=True,
+        quic_only="WebTransport's certificate is trusted by its hash",
     ),
     Case(
         "identity",
         "bad-certificate",
-        "one that is expired, lacks libp2p's extension or has an unknown critical one is refused",
+        "one that is expired, lacks libp2p's extension or has an unknown critical one is refused; over "
+        "WebTransport, one that has another hash than the address",
         bad_certificate,
         60,
         shows=True,
@@ -402,6 +425,7 @@ CASES = (
         server_name,
         60,
         shows=True,
+        quic_only="dialers of WebTransport take the name from the address",
     ),
     Case(
         "identity",
@@ -409,6 +433,7 @@ CASES = (
         "X25519MLKEM768 offered, and agreed if both have it",
         post_quantum,
         shows=True,
+        quic_only="its handshake has the same key exchange, which the row of QUIC shows",
     ),
     Case(
         "identity",
@@ -417,6 +442,7 @@ CASES = (
         retry,
         60,
         shows=True,
+        quic_only="one port serves both, and the row of QUIC shows it",
     ),
     Case("streams", "ping", "100 rounds of /ipfs/ping/1.0.0", ping),
     Case("streams", "identify", "/ipfs/id/1.0.0 gives protocols and the observed QUIC address", identify),

@@ -7,7 +7,7 @@ process. Defines no cases and prints nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import trio
 
 from testkit.program import Line, Program, ProgramError, running
 from tools.interop.case import Absent, Case, Failed
-from tools.interop.peer import HERE, OURS, Peer
+from tools.interop.peer import HERE, OURS, QUIC, Peer, as_arguments
 
 if TYPE_CHECKING:
     from trio import TaskStatus  # type: ignore[attr-defined]
@@ -41,6 +41,7 @@ class Result:
     """One cell: one case, one direction."""
 
     peer: str
+    """Its row."""
     direction: Direction
     case: str
     outcome: Outcome
@@ -88,7 +89,7 @@ class Listeners:
 
     async def of(self, peer: Peer, key: str, ip: str) -> Listening:
         async with self._turn:
-            kind = (peer.name, key, ip)
+            kind = (peer.row, key, ip)
             found = self._running.get(kind)
             if found is None or not found.program.is_running:
                 started: Listening = await self._nursery.start(self._keep, peer, key, ip)
@@ -97,7 +98,7 @@ class Listeners:
 
     def forget(self, peer: Peer) -> None:
         """Later cases get new ones. These continue to run for the cases that use them now."""
-        for kind in [kind for kind in self._running if kind[0] == peer.name]:
+        for kind in [kind for kind in self._running if kind[0] == peer.row]:
             del self._running[kind]
 
     async def _keep(self, peer: Peer, key: str, ip: str, task_status: TaskStatus[Listening]) -> None:
@@ -108,13 +109,10 @@ class Listeners:
 
 @asynccontextmanager
 async def listener(peer: Peer, **options: str) -> AsyncIterator[Listening]:
-    async with running([*peer.command, "listen", *as_arguments(options)]) as program:
+    arguments = as_arguments({**peer.options, **options})
+    async with running([*peer.command, "listen", *arguments]) as program:
         said = await program.line(lambda line: "addrs" in line, _START_LIMIT, "addresses")
         yield Listening(program, said)
-
-
-def as_arguments(options: Mapping[str, str]) -> list[str]:
-    return [part for name, value in options.items() for part in (f"--{name}", value)]
 
 
 class Stage:
@@ -176,21 +174,22 @@ async def run(
     """Run every case in both directions; `report` gets each result at once. A case that did not start
     before ``deadline`` is red."""
     results: list[Result] = []
-    ours = next(peer for peer in peers if peer.name == OURS)
+    ours_over = {peer.transport: peer for peer in peers if peer.name == OURS}
     async with trio.open_nursery() as keepers:
         listeners = Listeners(keepers)
         todo: list[tuple[Stage, Case, Direction]] = []
         for peer in peers:
+            ours = ours_over[peer.transport]
             for case in cases:
                 todo.append((Stage(peer, ours, peer, listeners), case, "we dial"))
-                if peer is not ours:
+                if peer.name != OURS:
                     todo.append((Stage(peer, peer, ours, listeners), case, "they dial"))
 
         async def work(through: Iterator[tuple[Stage, Case, Direction]]) -> None:
             for stage, case, direction in through:
                 if trio.current_time() > deadline:
                     late = Result(
-                        stage.peer.name, direction, case.name, "red", 0, "not run: the time limit was reached"
+                        stage.peer.row, direction, case.name, "red", 0, "not run: the time limit was reached"
                     )
                     results.append(late)
                     report(late)
@@ -199,7 +198,7 @@ async def run(
                 if result.outcome == "red":
                     # A failed case may have damaged the listener, so other cases get a new one.
                     listeners.forget(stage.listener)
-                if result.outcome == "red" and stage.peer is not ours:
+                if result.outcome == "red" and stage.peer.name != OURS:
                     listeners.forget(stage.peer)
                     alone = Stage(stage.peer, stage.peer, stage.peer, listeners)
                     result = replace(result, themselves=await between_themselves(alone, case, direction))
@@ -233,6 +232,8 @@ async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
     evidence = ""
     with trio.move_on_after(case.limit) as scope:
         try:
+            if case.quic_only and stage.peer.transport != QUIC:
+                raise Absent(f"over QUIC only: {case.quic_only}")
             evidence = await case.run(stage) or ""
             if case.shows and not evidence:
                 outcome, evidence = "red", "nothing was seen"
@@ -245,7 +246,7 @@ async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
     if scope.cancelled_caught:
         outcome, evidence = "red", f"took more than {case.limit:.0f} s"
     seconds = round(time.monotonic() - began, 1)
-    return Result(stage.peer.name, direction, case.name, outcome, seconds, placeless(evidence))
+    return Result(stage.peer.row, direction, case.name, outcome, seconds, placeless(evidence))
 
 
 def placeless(text: str) -> str:

@@ -9,8 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ BUILD = HERE / "build"
 OURS = "ours"
 ASYNCIO = "asyncio"
 """The other program of this project. It takes part if it is named: it has no host, and so not every case."""
+QUIC = "quic-v1"
 
 
 class BuildError(Exception):
@@ -40,15 +41,18 @@ class MissingToolError(BuildError):
 
 @dataclass
 class Peer:
-    """A program of tools/interop/NAME, and after `build` its features."""
+    """A program of tools/interop/NAME over one transport, and after `build` its features."""
 
     name: str
+    """The program's. `row` is unique."""
     steps: list[list[str]]
     command: list[str]
     build_limit: float
     environment: dict[str, str] = field(default_factory=dict)
     stack_of: str = ""
     """The project that uses this QUIC stack, if the program is ours and not that project's."""
+    transport: str = QUIC
+    """The last part of the addresses that it listens on and dials."""
     program: str = ""
     stack: str = ""
     keys: tuple[str, ...] = ()
@@ -58,11 +62,22 @@ class Peer:
     """The kinds of certificate that it supports besides the default."""
 
     @property
+    def row(self) -> str:
+        """Its name in the matrix, the arguments and known-defects.toml."""
+        return self.name if self.transport == QUIC else f"{self.name}-{self.transport}"
+
+    @property
     def label(self) -> str:
-        return f"{self.program}, {self.stack}"
+        above = "" if self.transport == QUIC else "WebTransport on "
+        return f"{self.program}, {above}{self.stack}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of `about` and `listen` that all cases have."""
+        return {} if self.transport == QUIC else {"transport": self.transport}
 
     async def build(self, progress: Callable[[str], None], deadline: float) -> None:
-        """Build the program and run its `about` before ``deadline``. Raises BuildError."""
+        """Build the program before ``deadline``. Raises BuildError."""
         folder = BUILD / self.name
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "build.log"
@@ -70,8 +85,11 @@ class Peer:
             for step in self.steps:
                 progress(f"{self.name:9} {' '.join(step)}")
                 await self._step(step, out.fileno(), log, deadline)
+
+    async def describe(self) -> None:
+        """Run the built program's `about`. Raises BuildError."""
         try:
-            about = await answer_of([*self.command, "about"], limit=30)
+            about = await answer_of([*self.command, "about", *as_arguments(self.options)], limit=30)
         except ProgramError as error:
             raise BuildError(str(error)) from error
         self.program, self.stack = about["program"], about["stack"]
@@ -99,35 +117,48 @@ class Peer:
             raise BuildError(f"{' '.join(step)}: {_last_output(log)}")
 
 
+def as_arguments(options: Mapping[str, str]) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
 def load(names: list[str] | None = None, subject: str = OURS) -> list[Peer]:
-    """All peers with a manifest: ours, then the other projects, then our programs on other stacks.
+    """All peers with a manifest, by their rows: ours, then the other projects, then our programs on other
+    stacks.
 
     ``subject`` is the program that takes the place of ours. Raises KeyError for an unknown name.
     """
     found = {path.parent.name: path for path in sorted(HERE.glob("*/peer.toml"))}
-    for name in (subject, *(names or ())):
-        if name not in found:
-            raise KeyError(f"no peer {name!r}: there are {', '.join(sorted(found))}")
+    if subject not in found:
+        raise KeyError(f"no peer {subject!r}: there are {', '.join(sorted(found))}")
     if subject != OURS:
         # The runner knows the subject by the name of ours.
         found[OURS] = found.pop(subject)
-    wanted = set(found) - {ASYNCIO} if names is None else {OURS, *names}
-    peers = [_read(name, path) for name, path in found.items() if name in wanted]
-    return sorted(peers, key=lambda peer: (peer.name != OURS, bool(peer.stack_of), peer.name))
+    peers = {peer.row: peer for name, path in found.items() for peer in _read(name, path)}
+    for name in names or ():
+        if name not in (*peers, subject):
+            raise KeyError(f"no peer {name!r}: there are {', '.join(sorted(peers))}")
+    if names is None:
+        chosen = [peer for peer in peers.values() if peer.name != ASYNCIO]
+    else:
+        transports = {peers[name].transport for name in names if name in peers} or {QUIC}
+        ours = {row for row, peer in peers.items() if peer.name == OURS and peer.transport in transports}
+        chosen = [peer for row, peer in peers.items() if row in {*ours, *names}]
+    return sorted(chosen, key=lambda peer: (peer.name != OURS, bool(peer.stack_of), peer.row))
 
 
 def _last_output(log: Path) -> str:
     return " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
 
 
-def _read(name: str, path: Path) -> Peer:
+def _read(name: str, path: Path) -> list[Peer]:
+    """The peer over QUIC, and over each further transport that its program has."""
     manifest: dict[str, Any] = tomllib.loads(path.read_text())
     places = {"python": sys.executable, "here": str(path.parent), "build": str(BUILD / name)}
 
     def filled(command: list[str]) -> list[str]:
         return [part.format(**places) for part in command]
 
-    return Peer(
+    peer = Peer(
         name=name,
         steps=[filled(step) for step in manifest.get("build", [])],
         command=filled(manifest["run"]),
@@ -135,3 +166,4 @@ def _read(name: str, path: Path) -> Peer:
         stack_of=manifest.get("stack_of", ""),
         environment={key: value.format(**places) for key, value in manifest.get("environment", {}).items()},
     )
+    return [peer, *(replace(peer, transport=each) for each in manifest.get("transports", ()))]

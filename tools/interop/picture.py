@@ -8,7 +8,6 @@ from itertools import groupby
 from testkit.heat_map import CELL, FAINT, GAP, cell, label, legend, slanted
 from tools.interop.defects import verdict
 from tools.interop.matrix import Direction, Result
-from tools.interop.peer import OURS
 from tools.interop.report import SIGNS, TITLES, Report
 
 LEFT, TOP = 320, 150
@@ -40,7 +39,7 @@ def svg(report: Report) -> str:
             program, _, stack = program_label.partition(", ")
             parts.append(label(20, y + 16, program, weight="600"))
             parts.append(label(20, y + 32, stack, size=11, color=FAINT))
-        way = "with itself" if name == OURS else direction
+        way = "with itself" if report.is_ours(name) else direction
         parts.append(label(LEFT - 12, y + 19, way, anchor="end", color=FAINT))
         for case in report.cases:
             result = report.result(name, direction, case.name)
@@ -72,7 +71,7 @@ def _rows(report: Report) -> list[tuple[str, str, Direction, int]]:
             rows.append((name, title, direction, y))
             y += CELL + GAP
         # The description of our own peer needs a second line.
-        y += BETWEEN if name != OURS else BETWEEN + 8
+        y += BETWEEN + 8 if report.is_ours(name) else BETWEEN
     return rows
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tools.interop.case import Case
 from tools.interop.defects import Defect, verdict
 from tools.interop.matrix import DIRECTIONS, Direction, Result
-from tools.interop.peer import OURS, Peer
+from tools.interop.peer import OURS, QUIC, Peer
 
 SIGNS = {"green": "✓", "known": "●", "red": "✗", "absent": "-", "unbuilt": "?"}
 TITLES = {
@@ -43,8 +43,11 @@ class Report:
     def of(cls, data: dict[str, Any], cases: list[Case], defects: list[Defect]) -> Report:
         """The run of `data`, evaluated again; its old verdicts are ignored."""
         peers = []
-        for name, said in data["peers"].items():
-            peer = Peer(name, [], [], 0, stack_of=said["stack_of"])
+        for row, said in data["peers"].items():
+            # Runs before WebTransport have no transport.
+            transport = said.get("transport", QUIC)
+            name = row.removesuffix(f"-{transport}")
+            peer = Peer(name, [], [], 0, stack_of=said["stack_of"], transport=transport)
             peer.program, peer.stack, peer.keys = said["program"], said["stack"], tuple(said["keys"])
             peers.append(peer)
         names = [each.name for each in fields(Result)]
@@ -66,15 +69,18 @@ class Report:
         return None
 
     def rows(self) -> list[tuple[str, str, Direction]]:
-        """The peer's name, its label, and the direction, in the order of the table."""
-        labels = {peer.name: peer.label for peer in self.peers}
+        """The peer's row, its label, and the direction, in the order of the table."""
+        labels = {peer.row: peer.label for peer in self.peers}
         rows: list[tuple[str, str, Direction]] = []
-        for name in [peer.name for peer in self.peers] + list(self.unbuilt):
+        for row in [peer.row for peer in self.peers] + list(self.unbuilt):
             for direction in DIRECTIONS:
                 # Between two instances of ours both directions are the same.
-                if name != OURS or direction == "we dial":
-                    rows.append((name, labels.get(name, name), direction))
+                if not self.is_ours(row) or direction == "we dial":
+                    rows.append((row, labels.get(row, row), direction))
         return rows
+
+    def is_ours(self, row: str) -> bool:
+        return any(peer.row == row and peer.name == OURS for peer in self.peers)
 
     def sign(self, peer: str, direction: Direction, case: str) -> str:
         result = self.result(peer, direction, case)
@@ -114,9 +120,10 @@ class Report:
             "machine": self.machine,
             "seconds": round(self.seconds),
             "peers": {
-                peer.name: {
+                peer.row: {
                     "program": peer.program,
                     "stack": peer.stack,
+                    "transport": peer.transport,
                     "keys": list(peer.keys),
                     "stack_of": peer.stack_of,
                 }
@@ -146,15 +153,19 @@ class Report:
             "|---" * (2 + len(self.cases)) + "|",
         ]
         for name, label, direction in self.rows():
-            said = "with itself" if name == OURS else direction
+            said = "with itself" if self.is_ours(name) else direction
             signs = [self._marked(name, direction, case.name) for case in self.cases]
             lines.append(f"| {label} | {said} | " + " | ".join(signs) + " |")
         lines += ["", "## Peers", ""]
-        lines += ["| name | program | QUIC stack | what it is | host keys |", "|---|---|---|---|---|"]
+        lines += [
+            "| name | program | QUIC stack | transport | what it is | host keys |",
+            "|---|---|---|---|---|---|",
+        ]
         for p in self.peers:
             kind = f"a program of ours on the stack of {p.stack_of}" if p.stack_of else "the project itself"
-            lines.append(f"| {p.name} | {p.program} | {p.stack} | {kind} | {', '.join(p.keys)} |")
-        lines += [f"| {name} | not built: {_cell(why)} | | | |" for name, why in self.unbuilt.items()]
+            keys = ", ".join(p.keys)
+            lines.append(f"| {p.row} | {p.program} | {p.stack} | {p.transport} | {kind} | {keys} |")
+        lines += [f"| {row} | not built: {_cell(why)} | | | | |" for row, why in self.unbuilt.items()]
         lines += ["", "## Cases"]
         for group, cases in groupby(self.cases, key=lambda case: case.group):
             lines += ["", f"{group.capitalize()}:", ""]

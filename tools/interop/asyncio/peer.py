@@ -37,6 +37,8 @@ from tools.interop.asyncio.wire import (
 Facts = dict[str, object]
 ERRORS = (QUICError, OSError, EOFError, ValueError, asyncio.TimeoutError)
 WHOLE = 1 << 28
+LAST_PARTS = {"quic-v1": "quic-v1", "webtransport": "quic-v1/webtransport"}
+"""The ends of the addresses to listen on, by transport."""
 
 
 async def ping_rounds(connection: Connection, rounds: int) -> int:
@@ -106,10 +108,11 @@ async def listen(arguments: argparse.Namespace) -> None:
     config = EndpointConfig(retry_above=0) if arguments.retry else EndpointConfig()
     async with Endpoint(identity(arguments), config) as endpoint:
         ip = "/ip4/127.0.0.1" if arguments.ip == 4 else "/ip6/::1"
-        listener = await endpoint.listen(f"{ip}/udp/{arguments.port}/quic-v1")
+        listener = await endpoint.listen(f"{ip}/udp/{arguments.port}/{LAST_PARTS[arguments.transport]}")
+        address = listener.webtransport_address or listener.address
         ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
-        tell(peer=str(endpoint.peer_id), addrs=[f"{listener.address}/p2p/{endpoint.peer_id}"])
+        tell(peer=str(endpoint.peer_id), addrs=[f"{address}/p2p/{endpoint.peer_id}"])
         tasks: set[asyncio.Future[None]] = set()
 
         async def accept() -> None:
@@ -329,6 +332,7 @@ def identity(arguments: argparse.Namespace) -> Identity:
 
 def about() -> None:
     can = ["reset", "reset code", "close code", "linger", "same port", "post-quantum", "retry"]
+    can += ["same certificate"]
     keys = ["ed25519", "secp256k1", "ecdsa"]
     tell(program="an asyncio program", stack=f"libp2p-quic {__version__}", keys=keys, can=can)
 
@@ -336,7 +340,7 @@ def about() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("about")
+    describing = commands.add_parser("about")
     listening = commands.add_parser("listen")
     listening.add_argument("--ip", type=int, choices=(4, 6), default=4)
     listening.add_argument("--port", type=int, default=0)
@@ -348,6 +352,8 @@ def main() -> None:
     for command in (listening, dialing):
         command.add_argument("--key", default="ed25519")
         command.add_argument("--seed", help="32 bytes in hexadecimal: the ed25519 key")
+    for command in (describing, listening):
+        command.add_argument("--transport", choices=LAST_PARTS, default="quic-v1")
     arguments = parser.parse_args()
     if arguments.command == "about":
         about()

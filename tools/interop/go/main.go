@@ -26,7 +26,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 )
 
 const (
@@ -91,7 +90,7 @@ func makeHost(key, seed string, options libp2p.Option, listen ...string) (host.H
 	return libp2p.New(
 		options,
 		libp2p.Identity(private),
-		libp2p.Transport(quic.NewTransport),
+		transports,
 		libp2p.ListenAddrStrings(listen...),
 		libp2p.DisableRelay(),
 		// The default limits would stop 100 streams, which is not a matter of QUIC.
@@ -223,8 +222,12 @@ func serveAll(h host.Host) {
 	})
 }
 
+// lastParts end the addresses to listen on, by transport.
+var lastParts = map[string]string{"quic-v1": "/quic-v1", "webtransport": "/quic-v1/webtransport"}
+
 func listen(arguments []string) error {
 	flags := flag.NewFlagSet("listen", flag.ExitOnError)
+	transport := flags.String("transport", "quic-v1", "")
 	key, seed := flags.String("key", "ed25519", ""), flags.String("seed", "", "")
 	ip, port := flags.Int("ip", 4, ""), flags.Int("port", 0, "")
 	retry := flags.String("retry", "", "")
@@ -237,7 +240,7 @@ func listen(arguments []string) error {
 	if *retry != "" {
 		options = alwaysRetry()
 	}
-	h, err := makeHost(*key, *seed, options, fmt.Sprintf("%s/udp/%d/quic-v1", address, *port))
+	h, err := makeHost(*key, *seed, options, fmt.Sprintf("%s/udp/%d%s", address, *port, lastParts[*transport]))
 	if err != nil {
 		return err
 	}
@@ -274,7 +277,11 @@ func dial(arguments []string) error {
 	}
 	var listen []string
 	if flags.Arg(1) == "listening" {
-		listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
+		transport := "quic-v1"
+		if strings.Contains(flags.Arg(0), "/webtransport") {
+			transport = "webtransport"
+		}
+		listen = []string{"/ip4/127.0.0.1/udp/0" + lastParts[transport]}
 	}
 	h, err := makeHost(*key, *seed, libp2p.ChainOptions(), listen...)
 	if err != nil {
@@ -292,7 +299,10 @@ func dial(arguments []string) error {
 	return nil
 }
 
-func about() {
+func about(arguments []string) error {
+	flags := flag.NewFlagSet("about", flag.ExitOnError)
+	transport := flags.String("transport", "quic-v1", "")
+	flags.Parse(arguments)
 	versions := map[string]string{}
 	if build, known := debug.ReadBuildInfo(); known {
 		for _, module := range build.Deps {
@@ -303,19 +313,16 @@ func about() {
 		"program": "go-libp2p " + versions["github.com/libp2p/go-libp2p"],
 		"stack":   "quic-go " + versions["github.com/quic-go/quic-go"],
 		"keys":    []string{"ed25519", "secp256k1", "ecdsa", "ecdsa-p384", "ecdsa-p521", "rsa"},
-		"can":     can,
+		"can":     can[*transport],
 	})
+	return nil
 }
 
 // commands do what the runner asks. nat.go, which old versions of go-libp2p cannot compile, adds its own.
-var commands = map[string]func(arguments []string) error{"listen": listen, "dial": dial}
+var commands = map[string]func(arguments []string) error{"about": about, "listen": listen, "dial": dial}
 
 func main() {
 	name := append(os.Args, "")[1]
-	if name == "about" {
-		about()
-		return
-	}
 	command, known := commands[name]
 	if !known {
 		command = unknown
@@ -327,7 +334,7 @@ func main() {
 }
 
 func unknown([]string) error {
-	names := []string{"about"}
+	var names []string
 	for name := range commands {
 		names = append(names, name)
 	}

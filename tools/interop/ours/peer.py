@@ -26,6 +26,7 @@ from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.perf import PerfService
 from libp2p.transport.quic.transport import QUICTransport as StockTransport
+from libp2p.transport.webtransport import WebTransportTransport as StockWebTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
@@ -60,10 +61,15 @@ STOCK_KEYS: dict[str, Callable[[], KeyPair]] = {
 KEYS = {**STOCK_KEYS, **ecdsa.KEYS}
 
 
-def make_host(is_stock: bool, pair: KeyPair, retry: str = "") -> IHost:
+LAST_PARTS = {"quic-v1": "quic-v1", "webtransport": "quic-v1/webtransport"}
+"""The ends of the addresses to listen on, by transport."""
+
+
+def make_host(is_stock: bool, over: str, pair: KeyPair, retry: str = "") -> IHost:
     transport: ITransport
     if is_stock:
-        transport = StockTransport(pair.private_key)
+        kind = StockWebTransport if over == "webtransport" else StockTransport
+        transport = kind(pair.private_key)
     else:
         usual = libp2p_quic.QUICTransportConfig()
         config = libp2p_quic.QUICTransportConfig(retry_above=0) if retry else usual
@@ -141,14 +147,18 @@ async def serve_back(host: IHost, stream: INetStream) -> None:
 # The command line
 
 
-def about(is_stock: bool) -> None:
+def about(is_stock: bool, over: str) -> None:
     stack = f"aioquic {version('aioquic')}" if is_stock else f"libp2p-quic {libp2p_quic.__version__}"
+    can = ["reset", "both roles", "perf"]
+    # The reset of py-libp2p's own WebTransport has no parameter for a code.
+    can += [] if is_stock and over == "webtransport" else ["reset code"]
+    if not is_stock:
+        can += ["close code", "linger", "same port", "post-quantum", "retry", "same certificate"]
     tell(
         program=f"py-libp2p {version('libp2p')}",
         stack=stack,
         keys=list(STOCK_KEYS if is_stock else KEYS),
-        can=["reset", "reset code", "both roles", "perf"]
-        + ([] if is_stock else ["close code", "linger", "same port", "post-quantum", "retry"]),
+        can=can,
     )
 
 
@@ -177,7 +187,7 @@ async def running(host: IHost, *addresses: str) -> AsyncIterator[None]:
 
 
 async def listen(arguments: argparse.Namespace) -> None:
-    host = make_host(arguments.stock, key_pair(arguments), arguments.retry)
+    host = make_host(arguments.stock, arguments.transport, key_pair(arguments), arguments.retry)
     served = (
         (ECHO, serve_echo),
         (SINK, serve_sink),
@@ -194,17 +204,19 @@ async def listen(arguments: argparse.Namespace) -> None:
     await PerfService(host).start()
     host.get_network().register_notifee(cast(Any, Connected()))
     ip = "/ip4/127.0.0.1" if arguments.ip == 4 else "/ip6/::1"
-    async with running(host, f"{ip}/udp/{arguments.port}/quic-v1"):
+    async with running(host, f"{ip}/udp/{arguments.port}/{LAST_PARTS[arguments.transport]}"):
         tell(peer=str(host.get_id()), addrs=[str(address) for address in host.get_addrs()])
         await trio.to_thread.run_sync(sys.stdin.read)
 
 
 async def dial(arguments: argparse.Namespace) -> None:
-    host = make_host(arguments.stock, key_pair(arguments))
+    over = "webtransport" if "/webtransport" in arguments.address else "quic-v1"
+    host = make_host(arguments.stock, over, key_pair(arguments))
     peers = [info_from_p2p_addr(Multiaddr(each)) for each in (arguments.address, *arguments.more)]
     for peer in peers:
         host.get_peerstore().add_addrs(peer.peer_id, peer.addrs, 3600)
-    async with running(host, *(["/ip4/127.0.0.1/udp/0/quic-v1"] if arguments.case == "listening" else [])):
+    own = [f"/ip4/127.0.0.1/udp/0/{LAST_PARTS[over]}"] if arguments.case == "listening" else []
+    async with running(host, *own):
         try:
             await host.connect(peers[0])
             facts = await CASES[arguments.case](host, *[peer.peer_id for peer in peers])
@@ -227,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("about")
+    describing = commands.add_parser("about")
     listening = commands.add_parser("listen")
     listening.add_argument("--ip", type=int, choices=(4, 6), default=4)
     listening.add_argument("--port", type=int, default=0)
@@ -239,9 +251,11 @@ def main() -> None:
     for command in (listening, dialing):
         command.add_argument("--key", choices=KEYS, default="ed25519")
         command.add_argument("--seed", help="32 bytes in hexadecimal: the ed25519 key")
+    for command in (describing, listening):
+        command.add_argument("--transport", choices=LAST_PARTS, default="quic-v1")
     arguments = parser.parse_args()
     if arguments.command == "about":
-        about(arguments.stock)
+        about(arguments.stock, arguments.transport)
     else:
         trio.run(listen if arguments.command == "listen" else dial, arguments)
 
