@@ -20,9 +20,11 @@ pub(crate) mod issue;
 mod observed_session;
 mod parameters;
 mod protocol_choice;
+mod reset_stream_at;
 mod server_hello;
 mod verifier;
 mod web_certificate;
+mod web_session;
 
 #[cfg(test)]
 mod handshake_tests;
@@ -51,6 +53,7 @@ use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
 pub use web_certificate::{CertificateHash, WebCertificate, WebCertificates};
+use web_session::WebServer;
 
 /// The environment variable that rustls's `KeyLogFile` reads.
 const KEY_LOG: &str = "SSLKEYLOGFILE";
@@ -150,8 +153,7 @@ impl Tls {
 
     /// The configuration of listeners that serve browsers too, with `draft_29` as for [`Self::server`].
     pub(crate) fn server_of_both(&self, draft_29: bool) -> Arc<dyn ServerConfig> {
-        let both = server_of_both(self.quic(&self.server), self.quic(&self.h3));
-        of_versions(both, draft_29)
+        of_versions(server_of_both(self.quic(&self.server), self.h3()), draft_29)
     }
 
     /// The certificates that browsers see.
@@ -160,9 +162,18 @@ impl Tls {
     }
 
     fn quic(&self, config: &Arc<rustls::ServerConfig>) -> Arc<dyn ServerConfig> {
-        let config = QuicServerConfig::with_initial(Arc::clone(config), self.initial)
-            .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"));
-        Arc::new(ObservedServer(Arc::new(config)))
+        Arc::new(ObservedServer(Arc::new(self.quinns(config))))
+    }
+
+    /// The configuration of HTTP/3's sessions.
+    fn h3(&self) -> Arc<dyn ServerConfig> {
+        let web = WebServer::new(self.quinns(&self.h3), Arc::clone(&self.h3), self.initial);
+        Arc::new(ObservedServer(Arc::new(web)))
+    }
+
+    fn quinns(&self, config: &Arc<rustls::ServerConfig>) -> QuicServerConfig {
+        QuicServerConfig::with_initial(Arc::clone(config), self.initial)
+            .unwrap_or_else(|_| unreachable!("{INITIAL_SUITE}"))
     }
 
     /// The configuration of one dial, and the verdict that records why the peer was refused.
