@@ -1,10 +1,12 @@
 //! TLS handshakes in memory, as QUIC carries them: between our own endpoints, and with peers that
 //! are older, different, or wrong in one way. This file carries the messages; `peers` tests
-//! authentication, `negotiation` the negotiated parameters, and `choice` a server of two protocols.
+//! authentication, `negotiation` the negotiated parameters, `choice` a server of two protocols, and `web` that
+//! of HTTP/3.
 
 mod choice;
 mod negotiation;
 mod peers;
+mod web;
 
 use std::sync::Arc;
 
