@@ -45,7 +45,7 @@ def test_an_entry_whose_cells_are_green_is_reported() -> None:
 
 
 def test_the_list_has_only_existing_peers_and_cases() -> None:
-    peers, cases = {each.name for each in load()}, {case.name for case in CASES}
+    peers, cases = {each.row for each in load()}, {case.name for case in CASES}
     for entry in known():
         assert set(entry.peers) <= peers
         assert set(entry.cases) <= cases
@@ -73,6 +73,66 @@ async def test_the_description_of_a_peer_is_kept(build_folder: Path) -> None:
     fake = made(build_folder, ["true"])
     assert await build_all([fake], math.inf) == ([fake], {})
     assert (fake.label, fake.keys, fake.can) == ("fake 1, none 2", ("ed25519",), ())
+
+
+async def test_a_program_with_two_transports_is_built_once_and_asked_about_each(build_folder: Path) -> None:
+    fake = made(build_folder, ["sh", "-c", "echo built >> built.txt"])
+    told = '{"program": "fake", "stack": "none", "keys": [], "can": sys.argv[2:]}'
+    fake.command = [sys.executable, "-c", f"import json, sys; print(json.dumps({told}))"]
+    rows = [fake, replace(fake, transport="webtransport")]
+    assert [each.row for each in rows] == ["fake", "fake-webtransport"]
+    assert await build_all(rows, math.inf) == (rows, {})
+    assert (build_folder / "fake" / "built.txt").read_text() == "built\n"
+    assert [each.can for each in rows] == [(), ("--transport", "webtransport")]
+    broken = replace(fake, steps=[["false"]])
+    built, failures = await build_all([broken, replace(rows[1], steps=[["false"]])], math.inf)
+    assert (built, list(failures)) == ([], ["fake", "fake-webtransport"])
+
+
+def test_a_row_of_webtransport_is_run_with_ours_of_it() -> None:
+    def rows(*arguments: object) -> list[str]:
+        return [each.row for each in load(*arguments)]  # type: ignore[arg-type]
+
+    assert rows(["go-webtransport"]) == ["ours-webtransport", "go-webtransport"]
+    assert rows(["go"]) == ["ours", "go"]
+    assert rows(["go", "go-webtransport"]) == ["ours", "ours-webtransport", "go", "go-webtransport"]
+    assert rows(["ours"], "asyncio") == rows(["asyncio"], "asyncio") == ["ours"]
+    assert {"ours-webtransport", "go-webtransport", "stock-webtransport"} <= set(rows())
+    assert not {"asyncio", "asyncio-webtransport"} & set(rows())
+    with pytest.raises(KeyError, match="go-tcp"):
+        rows(["go-tcp"])
+
+
+async def test_both_programs_of_a_row_listen_by_its_transport_and_cases_of_quic_are_absent(
+    build_folder: Path,
+) -> None:
+    """The addresses of the fake listeners are their arguments."""
+    listening = 'print(json.dumps({"peer": "", "addrs": [" ".join(sys.argv[1:])]}), flush=True)'
+    command = [sys.executable, "-c", f"import json, sys; {listening}; sys.stdin.read()"]
+    addresses: list[tuple[str, str]] = []
+
+    async def listened(stage: matrix.Stage) -> None:
+        addresses.append((stage.listener.row, (await stage.listening()).address))
+
+    quic = [replace(made(build_folder), name=name, command=command) for name in ("ours", "fake")]
+    peers = [*quic, *(replace(each, transport="webtransport") for each in quic)]
+    cases = [
+        Case("a group", "listened", "a title", listened),
+        Case("a group", "quic", "a title", listened, quic_only="a reason"),
+    ]
+    results = await matrix.run(peers, {}, cases, 1, math.inf, lambda _: None)
+    listen = "listen --key ed25519 --ip 4"
+    over = "listen --transport webtransport --key ed25519 --ip 4"
+    assert set(addresses) == {
+        ("ours", listen),
+        ("fake", listen),
+        ("ours-webtransport", over),
+        ("fake-webtransport", over),
+    }
+    absent = [each for each in results if each.outcome == "absent"]
+    assert {each.peer for each in absent} == {"ours-webtransport", "fake-webtransport"}
+    assert {(each.case, each.evidence) for each in absent} == {("quic", "over QUIC only: a reason")}
+    assert len(results) - len(absent) == sum(each.outcome == "green" for each in results) == 9
 
 
 async def test_a_build_that_fails_reports_its_last_output(build_folder: Path) -> None:
@@ -185,6 +245,32 @@ def test_a_run_can_be_evaluated_again_and_keeps_its_results() -> None:
     assert (again.count("known"), again.count("red")) == (1, 1)
     without = Report.of(run.data(), run.cases, [])
     assert (without.count("known"), without.count("red")) == (0, 2)
+
+
+def test_rows_of_webtransport_are_apart_from_those_of_quic() -> None:
+    run = report(RED)
+    run.peers = load(["go", "go-webtransport"])
+    for each in run.peers:
+        each.program, each.stack = f"{each.name} 1", "stack 2"
+    ways: tuple[Direction, ...] = matrix.DIRECTIONS
+    run.results += [Result("go-webtransport", way, "echo", "green", 1.0) for way in ways]
+    run.results += [Result("ours-webtransport", "we dial", "echo", "green", 1.0)]
+    page = run.page("matrix.svg")
+    assert "| ours 1, WebTransport on stack 2 | with itself |   | ✓ |" in page
+    assert "| go 1, WebTransport on stack 2 | they dial |   | ✓ |" in page
+    assert "| go 1, stack 2 | we dial |   | ●1 |" in page
+    assert "| go-webtransport | go 1 | stack 2 | webtransport |" in page
+    assert svg(run).count("with itself") == 2
+    again = Report.of(run.data(), run.cases, run.defects)
+    assert again.page("matrix.svg") == page
+
+
+def test_a_run_from_before_webtransport_can_be_evaluated() -> None:
+    run = report(RED)
+    data = run.data()
+    for each in data["peers"].values():
+        del each["transport"]
+    assert Report.of(data, run.cases, run.defects).page("matrix.svg") == run.page("matrix.svg")
 
 
 def test_the_picture_has_every_cell_and_is_valid_svg() -> None:
