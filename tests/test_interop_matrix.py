@@ -177,6 +177,15 @@ async def test_a_case_that_is_too_late_is_red_and_not_left_out(build_folder: Pat
     assert reported == results
 
 
+async def test_a_listener_without_an_address_fails_its_cases_only(build_folder: Path) -> None:
+    listening = 'print(json.dumps({"peer": "", "addrs": []}), flush=True)'
+    ours = replace(made(build_folder), name="ours")
+    ours.command = [sys.executable, "-c", f"import json, sys; {listening}; sys.stdin.read()"]
+    results = await matrix.run([ours], {}, chosen(["ping", "echo"]), 1, math.inf, lambda _: None)
+    assert {each.evidence for each in results} == {"the listener has no address"}
+    assert [each.outcome for each in results] == ["red", "red"]
+
+
 async def test_a_case_without_the_expected_evidence_is_red(build_folder: Path, nursery: trio.Nursery) -> None:
     async def sees_nothing(_: matrix.Stage) -> str:
         return ""

@@ -112,6 +112,8 @@ async def listener(peer: Peer, **options: str) -> AsyncIterator[Listening]:
     arguments = as_arguments({**peer.options, **options})
     async with running([*peer.command, "listen", *arguments]) as program:
         said = await program.line(lambda line: "addrs" in line, _START_LIMIT, "addresses")
+        if not said["addrs"]:
+            raise Failed("the listener has no address")
         yield Listening(program, said)
 
 
