@@ -26,6 +26,7 @@ from libp2p.perf import PerfService
 from libp2p.transport.quic.exceptions import QUICError
 from multiaddr import Multiaddr
 
+from tools.interop.ours import wire
 from tools.interop.ours.wire import (
     BACK,
     BLOCK,
@@ -273,7 +274,7 @@ async def reset(host: IHost, peer: ID) -> dict[str, object]:
     watched = await host.new_stream(peer, [WATCH])
     await watched.write(b"x")
     await read_exactly(watched, 1)
-    await cast(Any, watched).muxed_stream.reset(DIALER_CODE)
+    await wire.reset(watched, DIALER_CODE)
     # Shows that the connection outlives the reset.
     await ping_rounds(host, peer, 1)
     return {"cut": is_cut, "read_code": read_code, "write_code": write_code}

@@ -49,6 +49,7 @@ from tools.interop.ours.wire import (
     code_of,
     drained,
     pump,
+    reset,
     tell,
 )
 
@@ -106,8 +107,7 @@ async def serve_source(stream: INetStream) -> None:
 
 async def serve_reset(stream: INetStream) -> None:
     await read_exactly(stream, 1)
-    # py-libp2p's own stream has no parameter for a code.
-    await cast(Any, stream).muxed_stream.reset(LISTENER_CODE)
+    await reset(stream, LISTENER_CODE)
 
 
 async def serve_close(stream: INetStream) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
 import trio
 from libp2p.abc import INetStream
@@ -14,6 +14,7 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.transport.quic.exceptions import QUICError
+from libp2p.transport.webtransport.stream import WebTransportStream
 
 import libp2p_quic
 
@@ -89,6 +90,16 @@ async def pump(stream: INetStream, size: int) -> bytes:
         await stream.write(data)
         size -= len(data)
     return digest.digest()
+
+
+async def reset(stream: INetStream, code: int) -> None:
+    """Reset both directions, with ``code`` if the transport can send one."""
+    # The reset of py-libp2p's own stream has no parameter for a code.
+    muxed = cast(NetStream, stream).muxed_stream
+    if isinstance(muxed, WebTransportStream):
+        await muxed.reset()
+    else:
+        await cast(Any, muxed).reset(code)
 
 
 async def close_connection(stream: INetStream, code: int) -> None:
