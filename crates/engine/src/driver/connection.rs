@@ -466,6 +466,10 @@ impl ConnectionDriver {
 
     /// Process what the application did to a stream.
     pub(super) fn process_stream(&mut self, now: Instant, stream: &StreamShared) {
+        // The command to close may still come after this one. Without a session it comes before any packet is sent.
+        if self.webtransport.is_some() && self.shared.state.lock().error.is_some() {
+            self.streams.begin_closing();
+        }
         self.streams.process(&mut self.conn, now, stream);
     }
 }

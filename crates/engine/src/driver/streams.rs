@@ -52,6 +52,8 @@ pub(super) struct Streams {
     codes: Codes,
     /// What each stream that we open begins with; empty but for WebTransport.
     header: Bytes,
+    /// The application has closed the connection.
+    is_closing: bool,
 }
 
 struct Slot {
@@ -87,7 +89,14 @@ impl Streams {
             is_lagging: false,
             codes: Codes::Plain,
             header: Bytes::new(),
+            is_closing: false,
         }
+    }
+
+    /// The application has closed the connection: from now on the peer gets no reset and no STOP_SENDING for what the
+    /// application does to streams. The close itself, which may come later, must be what it learns.
+    pub(super) fn begin_closing(&mut self) {
+        self.is_closing = true;
     }
 
     /// From now on the streams are those of a WebTransport session: this header precedes what we send on each that
@@ -242,8 +251,10 @@ impl Streams {
         }
         let mut out = slot.shared.send_queue.lock();
         if let Some(LocalEnd::Reset(code)) = out.ending {
-            // Fails only on a stream that quinn-proto has already discarded.
-            let _ = conn.send_stream(id).reset(codes.to_wire(code));
+            if !self.is_closing {
+                // Fails only on a stream that quinn-proto has already discarded.
+                let _ = conn.send_stream(id).reset(codes.to_wire(code));
+            }
             slot.is_send_done = true;
         }
         if let Some(code) = out.stop_to_answer() {
@@ -362,6 +373,8 @@ impl Streams {
             if now < stop_at || is_undelivered {
                 return;
             }
+        } else if self.is_closing {
+            return;
         }
         let _ = conn.recv_stream(id).stop(self.codes.to_wire(code));
         slot.is_receive_done = true;
@@ -434,6 +447,7 @@ impl Streams {
     /// The application closed the connection: fail unfinished streams and reads, and continue to
     /// deliver finished streams.
     pub(super) fn linger(&mut self, conn: &mut Connection, now: Instant, error: &ConnectionError) {
+        self.begin_closing();
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
             self.receive_up_to(conn, now, id, usize::MAX);

@@ -276,6 +276,47 @@ fn a_close_tells_its_code_and_reason_and_delivers_what_was_finished() {
     );
 }
 
+/// An application drops its streams when it has closed the connection. The session's close takes a round trip, in which
+/// the peer must not see their resets.
+#[test]
+fn a_close_is_what_the_peers_streams_learn() {
+    each_seed(
+        "browsers::a_close_is_what_the_peers_streams_learn",
+        100,
+        |seed| {
+            for is_dialer in [true, false] {
+                let mut pair = Pair::new(seed);
+                let (ours, theirs) = session(&mut pair);
+                let (closing, other) = match is_dialer {
+                    true => (&ours, &theirs),
+                    false => (&theirs, &ours),
+                };
+                pair.world.block_on(async {
+                    let (a, b) = stream(closing, other).await;
+                    let (c, d) = stream(other, closing).await;
+                    // Both streams are already queued for the engine when it is told of the close.
+                    operations::write_all(&a, b"more").await.expect("written");
+                    operations::write_all(&d, b"more").await.expect("written");
+                    closing.close(0x1007, b"gated");
+                    drop((a, d));
+                    for stream in [&b, &c] {
+                        match operations::read_to_end(stream).await {
+                            Err(ReadError::Lost(error)) => assert_eq!(error.code, Some(0x1007)),
+                            other => panic!("{other:?}"),
+                        }
+                        match operations::write_all(stream, &[0; 10]).await {
+                            Err(WriteError::Lost(error)) => assert_eq!(error.code, Some(0x1007)),
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                });
+                drop((ours, theirs));
+                pair.leave_nothing();
+            }
+        },
+    );
+}
+
 #[test]
 fn a_restarted_listener_has_the_same_hashes_and_an_old_address_stays_true() {
     let mut pair = Pair::new(1);
