@@ -3,7 +3,7 @@
 //!
 //! What is lost is the promise that the bytes up to the reliable size are still delivered. WebTransport makes it for the
 //! header of a stream: without it the stream of a reset that overtakes its header never becomes the application's,
-//! as if the peer had not opened it.
+//! as if the peer had not opened it. A qlog file has the frames that replace it.
 
 use bytes::{Buf, BytesMut};
 use quinn_proto::{
@@ -180,7 +180,34 @@ impl Rest<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever is replaced, quinn-proto sees the same frames at the same places.
+        #[test]
+        fn any_payload_keeps_its_layout(before: Vec<u8>) {
+            let mut after = before.clone();
+            rewrite(&mut after);
+            prop_assert_eq!(after.len(), before.len());
+            let mut at = 0;
+            while at < before.len()
+                && let Ok(length) = frame_length(&before[at..])
+            {
+                match (before[at], after[at]) {
+                    (RESET_STREAM_AT, RESET_STREAM) => {
+                        let reset = frame_length(&after[at..]).expect("a whole frame");
+                        prop_assert_eq!(&after[at + 1..at + reset], &before[at + 1..at + reset]);
+                        prop_assert!(after[at + reset..at + length].iter().all(|&byte| byte == PADDING));
+                    }
+                    _ => prop_assert_eq!(&after[at..at + length], &before[at..at + length]),
+                }
+                at += length;
+            }
+            prop_assert_eq!(&after[at..], &before[at..]);
+        }
+    }
 
     /// One of each kind, every number of it in two bytes; the last has no end of its own.
     fn every_kind() -> Vec<Vec<u8>> {
