@@ -1,5 +1,5 @@
 // What go-libp2p 0.32 lacks: codes of resets and closes, sent and found in errors, and a listener
-// that always sends a Retry packet. And its transports: that of 0.32 has QUIC only.
+// that always sends a Retry packet.
 package main
 
 import (
@@ -8,13 +8,9 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
-	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
-	draft "github.com/quic-go/webtransport-go"
+	webtransport "github.com/quic-go/webtransport-go"
 )
-
-var transports = libp2p.ChainOptions(libp2p.Transport(quic.NewTransport), libp2p.Transport(webtransport.New))
 
 // can has the features by transport. Over WebTransport go-libp2p sends 0 instead of every code
 // (p2p/transport/webtransport, CloseWithError and ResetWithError).
@@ -41,7 +37,7 @@ func end(c network.Conn, code network.ConnErrorCode) error {
 // codeOf returns the code of the end of a stream or of its connection.
 func codeOf(err error) any {
 	var ofStream *network.StreamError
-	var overWebTransport *draft.StreamError
+	var overWebTransport *webtransport.StreamError
 	if errors.As(err, &ofStream) {
 		if errors.As(err, &overWebTransport) {
 			// go-libp2p reports 0 for every code.

@@ -26,6 +26,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
 )
 
 const (
@@ -90,7 +92,8 @@ func makeHost(key, seed string, options libp2p.Option, listen ...string) (host.H
 	return libp2p.New(
 		options,
 		libp2p.Identity(private),
-		transports,
+		libp2p.Transport(quic.NewTransport),
+		libp2p.Transport(webtransport.New),
 		libp2p.ListenAddrStrings(listen...),
 		libp2p.DisableRelay(),
 		// The default limits would stop 100 streams, which is not a matter of QUIC.

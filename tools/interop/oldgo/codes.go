@@ -5,12 +5,12 @@ package main
 import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 )
 
-var transports = libp2p.Transport(quic.NewTransport)
-
-var can = map[string][]string{"quic-v1": {"reset", "both roles", "same port", "perf"}}
+var can = map[string][]string{
+	"quic-v1":      {"reset", "both roles", "same port", "perf"},
+	"webtransport": {"reset", "both roles", "same port", "perf", "same certificate"},
+}
 
 // alwaysRetry is never called: "can" lacks this feature.
 func alwaysRetry() libp2p.Option {
