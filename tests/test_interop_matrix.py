@@ -154,7 +154,10 @@ async def test_a_build_ends_at_its_time_limit(build_folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("peers", "subject", "cells"), [(["asyncio"], "ours", 3), (["ours"], "asyncio", 1)])
+@pytest.mark.parametrize(
+    ("peers", "subject", "cells"),
+    [(["asyncio"], "ours", 3), (["ours"], "asyncio", 1), (["asyncio-webtransport"], "ours", 3)],
+)
 async def test_asyncio_programs_pass_cases_with_hosts_and_with_each_other(
     peers: list[str], subject: str, cells: int
 ) -> None:
