@@ -68,7 +68,7 @@ NOT_OURS = [
     "/ip4/127.0.0.1/tcp/4001",
     "/ip4/127.0.0.1/udp/4001",
     "/dnsaddr/localhost",
-    "/ip4/127.0.0.1/udp/4001/quic-v1/webtransport",
+    "/ip4/127.0.0.1/udp/4001/webtransport",
     f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit",
 ]
 
