@@ -1,0 +1,1 @@
+"""Browsers against nodes of this project: the page, the nodes, the cases, the report."""

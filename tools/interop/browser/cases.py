@@ -1,0 +1,205 @@
+"""The cases that a browser runs against a node, and when each is green. Starts nothing: `stage` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from testkit.page import PageError
+from tools.interop.browser.rollover import renewal, seed_renewed_within
+from tools.interop.browser.stage import Stage
+from tools.interop.case import Failed
+
+BULK = 64 << 20
+STREAMS = 100
+ROUNDS = 100
+NODE_CODE, PAGE_CODE = 42, 43
+"""The codes with which the node's protocols reset, and the page."""
+
+# The node stops when the browser's and its own buffers are full. They are far smaller than this.
+SLOW = 64 << 20
+SLOW_PAUSE = 2.0
+
+# The browser must have started and dialed once before the certificate is replaced.
+ROLLOVER_BEGIN, ROLLOVER_END = 12, 20
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    run: Callable[[Stage], Awaitable[str]]
+    """Returns the evidence. Raises Failed and PageError."""
+    needs_host: bool = False
+    """It needs a protocol that only a host has."""
+    limit: float = 60.0
+
+
+def check(is_right: bool, what: object) -> None:
+    if not is_right:
+        raise Failed(str(what))
+
+
+async def connect(stage: Stage) -> str:
+    said = await stage.connect()
+    await stage.node.event("connected", said["self"])
+    check(said["remote"] == stage.node.peer, f"the page has connected to {said['remote']}")
+    return f"{said['seconds'] * 1000:.0f} ms, both peer ids are right"
+
+
+async def identify(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("identify")
+    check(said["peer"] == stage.node.peer, said)
+    check("/libp2p-quic/echo/1.0.0" in said["protocols"], said)
+    return f"{said['agent']}, {len(said['protocols'])} protocols"
+
+
+async def ping(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("ping", ROUNDS)
+    check(said["rounds"] == ROUNDS, said)
+    return f"{ROUNDS} rounds, median {said['median']:.1f} ms"
+
+
+async def back(stage: Stage) -> str:
+    await stage.connect()
+    check((await stage.call("back"))["answer"] == 1, "the node's ping of the page failed")
+    return "the node opened a stream to the page"
+
+
+async def up(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("up", BULK)
+    check(said["same"], "the node has another sum")
+    return rate(said["seconds"])
+
+
+async def down(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("down", BULK)
+    check(said["bytes"] == BULK and said["same"], said)
+    return rate(said["seconds"])
+
+
+def rate(seconds: float) -> str:
+    return f"64 MiB, the sums agree, {BULK * 8 / seconds / 1e6:.0f} Mbit/s"
+
+
+async def streams(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("streams", STREAMS)
+    check(said == {"streams": STREAMS, "same": STREAMS}, said)
+    return f"{STREAMS} at once"
+
+
+async def reset(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("reset")
+    check(said["status"] in ("reset", "aborted"), f"js-libp2p has a stream that is {said['status']}")
+    check(said["readCode"] == said["writeCode"] == NODE_CODE, said)
+    return f"code {NODE_CODE} for reading and for writing"
+
+
+async def abort(stage: Stage) -> str:
+    said = await stage.connect()
+    await stage.call("abort", PAGE_CODE)
+    codes = [line["code"] for line in await stage.ends(said["self"], 2)]
+    check(sorted(codes) == [0, PAGE_CODE], f"the node saw resets with {codes}")
+    return f"code 0 of js-libp2p, code {PAGE_CODE} of the session"
+
+
+async def slow(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("slow", SLOW, SLOW_PAUSE * 1000)
+    check(said["same"], "bytes were lost")
+    check(0 < said["written"] < SLOW, f"the node wrote {said['written']} bytes to a reader that does not read")
+    return f"the node wrote {said['written'] / (1 << 20):.1f} of 64 MiB in {SLOW_PAUSE:.0f} s, then the rest"
+
+
+async def close(stage: Stage) -> str:
+    await stage.connect()
+    said = await stage.call("closed")
+    check(said["status"] == "closed", said)
+    return f"the session says: {said['code']} {said['reason']}".strip()
+
+
+async def wrong_hash(stage: Stage) -> str:
+    return await refused(stage, stage.address.with_hashes(stage.address.wrong_hash))
+
+
+async def unconfirmed_hash(stage: Stage) -> str:
+    """The certificate is right, so only Noise can tell that a hash of the address is none of the node's."""
+    hashes = (*stage.address.hashes, stage.address.wrong_hash)
+    return await refused(stage, stage.address.with_hashes(*hashes))
+
+
+async def wrong_peer(stage: Stage) -> str:
+    return await refused(stage, stage.address.with_peer("12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"))
+
+
+async def refused(stage: Stage, address: str) -> str:
+    """Green if the page refuses this address and connects to the right one afterwards."""
+    try:
+        await stage.connect(address)
+    except PageError as error:
+        reason = str(error).partition("\n")[0]
+    else:
+        raise Failed("the page has connected")
+    await stage.connect()
+    await stage.call("ping", 1)
+    return reason
+
+
+async def restart(stage: Stage) -> str:
+    await stage.connect()
+    await stage.call("ping", 1)
+    address, node = str(stage.address), stage.node
+    await stage.restart_node()
+    check(str(stage.address) == address, f"the address changed to {stage.address}")
+    check(stage.node is not node, "the node was not restarted")
+    await stage.connect(address)
+    await stage.call("ping", 1)
+    return "the same address, with the same hashes"
+
+
+async def rollover(stage: Stage) -> str:
+    now = int(time.time())
+    seed = seed_renewed_within(now + ROLLOVER_BEGIN, now + ROLLOVER_END, now)
+    await stage.restart_node(seed)
+    address = stage.address
+    await stage.connect()
+    await trio.sleep(renewal(seed, now) + 1 - time.time())  # scenario: the time at which it is replaced
+    # The connection that was there lives on.
+    await stage.call("ping", 1)
+    await stage.connect(str(address))
+    await stage.call("ping", 1)
+    # The certificate of before is gone, and the next one is presented.
+    old, new = address.hashes
+    await refused(stage, address.with_hashes(old))
+    await stage.connect(address.with_hashes(new))
+    await stage.call("ping", 1)
+    return "the same address before and after; the old connection lives on"
+
+
+CASES = [
+    Case("connect", "connects by the hash", connect),
+    Case("identify", "identify", identify, needs_host=True),
+    Case("ping", "100 pings", ping),
+    Case("back", "the node opens a stream to the page", back, needs_host=True),
+    Case("up", "64 MiB from the page", up),
+    Case("down", "64 MiB to the page", down),
+    Case("streams", "100 streams at once", streams),
+    Case("reset", "the node resets a stream", reset),
+    Case("abort", "the page resets a stream", abort),
+    Case("slow", "the page reads nothing for 2 s", slow),
+    Case("close", "the node closes the connection", close),
+    Case("wrong-hash", "a wrong hash is refused", wrong_hash),
+    Case("unconfirmed-hash", "a hash beside the right ones is refused", unconfirmed_hash),
+    Case("wrong-peer", "a wrong peer id is refused", wrong_peer),
+    Case("restart", "the node is killed and starts again", restart),
+    Case("rollover", "the certificate is replaced", rollover),
+]
