@@ -171,6 +171,11 @@ impl Default for Config {
 /// idle connection does not need.
 pub(crate) const INITIAL_STREAM_ALLOWANCE: u32 = 16;
 
+/// Streams allowed to a browser once it is proven. Chrome 156 fails to open a stream beyond the allowance and does not
+/// wait for MAX_STREAMS, so an allowance that grows with use breaks a page that opens many at once. go-libp2p
+/// allows as many.
+pub(crate) const BROWSER_STREAM_ALLOWANCE: u32 = 256;
+
 /// Unidirectional streams allowed to a peer that may speak HTTP/3: its control stream, two of QPACK (RFC 9114 section
 /// 6.2 asks for three at least), and some that mean nothing.
 const HTTP3_STREAMS: u32 = 8;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use quinn_proto::{Connection, Dir, VarInt};
 
 use crate::{
-    config::{Config, INITIAL_STREAM_ALLOWANCE},
+    config::{BROWSER_STREAM_ALLOWANCE, Config, INITIAL_STREAM_ALLOWANCE},
     driver::final_flight::ACK_DELAY,
 };
 
@@ -29,6 +29,15 @@ pub(super) struct StreamAllowance {
 }
 
 impl StreamAllowance {
+    /// The peer, which may be a browser, has proven its identity in a session of WebTransport.
+    pub(super) fn session_proven(conn: &mut Connection, config: &Config) {
+        let streams = config.max_incoming_streams.min(BROWSER_STREAM_ALLOWANCE);
+        if conn.max_concurrent_streams(Dir::Bi) < u64::from(streams) {
+            set(conn, u64::from(streams));
+            announce(conn);
+        }
+    }
+
     /// The peer opened streams: the allowance doubles while more than half of it is in use.
     pub(super) fn opened(&mut self, streams: u64, conn: &mut Connection, config: &Config) {
         self.opened += streams;

@@ -144,6 +144,25 @@ fn a_session_proves_both_peers_and_carries_streams_both_ways() {
     );
 }
 
+/// Chrome fails to open a stream beyond the allowance instead of waiting for a larger one.
+#[test]
+fn a_page_opens_many_streams_without_waiting() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = session(&mut pair);
+    pair.world.block_on(a_byte_crosses(&ours, &theirs));
+    let began = pair.world.now();
+    let opened: Vec<_> = pair.world.block_on(async {
+        let mut opened = Vec::new();
+        for _ in 0..200 {
+            opened.push(operations::open(&ours).await.expect("a stream"));
+        }
+        opened
+    });
+    assert_eq!(pair.world.now(), began);
+    drop((opened, ours, theirs));
+    pair.leave_nothing();
+}
+
 /// Wait for both.
 async fn futures_pair<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));

@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     driver::{
         codes::varint,
+        stream_allowance::StreamAllowance,
         streams::stream_of,
         webtransport::{H3_NO_ERROR, News, WebTransport},
     },
@@ -81,6 +82,7 @@ impl ConnectionDriver {
                     }
                     let parameters = tls::parameters(self.conn.crypto_session());
                     self.authenticated(now, config, (peer, *key), parameters);
+                    StreamAllowance::session_proven(&mut self.conn, config);
                 }
                 News::Stream(id) => self.adopt_stream(now, config, id),
                 News::Over(error, code) => {
