@@ -73,6 +73,10 @@ nat: build ## peers behind routers of every kind, in network namespaces, into do
 interop-ci: build ## the part of it that CI runs: every peer both ways, handshake, ping and echo, in 15 minutes
 	$(BIN)/python -m tools.interop --cases ed25519,ping,echo --limit 840 --missing-tools-pass
 
+.PHONY: interop-browsers
+interop-browsers: build ## Chromium and Firefox dial nodes here, into docs/reports/interop (a part: BROWSERS="--cases ping")
+	$(BIN)/python -m tools.interop.browsers $(BROWSERS)
+
 .PHONY: conformance
 conformance: build ## py-libp2p's own tests on ours and on the stock transport (CONFORMANCE="--help")
 	$(BIN)/python -m tools.conformance $(CONFORMANCE)

@@ -66,7 +66,9 @@ class Browser:
     @property
     def version(self) -> str:
         """What it says about itself, for reports."""
-        ran = subprocess.run([self.program, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        ran = subprocess.run(
+            [self.program, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
         lines = ran.stdout.strip().splitlines()
         return lines[-1].strip() if lines else f"{self.name}, of an unknown version"
 
@@ -81,7 +83,10 @@ class Browser:
         return [self.program, *options, f"--user-data-dir={profile}", url]
 
 
-PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
+PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "firefox": ("firefox-esr", "firefox"),
+}
 """The names under which systems install them."""
 
 
@@ -97,8 +102,9 @@ def found(name: str) -> Browser | None:
 class Running:
     """A browser that runs, with a profile of its own."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], profile: Path, output: Path) -> None:
         self.process = process
+        self.profile = profile
         self._output = output
 
     @property
@@ -127,7 +133,7 @@ def running(browser: Browser, url: str, *options: str) -> Iterator[Running]:
                 env={**os.environ, "HOME": folder, "MOZ_CRASHREPORTER_DISABLE": "1"},
             )
         try:
-            yield Running(process, output)
+            yield Running(process, profile, output)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A web page on localhost that Python drives: serves its files, passes calls to it, and returns their answers.
+"""A web page on localhost that Python drives: serves its files, passes calls to it, returns their answers.
 
 The page asks for each call by HTTP, so any browser will do, without a protocol or a library of browser
 automation. `testkit.browser` starts browsers; `page.mjs` here is the page's side.
@@ -117,5 +117,5 @@ class _Handler(BaseHTTPRequestHandler):
             # The browser has ended, or left the page.
             self.close_connection = True
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Requests are not logged: the caller reports the calls."""

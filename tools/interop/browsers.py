@@ -7,7 +7,6 @@ npm is not installed; 2 for wrong arguments. The cases are in tools/interop/brow
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -38,11 +37,15 @@ class BuildError(Exception):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.interop.browsers", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.interop.browsers", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--browsers", default="", help="names, separated by commas; default: all")
     parser.add_argument("--nodes", default="", help="host, asyncio; default: both")
     parser.add_argument("--cases", default="", help="names, separated by commas; default: all")
-    parser.add_argument("--limit", type=float, default=1200, help="seconds for all cases (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=1200, help="seconds for all cases (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     try:
         browsers = chosen(arguments.browsers, list(PROGRAMS), "browser")
@@ -138,8 +141,8 @@ async def whole(
                 result = await cell(name, browser, node, case, bundle, deadline)
                 results.append(result)
                 sign = SIGNS[result.outcome]
-                line = f"{sign} {name:9} {node:8} {case.name:17} {result.seconds:5.1f} s  {result.evidence[:200]}"
-                print(line, flush=True)
+                where = f"{sign} {name:9} {node:8} {case.name:17}"
+                print(f"{where} {result.seconds:5.1f} s  {result.evidence[:200]}", flush=True)
     versions = {name: browser.version for name, browser in browsers.items() if browser is not None}
     return BrowserReport(
         versions=versions,

@@ -25,10 +25,10 @@ from libp2p_quic import Identity
 from libp2p_quic.asyncio import Endpoint, Stream
 from tools.interop.asyncio.peer import served
 from tools.interop.ours import peer as ours
-from tools.interop.ours.wire import BACK, BLOCK, CLOSE, ECHO, RESET, SINK, SOURCE, WATCH, tell
+from tools.interop.ours.wire import BACK, CLOSE, ECHO, RESET, SINK, SOURCE, WATCH, pump, tell
 
 PROGRESS = TProtocol("/libp2p-quic/progress/1.0.0")
-"""Answers a byte with how many bytes the source has written, in 8 bytes. The dialer asks it during a transfer."""
+"""Answers a byte with how many bytes the source has written, in 8 bytes: asked for during a transfer."""
 
 
 class Counted:
@@ -40,7 +40,7 @@ class Counted:
     async def source(self, stream: INetStream | Stream, size: int) -> None:
         """Write the pattern and its sum; count each block when the stream has taken it."""
         self.written = 0
-        digest = await ours.pump(cast(INetStream, _Counting(stream, self)), size)
+        digest = await pump(cast(INetStream, _Counting(stream, self)), size)
         await stream.write(digest)
 
     @property

@@ -105,12 +105,14 @@ class BrowserReport:
             "# Browsers",
             "",
             "Browsers that dial nodes of this project over WebTransport. js-libp2p runs in the page; each case",
-            "has a new browser profile and a node in a process of its own. `make interop-browsers` writes this page.",
+            "has a new browser profile and a node in a process of its own. `make interop-browsers` writes",
+            "this page.",
             "",
             f"{self.moment:%Y-%m-%d}, {self.machine}: {self.counted}, in {self.seconds:.0f} s.",
             "",
             *(f"- {each}" for each in browsers),
-            f"- js-libp2p {self.packages['libp2p']}, @libp2p/webtransport {self.packages['@libp2p/webtransport']}",
+            f"- js-libp2p {self.packages['libp2p']}, "
+            f"@libp2p/webtransport {self.packages['@libp2p/webtransport']}",
             f"- libp2p-quic {libp2p_quic.__version__}, py-libp2p {version('libp2p')}",
             "",
             f"| case | {' | '.join(heads)} |",
@@ -136,8 +138,8 @@ class BrowserReport:
                 )
         lines += [
             "",
-            "The times include the start of the browser and the node. The rates are those of a page that checks",
-            "a sum on a small machine: they show that it works, and compare nothing.",
+            "The times include the start of the browser and the node. The rates are of a page that checks",
+            "a sum, on a small machine: they show that it works, and compare nothing.",
         ]
         return "\n".join(lines) + "\n"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,6 @@ from typing import Any
 
 import trio
 
-from libp2p_quic._certificate_hash import certificate_hash_text
 from libp2p_quic.asyncio import Address, PeerId
 from testkit.browser import Browser, Running
 from testkit.browser import running as browser_running
@@ -32,6 +31,12 @@ START_LIMIT = 30.0
 CALL_LIMIT = 50.0
 """Seconds for one call of the page. The limit of a case is longer."""
 _EVENT_LIMIT = 10.0
+
+
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """Run what blocks; a canceled call ends by itself, by its own limit."""
+    # The parameter is newer than the stubs that mypy finds.
+    return await trio.to_thread.run_sync(function, abandon_on_cancel=True)  # type: ignore[call-arg]
 
 
 class NodeAddress:
@@ -90,8 +95,7 @@ class Stage:
 
     async def call(self, name: str, *arguments: object, limit: float = CALL_LIMIT) -> Any:
         """What the page's function returns. Raises PageError."""
-        function = partial(self.page.call, name, *arguments, limit=limit)
-        return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+        return await in_thread(partial(self.page.call, name, *arguments, limit=limit))
 
     async def ends(self, peer: str, count: int) -> list[Line]:
         """The first ``count`` ends of streams to ``watch`` that the node reports of ``peer``."""
@@ -119,7 +123,7 @@ async def set_up(kind: str, browser: Browser, bundle: Path) -> AsyncIterator[Sta
         try:
             await stage.start_node()
             loaded = partial(page.has_come.wait, START_LIMIT)
-            if not await trio.to_thread.run_sync(loaded, abandon_on_cancel=True):
+            if not await in_thread(loaded):
                 raise Failed(f"the page was not loaded within {START_LIMIT:.0f} s; {running.last_output}")
             yield stage
         finally:
