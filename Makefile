@@ -61,6 +61,10 @@ coverage: build ## lines that the tests of both languages run, by package; at le
 demo: build ## two hosts in two processes transfer 1 GiB, compared with the stock transport (DEMO="--help" for options)
 	$(BIN)/python -m tools.demo $(DEMO)
 
+.PHONY: browser-demo
+browser-demo: build ## a chat between browsers and a node, with js-libp2p in the page; prints what to open; needs npm
+	@$(BIN)/python -m tools.browser_demo
+
 .PHONY: interop
 interop: build ## every other libp2p implementation, both ways, into docs/reports/interop (a part: PEERS=go,js CASES=ping)
 	$(BIN)/python -m tools.interop --peers "$(PEERS)" --cases "$(CASES)"

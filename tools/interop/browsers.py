@@ -7,8 +7,6 @@ npm is not installed; 2 for wrong arguments. The cases are in tools/interop/brow
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,22 +16,17 @@ import trio
 from testkit.browser import PROGRAMS, Browser, found
 from testkit.page import PageError
 from testkit.program import ProgramError
+from tools.interop.browser.bundle import BUILD, BundleError, bundle
 from tools.interop.browser.cases import CASES, Case
 from tools.interop.browser.node import NODES
 from tools.interop.browser.report import SIGNS, BrowserReport, BrowserResult, packages
 from tools.interop.browser.stage import set_up
 from tools.interop.case import Failed
 
-HERE = Path(__file__).parent / "browser"
-BUILD = Path(__file__).parent / "build" / "browser"
+PAGE = Path(__file__).parent / "browser" / "page" / "page.mjs"
 PAGES = Path(__file__).parents[2] / "docs" / "reports" / "interop"
-_BUILD_LIMIT = 300.0
 SETUP_LIMIT = 60.0
 """Seconds for the start of a node and a browser, and for their end, beside the limit of the case."""
-
-
-class BuildError(Exception):
-    """The page cannot be bundled on this machine."""
 
 
 def main() -> None:
@@ -54,11 +47,11 @@ def main() -> None:
     except KeyError as error:
         parser.error(str(error.args[0]))
     try:
-        bundle = build("page/page.mjs", "page.js")
-    except BuildError as error:
+        page = bundle(PAGE, "page.js")
+    except BundleError as error:
         sys.exit(f"The page was not built: {error}")
     cases = [case for case in CASES if case.name in names]
-    report = trio.run(whole, browsers, nodes, cases, bundle, arguments.limit)
+    report = trio.run(whole, browsers, nodes, cases, page, arguments.limit)
     is_whole = not (arguments.browsers or arguments.nodes or arguments.cases)
     print(f"\n{report.table()}\n")
     BUILD.joinpath("browsers.json").write_text(report.json())
@@ -81,52 +74,8 @@ def chosen(text: str, known: list[str], what: str) -> list[str]:
     return [name for name in known if not names or name in names]
 
 
-def build(source: str, target: str) -> Path:
-    """Install the pinned packages and bundle the page ``source``. Raises BuildError."""
-    if shutil.which("npm") is None:
-        raise BuildError("npm is not installed")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", ".npmrc", "build.mjs"):
-        shutil.copy(HERE / name, BUILD)
-    if is_outdated():
-        run_step(["npm", "install", "--ignore-scripts", "--no-save", "--prefix", str(BUILD)])
-        shutil.copy(BUILD / "package-lock.json", BUILD / "node_modules")
-    # The bundler looks for packages beside the sources.
-    pages = BUILD / Path(source).parent
-    shutil.rmtree(pages, ignore_errors=True)
-    shutil.copytree((HERE / source).parent, pages)
-    run_step(["node", str(BUILD / "build.mjs"), str(BUILD / source), str(BUILD / target)])
-    return BUILD / target
-
-
-def is_outdated() -> bool:
-    """Whether the packages of another lock file are installed, or none."""
-    installed = BUILD / "node_modules" / "package-lock.json"
-    return not installed.exists() or installed.read_bytes() != (BUILD / "package-lock.json").read_bytes()
-
-
-def run_step(command: list[str]) -> None:
-    print(f"build {' '.join(command[:2])}", flush=True)
-    log = BUILD / "build.log"
-    with log.open("w") as out:
-        try:
-            done = subprocess.run(
-                ["nice", "-n", "10", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                timeout=_BUILD_LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{command[0]} took more than {_BUILD_LIMIT:.0f} s") from None
-    if done.returncode:
-        last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-        raise BuildError(f"{' '.join(command[:2])}: {last}")
-
-
 async def whole(
-    names: list[str], nodes: list[str], cases: list[Case], bundle: Path, limit: float
+    names: list[str], nodes: list[str], cases: list[Case], page: Path, limit: float
 ) -> BrowserReport:
     began = time.monotonic()
     deadline = trio.current_time() + limit
@@ -138,7 +87,7 @@ async def whole(
             continue
         for node in nodes:
             for case in cases:
-                result = await cell(name, browser, node, case, bundle, deadline)
+                result = await cell(name, browser, node, case, page, deadline)
                 results.append(result)
                 sign = SIGNS[result.outcome]
                 where = f"{sign} {name:9} {node:8} {case.name:17}"
@@ -156,7 +105,7 @@ async def whole(
 
 
 async def cell(
-    name: str, browser: Browser, node: str, case: Case, bundle: Path, deadline: float
+    name: str, browser: Browser, node: str, case: Case, page: Path, deadline: float
 ) -> BrowserResult:
     """One case with one browser and one node, of which nothing is left afterwards."""
     if case.needs_host and node != "host":
@@ -167,7 +116,7 @@ async def cell(
     outcome, evidence = "red", f"no result within {case.limit + SETUP_LIMIT:.0f} s"
     with trio.move_on_after(case.limit + SETUP_LIMIT):
         try:
-            async with set_up(node, browser, bundle) as stage:
+            async with set_up(node, browser, page) as stage:
                 evidence = f"no result within {case.limit:.0f} s"
                 with trio.move_on_after(case.limit) as scope:
                     evidence = await case.run(stage)

@@ -104,9 +104,8 @@ class BrowserReport:
         lines = [
             "# Browsers",
             "",
-            "Browsers that dial nodes of this project over WebTransport. js-libp2p runs in the page; each case",
-            "has a new browser profile and a node in a process of its own. `make interop-browsers` writes",
-            "this page.",
+            "Browsers that dial nodes of this project over WebTransport, with js-libp2p in the page. Each",
+            "case has a browser profile and a node of its own. `make interop-browsers` writes this page.",
             "",
             f"{self.moment:%Y-%m-%d}, {self.machine}: {self.counted}, in {self.seconds:.0f} s.",
             "",
