@@ -85,6 +85,7 @@ NEEDS_PEER = {
     "asyncio.md",
     "tutorial.md",
     "howto/behind-a-nat.md",
+    "howto/browsers.md",
     "howto/failing-dial.md",
     "howto/stay-connected.md",
     "howto/watch-a-host.md",
@@ -247,6 +248,27 @@ def test_the_node_with_metrics_is_scraped(tmp_path: Path) -> None:
         with urllib.request.urlopen(node.stdout.readline().strip(), timeout=60) as answer:
             assert b"\nlibp2p_quic_connections_open 0.0\n" in answer.read()
         node.kill()
+
+
+def test_the_node_in_the_browsers_reach_answers(tmp_path: Path) -> None:
+    program = programs_of("howto/browsers.md", tmp_path)["node.py"]
+    (tmp_path / "node.py").write_text(program.replace("/udp/4001/", "/udp/0/"))
+
+    async def ask(address: str) -> bytes:
+        async with Endpoint(Identity.generate()) as page:
+            connection = await page.connect(address)
+            stream = await connection.open_stream("/example/capitals/1.0.0")
+            await stream.write("grüß dich".encode())
+            stream.finish()
+            return await stream.read_to_end()
+
+    hashes = set()
+    for _ in range(2):
+        with listening("node.py", cwd=tmp_path) as address:
+            assert asyncio.run(ask(address)).decode() == "GRÜSS DICH"
+            hashes.add(address.partition("/webtransport")[2])
+    assert len(hashes) == 1
+    assert (tmp_path / "node.key").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -93,6 +93,9 @@ element('file').addEventListener('change', async () => {
   show(`you sent ${file.name}`)
 })
 
+// Firefox keeps the session of a page that is left for some ten seconds, and then finishes its streams.
+addEventListener('pagehide', () => connection?.close())
+
 for (;;) {
   try {
     const address = await (await fetch('address')).text()

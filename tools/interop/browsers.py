@@ -116,7 +116,7 @@ async def cell(
     outcome, evidence = "red", f"no result within {case.limit + SETUP_LIMIT:.0f} s"
     with trio.move_on_after(case.limit + SETUP_LIMIT):
         try:
-            async with set_up(node, browser, page) as stage:
+            async with set_up(node, case.ip, browser, page) as stage:
                 evidence = f"no result within {case.limit:.0f} s"
                 with trio.move_on_after(case.limit) as scope:
                     evidence = await case.run(stage)

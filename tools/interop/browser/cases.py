@@ -35,6 +35,7 @@ class Case:
     """Returns the evidence. Raises Failed and PageError."""
     needs_host: bool = False
     """It needs a protocol that only a host has."""
+    ip: str = "4"
     limit: float = 60.0
 
 
@@ -135,8 +136,17 @@ async def close(stage: Stage) -> str:
     return f"the session is closed with code {NODE_CODE}; js-libp2p's connection is {said['status']}"
 
 
+async def leave(stage: Stage) -> str:
+    """The browser, and not js-libp2p, ends the session: Chromium at once, Firefox some seconds later."""
+    said = await stage.connect()
+    await stage.call("leave")
+    began = trio.current_time()
+    (end,) = await stage.ends(said["self"], 1, limit=40)
+    return f"after {trio.current_time() - began:.1f} s the stream was {end['how']}"
+
+
 async def wrong_hash(stage: Stage) -> str:
-    return await refused(stage, stage.address.with_hashes(stage.address.wrong_hash))
+    return await refused(stage, stage.address.with_hashes(stage.address.wrong_hash), "WebTransportError")
 
 
 async def unconfirmed_hash(stage: Stage) -> str:
@@ -145,21 +155,21 @@ async def unconfirmed_hash(stage: Stage) -> str:
     Two hashes, because js-libp2p takes no address with more.
     """
     hashes = stage.address.hashes[0], stage.address.wrong_hash
-    return await refused(stage, stage.address.with_hashes(*hashes))
+    return await refused(stage, stage.address.with_hashes(*hashes), "are not a subset")
 
 
 async def wrong_peer(stage: Stage) -> str:
-    return await refused(
-        stage, stage.address.with_peer("12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp")
-    )
+    other = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
+    return await refused(stage, stage.address.with_peer(other), "UnexpectedPeerError")
 
 
-async def refused(stage: Stage, address: str) -> str:
-    """Green if the page refuses this address and connects to the right one afterwards."""
+async def refused(stage: Stage, address: str, expected: str) -> str:
+    """Green if the page refuses this address for that reason, and connects to the right one afterwards."""
     try:
         await stage.connect(address)
     except PageError as error:
         reason = str(error).partition("\n")[0]
+        check(expected in reason, reason)
     else:
         raise Failed("the page has connected")
     await stage.connect()
@@ -193,7 +203,7 @@ async def rollover(stage: Stage) -> str:
     await stage.call("ping", 1)
     # The certificate of before is gone, and the next one is presented.
     old, new = address.hashes
-    await refused(stage, address.with_hashes(old))
+    await refused(stage, address.with_hashes(old), "WebTransportError")
     await stage.connect(address.with_hashes(new))
     await stage.call("ping", 1)
     return "the same address before and after; the old connection lives on"
@@ -201,6 +211,7 @@ async def rollover(stage: Stage) -> str:
 
 CASES = [
     Case("connect", "connects by the hash", connect),
+    Case("ip6", "connects over IPv6", connect, ip="6"),
     Case("identify", "identify", identify, needs_host=True),
     Case("ping", "100 pings", ping),
     Case("back", "the node opens a stream to the page", back, needs_host=True),
@@ -211,6 +222,7 @@ CASES = [
     Case("abort", "the page resets a stream", abort),
     Case("slow", "the page reads nothing for 2 s", slow),
     Case("close", "the node closes the connection", close),
+    Case("leave", "the page is left", leave),
     Case("wrong-hash", "a wrong hash is refused", wrong_hash),
     Case("unconfirmed-hash", "a hash beside the right ones is refused", unconfirmed_hash),
     Case("wrong-peer", "a wrong peer id is refused", wrong_peer),

@@ -61,7 +61,7 @@ class _Counting:
 # A py-libp2p host
 
 
-async def run_host(seed: bytes, port: int) -> None:
+async def run_host(seed: bytes, address: str) -> None:
     pair = ed25519.create_new_key_pair(seed)
     host = new_host(key_pair=pair, transports=[libp2p_quic.QUICTransport(pair.private_key)])
     counted = Counted()
@@ -87,7 +87,7 @@ async def run_host(seed: bytes, port: int) -> None:
     ):
         host.set_stream_handler(protocol, serve)
     host.get_network().register_notifee(cast(Any, ours.Connected()))
-    async with host.run(listen_addrs=[Multiaddr(address(port))]):
+    async with host.run(listen_addrs=[Multiaddr(address)]):
         tell(peer=str(host.get_id()), addrs=[str(each) for each in host.get_addrs()])
         await trio.to_thread.run_sync(sys.stdin.read)
 
@@ -95,7 +95,7 @@ async def run_host(seed: bytes, port: int) -> None:
 # An asyncio program
 
 
-async def run_asyncio(seed: bytes, port: int) -> None:
+async def run_asyncio(seed: bytes, address: str) -> None:
     counted = Counted()
 
     async def source(stream: Stream) -> None:
@@ -106,7 +106,7 @@ async def run_asyncio(seed: bytes, port: int) -> None:
         await stream.write(counted.answer)
 
     async with Endpoint(Identity.from_secret("ed25519", seed)) as endpoint:
-        listener = await endpoint.listen(address(port))
+        listener = await endpoint.listen(address)
         tell(peer=str(endpoint.peer_id), addrs=[f"{listener.webtransport_address}/p2p/{endpoint.peer_id}"])
         tasks: set[asyncio.Future[None]] = set()
 
@@ -124,18 +124,17 @@ async def run_asyncio(seed: bytes, port: int) -> None:
 NODES = {"host": run_host, "asyncio": run_asyncio}
 
 
-def address(port: int) -> str:
-    return f"/ip4/127.0.0.1/udp/{port}/quic-v1/webtransport"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=NODES)
     parser.add_argument("--seed", required=True, help="32 bytes in hexadecimal: the ed25519 key")
+    parser.add_argument("--ip", type=int, choices=(4, 6), default=4)
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
     run: Any = trio.run if arguments.kind == "host" else _run_asyncio
-    run(NODES[arguments.kind], bytes.fromhex(arguments.seed), arguments.port)
+    ip = "/ip4/127.0.0.1" if arguments.ip == 4 else "/ip6/::1"
+    address = f"{ip}/udp/{arguments.port}/quic-v1/webtransport"
+    run(NODES[arguments.kind], bytes.fromhex(arguments.seed), address)
 
 
 def _run_asyncio(function: Any, *arguments: object) -> None:

@@ -61,8 +61,9 @@ class NodeAddress:
 class Stage:
     """The interface of a case."""
 
-    def __init__(self, kind: str, page: Page, browser: Running) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, ip: str, page: Page, browser: Running) -> None:
+        self._kind = kind
+        self._ip = ip
         self.page = page
         self.browser = browser
         self.node: Listening
@@ -74,8 +75,8 @@ class Stage:
         return NodeAddress(self.node.address)
 
     async def start_node(self, port: str = "0") -> None:
-        command = [sys.executable, "-m", "tools.interop.browser.node", self.kind]
-        command += ["--seed", self._seed.hex(), "--port", port]
+        command = [sys.executable, "-m", "tools.interop.browser.node", self._kind]
+        command += ["--ip", self._ip, "--seed", self._seed.hex(), "--port", port]
         program = await self._nodes.enter_async_context(program_running(command))
         said = await program.line(lambda line: "addrs" in line, START_LIMIT, "address")
         self.node = Listening(program, said)
@@ -97,7 +98,7 @@ class Stage:
         """What the page's function returns. Raises PageError."""
         return await in_thread(partial(self.page.call, name, *arguments, limit=limit))
 
-    async def ends(self, peer: str, count: int) -> list[Line]:
+    async def ends(self, peer: str, count: int, limit: float = _EVENT_LIMIT) -> list[Line]:
         """The first ``count`` ends of streams to ``watch`` that the node reports of ``peer``."""
 
         def are_there(_: Line) -> bool:
@@ -108,18 +109,18 @@ class Stage:
             return [line for line in lines if line.get("event") == "end" and line.get("peer") == peer]
 
         try:
-            await self.node.program.line(are_there, _EVENT_LIMIT, f"{count} ends of streams")
+            await self.node.program.line(are_there, limit, f"{count} ends of streams")
         except ProgramError as error:
             raise Failed(str(error)) from error
         return found()[:count]
 
 
 @asynccontextmanager
-async def set_up(kind: str, browser: Browser, bundle: Path) -> AsyncIterator[Stage]:
+async def set_up(kind: str, ip: str, browser: Browser, bundle: Path) -> AsyncIterator[Stage]:
     """A node of that kind, and the page in that browser. Raises ProgramError and PageError."""
     files = {"index.html": Path(__file__).parent / "page" / "index.html", "page.js": bundle}
     with page_served(files) as page, browser_running(browser, page.url) as running:
-        stage = Stage(kind, page, running)
+        stage = Stage(kind, ip, page, running)
         try:
             await stage.start_node()
             loaded = partial(page.has_come.wait, START_LIMIT)

@@ -175,16 +175,22 @@ serve({
     return { code: info.closeCode, reason: info.reason, status: connection.status }
   },
 
+  /** Leaves this page while a stream is open. */
+  async leave () {
+    const stream = await open(WATCH)
+    const answered = new Promise(resolve => stream.addEventListener('message', resolve, { once: true }))
+    await write(stream, Uint8Array.of(1))
+    await answered
+    // When the answer of this call is sent.
+    setTimeout(() => location.replace('about:blank'), 100)
+    return null
+  },
+
   /** Lets the node open a stream to this page, and answers its ping there. */
   async back () {
     const stream = await open(BACK)
     const answer = rest(stream)
     await write(stream, Uint8Array.of(1))
     return { answer: (await answer)[0] }
-  },
-
-  async hangUp () {
-    await connection.close()
-    return null
   }
 })
