@@ -83,6 +83,9 @@ class Browser:
         return [self.program, *options, f"--user-data-dir={profile}", url]
 
 
+# util-linux: the kernel ends the browser with the thread that started it, also if that is killed.
+_ENDS_WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "firefox": ("firefox-esr", "firefox"),
@@ -116,7 +119,7 @@ class Running:
 
 @contextmanager
 def running(browser: Browser, url: str, *options: str) -> Iterator[Running]:
-    """Show this page. On exit the browser and its profile are gone."""
+    """Show this page. On exit it and its profile are gone. Call it in a thread that lives as long."""
     # Firefox may still write into the profile while its processes end.
     with tempfile.TemporaryDirectory(prefix="libp2p-quic-browser-", ignore_cleanup_errors=True) as folder:
         profile, output = Path(folder, "profile"), Path(folder, "output")
@@ -124,7 +127,7 @@ def running(browser: Browser, url: str, *options: str) -> Iterator[Running]:
         command = browser.command(profile, url)
         with output.open("wb") as out:
             process = subprocess.Popen(
-                [*command[:-1], *options, url],
+                [*_ENDS_WITH_US, *command[:-1], *options, url],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -9,7 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import select
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -20,6 +25,7 @@ import pytest
 
 from libp2p_quic.asyncio import Address, Endpoint, Identity
 from testkit import browser
+from testkit.census import PATIENCE
 from testkit.page import Page, PageError, served
 from tools.interop.browser.cases import CASES
 from tools.interop.browser.report import BrowserReport, BrowserResult
@@ -89,6 +95,35 @@ async def dial_in_chromium(chromium: browser.Browser, index: Path) -> None:
                 await asyncio.to_thread(page.call, "fail", limit=15)
     assert running.process.returncode == -signal.SIGKILL
     assert not running.profile.exists()
+
+
+def test_a_browser_ends_with_a_program_that_is_killed(tmp_path: Path) -> None:
+    if browser.found("chromium") is None or shutil.which("setpriv") is None:
+        pytest.skip("chromium or setpriv is not installed")
+    program = "; ".join(
+        (
+            "from testkit import browser",
+            "chromium = browser.running(browser.found('chromium'), 'about:blank')",
+            "print(chromium.__enter__().process.pid, flush=True)",
+            "input()",
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Nobody removes its profile.
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as starter:
+        assert starter.stdout is not None
+        running = os.pidfd_open(int(starter.stdout.readline()))
+        try:
+            assert not select.select([running], [], [], 0)[0]
+            starter.kill()
+            assert select.select([running], [], [], PATIENCE)[0]
+        finally:
+            os.close(running)
 
 
 # The page that Python drives
