@@ -97,33 +97,41 @@ async def dial_in_chromium(chromium: browser.Browser, index: Path) -> None:
     assert not running.profile.exists()
 
 
+STARTER = """
+import sys
+from pathlib import Path
+from testkit import browser, page
+
+with page.served({"index.html": Path(sys.argv[1])}) as shown:
+    with browser.running(browser.found("chromium"), shown.url) as chromium:
+        shown.has_come.wait(20)
+        print(chromium.process.pid, chromium.profile.parent, flush=True)
+        input()
+"""
+
+
 def test_a_browser_ends_with_a_program_that_is_killed(tmp_path: Path) -> None:
     if browser.found("chromium") is None or shutil.which("setpriv") is None:
         pytest.skip("chromium or setpriv is not installed")
-    program = "; ".join(
-        (
-            "from testkit import browser",
-            "chromium = browser.running(browser.found('chromium'), 'about:blank')",
-            "print(chromium.__enter__().process.pid, flush=True)",
-            "input()",
-        )
-    )
+    index = tmp_path / "index.html"
+    index.write_text(PAGE)
     with subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", STARTER, str(index)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # Nobody removes its profile.
-        env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as starter:
         assert starter.stdout is not None
-        running = os.pidfd_open(int(starter.stdout.readline()))
+        pid, folder = starter.stdout.readline().split()
+        running = os.pidfd_open(int(pid))
         try:
             assert not select.select([running], [], [], 0)[0]
             starter.kill()
             assert select.select([running], [], [], PATIENCE)[0]
         finally:
+            starter.kill()
             os.close(running)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 # The page that Python drives
