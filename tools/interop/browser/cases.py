@@ -16,6 +16,10 @@ from tools.interop.case import Failed
 BULK = 64 << 20
 STREAMS = 100
 ROUNDS = 100
+TASKS, EACH = 20, 100
+RESET_LIMIT = 10
+IDLE = 40
+"""Longer than the idle timeouts of browsers and of nodes, of 30 s."""
 NODE_CODE, PAGE_CODE = 42, 43
 """The codes with which the node's protocols reset, and the page."""
 
@@ -95,6 +99,22 @@ async def streams(stage: Stage) -> str:
     said = await stage.call("streams", STREAMS)
     check(said == {"streams": STREAMS, "same": STREAMS}, said)
     return f"{STREAMS} at once"
+
+
+async def sequence(stage: Stage) -> str:
+    """More streams than the allowance at any time: it must be renewed before the browser needs it."""
+    await stage.connect()
+    same = await stage.call("sequence", TASKS, EACH)
+    check(same == TASKS * EACH, f"{same} of {TASKS * EACH} streams were echoed")
+    return f"{TASKS * EACH} streams, {TASKS} at a time"
+
+
+async def idle(stage: Stage) -> str:
+    await stage.connect()
+    await stage.call("ping", 1)
+    await stage.call("idle", IDLE * 1000)
+    await stage.call("ping", 1)
+    return f"the connection lives after {IDLE} s"
 
 
 async def reset(stage: Stage) -> str:
@@ -184,9 +204,12 @@ async def restart(stage: Stage) -> str:
     await stage.restart_node()
     check(str(stage.address) == address, f"the address changed to {stage.address}")
     check(stage.node is not node, "the node was not restarted")
+    # By a stateless reset, RFC 9000 section 10.3; otherwise by the idle timeout of 30 s.
+    seconds = await stage.call("lost")
+    check(seconds < RESET_LIMIT, f"the page learned of the restart after {seconds:.1f} s")
     await stage.connect(address)
     await stage.call("ping", 1)
-    return "the same address, with the same hashes"
+    return f"the page learned of it in {seconds:.2f} s and dialed the same address again"
 
 
 async def rollover(stage: Stage) -> str:
@@ -218,6 +241,8 @@ CASES = [
     Case("up", "64 MiB from the page", up),
     Case("down", "64 MiB to the page", down),
     Case("streams", "100 streams at once", streams),
+    Case("sequence", "2000 streams, 20 at a time", sequence),
+    Case("idle", "nothing for 40 s", idle),
     Case("reset", "the node resets a stream", reset),
     Case("abort", "the page resets a stream", abort),
     Case("slow", "the page reads nothing for 2 s", slow),

@@ -125,6 +125,33 @@ serve({
     return { streams: same.length, same: same.filter(Boolean).length }
   },
 
+  /** That many streams in sequence, in each of some tasks at once. */
+  async sequence (tasks, each) {
+    const one = async () => {
+      let same = 0
+      for (let i = 0; i < each; i++) {
+        same += await isEchoed(await open(ECHO), 1024)
+      }
+      return same
+    }
+    const same = await Promise.all(Array.from({ length: tasks }, one))
+    return same.reduce((a, b) => a + b)
+  },
+
+  /** Opens a stream to a node that has started again; when the session is over. */
+  async lost () {
+    const began = performance.now()
+    open(PING).catch(() => {})
+    await session.closed.catch(() => {})
+    return secondsSince(began)
+  },
+
+  /** Nothing for that time. */
+  async idle (wait) {
+    await pause(wait)
+    return connection.status
+  },
+
   /** How a stream ends that the node resets: by js-libp2p, and by the session itself. */
   async reset () {
     const stream = await open(RESET)
