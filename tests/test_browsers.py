@@ -235,7 +235,7 @@ def test_unknown_names_are_refused() -> None:
 @pytest.mark.slow
 def test_the_found_key_has_a_new_certificate_at_the_computed_time() -> None:
     async def hashes_around() -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        seed = seed_renewed_in(2, 8)
+        seed = seed_renewed_in(5, 11)
         at = renewal(seed, time.time())
         assert (renewal(seed, at - 1), renewal(seed, at)) == (at, at + PERIOD)
         async with Endpoint(Identity.from_secret("ed25519", seed)) as node:
