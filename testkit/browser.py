@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from pathlib import Path
 
 _MAX_QUOTED = 400
 """Characters of a browser's output that a report quotes."""
+
+_END_LIMIT = 10.0
+"""Seconds that killed processes may take to end."""
 
 CHROMIUM_OPTIONS = (
     "--headless=new",
@@ -141,6 +145,17 @@ def running(browser: Browser, url: str, *options: str) -> Iterator[Running]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            wait_for_group(process.pid)
+
+
+def wait_for_group(group: int) -> None:
+    """Wait until the last process of a browser has ended, after which none writes into the profile."""
+    deadline = time.monotonic() + _END_LIMIT
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            # Only a parent can wait for a process, and theirs has ended.
+            time.sleep(0.01)
 
 
 def _js(value: object) -> str:

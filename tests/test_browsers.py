@@ -131,6 +131,7 @@ def test_a_browser_ends_with_a_program_that_is_killed(tmp_path: Path) -> None:
         finally:
             starter.kill()
             os.close(running)
+            browser.wait_for_group(int(pid))
             shutil.rmtree(folder, ignore_errors=True)
 
 
