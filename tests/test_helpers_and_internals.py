@@ -83,7 +83,7 @@ def test_a_name_can_be_dialed_and_not_listened_on(name: str) -> None:
         ("/ip6zone/eth0/ip4/127.0.0.1/udp/4001/quic-v1", "ip6zone must be followed by /ip6"),
         ("/ip6zone/eth0/dns6/a/udp/4001/quic-v1", "ip6zone must be followed by /ip6"),
         (f"/p2p/{PEER}", "ip4"),
-        ("/ip4/127.0.0.1/udp/4001/quic-v1/webtransport", "webtransport"),
+        ("/ip4/127.0.0.1/udp/4001/quic/webtransport", "webtransport"),
         (f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit", "p2p-circuit"),
         (f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p/{PEER}", "p2p"),
         ("/ip4/127.0.0.1/udp/4001/quic-v1/quic-v1", "quic-v1"),

@@ -74,13 +74,12 @@ async def test_every_quic_address_of_a_host_is_served() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "/ip4/127.0.0.1/udp/4001/quic-v1/webtransport",
         f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit",
         f"/ip4/127.0.0.1/udp/4001/quic-v1/p2p/{PEER}/p2p-circuit/p2p/{PEER}",
         "/ip4/127.0.0.1/udp/4001/webrtc-direct",
         "/ip4/127.0.0.1/udp/4001",
     ],
-    ids=["webtransport", "relay", "relayed", "webrtc", "udp"],
+    ids=["relay", "relayed", "webrtc", "udp"],
 )
 async def test_other_addresses_are_left_to_other_transports(text: str) -> None:
     async with mixed(IP4, ON_TCP) as host:

@@ -19,7 +19,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.ping import PingService
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
-from libp2p.transport.webtransport import WebTransportTransport as StockTransport
+from libp2p.transport.webtransport import transport as stock
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport, WebTransportTransport
@@ -225,7 +225,9 @@ async def test_dial_without_a_certificate_hash_says_what_is_missing() -> None:
 
 @pytest.mark.parametrize("is_ours_dialing", [True, False])
 async def test_py_libp2ps_own_webtransport(is_ours_dialing: bool) -> None:
-    kinds = (StockTransport, QUICTransport) if is_ours_dialing else (QUICTransport, StockTransport)
+    kinds = [stock.WebTransportTransport, QUICTransport]
+    if not is_ours_dialing:
+        kinds.reverse()
     far, near = map(host_of, kinds)
     with trio.fail_after(30):
         async with far.run(listen_addrs=[Multiaddr(BROWSERS)]), near.run(listen_addrs=[]):

@@ -25,8 +25,8 @@ from libp2p.io.utils import read_exactly
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.perf import PerfService
-from libp2p.transport.quic.transport import QUICTransport as StockTransport
-from libp2p.transport.webtransport import WebTransportTransport as StockWebTransport
+from libp2p.transport.quic import transport as stock_quic
+from libp2p.transport.webtransport import transport as stock_webtransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
@@ -69,8 +69,11 @@ LAST_PARTS = {"quic-v1": "quic-v1", "webtransport": "quic-v1/webtransport"}
 def make_host(is_stock: bool, over: str, pair: KeyPair, retry: str = "") -> IHost:
     transport: ITransport
     if is_stock:
-        kind = StockWebTransport if over == "webtransport" else StockTransport
-        transport = kind(pair.private_key)
+        # By their modules: `install` warns of modules that hold the classes.
+        if over == "webtransport":
+            transport = stock_webtransport.WebTransportTransport(pair.private_key)
+        else:
+            transport = stock_quic.QUICTransport(pair.private_key)
     else:
         usual = libp2p_quic.QUICTransportConfig()
         config = libp2p_quic.QUICTransportConfig(retry_above=0) if retry else usual
