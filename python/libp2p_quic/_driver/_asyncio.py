@@ -44,7 +44,8 @@ class AsyncioDriver:
         # once; a dict's first is behind all the places that were removed.
         self._turns: dict[int, OrderedDict[asyncio.Future[None], Turn[Any]]] = {}
         self._dirty: set[Endpoint] = set()
-        self._is_flush_due = False
+        # Calls of `_flush` that are scheduled.
+        self._flushes_due = 0
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
         self._calls = 0
@@ -196,14 +197,17 @@ class AsyncioDriver:
         self._endpoints.discard(endpoint)
 
     def _flush_soon(self) -> None:
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self.loop.call_soon(self._flush)
+        if not self._flushes_due:
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        self._flushes_due += 1
+        self.loop.call_soon(self._flush)
 
     # Called by the loop
 
     def _flush(self) -> None:
-        self._is_flush_due = False
+        self._flushes_due -= 1
         self._calls = 0
         while self._dirty:
             self._dirty.pop().flush()
@@ -219,8 +223,8 @@ class AsyncioDriver:
                 _complete(future)
             self._serve(token)
         # After the tasks that this woke, in the same pass: without it, what they write waits for one
-        # more pass of the loop.
-        self._flush_soon()
+        # more pass of the loop. A flush that was scheduled before runs before them.
+        self._schedule_flush()
 
     def _drain_log(self) -> None:
         while self._log.drain_nowait():
