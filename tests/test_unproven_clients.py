@@ -33,8 +33,8 @@ H3_NO_ERROR, H3_FRAME_UNEXPECTED = 0x100, 0x105
 async def listening(
     max_handshakes: int = 16,
 ) -> AsyncIterator[tuple[QUICTransport, QUICListener, tuple[str, int]]]:
-    """A listener for browsers that keeps unproven ones for a second, and its socket's address."""
-    config = QUICTransportConfig(CONNECTION_HANDSHAKE_TIMEOUT=1.0, max_handshakes=max_handshakes)
+    """A listener for browsers that keeps unproven ones for two seconds, and its socket's address."""
+    config = QUICTransportConfig(CONNECTION_HANDSHAKE_TIMEOUT=2.0, max_handshakes=max_handshakes)
     transport = QUICTransport(create_new_key_pair().private_key, config)
 
     async def handler(_: QUICConnection) -> None:
