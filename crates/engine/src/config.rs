@@ -319,7 +319,8 @@ impl Config {
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(
-                (self.max_incoming_streams + if has_http3 { SESSION_STREAMS } else { 0 })
+                self.max_incoming_streams
+                    .saturating_add(if has_http3 { SESSION_STREAMS } else { 0 })
                     .min(INITIAL_STREAM_ALLOWANCE),
             ))
             // libp2p's streams are bidirectional (libp2p connections spec). HTTP/3 needs others, too, and its
