@@ -136,10 +136,6 @@ impl Endpoint {
         Ok((PyBytes::new(py, &current), PyBytes::new(py, &next)))
     }
 
-    fn certificates_renewed(&self) -> Result<u64, Error> {
-        Ok(self.endpoint.endpoint()?.certificates_renewed())
-    }
-
     fn next_inbound(&self, peer_id: &[u8]) -> Result<Inbound, Error> {
         let inbound = self.endpoint.endpoint()?.next_inbound(peer_id_of(peer_id)?);
         Ok(Inbound::new(inbound, &self.ready_queue))

@@ -10,10 +10,9 @@ pub(super) fn varint(code: u64) -> VarInt {
 }
 
 /// How an application's codes of resets and stops are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Codes {
     /// As they are (RFC 9000 section 20.2).
-    #[default]
     Plain,
     /// In the range that HTTP/3 gives them, of 32 bits (draft-ietf-webtrans-http3 section 4.4).
     OfSession,

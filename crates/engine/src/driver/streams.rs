@@ -58,8 +58,8 @@ pub(super) struct Streams {
 
 struct Slot {
     shared: Arc<StreamShared>,
-    /// To be sent before the stream's first bytes.
-    header: Bytes,
+    /// The header is to be sent before the stream's first bytes.
+    is_header_due: bool,
     /// Nothing more to send, and no acknowledgment to wait for.
     is_send_done: bool,
     /// Nothing more will be received.
@@ -174,7 +174,7 @@ impl Streams {
         share: impl FnOnce(u64) -> Arc<StreamShared>,
     ) -> Option<Arc<StreamShared>> {
         let id = conn.streams().open(Dir::Bi)?;
-        Some(self.insert(id, self.header.clone(), share(id.into())))
+        Some(self.insert(id, !self.header.is_empty(), share(id.into())))
     }
 
     /// The next stream that the peer opened. Data that came with it is read at once, as quinn-proto
@@ -197,7 +197,7 @@ impl Streams {
         id: StreamId,
         share: impl FnOnce(u64) -> Arc<StreamShared>,
     ) -> Arc<StreamShared> {
-        let shared = self.insert(id, Bytes::new(), share(id.into()));
+        let shared = self.insert(id, false, share(id.into()));
         shared.send_queue.lock().is_unaccepted = true;
         self.receive(conn, now, id);
         shared
@@ -206,14 +206,14 @@ impl Streams {
     fn insert(
         &mut self,
         id: StreamId,
-        header: Bytes,
+        is_header_due: bool,
         shared: Arc<StreamShared>,
     ) -> Arc<StreamShared> {
         self.slots.insert(
             id,
             Slot {
                 shared: shared.clone(),
-                header,
+                is_header_due,
                 is_send_done: false,
                 is_receive_done: false,
                 is_finish_sent: false,
@@ -262,8 +262,9 @@ impl Streams {
             let _ = conn.send_stream(id).reset(codes.to_wire(code));
             slot.is_send_done = true;
         }
-        if !slot.header.is_empty() && (!out.is_empty() || out.ending == Some(LocalEnd::Finish)) {
-            out.prepend(std::mem::take(&mut slot.header));
+        if slot.is_header_due && (!out.is_empty() || out.ending == Some(LocalEnd::Finish)) {
+            slot.is_header_due = false;
+            out.prepend(self.header.clone());
         }
         while !out.is_empty() && !slot.is_send_done {
             match conn.send_stream(id).write_chunks(out.chunks()) {

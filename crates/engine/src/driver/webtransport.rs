@@ -161,9 +161,7 @@ impl WebTransport {
     pub(super) fn available(&mut self, conn: &mut Connection) {
         self.open_pending(conn);
         self.pump(conn);
-        if let Progress::Established(_) = self.progress {
-            self.open_noise(conn);
-        }
+        self.open_noise(conn);
     }
 
     /// Close the session with the application's code and reason. True when the peer has learned of it, or cannot.
@@ -284,9 +282,7 @@ impl WebTransport {
                     Ok(proof) => self.progress = Progress::Established(proof),
                     Err(error) => return self.over(error),
                 }
-                if self.is_dialer() {
-                    self.open_noise(conn);
-                }
+                self.open_noise(conn);
             }
             Event::StreamReady { stream, .. } => {
                 let id = quinn_id(stream);
@@ -306,25 +302,26 @@ impl WebTransport {
         self.news.push_back(News::Over(error, H3_NO_ERROR));
     }
 
-    /// Begin Noise on our first stream of the session, if the peer allows one.
+    /// A dialer begins Noise on its first stream of the session, once the peer allows one.
     fn open_noise(&mut self, conn: &mut Connection) {
         let Some(session) = self.session.filter(|_| self.is_dialer()) else {
             return;
         };
-        let Some(id) = conn.streams().open(Dir::Bi) else {
-            return;
+        self.progress = match std::mem::replace(&mut self.progress, Progress::Proven) {
+            Progress::Established(mut proof) => match conn.streams().open(Dir::Bi) {
+                Some(id) => {
+                    self.streams.insert(id, Reader::Noise, true, true);
+                    self.streams
+                        .write(conn, id, &stream_header(session, true), false);
+                    while let Some(bytes) = proof.poll_transmit() {
+                        self.streams.write(conn, id, &bytes, false);
+                    }
+                    Progress::Proving(proof, id)
+                }
+                None => Progress::Established(proof),
+            },
+            other => other,
         };
-        self.streams.insert(id, Reader::Noise, true, true);
-        self.streams
-            .write(conn, id, &stream_header(session, true), false);
-        if let Progress::Established(mut proof) =
-            std::mem::replace(&mut self.progress, Progress::Proven)
-        {
-            while let Some(bytes) = proof.poll_transmit() {
-                self.streams.write(conn, id, &bytes, false);
-            }
-            self.progress = Progress::Proving(proof, id);
-        }
     }
 
     /// Continue Noise with what the peer has sent.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme,
+    DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider,
@@ -18,7 +18,7 @@ use rustls::{
     version::TLS13,
 };
 
-use super::H3;
+use super::{H3, verifier::no_tls12};
 
 /// The TLS of a browser.
 pub(super) fn config() -> Arc<rustls::ClientConfig> {
@@ -59,7 +59,7 @@ impl ServerCertVerifier for AnyCertificate {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+        no_tls12()
     }
 
     fn verify_tls13_signature(

@@ -5,16 +5,15 @@
 
 use std::sync::Arc;
 
-use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::algorithms::SIGNATURES;
 use super::certificate;
-use super::verifier::{Refusal, Verdict, failure};
-use super::web_certificate::{CertificateHash, SHA256_MULTIHASH, VALIDITY};
+use super::verifier::{Refusal, Verdict, failure, no_tls12};
+use super::web_certificate::{CertificateHash, VALIDITY, hash_of};
 
 /// Accepts the certificates with these hashes, and records in `verdict` why another was refused.
 #[derive(Debug)]
@@ -30,12 +29,7 @@ impl HashVerifier {
 
     /// Why the certificate is not accepted, if it is not.
     fn objection(&self, certificate: &[u8], now: UnixTime) -> Option<Refusal> {
-        let value = digest(&SHA256, certificate);
-        let is_known = self.hashes.iter().any(|hash| {
-            hash.strip_prefix(&SHA256_MULTIHASH)
-                .is_some_and(|known| known == value.as_ref())
-        });
-        if !is_known {
+        if !self.hashes.contains(&hash_of(certificate)) {
             return Some(Refusal::CertificateHash);
         }
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -71,7 +65,7 @@ impl ServerCertVerifier for HashVerifier {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
+        no_tls12()
     }
 
     fn verify_tls13_signature(

@@ -189,7 +189,7 @@ fn verify_handshake_signature(
 
 /// libp2p tls spec, "Handshake Protocol": versions below 1.3 MUST NOT be negotiated. QUIC has
 /// none either, so that this is never called.
-fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
+pub(super) fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
     Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
 }
 

@@ -48,7 +48,7 @@ const EARLIEST: u64 = 2 * VALIDITY;
 const KEPT: u64 = 3;
 
 /// SHA-256 of 32 bytes, as a multihash begins. <https://multiformats.io/multihash/>
-pub(super) const SHA256_MULTIHASH: [u8; 2] = [0x12, 0x20];
+const SHA256_MULTIHASH: [u8; 2] = [0x12, 0x20];
 
 /// The multihash of a certificate's DER, SHA-256: a multiaddr's `certhash` before its base is added.
 pub type CertificateHash = [u8; 34];
@@ -162,17 +162,12 @@ impl WebCertificates {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         let certificate = params.self_signed(&key).map_err(failed)?;
-        let mut hash = [0; 34];
-        let (prefix, value) = hash.split_at_mut(SHA256_MULTIHASH.len());
-        prefix.copy_from_slice(&SHA256_MULTIHASH);
-        value.copy_from_slice(digest(&SHA256, certificate.der()).as_ref());
-
         let pkcs8 = key.secret.to_pkcs8_der().map_err(failed)?;
         let signing = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8.as_bytes()));
         let signing = sign::any_supported_type(&signing).map_err(failed)?;
         Ok(WebCertificate {
             period,
-            hash,
+            hash: hash_of(certificate.der()),
             certified_key: Arc::new(CertifiedKey::new(vec![certificate.into()], signing)),
         })
     }
@@ -240,6 +235,15 @@ impl fmt::Debug for WebCertificate {
             .field("period", &self.period)
             .finish_non_exhaustive()
     }
+}
+
+/// The multihash of a certificate's DER.
+pub(super) fn hash_of(der: &[u8]) -> CertificateHash {
+    let mut hash = [0; 34];
+    let (prefix, value) = hash.split_at_mut(SHA256_MULTIHASH.len());
+    prefix.copy_from_slice(&SHA256_MULTIHASH);
+    value.copy_from_slice(digest(&SHA256, der).as_ref());
+    hash
 }
 
 fn failed(error: impl Error + Send + Sync + 'static) -> IdentityError {

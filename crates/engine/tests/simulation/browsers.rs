@@ -3,11 +3,11 @@
 
 use libp2p_quic_engine::{
     CloseKind, Config, Connection, ConnectionError, Party, ReadError, WriteError,
-    simulation::{Conditions, operations},
+    simulation::{Conditions, World, operations},
     tls::CertificateHash,
 };
 
-use crate::kit::{Pair, a_byte_crosses, config, each_seed, ms, secs, stream};
+use crate::kit::{Pair, a_byte_crosses, both, config, each_seed, ms, secs, stream};
 
 /// RFC 9001 section 4.8, and RFC 7301's `no_application_protocol`.
 const NO_APPLICATION_PROTOCOL: u64 = 0x178;
@@ -127,7 +127,7 @@ fn a_session_proves_both_peers_and_carries_streams_both_ways() {
                 a_byte_crosses(&theirs, &ours).await;
                 let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
                 let (a, b) = stream(&ours, &theirs).await;
-                let (sent, received) = futures_pair(
+                let (sent, received) = both(
                     async {
                         operations::write_all(&a, &data).await.expect("written");
                         a.finish();
@@ -161,33 +161,6 @@ fn a_page_opens_many_streams_without_waiting() {
     assert_eq!(pair.world.now(), began);
     drop((opened, ours, theirs));
     pair.leave_nothing();
-}
-
-/// Wait for both.
-async fn futures_pair<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
-    let (mut of_a, mut of_b) = (None, None);
-    std::future::poll_fn(|cx| {
-        use std::task::Poll;
-        if of_a.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(cx)
-        {
-            of_a = Some(value);
-        }
-        if of_b.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(cx)
-        {
-            of_b = Some(value);
-        }
-        match (of_a.take(), of_b.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                (of_a, of_b) = (a, b);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 #[test]
@@ -262,35 +235,41 @@ fn resets_and_stops_carry_the_codes_of_the_application() {
     );
 }
 
+/// Run a test for each seed, in which first the dialer and then the listener closes a session.
+fn each_closer(test: &str, run: impl Fn(&mut World, &Connection, &Connection)) {
+    each_seed(test, 100, |seed| {
+        for is_dialer in [true, false] {
+            let mut pair = Pair::new(seed);
+            let (ours, theirs) = session(&mut pair);
+            let (closing, other) = match is_dialer {
+                true => (&ours, &theirs),
+                false => (&theirs, &ours),
+            };
+            run(&mut pair.world, closing, other);
+            drop((ours, theirs));
+            pair.leave_nothing();
+        }
+    });
+}
+
 #[test]
 fn a_close_tells_its_code_and_reason_and_delivers_what_was_finished() {
-    each_seed(
+    each_closer(
         "browsers::a_close_tells_its_code_and_reason_and_delivers_what_was_finished",
-        100,
-        |seed| {
-            for is_dialer in [true, false] {
-                let mut pair = Pair::new(seed);
-                let (ours, theirs) = session(&mut pair);
-                let (closing, other) = match is_dialer {
-                    true => (&ours, &theirs),
-                    false => (&theirs, &ours),
-                };
-                pair.world.block_on(async {
-                    let (a, b) = stream(closing, other).await;
-                    operations::write_all(&a, &[7; 20_000])
-                        .await
-                        .expect("written");
-                    a.finish();
-                    closing.close(0x1007, b"gated");
-                    let read = operations::read_to_end(&b).await;
-                    assert_eq!(read.expect("all of it").len(), 20_000);
-                    let error = operations::closed(other).await;
-                    assert_eq!((error.by, error.kind), (Party::Peer, CloseKind::Closed));
-                    assert_eq!((error.code, &error.reason[..]), (Some(0x1007), "gated"));
-                });
-                drop((ours, theirs));
-                pair.leave_nothing();
-            }
+        |world, closing, other| {
+            world.block_on(async {
+                let (a, b) = stream(closing, other).await;
+                operations::write_all(&a, &[7; 20_000])
+                    .await
+                    .expect("written");
+                a.finish();
+                closing.close(0x1007, b"gated");
+                let read = operations::read_to_end(&b).await;
+                assert_eq!(read.expect("all of it").len(), 20_000);
+                let error = operations::closed(other).await;
+                assert_eq!((error.by, error.kind), (Party::Peer, CloseKind::Closed));
+                assert_eq!((error.code, &error.reason[..]), (Some(0x1007), "gated"));
+            });
         },
     );
 }
@@ -299,39 +278,28 @@ fn a_close_tells_its_code_and_reason_and_delivers_what_was_finished() {
 /// the peer must not see their resets.
 #[test]
 fn a_close_is_what_the_peers_streams_learn() {
-    each_seed(
+    each_closer(
         "browsers::a_close_is_what_the_peers_streams_learn",
-        100,
-        |seed| {
-            for is_dialer in [true, false] {
-                let mut pair = Pair::new(seed);
-                let (ours, theirs) = session(&mut pair);
-                let (closing, other) = match is_dialer {
-                    true => (&ours, &theirs),
-                    false => (&theirs, &ours),
-                };
-                pair.world.block_on(async {
-                    let (a, b) = stream(closing, other).await;
-                    let (c, d) = stream(other, closing).await;
-                    // Both streams are already queued for the engine when it is told of the close.
-                    operations::write_all(&a, b"more").await.expect("written");
-                    operations::write_all(&d, b"more").await.expect("written");
-                    closing.close(0x1007, b"gated");
-                    drop((a, d));
-                    for stream in [&b, &c] {
-                        match operations::read_to_end(stream).await {
-                            Err(ReadError::Lost(error)) => assert_eq!(error.code, Some(0x1007)),
-                            other => panic!("{other:?}"),
-                        }
-                        match operations::write_all(stream, &[0; 10]).await {
-                            Err(WriteError::Lost(error)) => assert_eq!(error.code, Some(0x1007)),
-                            other => panic!("{other:?}"),
-                        }
+        |world, closing, other| {
+            world.block_on(async {
+                let (a, b) = stream(closing, other).await;
+                let (c, d) = stream(other, closing).await;
+                // Both streams are already queued for the engine when it is told of the close.
+                operations::write_all(&a, b"more").await.expect("written");
+                operations::write_all(&d, b"more").await.expect("written");
+                closing.close(0x1007, b"gated");
+                drop((a, d));
+                for stream in [&b, &c] {
+                    match operations::read_to_end(stream).await {
+                        Err(ReadError::Lost(error)) => assert_eq!(error.code, Some(0x1007)),
+                        other => panic!("{other:?}"),
                     }
-                });
-                drop((ours, theirs));
-                pair.leave_nothing();
-            }
+                    match operations::write_all(stream, &[0; 10]).await {
+                        Err(WriteError::Lost(error)) => assert_eq!(error.code, Some(0x1007)),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            });
         },
     );
 }

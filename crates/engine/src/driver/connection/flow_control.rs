@@ -1,13 +1,13 @@
 //! Flow control of one connection: its windows, its streams opened ahead of need, and the peer's
 //! streams.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::ConnectionDriver;
 use crate::{
     config::Config,
     driver::{codes::varint, streams::stream_of},
-    shared::STREAMS_OPENED_AHEAD,
+    shared::{STREAMS_OPENED_AHEAD, StreamShared},
 };
 
 impl ConnectionDriver {
@@ -19,13 +19,18 @@ impl ConnectionDriver {
         let share = |id| stream_of(&shared, id, config);
         let mut opened = 0;
         while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
-            // At most `max_incoming_streams` wait: quinn-proto counts each until it is accepted.
-            let mut state = shared.state.lock();
-            state.arrived.push_back(stream);
-            state.acceptable.wake();
+            self.arrived(stream);
             opened += 1;
         }
         self.allowance.opened(opened, &mut self.conn, config);
+    }
+
+    /// The peer's stream waits for the application. At most `max_incoming_streams` do: quinn-proto
+    /// counts each until it is accepted.
+    pub(super) fn arrived(&self, stream: Arc<StreamShared>) {
+        let mut state = self.shared.state.lock();
+        state.arrived.push_back(stream);
+        state.acceptable.wake();
     }
 
     /// Double the receive window if there is a reason and the endpoint's budget allows it.

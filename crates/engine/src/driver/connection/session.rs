@@ -101,11 +101,7 @@ impl ConnectionDriver {
         let shared = self.shared.clone();
         let share = |id| stream_of(&shared, id, config);
         let stream = self.streams.adopt(&mut self.conn, now, id, share);
-        {
-            let mut state = shared.state.lock();
-            state.arrived.push_back(stream);
-            state.acceptable.wake();
-        }
+        self.arrived(stream);
         self.allowance.opened(1, &mut self.conn, config);
     }
 
@@ -119,7 +115,7 @@ impl ConnectionDriver {
     }
 
     /// Tell the peer that the application closes the session. True when it knows, or there is no session.
-    pub(super) fn is_session_closed(&mut self, code: u64, reason: &[u8]) -> bool {
+    pub(super) fn close_session(&mut self, code: u64, reason: &[u8]) -> bool {
         match &mut self.webtransport {
             Some(webtransport) => webtransport.close(&mut self.conn, code, reason),
             None => true,

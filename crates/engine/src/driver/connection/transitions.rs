@@ -144,7 +144,7 @@ impl ConnectionDriver {
         };
         if !self.streams.is_any_undelivered() {
             let (code, reason) = (*code, reason.clone());
-            if self.is_session_closed(code, &reason) {
+            if self.close_session(code, &reason) {
                 self.close_now(now);
             }
         }
