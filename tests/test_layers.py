@@ -34,7 +34,7 @@ LOOP_FREE = [
     "_addr",
     "_callback",
     "_causes",
-    "_certificate_hash",
+    "_webtransport_address",
     "_config",
     "_config_table",
     "_dial_attempt",

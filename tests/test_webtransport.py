@@ -23,8 +23,8 @@ from libp2p.transport.webtransport import transport as stock
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport, WebTransportTransport
-from libp2p_quic._addr import WEBTRANSPORT, QUICAddress
-from libp2p_quic._certificate_hash import certificate_hash_text, parse_certificate_hash
+from libp2p_quic._addr import QUICAddress
+from libp2p_quic._webtransport_address import WEBTRANSPORT, certificate_hash_text, parse_certificate_hash
 from libp2p_quic.asyncio import (
     Address,
     DialError,

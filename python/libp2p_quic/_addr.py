@@ -17,14 +17,15 @@ from libp2p.peer.id import ID
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._certificate_hash import certificate_hash_text, parse_certificate_hash
+from libp2p_quic._webtransport_address import (
+    WEBTRANSPORT,
+    certificate_hashes_text,
+    parse_certificate_hash,
+)
 
 QUIC_V1 = "quic-v1"
 # py-libp2p's name for draft 29. Its addresses are served by QUIC v1 (RFC 9000).
 QUIC = "quic"
-
-# The addresses that browsers dial (libp2p webtransport spec, "Addressing").
-WEBTRANSPORT = "quic-v1/webtransport"
 
 _NAMES = ("dns", "dns4", "dns6")
 # How a peer id begins that is a base58 multihash: identity and sha2-256 (libp2p peer-ids spec).
@@ -130,7 +131,7 @@ class QUICAddress:
 
 def with_certificates(maddr: Multiaddr, hashes: Sequence[bytes]) -> Multiaddr:
     """``maddr`` of WebTransport with these hashes."""
-    text = "".join(f"/certhash/{certificate_hash_text(each)}" for each in hashes)
+    text = certificate_hashes_text(hashes)
     return maddr.encapsulate(Multiaddr(text)) if text else maddr
 
 

@@ -26,7 +26,7 @@ from libp2p.transport.quic.exceptions import QUICStreamLimitError, QUICStreamTim
 from libp2p.transport.quic.stream import StreamDirection
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUIC_V1, WEBTRANSPORT, to_multiaddr
+from libp2p_quic._addr import QUIC_V1, to_multiaddr
 from libp2p_quic._callback import call_foreign
 from libp2p_quic._config_table import MOST_STREAMS
 from libp2p_quic._endpoint import LoopEndpoint
@@ -39,6 +39,7 @@ from libp2p_quic._state import ConnectionState
 from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._stream import QUICStream
 from libp2p_quic._tls_parameters import TLSParameters, tls_parameters
+from libp2p_quic._webtransport_address import WEBTRANSPORT
 from libp2p_quic.exceptions import ConnectionClosed
 
 logger = logging.getLogger("libp2p_quic.connection")

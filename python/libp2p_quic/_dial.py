@@ -27,6 +27,7 @@ from libp2p_quic._gates import Gates
 from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY, AllFailedError, Race, Ways, interleaved
 from libp2p_quic._refusal_delay import RefusalDelays, free_time
 from libp2p_quic._resolve import resolved
+from libp2p_quic._webtransport_address import NEEDS_CERTHASH
 from libp2p_quic.exceptions import DialError
 
 logger = logging.getLogger("libp2p_quic.transport")
@@ -211,10 +212,7 @@ class Dialer:
         if address.port == 0:
             raise DialError(f"Invalid QUIC multiaddr: port 0 cannot be dialed: {maddr}")
         if address.is_webtransport and not address.certificate_hashes:
-            raise DialError(
-                f"an address of WebTransport needs /certhash, as in the peer's own addresses; "
-                f"certificates of an authority are not supported: {maddr}"
-            )
+            raise DialError(f"{NEEDS_CERTHASH}: {maddr}")
         if address.base_protocol not in self._protocols:
             raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
         return address

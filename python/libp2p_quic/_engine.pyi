@@ -181,8 +181,6 @@ class Endpoint:
         """
     def certificate_hashes(self) -> tuple[bytes, bytes]:
         """The multihashes for an address of WebTransport: of the current certificate and of the next."""
-    def certificates_renewed(self) -> int:
-        """When the next certificate becomes the current one, in seconds since 1970."""
     def next_inbound(self, peer_id: bytes) -> Inbound:
         """Wait for the next inbound connection of this peer (multihash bytes), until it is closed."""
     def deny(self, addresses: list[str]) -> None:

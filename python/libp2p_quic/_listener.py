@@ -15,7 +15,7 @@ from libp2p.abc import IListener, ITransport
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import WEBTRANSPORT, QUICAddress, check_type, to_multiaddr, with_certificates
+from libp2p_quic._addr import QUICAddress, check_type, to_multiaddr, with_certificates
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
 from libp2p_quic._driver import current_driver
 from libp2p_quic._endpoint import LoopEndpoint
@@ -25,6 +25,7 @@ from libp2p_quic._listening_socket import ListeningSocket
 from libp2p_quic._resolve import reachable
 from libp2p_quic._swarm_limits import limits_in_use
 from libp2p_quic._throttle import Throttle
+from libp2p_quic._webtransport_address import WEBTRANSPORT
 from libp2p_quic.exceptions import ListenError
 
 logger = logging.getLogger("libp2p_quic.listener")
@@ -103,8 +104,6 @@ class QUICListener(IListener):
             endpoint = self._open_endpoint()
             where = (endpoint, address.host, address.port)
             socket = ListeningSocket.shared(*where, address.protocol) or ListeningSocket(*where)
-            if address.is_webtransport:
-                endpoint.engine.certificate_hashes()
         except OSError as error:
             raise ListenError(f"cannot listen on {maddr}: {error.strerror or error}") from error
         except EndpointClosedError as error:
@@ -188,7 +187,7 @@ class QUICListener(IListener):
 
         A wildcard is expanded to the current addresses of the interfaces. Those of QUIC have no /p2p. Those
         of WebTransport have it, as py-libp2p's own, after the hashes of the current certificate and of
-        the next, so that an address is true for 14 days at least, also after a restart. Empty when not
+        the next, so that an address is true for 13 days at least, also after a restart. Empty when not
         listening.
         """
         if not (self._listening and self._bound and self._endpoint):

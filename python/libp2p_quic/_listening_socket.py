@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import trio
 
-from libp2p_quic._addr import QUIC_V1, WEBTRANSPORT
+from libp2p_quic._addr import QUIC_V1
 from libp2p_quic._endpoint import LoopEndpoint
 from libp2p_quic._engine import Connection
 from libp2p_quic._engine_errors import EndpointClosedError
+from libp2p_quic._webtransport_address import WEBTRANSPORT
 
 # Called with a connection; and with none when the engine has closed the socket.
 Taker = Callable[[Connection | None], None]

@@ -1,13 +1,22 @@
-"""The text of a certificate's hash in a multiaddr, /certhash: a multihash in a base of multibase.
+"""What an address of WebTransport has beside those of QUIC: /webtransport, and texts of certificate hashes.
 
-Only SHA-256 is known, as in browsers. Nothing is compared here: the engine does that.
+/certhash is a multihash in a base of multibase. Only SHA-256 is known, as in browsers. Nothing is compared
+here: the engine does that. The rest of an address is in `_addr`, and for asyncio in `asyncio/address.py`.
 """
 
 from __future__ import annotations
 
 import binascii
 from base64 import b32decode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 
+# The addresses that browsers dial (libp2p webtransport spec, "Addressing").
+WEBTRANSPORT = "quic-v1/webtransport"
+# The reason of a dial without hashes.
+NEEDS_CERTHASH = (
+    "an address of WebTransport needs /certhash, as in the peer's own addresses; certificates of an "
+    "authority are not supported"
+)
 # SHA-256 of 32 bytes, as a multihash begins. https://multiformats.io/multihash/
 _SHA2_256 = b"\x12\x20"
 _SIZE = 34
@@ -16,6 +25,11 @@ _SIZE = 34
 def certificate_hash_text(multihash: bytes) -> str:
     """The text that go-libp2p and js-libp2p write: base64url."""
     return "u" + urlsafe_b64encode(multihash).decode().rstrip("=")
+
+
+def certificate_hashes_text(hashes: Iterable[bytes]) -> str:
+    """The part of an address with these multihashes, such as "/certhash/u.../certhash/u..."."""
+    return "".join(f"/certhash/{certificate_hash_text(each)}" for each in hashes)
 
 
 def parse_certificate_hash(text: str) -> bytes:

@@ -17,6 +17,7 @@ from libp2p_quic._exception_types import (
     PeerIdMismatchError,
     ProtocolNotSupportedError,
 )
+from libp2p_quic._webtransport_address import NEEDS_CERTHASH
 
 # TLS alerts as QUIC transport errors (RFC 9001 section 4.8), and RFC 9000 section 20.1.
 _NO_APPLICATION_PROTOCOL = 0x178
@@ -82,7 +83,7 @@ def of_dial(error: DialError) -> Explanation:
         return Explanation(
             "port_0", text, "give the port that the listener has chosen: it prints its address"
         )
-    if "needs /certhash" in text:
+    if NEEDS_CERTHASH in text:
         step = "take the peer's whole address, with /certhash, or the one that ends with /quic-v1"
         return Explanation("certhash", text, step)
     lost = error.__cause__

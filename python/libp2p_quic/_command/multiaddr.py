@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from libp2p_quic._certificate_hash import certificate_hash_text
 from libp2p_quic._exception_types import InvalidPeerIdError
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic._protobuf import read_varint, varint
+from libp2p_quic._webtransport_address import certificate_hash_text
 from libp2p_quic.asyncio.address import Address
 
 # The codes of multiformats' table: name, and the size of the value in bytes; None if its length comes first.

@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
-from libp2p_quic._certificate_hash import certificate_hash_text, parse_certificate_hash
 from libp2p_quic._exception_types import InvalidAddressError, InvalidPeerIdError
 from libp2p_quic._peer_id import PeerId
+from libp2p_quic._webtransport_address import (
+    WEBTRANSPORT,
+    certificate_hashes_text,
+    parse_certificate_hash,
+)
 
 _NAMES = ("dns", "dns4", "dns6")
-# Whose addresses end in it serve browsers, too (libp2p webtransport spec, "Addressing").
-WEBTRANSPORT = "quic-v1/webtransport"
 # RFC 1035 section 2.3.4, and the longest text of the other parts.
 _LONGEST_NAME = 253
 _LONGEST = 1024
@@ -138,7 +140,7 @@ class Address:
         zone = f"/ip6zone/{self.zone}" if self.zone is not None else ""
         kind = self.name_protocol or ("ip6" if ":" in self.host else "ip4")
         peer = f"/p2p/{self.peer_id}" if self.peer_id is not None else ""
-        hashes = "".join(f"/certhash/{certificate_hash_text(each)}" for each in self.certificate_hashes)
+        hashes = certificate_hashes_text(self.certificate_hashes)
         return f"{zone}/{kind}/{self.host}/udp/{self.port}/{self.protocol}{hashes}{peer}"
 
 

@@ -27,7 +27,8 @@ from libp2p_quic._exception_types import (
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._tls_parameters import TLSParameters, tls_parameters
-from libp2p_quic.asyncio.address import WEBTRANSPORT, Address
+from libp2p_quic._webtransport_address import WEBTRANSPORT
+from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.negotiation import Proposer, Selector, checked
 from libp2p_quic.asyncio.stream import Owner, Stream
 

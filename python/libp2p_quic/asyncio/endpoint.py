@@ -27,6 +27,7 @@ from libp2p_quic._identity import Identity
 from libp2p_quic._last_failures import LastFailures
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic._statistics import EndpointStatistics, endpoint_statistics
+from libp2p_quic._webtransport_address import NEEDS_CERTHASH
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
@@ -174,10 +175,7 @@ class Endpoint:
         if parsed.port == 0:
             raise DialError(f"failed to dial {address}: port 0 cannot be dialed")
         if parsed.is_webtransport and not parsed.certificate_hashes:
-            raise DialError(
-                f"failed to dial {address}: an address of WebTransport needs /certhash, as in the "
-                "peer's own addresses; certificates of an authority are not supported"
-            )
+            raise DialError(f"failed to dial {address}: {NEEDS_CERTHASH}")
         try:
             driver, _, touch = self._opened()
         except (OSError, EndpointClosedError) as error:

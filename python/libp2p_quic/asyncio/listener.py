@@ -19,7 +19,8 @@ from libp2p_quic._engine import Listener as EngineListener
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._exception_types import ListenError
 from libp2p_quic._gate import GATED, InboundDenials
-from libp2p_quic.asyncio.address import WEBTRANSPORT, Address
+from libp2p_quic._webtransport_address import WEBTRANSPORT
+from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
 from libp2p_quic.asyncio.gate import AsyncioGate
@@ -61,7 +62,7 @@ class Listener:
     @property
     def webtransport_address(self) -> str | None:
         """The same for browsers, with the hashes of the current certificate and of the next, which the
-        host key gives: it stays true for 14 days at least, also after a restart. None if WebTransport
+        host key gives: it stays true for 13 days at least, also after a restart. None if WebTransport
         is not served."""
         if self._certificate_hashes is None:
             return None
