@@ -12,6 +12,7 @@ from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 
 from testkit.h3 import certify
+from testkit.names import free_port
 
 _DRAFT_29 = bytes.fromhex("ff00001d")
 
@@ -29,9 +30,8 @@ def black_hole() -> Iterator[str]:
 
 
 def dead_port() -> str:
-    """The address of a socket that was closed."""
-    with black_hole() as address:
-        return address
+    """An address at which nothing listens, and which no socket gets by asking for port 0."""
+    return address_of(free_port())
 
 
 class _OldServer(asyncio.DatagramProtocol):

@@ -82,7 +82,7 @@ async def dial_in_chromium(chromium: browser.Browser, index: Path) -> None:
             async def dialed(multihash: bytes) -> object:
                 url = f"https://127.0.0.1:{address.port}{PATH}"
                 text = base64.b64encode(multihash[2:]).decode()
-                return await asyncio.to_thread(page.call, "dial", url, text, limit=15)
+                return await asyncio.to_thread(page.call, "dial", url, text, limit=45)
 
             right, wrong = address.certificate_hashes[0], b"\x12\x20" + bytes(32)
             assert await dialed(wrong) == {"ready": "WebTransportError"}

@@ -94,6 +94,8 @@ async def told(transport: QUICTransport, address: str, limited: Callable[[float]
         with pytest.raises(trio.TooSlowError):
             await limited(0.1 * 2**attempt)
         failure = transport.last_failure(Multiaddr(address))
+        if failure is None or "before its first datagram was sent" in str(failure):
+            continue
         assert type(failure) is HandshakeTimeoutError
         if "ECONNREFUSED" in str(failure):
             break
@@ -293,7 +295,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def test_an_endpoints_last_failure_is_that_of_the_last_dial() -> None:
     async def main() -> None:
-        async with ends(EndpointConfig(handshake_timeout=0.5)) as both:
+        async with ends() as both:
             address = both.listener.address
             with pytest.raises(libp2p_quic.asyncio.PeerIdMismatchError) as caught:
                 await both.near.connect(f"{address}/p2p/{OTHER}")

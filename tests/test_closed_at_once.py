@@ -24,7 +24,7 @@ from libp2p.network.stream import exceptions as net
 
 from libp2p_quic import QUICConnection, QUICListener, StreamEOF, StreamLost
 from libp2p_quic._hole_punching._notifee import Notifee
-from libp2p_quic.asyncio import Connection, Endpoint, Identity
+from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity
 from testkit.census import PATIENCE, eventually
 from testkit.linked import listening
 from testkit.near import IP4, addresses, connections_of, muxed, near_host, swarm, transport_of
@@ -81,7 +81,7 @@ async def noting(**config: Any) -> AsyncIterator[Notes]:
 
 
 async def visit(address: str, use: Callable[[Connection], Awaitable[None]]) -> None:
-    async with Endpoint(Identity.generate()) as endpoint:
+    async with Endpoint(Identity.generate(), EndpointConfig(linger=PATIENCE)) as endpoint:
         connection = await endpoint.connect(address)
         await use(connection)
         connection.close()

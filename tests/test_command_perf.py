@@ -18,7 +18,7 @@ from testkit.command import ended, events, finished, running, terminal
 def test_goodput_of_each_direction_is_what_the_listener_counts(direction: str, flows: set[str]) -> None:
     with running("listen", "--json", LOOPBACK) as listener:
         address = listener.event("listening")["address"]
-        told = finished("perf", "--json", "--seconds", 0.5, "--streams", 2, "--direction", direction, address)
+        told = finished("perf", "--json", "--seconds", 2, "--streams", 2, "--direction", direction, address)
         closed = listener.event("closed")
     summary = events(told)[-1]
     assert summary["event"] == "summary"
@@ -35,7 +35,7 @@ def test_goodput_of_each_direction_is_what_the_listener_counts(direction: str, f
 def test_pipe_gets_the_summary_alone() -> None:
     with running("listen", "--json", LOOPBACK) as listener:
         address = listener.event("listening")["address"]
-        done = ended("perf", "--seconds", 0.3, address)
+        done = ended("perf", "--seconds", 2, address)
     lines = done.stdout.decode().splitlines()
     assert [line.split()[0] for line in lines] == ["perf", "up", "path"]
     assert done.stderr == b""
@@ -56,7 +56,7 @@ def test_bar_in_a_terminal_and_control_c() -> None:
 def test_perf_listens_and_serves_nothing_else_to_measure() -> None:
     with running("perf", "--listen", "--json", LOOPBACK) as listener:
         address = listener.event("listening")["address"]
-        summary = events(finished("perf", "--json", "--seconds", 0.3, address))[-1]
+        summary = events(finished("perf", "--json", "--seconds", 2, address))[-1]
         closed = listener.event("closed")
         told = events(finished("dial", "--json", address))
         listener.interrupt()

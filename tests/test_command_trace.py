@@ -23,7 +23,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qlog")
     with running("listen", "--json", LOOPBACK) as listener:
         address = listener.event("listening")["address"]
-        arguments = ("perf", "--direction", "both", "--seconds", 0.2, "--json", address)
+        arguments = ("perf", "--direction", "both", "--seconds", 1, "--json", address)
         done = ended(*arguments, env={"QLOGDIR": str(folder)})
         assert done.returncode == 0, done.stderr
     (path,) = folder.glob("*_client.sqlog")

@@ -44,7 +44,7 @@ async def is_lost(connection: QUICConnection) -> None:
 # Connections
 
 
-@pytest.mark.parametrize("names", [{"idle_timeout": 0.5}, {"max_idle_timeout": 0.5, "idle_timeout": 30}])
+@pytest.mark.parametrize("names", [{"idle_timeout": 1.5}, {"max_idle_timeout": 1.5, "idle_timeout": 30}])
 @pytest.mark.parametrize("side", ["near", "far"])
 async def test_silence_ends_a_connection_after_the_idle_timeout(names: dict[str, Any], side: str) -> None:
     sides = {"near": dict(NEVER), "far": dict(NEVER)}
@@ -53,7 +53,7 @@ async def test_silence_ends_a_connection_after_the_idle_timeout(names: dict[str,
     async with linked(**sides) as link:
         # The smaller value of both sides counts.
         await is_lost(link.dialed)
-    assert trio.current_time() - began >= 0.5
+    assert trio.current_time() - began >= 1.5
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ async def test_initial_rtt_sets_the_first_retransmission(silent: trio.socket.Soc
             await dialer.dial(at(silent))
         await dialer.close()
         heard[initial_rtt] = 0
-        with trio.move_on_after(0.1):
+        with trio.move_on_after(1):
             while await silent.recv(2048):
                 heard[initial_rtt] += 1
     assert heard[0.02] > heard[0.333] >= 1

@@ -156,21 +156,21 @@ async def test_max_outgoing_streams_raises_at_once() -> None:
 
 
 async def test_stream_open_timeout() -> None:
-    async with linked({"STREAM_OPEN_TIMEOUT": 0.2}, {"MAX_INCOMING_STREAMS": 1}) as link:
+    async with linked({"STREAM_OPEN_TIMEOUT": 1.0}, {"MAX_INCOMING_STREAMS": 1}) as link:
         held = await link.dialed.open_stream()
-        with pytest.raises(QUICStreamTimeoutError, match=r"within 0\.2 s"):
+        with pytest.raises(QUICStreamTimeoutError, match=r"within 1(\.0)? s"):
             await link.dialed.open_stream()
         # The caller's argument takes precedence.
-        with trio.move_on_after(0.5) as scope, pytest.raises(QUICStreamTimeoutError):
+        with trio.move_on_after(2) as scope, pytest.raises(QUICStreamTimeoutError):
             await link.dialed.open_stream(timeout=5)
         assert scope.cancelled_caught
         assert held.can_write()
 
 
 async def test_stream_read_timeout_loses_no_byte() -> None:
-    async with linked({"STREAM_READ_TIMEOUT": 0.2}) as link:
+    async with linked({"STREAM_READ_TIMEOUT": 1.0}) as link:
         ours, theirs = await link.stream()
-        with pytest.raises(QUICStreamTimeoutError, match=r"read timed out: no progress for 0\.2 s"):
+        with pytest.raises(QUICStreamTimeoutError, match=r"read timed out: no progress for 1(\.0)? s"):
             await ours.read(10)
         await theirs.write(b"late")
         assert await ours.read(10) == b"late"
@@ -178,7 +178,7 @@ async def test_stream_read_timeout_loses_no_byte() -> None:
 
 @pytest.mark.slow
 async def test_stream_write_timeout_counts_from_the_last_progress() -> None:
-    async with linked({"STREAM_WRITE_TIMEOUT": 0.4}, {"MAX_STREAM_RECEIVE_BUFFER": 100_000}) as link:
+    async with linked({"STREAM_WRITE_TIMEOUT": 1.0}, {"MAX_STREAM_RECEIVE_BUFFER": 100_000}) as link:
         ours, theirs = await link.stream()
         size = 2 * MIB
 
@@ -192,6 +192,6 @@ async def test_stream_write_timeout_counts_from_the_last_progress() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_slowly)
             await ours.write(bytes(size))
-            assert trio.current_time() - began > 0.4
-        with pytest.raises(QUICStreamTimeoutError, match=r"write timed out: no progress for 0\.4 s"):
+            assert trio.current_time() - began > 1.0
+        with pytest.raises(QUICStreamTimeoutError, match=r"write timed out: no progress for 1(\.0)? s"):
             await ours.write(bytes(size))

@@ -19,7 +19,7 @@ from testkit.machines import Machine, machines
 from testkit.near import near_transport
 
 # A refusal is immediate; the handshake timeout is 10 s.
-SOON = 1.0
+SOON = 5.0
 
 
 @dataclass

@@ -37,6 +37,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import ConnectionClosed, QUICConnection, QUICTransport, QUICTransportConfig
 from testkit.far import far_host
+from testkit.names import free_port
 from testkit.near import IP4, connection, inbound, near_host, near_transport, new_stream, reasons
 
 PEER = ID.from_base58("12D3KooWNzx2uq73Er3PvFB5HaUTdUsHdeowy8FHTEU6hB9g6FZ5")
@@ -196,7 +197,8 @@ async def test_unreachable_host_within_the_handshake_timeout(silent: Multiaddr, 
 async def test_nobody_listens_on_that_port() -> None:
     """The system learns it by ICMP, and the timeout's message has it. A peer that restarts causes the same
     ICMP message, so it ends no dial."""
-    async with far_host() as far, transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer:
+    listening = f"/ip4/127.0.0.1/udp/{free_port()}/quic-v1"
+    async with far_host(listening) as far, transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer:
         (address,) = far.info.addrs
         await far.leave()
         with (

@@ -94,8 +94,12 @@ def decrypted(packets: Path, keys: Path) -> bytes:
     pieces: dict[int, bytes] = {}
     for line in done.stdout.splitlines():
         _, offsets, contents = line.split("\t")
-        for offset, content in zip(offsets.split(","), contents.split(","), strict=False):
-            pieces[int(offset or 0)] = bytes.fromhex(content.replace(":", ""))
+        parts = contents.split(",")
+        starts = offsets.split(",") if offsets else []
+        # The frame at the beginning of the stream has no offset, and comes first.
+        starts = ["0"] * (len(parts) - len(starts)) + starts
+        for offset, part in zip(starts, parts, strict=True):
+            pieces[int(offset or 0)] = bytes.fromhex(part.replace(":", ""))
     whole = b""
     for start in sorted(pieces):
         whole = whole[:start] + pieces[start]

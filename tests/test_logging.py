@@ -24,7 +24,7 @@ from libp2p_quic._engine import LogQueue
 from libp2p_quic.asyncio import EndpointConfig
 from libp2p_quic.exceptions import DialError
 from testkit.asyncio_ends import ends
-from testkit.census import census, eventually
+from testkit.census import census, eventually, left_since
 from testkit.engine import Pair
 from testkit.linked import Linked, linked, listening, transport_behind
 from testkit.near import IP4, near_host, near_transport, swarm, transport_of
@@ -328,4 +328,4 @@ def test_a_run_that_is_over_leaves_nothing() -> None:
     for _ in range(3):
         trio.run(main)
     gc.collect()
-    assert census().beyond(before) == {}
+    assert left_since(before) == {}

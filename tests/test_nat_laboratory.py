@@ -43,6 +43,8 @@ def test_a_firewall_drops_what_nobody_asked_for(kind: str) -> None:
     with town((kind, kind)) as where, opened(where.homes[0]) as near, opened(where.homes[1]) as far:
         far.sendto(b"unasked", near.getsockname())
         near.sendto(b"opens", far.getsockname())
+        # It passes the router of far as the answer to "unasked", and shows that near's router knows of it.
+        assert far.recv(100) == b"opens"
         far.sendto(b"asked", near.getsockname())
         assert near.recv(100) == b"asked"
 

@@ -221,6 +221,9 @@ async def test_identify_push_goes_to_the_peers_that_are_named() -> None:
     async with near_host(IP4) as near, near_host(IP4) as far, near_host(IP4) as other:
         for each in (far, other):
             await near.connect(PeerInfo(each.get_id(), list(each.get_addrs())))
+            identified = each._identified_peers  # type: ignore[attr-defined]
+            # Its own identify would write them again.
+            assert await eventually(lambda known=identified: near.get_id() in known)  # type: ignore[misc]
             each.get_peerstore().clear_addrs(near.get_id())
         assert identify_push.ID_PUSH in far.get_mux().handlers
         await identify_push.push_identify_to_peers(near, {far.get_id()})

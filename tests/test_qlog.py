@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import socket
 import stat
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from libp2p_quic.asyncio import EndpointConfig
 from libp2p_quic.asyncio import InvalidConfigError as InvalidEndpointConfigError
 from libp2p_quic.exceptions import DialError, InvalidConfigError
 from testkit.asyncio_ends import ends
-from testkit.census import census, eventually
+from testkit.census import PATIENCE, census, eventually
 from testkit.linked import Linked, linked, listening
 from testkit.near import near_transport
 from testkit.payload import MIB, payload
@@ -30,6 +32,8 @@ from testkit.qlog_schema import checked, records
 from testkit.relay import Relay
 
 Event = dict[str, Any]
+# One of these events ends each file.
+ENDS = (b'"quic:connection_closed"', b"qlog_file_limit")
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +42,12 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of(folder: Path, role: str) -> Path:
-    """The only file of that side."""
+    """The only file of that side, with its end: an endpoint that closes waits only 250 ms for the disk."""
     (path,) = folder.glob(f"*_{role}.sqlog")
+    never = threading.Event()
+    deadline = time.monotonic() + PATIENCE
+    while not any(last in path.read_bytes() for last in ENDS) and time.monotonic() < deadline:
+        never.wait(0.01)
     return path
 
 
@@ -88,6 +96,9 @@ async def test_both_sides_write_files_that_follow_the_schema(tmp_path: Path) -> 
     data = payload(1, 200_000)
     async with linked(near={"qlog_dir": str(tmp_path)}, far={"qlog_dir": str(tmp_path)}) as link:
         await transfer(link, data)
+        # The listener hears of the close before it closes, too.
+        await link.dialer.close()
+        assert await eventually(lambda: link.accepted.is_closed)
     client, server = of(tmp_path, "client"), of(tmp_path, "server")
     # Both carry the connection id that the dialer chose first, as viewers of two sides expect.
     assert client.name.partition("_")[0] == server.name.partition("_")[0]

@@ -18,7 +18,7 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import ConnectionClosed, HandshakeRefusedError, QUICConnection, causes, explain
 from libp2p_quic._refusal_delay import FREE, RefusalDelays, free_time
-from testkit.census import eventually
+from testkit.census import PATIENCE, eventually
 from testkit.near import IP4, near_host, swarm, transport_of
 from testkit.relay import Relay
 
@@ -26,12 +26,24 @@ GATED = 0x1007
 PROTOCOL = TProtocol("/test/hello")
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial waits for a refusal as long as a busy machine needs; the refusal ends the wait."""
+    monkeypatch.setattr("libp2p_quic._refusal_delay.FREE", PATIENCE)
+
+
+@pytest.fixture
+def patient_with_refusers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does only a dial of a peer that is known to refuse us."""
+    monkeypatch.setattr("libp2p_quic._refusal_delay._MARGIN", 3.0)
+
+
 def denies(_peer: ID, _maddr: Multiaddr) -> bool:
     return False
 
 
 async def denies_later(_peer: ID, _maddr: Multiaddr) -> bool:
-    await trio.sleep(0.4)  # scenario: a gate that asks a database
+    await trio.sleep(1.0)  # scenario: a gate that asks a database
     return False
 
 
@@ -50,6 +62,7 @@ async def connect(host: IHost, other: IHost, address: Multiaddr | None = None) -
     await host.connect(PeerInfo(other.get_id(), [address or other.get_addrs()[0]]))
 
 
+@pytest.mark.usefixtures("patient")
 async def test_connect_raises_the_refusal_of_the_listeners_gate() -> None:
     async with near_host(IP4, config={"gate_peer": denies}) as other, near_host() as host:
         with pytest.raises(SwarmException) as caught:
@@ -60,6 +73,7 @@ async def test_connect_raises_the_refusal_of_the_listeners_gate() -> None:
         assert not swarm(other).get_connections(host.get_id())
 
 
+@pytest.mark.usefixtures("patient")
 async def test_connect_raises_the_refusal_of_the_swarms_gate() -> None:
     async with near_host(IP4) as other, near_host() as host:
         swarm(other).connection_gate.add_to_deny_list("127.0.0.1")
@@ -68,6 +82,7 @@ async def test_connect_raises_the_refusal_of_the_swarms_gate() -> None:
         assert is_gated(caught.value)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_connect_raises_what_a_gate_said_within_the_swarms_own_time() -> None:
     async with near_host(IP4, config={"gate_peer": denies_soon}) as other, near_host() as host:
         with pytest.raises(SwarmException) as caught:
@@ -107,6 +122,7 @@ async def _dial_of_a_peer_that_asks(dialed: list[float]) -> None:
         assert await eventually(lambda: peer in store.peer_ids() and bool(store.get_protocols(peer)), 10)
 
 
+@pytest.mark.usefixtures("patient_with_refusers")
 @pytest.mark.parametrize(("gate", "delay"), [(denies, "200ms"), (denies_later, "0ms")])
 async def test_the_next_call_raises_a_later_refusal(gate: Any, delay: str) -> None:
     """A long round trip or a slow gate: `connect` does not wait for either."""
@@ -122,6 +138,7 @@ async def test_the_next_call_raises_a_later_refusal(gate: Any, delay: str) -> No
         assert is_gated(caught.value)
 
 
+@pytest.mark.usefixtures("patient_with_refusers")
 async def test_a_dial_that_the_peer_punches_for_is_not_withheld() -> None:
     """Withholding it delays the upgrade, and a relayed connection is there if it is refused."""
     async with near_host(IP4, config={"gate_peer": denies_later}) as other, near_host() as host:
@@ -142,7 +159,7 @@ async def test_a_peer_that_is_admitted_later_connects() -> None:
     admitted: set[ID] = set()
 
     async def gate(peer: ID, _maddr: Multiaddr) -> bool:
-        await trio.sleep(0.4)  # scenario: a gate that asks a database
+        await trio.sleep(1.0)  # scenario: a gate that asks a database
         return peer in admitted
 
     async with near_host(IP4, config={"gate_peer": gate}) as other, near_host() as host:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 from libp2p.host.ping import PingService
 
-from testkit.census import census
+from testkit.census import PATIENCE, census
 from testkit.far import far_host
 from testkit.near import near_host, near_transport
 
@@ -116,7 +116,10 @@ async def test_a_far_host_is_counted_without_connections_that_are_ending() -> No
         first = await far.census_of(connections=1)
         for _ in range(6):
             dialer = near_transport()
-            await dialer.dial(far.info.addrs[0])
+            dialed = await dialer.dial(far.info.addrs[0])
+            with trio.fail_after(PATIENCE):
+                # The far host asks with identify: it has added the connection.
+                await dialed.accept_stream()
             await dialer.close()
             counted = await far.census_of(connections=1)
             assert counted.beyond(first) == {}

@@ -8,7 +8,7 @@ test_swarm_addresses, dials that fail and peers that go in test_reconnect_and_re
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from multiaddr import Multiaddr
@@ -193,7 +194,8 @@ async def test_resource_manager_gets_its_streams_back() -> None:
         await host.connect(far.info)
         assert await eventually(lambda: manager._current_streams == 0)
         streams = [await new_stream(host, far.peer_id, PARK) for _ in range(3)]
-        assert manager._current_streams == 3
+        # The peer's identify may have a stream as well.
+        assert await eventually(lambda: manager._current_streams == 3)
         await streams[0].close()
         assert await eventually(lambda: manager._current_streams == 2)
         await streams[1].reset()
@@ -243,7 +245,11 @@ async def test_identify_sends_usable_addresses() -> None:
         loopback = [each for each in far.info.addrs if "/127.0.0.1/" in str(each)]
         await near.connect(PeerInfo(far.peer_id, loopback))
         stream = await near.new_stream(far.peer_id, [IDENTIFY])
-        identify = parse_identify_response(await stream.read(BLOCK))
+        answer = b""
+        with suppress(StreamEOF):
+            while True:
+                answer += await stream.read(BLOCK)
+        identify = parse_identify_response(answer)
         await stream.close()
         listening = {str(Multiaddr(each)) for each in identify.listen_addrs}
         assert listening == {each.split("/p2p/")[0] for each in far.addresses}

@@ -8,7 +8,7 @@ use std::{
 
 use libp2p_quic_engine::EndpointError;
 
-use crate::kit::{ANY4, ANY6, echo, endpoint, join};
+use crate::kit::{ANY4, ANY6, echo, endpoint, join, own_port};
 
 #[test]
 fn an_echo_over_both_families() {
@@ -29,8 +29,10 @@ fn an_echo_over_both_families() {
 #[test]
 fn a_wildcard_of_each_family_shares_a_port() {
     let (server, client) = (endpoint(), endpoint());
-    let four = server.listen(([0, 0, 0, 0], 0).into()).expect("a socket");
-    let port = four.local_addr().port();
+    let port = own_port();
+    let four = server
+        .listen((Ipv4Addr::UNSPECIFIED, port).into())
+        .expect("a socket");
     let six = server
         .listen((Ipv6Addr::UNSPECIFIED, port).into())
         .expect("a socket");
@@ -83,8 +85,8 @@ fn dials_without_a_listener_share_one_socket() {
 #[test]
 fn an_address_in_use_is_an_error_and_a_closed_listeners_is_free_for_us() {
     let (server, other, client) = (endpoint(), endpoint(), endpoint());
-    let listener = server.listen(ANY4).expect("a socket");
-    let addr = listener.local_addr();
+    let addr = SocketAddr::new(ANY4.ip(), own_port());
+    let listener = server.listen(addr).expect("a socket");
     for node in [&server, &other] {
         match node.listen(addr) {
             Err(EndpointError::Io(error)) => {
@@ -110,13 +112,7 @@ fn an_address_in_use_is_an_error_and_a_closed_listeners_is_free_for_us() {
 
 #[test]
 fn an_address_is_free_as_soon_as_its_endpoint_is_closed() {
-    let addr = {
-        let server = endpoint();
-        let addr = server.listen(ANY4).expect("a socket").local_addr();
-        server.close(0, b"");
-        server.wait_closed();
-        addr
-    };
+    let addr = SocketAddr::new(ANY4.ip(), own_port());
     for _ in 0..30 {
         let (server, client) = (endpoint(), endpoint());
         let listener = server.listen(addr).expect("the address is free");

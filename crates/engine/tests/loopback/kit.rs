@@ -2,9 +2,12 @@
 
 use std::{
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     process,
-    sync::{Arc, Once},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -26,6 +29,19 @@ fn limit_time() {
             process::exit(1);
         });
     });
+}
+
+/// A free port that the system gives to nobody who asks for any, so that it stays free while it is closed.
+pub(crate) fn own_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (process::id().wrapping_mul(61).wrapping_add(n) % 20_000) as u16;
+        let is_free = |ip: IpAddr| UdpSocket::bind((ip, port)).is_ok();
+        if is_free(Ipv6Addr::UNSPECIFIED.into()) && is_free(Ipv4Addr::UNSPECIFIED.into()) {
+            return port;
+        }
+    }
 }
 
 pub(crate) fn endpoint_with(change: impl FnOnce(&mut Config)) -> Endpoint {

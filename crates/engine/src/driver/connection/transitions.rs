@@ -59,6 +59,7 @@ impl ConnectionDriver {
         }
         // Counted before anybody learns of it.
         self.enter(Stage::Open);
+        self.publish(now, true);
         {
             let mut state = self.shared.state.lock();
             state.peer = Some((peer, key));
