@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use libp2p_identity::Keypair;
 pub use libp2p_identity::PeerId;
-use libp2p_quic_noise::{BoxError, HostKeys};
+use libp2p_quic_noise::{BoxError, HostKeys, NoiseError, StaticKey};
 use ring::{digest, hmac};
 use rustls::sign::CertifiedKey;
 
@@ -38,6 +38,8 @@ struct Inner {
     certificate_seed: Option<[u8; 32]>,
     /// Made on first use, then the same for every endpoint and every connection.
     certified_key: OnceLock<Arc<CertifiedKey>>,
+    /// For WebTransport, made likewise.
+    static_key: OnceLock<Arc<StaticKey>>,
 }
 
 impl Identity {
@@ -141,6 +143,14 @@ impl HostKeys for Identity {
         self.0.key.sign(message)
     }
 
+    fn static_key(&self) -> Result<Arc<StaticKey>, NoiseError> {
+        if let Some(made) = self.0.static_key.get() {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(StaticKey::new(|message| self.sign(message))?);
+        Ok(Arc::clone(self.0.static_key.get_or_init(|| made)))
+    }
+
     fn read(protobuf: &[u8]) -> Result<PublicKey, BoxError> {
         Ok(PublicKey::from_protobuf(protobuf)?)
     }
@@ -169,6 +179,7 @@ impl Inner {
             #[cfg(feature = "simulation")]
             certificate_seed: None,
             certified_key: OnceLock::new(),
+            static_key: OnceLock::new(),
         }
     }
 }

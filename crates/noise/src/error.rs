@@ -1,6 +1,7 @@
 //! Why a handshake failed: on which side, and at which message.
 
-use crate::host_keys::BoxError;
+/// Any error, in a box.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a handshake failed. Peer ids and hashes are in the texts.
 #[derive(Debug, thiserror::Error)]

@@ -1,22 +1,17 @@
 //! The two sides of the handshake. Bytes go in by `receive`, come out by `poll_transmit`; three messages, and then
 //! the peer is known.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use snow::{Builder, HandshakeState, Keypair};
+use snow::{Builder, HandshakeState};
 
 use crate::{
     error::NoiseError,
-    host_keys::{BoxError, HostKeys},
+    host_keys::HostKeys,
     message::{Inbox, LONGEST_MESSAGE, framed},
     payload::{Extensions, MOST_ENTRIES, Payload},
+    static_key::{StaticKey, local, signed},
 };
-
-/// libp2p noise spec, "Cryptographic Primitives".
-const PROTOCOL: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
-
-/// The host key signs these bytes and then the Noise key. libp2p noise spec, "The libp2p-specific handshake payload".
-const SIGNED_PREFIX: &[u8] = b"noise-libp2p-static-key:";
 
 /// The peer at the other end, verified.
 pub struct Peer<K: HostKeys> {
@@ -37,8 +32,7 @@ impl<K: HostKeys> fmt::Debug for Peer<K> {
 /// What both sides have: Noise's state and the bytes on their way.
 struct Exchange {
     noise: HandshakeState,
-    /// The public half of the Noise key of this handshake.
-    static_key: Vec<u8>,
+    static_key: Arc<StaticKey>,
     inbox: Inbox,
     outbox: Option<Vec<u8>>,
 }
@@ -74,13 +68,13 @@ impl<K: HostKeys> Initiator<K> {
     /// address, of which the TLS connection has proven one: the peer must confirm them all.
     ///
     /// # Errors
-    /// [`NoiseError::Local`] if no Noise key can be made.
+    /// [`NoiseError::Local`] if no Noise key can be made or signed.
     pub fn new(
         keys: K,
         expected: Option<K::PeerId>,
         dialed: Vec<Vec<u8>>,
     ) -> Result<Self, NoiseError> {
-        let mut exchange = Exchange::new(|builder| builder.build_initiator())?;
+        let mut exchange = Exchange::new(&keys, |builder| builder.build_initiator())?;
         exchange.send(&[])?;
         Ok(Self {
             exchange,
@@ -150,7 +144,7 @@ impl<K: HostKeys> Responder<K> {
     /// Await a handshake. `confirmed` are the hashes of our certificates: all that peers may know.
     ///
     /// # Errors
-    /// [`NoiseError::Local`] if no Noise key can be made, [`NoiseError::TooMany`] if there are more hashes than a peer
+    /// [`NoiseError::Local`] if no Noise key can be made or signed, [`NoiseError::TooMany`] if there are more hashes than a peer
     /// reads.
     pub fn new(keys: K, confirmed: Vec<Vec<u8>>) -> Result<Self, NoiseError> {
         if confirmed.len() > MOST_ENTRIES {
@@ -160,7 +154,7 @@ impl<K: HostKeys> Responder<K> {
             });
         }
         Ok(Self {
-            exchange: Exchange::new(|builder| builder.build_responder())?,
+            exchange: Exchange::new(&keys, |builder| builder.build_responder())?,
             keys,
             confirmed,
             state: State::Awaiting(1),
@@ -274,16 +268,15 @@ impl<K: HostKeys> State<K> {
 }
 
 impl Exchange {
-    /// With a new Noise key. The host key signs it, so that it need not outlive the handshake.
-    fn new(
+    fn new<K: HostKeys>(
+        keys: &K,
         build: impl for<'a> FnOnce(Builder<'a>) -> Result<HandshakeState, snow::Error>,
     ) -> Result<Self, NoiseError> {
-        let builder = Builder::new(PROTOCOL.parse().map_err(local)?);
-        let Keypair { private, public } = builder.generate_keypair().map_err(local)?;
-        let noise = builder.local_private_key(&private).and_then(build);
+        let static_key = keys.static_key()?;
+        let noise = build(static_key.builder()?).map_err(local)?;
         Ok(Self {
-            noise: noise.map_err(local)?,
-            static_key: public,
+            noise,
+            static_key,
             inbox: Inbox::default(),
             outbox: None,
         })
@@ -303,10 +296,9 @@ impl Exchange {
         keys: &K,
         extensions: Extensions,
     ) -> Result<(), NoiseError> {
-        let signed = [SIGNED_PREFIX, &self.static_key].concat();
         let payload = Payload {
             identity_key: keys.encoded_public_key(),
-            identity_sig: keys.sign(&signed).map_err(NoiseError::Local)?,
+            identity_sig: self.static_key.identity_sig.clone(),
             extensions,
         };
         self.send(&payload.write())
@@ -329,8 +321,7 @@ impl Exchange {
         let key = K::read(&payload.identity_key).map_err(NoiseError::HostKey)?;
         let id = K::peer_id_of(&key);
         let static_key = self.noise.get_remote_static().unwrap_or_default();
-        let signed = [SIGNED_PREFIX, static_key].concat();
-        if !K::verify(&key, &signed, &payload.identity_sig) {
+        if !K::verify(&key, &signed(static_key), &payload.identity_sig) {
             return Err(NoiseError::Signature {
                 peer: id.to_string(),
             });
@@ -341,8 +332,4 @@ impl Exchange {
             extensions: payload.extensions,
         })
     }
-}
-
-fn local(error: snow::Error) -> NoiseError {
-    NoiseError::Local(BoxError::from(error))
 }

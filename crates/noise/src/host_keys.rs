@@ -1,9 +1,11 @@
 //! What the handshake needs of libp2p's host keys.
 
-use std::{error::Error, fmt::Display};
+use std::{fmt::Display, sync::Arc};
 
-/// Any error, in a box.
-pub type BoxError = Box<dyn Error + Send + Sync>;
+use crate::{
+    error::{BoxError, NoiseError},
+    static_key::StaticKey,
+};
 
 /// Our host key, and the reading and verifying of the peer's.
 pub trait HostKeys {
@@ -20,6 +22,17 @@ pub trait HostKeys {
     /// # Errors
     /// If the key cannot sign.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, BoxError>;
+
+    /// Our static key for Noise: a new one, unless the implementation keeps one for all handshakes.
+    ///
+    /// # Errors
+    /// [`NoiseError::Local`] if none can be made or signed.
+    fn static_key(&self) -> Result<Arc<StaticKey>, NoiseError>
+    where
+        Self: Sized,
+    {
+        StaticKey::new(|message| self.sign(message)).map(Arc::new)
+    }
 
     /// Read a peer's public key from libp2p's protobuf.
     ///

@@ -12,8 +12,10 @@ mod handshake;
 mod host_keys;
 mod message;
 pub mod payload;
+mod static_key;
 
-pub use error::NoiseError;
+pub use error::{BoxError, NoiseError};
 pub use handshake::{Initiator, Peer, Responder};
-pub use host_keys::{BoxError, HostKeys};
+pub use host_keys::HostKeys;
 pub use message::LONGEST_MESSAGE;
+pub use static_key::StaticKey;
