@@ -85,8 +85,11 @@ enum Phase {
     Requested,
     /// The session is there.
     Established,
-    /// The session is over and our part of the stream has ended; the peer's has not.
+    /// This side has closed the session, which the end of our part of the stream says; the peer's part has not
+    /// ended.
     Closing,
+    /// The peer has closed the session, and our part of the stream has ended; the peer's has not.
+    Closed,
 }
 
 #[derive(Debug)]
@@ -203,42 +206,52 @@ impl Connection {
             })
     }
 
-    /// The peer reset a stream.
-    pub fn receive_reset(&mut self, stream: StreamId, code: u64) {
+    /// The peer reset a stream. True if a bidirectional stream's header had not arrived, so that it cannot be known
+    /// whose stream it was: nothing has been done with it.
+    pub fn receive_reset(&mut self, stream: StreamId, code: u64) -> bool {
         if self.is_closed {
-            return;
+            return false;
         }
         self.headers.remove(&stream);
-        if self.waiting.remove(stream) && stream.is_bidirectional() {
-            self.output(Output::Reset {
-                stream,
-                code: error_code::WT_SESSION_GONE,
-            });
-        }
         if self.is_critical(stream) {
-            return self.close(error_code::H3_CLOSED_CRITICAL_STREAM, CLOSED_CRITICAL);
-        }
-        if let Some(id) = self.request_of(stream) {
-            self.output(Output::Reset {
-                stream,
-                code: error_code::H3_REQUEST_CANCELLED,
-            });
+            self.close(error_code::H3_CLOSED_CRITICAL_STREAM, CLOSED_CRITICAL);
+        } else if let Some(id) = self.request_of(stream) {
+            // A reset would discard the message of our close, which the peer may still read.
+            if !self.is_closing(id) {
+                self.output(Output::Reset {
+                    stream,
+                    code: error_code::H3_REQUEST_CANCELLED,
+                });
+            }
             self.aborted(id, code);
+        } else if self.waiting.remove(stream) {
+            if stream.is_bidirectional() {
+                self.output(Output::Reset {
+                    stream,
+                    code: error_code::WT_SESSION_GONE,
+                });
+            }
+        } else {
+            return self.is_without_header(stream);
         }
+        false
     }
 
-    /// The peer asked us to stop sending on a stream. Streams of sessions do not matter here.
-    pub fn receive_stop(&mut self, stream: StreamId, code: u64) {
+    /// The peer asked us to stop sending on a stream. Streams of sessions do not matter here. True if the stream's
+    /// header has not arrived, so that it is not known yet whose stream it is: nothing has been done with it.
+    pub fn receive_stop(&mut self, stream: StreamId, code: u64) -> bool {
         if self.is_closed {
-            return;
+            return false;
         }
         if self.control == Some(stream) {
-            return self.close(error_code::H3_CLOSED_CRITICAL_STREAM, CLOSED_CRITICAL);
-        }
-        if let Some(id) = self.request_of(stream) {
+            self.close(error_code::H3_CLOSED_CRITICAL_STREAM, CLOSED_CRITICAL);
+        } else if let Some(id) = self.request_of(stream) {
             self.reject(stream, error_code::H3_REQUEST_CANCELLED);
             self.aborted(id, code);
+        } else {
+            return self.is_without_header(stream);
         }
+        false
     }
 
     /// The peer sent a datagram. Returns the session that it belongs to, and its payload; `None` if there is
@@ -359,6 +372,13 @@ impl Connection {
                 Ok(Received::Ended)
             }
         }
+    }
+
+    /// Whether it is not known yet whose a bidirectional stream of the peer is. The caller knows that it is no
+    /// request's.
+    fn is_without_header(&self, stream: StreamId) -> bool {
+        let is_peers = stream.is_bidirectional() && stream.initiator() != self.side();
+        is_peers && self.waiting.session(stream).is_none()
     }
 
     /// A stream whose end is the end of the connection.

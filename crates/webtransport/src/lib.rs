@@ -26,6 +26,9 @@
 //! - **Credit** bytes to the peer when they are passed to `receive`, as the connection stores only a bounded part of them.
 //! - **Pass resets** to [`Connection::receive_reset`] and requests to stop sending to [`Connection::receive_stop`],
 //!   for all streams but those of sessions. A stream that waits for its session counts as none of a session yet.
+//!   Both return true where the header of a stream has not arrived. A stream that was reset may be taken for the
+//!   session's, as an application may reset a stream before its first byte. Keep a stop until the header has arrived:
+//!   then it is the application's, as the stream is, or is passed again.
 //! - **Open a session's stream** after [`Event::Established`]: write [`stream_header`] first, then the payload. What the
 //!   peer sends on it has no header and is not passed to the connection.
 //! - **Codes of resets and stops** on a session's streams go through [`error_code::from_application`] and

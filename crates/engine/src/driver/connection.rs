@@ -304,7 +304,7 @@ impl ConnectionDriver {
             Phase::Handshake { deadline, .. } if deadline <= now => {
                 self.fail(now, self.handshake_timeout(now));
             }
-            Phase::Lingering { deadline, .. } if deadline <= now => self.close_now(now),
+            Phase::Lingering { deadline, .. } if deadline <= now => self.linger_expired(now),
             Phase::Over { .. } => self.closing.expire(now),
             _ => {}
         }
@@ -447,10 +447,9 @@ impl ConnectionDriver {
     }
 
     fn handle_stream_event(&mut self, now: Instant, config: &Config, event: StreamEvent) {
-        if self.handle_session_event(now, config, &event) {
-            return;
-        }
+        let is_handled = self.handle_session_event(now, config, &event);
         match event {
+            _ if is_handled => {}
             StreamEvent::Opened { dir: Dir::Uni } => self.refuse_unidirectional(),
             StreamEvent::Opened { dir: Dir::Bi } => self.accept_streams(now, config),
             StreamEvent::Readable { id } => self.streams.receive(&mut self.conn, now, id),

@@ -38,6 +38,11 @@ impl StreamAllowance {
         }
     }
 
+    /// A peer that has not proven its identity opened streams, which do not widen the allowance.
+    pub(super) fn opened_unproven(&mut self, streams: u64) {
+        self.opened += streams;
+    }
+
     /// The peer opened streams: the allowance doubles while more than half of it is in use.
     pub(super) fn opened(&mut self, streams: u64, conn: &mut Connection, config: &Config) {
         self.opened += streams;
@@ -60,7 +65,7 @@ impl StreamAllowance {
         let allowed = conn.max_concurrent_streams(Dir::Bi);
         let open = conn.streams().remote_open_streams(Dir::Bi);
         let ended = self.opened.saturating_sub(open);
-        let just_ended = ended - self.ended;
+        let just_ended = ended.saturating_sub(self.ended);
         if just_ended == 0 {
             return;
         }

@@ -11,7 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, Dir, ReadError as QuinnRead, StreamId, VarInt, WriteError as QuinnWrite,
+    Connection, Dir, FinishError, ReadError as QuinnRead, StreamId, VarInt,
+    WriteError as QuinnWrite,
 };
 use rustc_hash::FxHashMap;
 
@@ -203,6 +204,23 @@ impl Streams {
         shared
     }
 
+    /// The same for a stream whose reset, with this code, has been read already.
+    pub(super) fn adopt_reset(
+        &mut self,
+        id: StreamId,
+        code: VarInt,
+        share: impl FnOnce(u64) -> Arc<StreamShared>,
+    ) -> Arc<StreamShared> {
+        let error = ReadError::Reset(self.codes.of_wire(code));
+        let shared = self.insert(id, false, share(id.into()));
+        shared.send_queue.lock().is_unaccepted = true;
+        shared.recv_queue.lock().finish(PeerEnd::Failed(error));
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.is_receive_done = true;
+        }
+        shared
+    }
+
     fn insert(
         &mut self,
         id: StreamId,
@@ -294,8 +312,14 @@ impl Streams {
             && !slot.is_send_done
         {
             slot.is_finish_sent = true;
-            // Fails only if the peer stopped the stream, which has its own event.
-            let _ = conn.send_stream(id).finish();
+            match conn.send_stream(id).finish() {
+                // A stop has its own event.
+                Ok(()) | Err(FinishError::Stopped(_)) => {}
+                Err(FinishError::ClosedStream) => {
+                    out.fail(WriteError::Closed);
+                    slot.is_send_done = true;
+                }
+            }
         }
         let mut waiters = Waiters::default();
         if out.len() <= slot.shared.write_buffer() / 2 {

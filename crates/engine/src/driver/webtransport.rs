@@ -7,6 +7,8 @@
 
 mod own_streams;
 mod proof;
+#[cfg(test)]
+mod raw_peer_tests;
 mod setup;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -35,8 +37,13 @@ pub(super) use libp2p_quic_webtransport::error_code::H3_NO_ERROR;
 pub(super) enum News {
     /// The peer has proven its identity: the connection is the application's.
     Proven(PeerId, Box<PublicKey>),
-    /// The peer opened this stream for the application.
-    Stream(StreamId),
+    /// The peer opened this stream for the application. The codes are QUIC's, and come from what the peer did before
+    /// the stream's header arrived: its reset has been read, and its STOP_SENDING is not answered.
+    Stream {
+        id: StreamId,
+        reset: Option<u64>,
+        stopped: Option<u64>,
+    },
     /// The session is over: close the connection with this code of HTTP/3.
     Over(ConnectionError, u64),
 }
@@ -92,11 +99,12 @@ impl WebTransport {
         }
     }
 
-    /// The handshake of TLS is complete: send our part of HTTP/3, and read what has arrived.
-    pub(super) fn begin(&mut self, conn: &mut Connection) {
+    /// The handshake of TLS is complete: send our part of HTTP/3, and read what has arrived. Returns how many
+    /// bidirectional streams the peer has opened.
+    pub(super) fn begin(&mut self, conn: &mut Connection) -> u64 {
         self.pump(conn);
         self.accept(conn, Dir::Uni);
-        self.accept(conn, Dir::Bi);
+        self.accept(conn, Dir::Bi)
     }
 
     pub(super) fn poll(&mut self) -> Option<News> {
@@ -113,25 +121,29 @@ impl WebTransport {
         self.streams.contains(id)
     }
 
-    /// The peer opened streams.
-    pub(super) fn accept(&mut self, conn: &mut Connection, dir: Dir) {
+    /// The peer opened streams. Returns how many.
+    pub(super) fn accept(&mut self, conn: &mut Connection, dir: Dir) -> u64 {
+        let mut opened = 0;
         while let Some(id) = conn.streams().accept(dir) {
+            opened += 1;
             self.streams.insert(id, Reader::Http3, true, dir == Dir::Bi);
             self.readable(conn, id);
         }
+        opened
     }
 
     /// There may be something to read on a stream.
     pub(super) fn readable(&mut self, conn: &mut Connection, id: StreamId) {
         while let Some(reader) = self.streams.reader(id) {
             let Some(arrived) = self.streams.read(conn, id) else {
-                return;
+                break;
             };
             match reader {
                 Reader::Noise => self.prove(conn, arrived),
                 _ => self.receive(conn, id, arrived),
             }
         }
+        self.answer_stop(conn, id);
     }
 
     /// Flow control has room on a stream again.
@@ -147,13 +159,29 @@ impl WebTransport {
 
     /// The peer wants nothing more of a stream.
     pub(super) fn stopped(&mut self, conn: &mut Connection, id: StreamId, code: u64) {
-        let Some(http3_id) = http3_id(id) else {
+        self.streams.hold_stop(id, code);
+        // A close of the session may have come in the same packet, as go-libp2p sends it; quinn-proto reports the
+        // stop first.
+        self.readable(conn, id);
+        self.finished(id);
+    }
+
+    /// Answer the peer's STOP_SENDING on a stream, unless the stream is the application's or may become it.
+    fn answer_stop(&mut self, conn: &mut Connection, id: StreamId) {
+        let (Some(code), Some(http3_id)) = (self.streams.take_stop(id), http3_id(id)) else {
             return;
         };
-        self.finished(id);
-        // RFC 9000 section 3.5: answer with a reset.
+        let is_held = match self.streams.reader(id) {
+            Some(Reader::Nobody) => true,
+            Some(Reader::Http3) => self.http3.receive_stop(http3_id, code),
+            _ => false,
+        };
+        if is_held {
+            self.streams.hold_stop(id, code);
+            return;
+        }
+        // RFC 9000 section 3.5.
         self.streams.reset(conn, id, code);
-        self.http3.receive_stop(http3_id, code);
         self.pump(conn);
     }
 
@@ -162,6 +190,11 @@ impl WebTransport {
         self.open_pending(conn);
         self.pump(conn);
         self.open_noise(conn);
+    }
+
+    /// Whether this side has closed the session.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Close the session with the application's code and reason. True when the peer has learned of it, or cannot.
@@ -186,7 +219,9 @@ impl WebTransport {
             Arrived::Bytes(bytes) => self.http3.receive(http3_id, bytes, false),
             Arrived::End => self.http3.receive(http3_id, &[], true),
             Arrived::Reset(code) => {
-                self.http3.receive_reset(http3_id, *code);
+                if self.http3.receive_reset(http3_id, *code) {
+                    return self.reset_without_header(conn, id, *code);
+                }
                 Received::Ended
             }
         };
@@ -213,7 +248,7 @@ impl WebTransport {
                 Progress::Proving(proof, id)
             }
             Progress::Proven => {
-                self.give(id);
+                self.give(id, None);
                 Progress::Proven
             }
             other => {
@@ -224,10 +259,22 @@ impl WebTransport {
         };
     }
 
-    /// The stream is the application's.
-    fn give(&mut self, id: StreamId) {
+    /// The peer reset a stream before its header arrived: it cannot be known whose the stream was.
+    fn reset_without_header(&mut self, conn: &mut Connection, id: StreamId, code: u64) {
+        if matches!(self.progress, Progress::Proven) {
+            // Nearly all are the application's, which may still send on it, as without a session.
+            self.give(id, Some(code));
+        } else {
+            self.streams
+                .reset(conn, id, error_code::H3_REQUEST_CANCELLED);
+        }
+    }
+
+    /// The stream is the application's. `reset` is the code of the peer's reset, if that has been read.
+    fn give(&mut self, id: StreamId, reset: Option<u64>) {
+        let stopped = self.streams.take_stop(id);
         self.streams.remove(id);
-        self.news.push_back(News::Stream(id));
+        self.news.push_back(News::Stream { id, reset, stopped });
     }
 
     fn is_dialer(&self) -> bool {
@@ -349,7 +396,7 @@ impl WebTransport {
         self.streams.set_reader(id, Reader::Over);
         self.streams.write(conn, id, &[], true);
         for held in std::mem::take(&mut self.held) {
-            self.give(held);
+            self.give(held, None);
         }
     }
 }

@@ -2,8 +2,8 @@
 //! padding of the same length, as quinn-proto knows only the latter.
 //!
 //! What is lost is the promise that the bytes up to the reliable size are still delivered. WebTransport makes it for the
-//! header of a stream: without it the stream of a reset that overtakes its header never becomes the application's,
-//! as if the peer had not opened it. A qlog file has the frames that replace it.
+//! header of a stream, which a reset may overtake without it. Then it cannot be known whose stream that was, and
+//! `driver/webtransport.rs` takes it for the application's. A qlog file has the frames that replace it.
 
 use bytes::{Buf, BytesMut};
 use quinn_proto::{

@@ -7,7 +7,7 @@ use libp2p_quic_engine::{
     tls::CertificateHash,
 };
 
-use crate::kit::{Pair, a_byte_crosses, both, config, each_seed, ms, secs, stream};
+use crate::kit::{Pair, a_byte_crosses, both, config, each_seed, essence, ms, secs, stream};
 
 /// RFC 9001 section 4.8, and RFC 7301's `no_application_protocol`.
 const NO_APPLICATION_PROTOCOL: u64 = 0x178;
@@ -71,7 +71,7 @@ fn hashes(pair: &Pair) -> Vec<CertificateHash> {
 }
 
 /// Dial over WebTransport and accept.
-fn session(pair: &mut Pair) -> (Connection, Connection) {
+pub(crate) fn session(pair: &mut Pair) -> (Connection, Connection) {
     pair.listener.serve_webtransport(true);
     let (hashes, to, who) = (
         hashes(pair),
@@ -235,27 +235,43 @@ fn resets_and_stops_carry_the_codes_of_the_application() {
     );
 }
 
-/// Run a test for each seed, in which first the dialer and then the listener closes a session.
-fn each_closer(test: &str, run: impl Fn(&mut World, &Connection, &Connection)) {
-    each_seed(test, 100, |seed| {
-        for is_dialer in [true, false] {
-            let mut pair = Pair::new(seed);
+/// Run a test of a session for each seed: first with the dialer's connection before the listener's, then with the
+/// listener's before the dialer's. Both sides have the same configuration.
+pub(crate) fn each_direction(
+    test: &str,
+    seeds: u64,
+    config: impl Fn() -> Config,
+    run: impl Fn(&mut World, &Connection, &Connection),
+) {
+    each_seed(test, seeds, |seed| {
+        for is_dialer_first in [true, false] {
+            let mut pair = Pair::with(seed, config(), config());
             let (ours, theirs) = session(&mut pair);
-            let (closing, other) = match is_dialer {
+            let (first, second) = match is_dialer_first {
                 true => (&ours, &theirs),
                 false => (&theirs, &ours),
             };
-            run(&mut pair.world, closing, other);
+            run(&mut pair.world, first, second);
             drop((ours, theirs));
             pair.leave_nothing();
         }
     });
 }
 
+/// Of a side that takes little of a stream before its application reads.
+fn narrow() -> Config {
+    config(|c| {
+        c.stream_receive_window = 10_000;
+        c.read_buffer = 1;
+    })
+}
+
 #[test]
 fn a_close_tells_its_code_and_reason_and_delivers_what_was_finished() {
-    each_closer(
+    each_direction(
         "browsers::a_close_tells_its_code_and_reason_and_delivers_what_was_finished",
+        100,
+        Config::default,
         |world, closing, other| {
             world.block_on(async {
                 let (a, b) = stream(closing, other).await;
@@ -278,8 +294,10 @@ fn a_close_tells_its_code_and_reason_and_delivers_what_was_finished() {
 /// the peer must not see their resets.
 #[test]
 fn a_close_is_what_the_peers_streams_learn() {
-    each_closer(
+    each_direction(
         "browsers::a_close_is_what_the_peers_streams_learn",
+        100,
+        Config::default,
         |world, closing, other| {
             world.block_on(async {
                 let (a, b) = stream(closing, other).await;
@@ -302,6 +320,106 @@ fn a_close_is_what_the_peers_streams_learn() {
             });
         },
     );
+}
+
+/// A finished stream that the peer does not read delays the close, but not for ever.
+fn close_while_the_peer_does_not_read(
+    world: &mut World,
+    closing: &Connection,
+    other: &Connection,
+    size: usize,
+) {
+    world.block_on(async {
+        let (a, b) = stream(closing, other).await;
+        operations::write_all(&a, &vec![7; size])
+            .await
+            .expect("written");
+        a.finish();
+        closing.close(0x1007, b"gated");
+        let error = operations::closed(other).await;
+        assert_eq!(
+            essence(&error),
+            (Party::Peer, CloseKind::Closed, Some(0x1007))
+        );
+        assert_eq!(&error.reason[..], "gated");
+        drop((a, b));
+    });
+}
+
+#[test]
+fn a_close_tells_its_code_although_a_finished_stream_is_not_read() {
+    let test = "browsers::a_close_tells_its_code_although_a_finished_stream_is_not_read";
+    each_direction(test, 50, narrow, |world, closing, other| {
+        close_while_the_peer_does_not_read(world, closing, other, 200_000);
+    });
+    // Without time for lingering, too.
+    let hasty = || config(|c| c.linger = ms(0));
+    each_direction(test, 5, hasty, |world, closing, other| {
+        close_while_the_peer_does_not_read(world, closing, other, 200_000);
+    });
+    // The unread stream has the whole of the connection's first windows.
+    let large = || {
+        config(|c| {
+            c.read_buffer = 1;
+            c.write_buffer = 10_000_000;
+        })
+    };
+    each_direction(test, 1, large, |world, closing, other| {
+        close_while_the_peer_does_not_read(world, closing, other, 10_000_000);
+    });
+}
+
+#[test]
+fn a_side_that_has_closed_takes_no_more_streams() {
+    each_direction(
+        "browsers::a_side_that_has_closed_takes_no_more_streams",
+        20,
+        narrow,
+        |world, closing, other| {
+            let (a, b) = world.block_on(stream(closing, other));
+            let written = world.block_on(operations::write_all(&a, &[7; 200_000]));
+            written.expect("written");
+            a.finish();
+            closing.close(7, b"");
+            let late = world.block_on(async {
+                let mut late = Vec::new();
+                for _ in 0..5 {
+                    let stream = operations::open(other).await.expect("a stream");
+                    operations::write_all(&stream, b"late")
+                        .await
+                        .expect("written");
+                    late.push(stream);
+                }
+                late
+            });
+            world.run_for(ms(100));
+            assert_eq!(other.error(), None, "the unread stream delays the close");
+            assert_eq!(closing.statistics().streams_waiting, 0);
+            drop((a, b, late));
+        },
+    );
+}
+
+#[test]
+fn a_full_backlog_refuses_a_session_with_the_code_for_a_limit() {
+    let few = config(|c| c.max_accept_backlog = 1);
+    let mut pair = Pair::with(1, few, Config::default());
+    pair.listener.serve_webtransport(true);
+    let (known, to) = (hashes(&pair), pair.listener.local_addr());
+    let Pair { world, client, .. } = &mut pair;
+    let dialed = operations::connect_webtransport(client, to, None, known.clone());
+    let waiting = world.block_on(dialed).expect("a session");
+    let dialed = operations::connect_webtransport(client, to, None, known);
+    let beyond = world.block_on(dialed).expect("a session, for now");
+    let error = world.block_on(operations::closed(&beyond));
+    assert_eq!(
+        essence(&error),
+        (Party::Peer, CloseKind::Closed, Some(0x1001))
+    );
+    assert_eq!(&error.reason[..], "accept backlog is full");
+    assert_eq!(waiting.error(), None);
+    drop((waiting, beyond));
+    pair.leave_nothing();
 }
 
 #[test]

@@ -58,6 +58,7 @@ mod mixtures;
 mod paths;
 mod punching;
 mod resets;
+mod session_streams;
 mod statistics;
 mod streams;
 mod timeouts;

@@ -107,7 +107,7 @@ impl Connection {
                 ));
             }
             (Part::Capsule(Capsule::Close { code, reason }), Phase::Established, _) => {
-                request.phase = Phase::Closing;
+                request.phase = Phase::Closed;
                 self.write(id.stream(), Vec::new(), true);
                 self.closed(id, code, reason);
             }
@@ -212,7 +212,13 @@ impl Connection {
 
     /// End both parts of a request stream with this code.
     pub(super) fn abandon(&mut self, id: SessionId, code: u64) {
-        self.reject(id.stream(), code);
+        let stream = id.stream();
+        if self.is_closing(id) {
+            // A reset would discard the message of our close, which the peer may still read.
+            self.output(Output::Stop { stream, code });
+        } else {
+            self.reject(stream, code);
+        }
         self.aborted(id, code);
     }
 
@@ -290,6 +296,13 @@ impl Connection {
         self.requests
             .get(&session)
             .is_some_and(|request| matches!(request.phase, Phase::Established))
+    }
+
+    /// Whether this side has closed the session.
+    pub(super) fn is_closing(&self, session: SessionId) -> bool {
+        self.requests
+            .get(&session)
+            .is_some_and(|request| matches!(request.phase, Phase::Closing))
     }
 
     fn count(&self, is_counted: fn(&Phase) -> bool) -> usize {

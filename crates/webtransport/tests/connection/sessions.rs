@@ -121,6 +121,53 @@ fn a_reset_or_a_stop_of_the_connect_stream_ends_the_session() {
 }
 
 #[test]
+fn nothing_that_the_peer_ends_discards_the_close_of_a_session() {
+    // It resets its part of the stream, or ends it within a capsule.
+    let ends: [fn(&mut Peer); 2] = [
+        |peer| peer.receive_reset(stream(0), 1),
+        |peer| {
+            peer.receive(stream(0), &[0, 1, 0x68], true);
+        },
+    ];
+    for end in ends {
+        for mut peer in <[Peer; 2]>::from(connected()) {
+            peer.connection.close_session(session(0), 7, "enough");
+            peer.run();
+            end(&mut peer);
+            assert_eq!(peer.resets, []);
+            assert_eq!((peer.events.len(), peer.closed), (0, None));
+        }
+    }
+}
+
+#[test]
+fn a_reset_or_a_stop_before_the_header_of_a_stream_is_told() {
+    let mut server = Peer::serving();
+    for (id, part) in [(4, &[][..]), (8, &[0x40]), (12, &[0x40, 0x41])] {
+        assert_eq!(server.receive_all(id, part), Received::Taken);
+        assert!(server.connection.receive_stop(stream(id), 1));
+        assert!(server.connection.receive_reset(stream(id), 1));
+    }
+    // Streams that can be no session's, or that are known to be one's.
+    assert_eq!(server.receive_all(6, &[0x40]), Received::Taken);
+    assert!(!server.connection.receive_reset(stream(6), 1));
+    assert!(!server.connection.receive_stop(stream(1), 1));
+    server.run();
+    assert_eq!((server.resets.len(), server.stops.len()), (0, 0));
+    assert_eq!(server.receive_all(16, &[1]), Received::Taken);
+    assert!(!server.connection.receive_stop(stream(16), 1));
+    server.run();
+    let canceled = [(stream(16), error_code::H3_REQUEST_CANCELLED)];
+    assert_eq!(server.resets, canceled);
+    assert_eq!(server.closed, None);
+
+    let mut server = Peer::server();
+    server.receive_all(4, &stream_header(session(0), true));
+    assert!(!server.connection.receive_stop(stream(4), 1));
+    assert!(!server.connection.receive_reset(stream(4), 1));
+}
+
+#[test]
 fn draining_is_reported_once() {
     let (mut client, mut server) = connected();
     server.connection.drain_session(session(0));

@@ -86,7 +86,9 @@ fn act(twins: &mut Twins, data: &mut Bytes<'_>, side: Side) {
             }
             5 => {
                 let (id, code) = (stream(u64::from(choice >> 4)), data.number());
-                twins.each(|peer| peer.connection.receive_stop(id, code));
+                twins.each(|peer| {
+                    peer.connection.receive_stop(id, code);
+                });
             }
             6 => {
                 let len = usize::from(data.u8() % 16);

@@ -1,13 +1,13 @@
 //! A connection over WebTransport: what becomes of it as its session begins, carries streams and ends. The session
 //! itself is in `webtransport`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libp2p_quic_webtransport::stream_header;
 use quinn_proto::{Dir, StreamEvent, StreamId};
 
-use super::ConnectionDriver;
+use super::{ConnectionDriver, phase::Phase};
 use crate::{
     config::Config,
     driver::{
@@ -20,6 +20,13 @@ use crate::{
     tls,
 };
 
+/// How long the peer has to acknowledge the close of its session, at least: enough for a retransmission on any common
+/// path, as the default of `Config::linger`.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// go-libp2p closes the connection with this code right after the session, whose close has the code that counts.
+const CODE_AFTER_SESSION: u64 = 1;
+
 impl ConnectionDriver {
     /// The handshake agreed on HTTP/3: the connection is the application's once the peer has proven who it is.
     pub(super) fn begin_session(&mut self, now: Instant, config: &Config) {
@@ -30,7 +37,8 @@ impl ConnectionDriver {
             return;
         };
         let webtransport = self.webtransport.insert(Box::new(WebTransport::new(setup)));
-        webtransport.begin(&mut self.conn);
+        let opened = webtransport.begin(&mut self.conn);
+        self.allowance.opened_unproven(opened);
         self.follow_session(now, config);
     }
 
@@ -46,7 +54,16 @@ impl ConnectionDriver {
         };
         let conn = &mut self.conn;
         match *event {
-            StreamEvent::Opened { dir } => webtransport.accept(conn, dir),
+            StreamEvent::Opened { dir } => {
+                let opened = webtransport.accept(conn, dir);
+                match dir {
+                    Dir::Uni => {}
+                    Dir::Bi if self.phase.is_connected() => {
+                        self.allowance.opened(opened, conn, config);
+                    }
+                    Dir::Bi => self.allowance.opened_unproven(opened),
+                }
+            }
             StreamEvent::Readable { id } if webtransport.owns(id) => {
                 webtransport.readable(conn, id);
             }
@@ -84,7 +101,9 @@ impl ConnectionDriver {
                     self.authenticated(now, config, (peer, *key), parameters);
                     StreamAllowance::session_proven(&mut self.conn, config);
                 }
-                News::Stream(id) => self.adopt_stream(now, config, id),
+                News::Stream { id, reset, stopped } => {
+                    self.adopt_stream(now, config, id, reset, stopped);
+                }
                 News::Over(error, code) => {
                     let reason = match error.by {
                         Party::Local => Bytes::from(error.reason.clone()),
@@ -97,12 +116,29 @@ impl ConnectionDriver {
         }
     }
 
-    fn adopt_stream(&mut self, now: Instant, config: &Config, id: StreamId) {
+    /// A stream is the application's, with the codes of QUIC of a reset that has been read and of a STOP_SENDING that
+    /// is not answered.
+    fn adopt_stream(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        id: StreamId,
+        reset: Option<u64>,
+        stopped: Option<u64>,
+    ) {
+        if !self.phase.is_connected() {
+            return;
+        }
         let shared = self.shared.clone();
         let share = |id| stream_of(&shared, id, config);
-        let stream = self.streams.adopt(&mut self.conn, now, id, share);
+        let stream = match reset {
+            Some(code) => self.streams.adopt_reset(id, varint(code), share),
+            None => self.streams.adopt(&mut self.conn, now, id, share),
+        };
+        if let Some(code) = stopped {
+            self.streams.stopped(&mut self.conn, now, id, varint(code));
+        }
         self.arrived(stream);
-        self.allowance.opened(1, &mut self.conn, config);
     }
 
     /// Refuse the unidirectional streams of a peer that speaks libp2p: it may open some only because the listener
@@ -114,12 +150,32 @@ impl ConnectionDriver {
         }
     }
 
-    /// Tell the peer that the application closes the session. True when it knows, or there is no session.
-    pub(super) fn close_session(&mut self, code: u64, reason: &[u8]) -> bool {
-        match &mut self.webtransport {
-            Some(webtransport) => webtransport.close(&mut self.conn, code, reason),
-            None => true,
+    /// Whether this side has closed the session.
+    pub(super) fn is_session_closed(&self) -> bool {
+        self.webtransport.as_ref().is_some_and(|it| it.is_closed())
+    }
+
+    /// Close the session of a connection that lingers, and the connection once the peer has learned of that, or if
+    /// there is no session.
+    pub(super) fn close_session(&mut self, now: Instant) {
+        let Phase::Lingering {
+            deadline,
+            code,
+            reason,
+            ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        if let Some(webtransport) = &mut self.webtransport {
+            if !webtransport.is_closed() {
+                *deadline = (*deadline).max(now + CLOSE_TIMEOUT);
+            }
+            if !webtransport.close(&mut self.conn, *code, reason) {
+                return;
+            }
         }
+        self.close_now(now);
     }
 
     /// The code with which the connection is closed on the wire for an application's `code`: that of a session is in
@@ -134,9 +190,31 @@ impl ConnectionDriver {
     /// Read the peer's close of the connection as a close of its session without a code.
     pub(super) fn without_http3_code(&self, mut error: ConnectionError) -> ConnectionError {
         let is_close = error.by == Party::Peer && error.kind == CloseKind::Closed;
-        if self.webtransport.is_some() && is_close && error.code == Some(H3_NO_ERROR) {
-            error.code = Some(0);
+        if self.webtransport.is_some() && is_close {
+            error.code = session_code(error.code);
         }
         error
+    }
+}
+
+/// The code for the application of a close of the connection that came instead of one of its session.
+fn session_code(code: Option<u64>) -> Option<u64> {
+    match code {
+        Some(H3_NO_ERROR | CODE_AFTER_SESSION) => Some(0),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_of_the_connection_alone_has_no_code() {
+        // RFC 9114 section 8.1, and the 1 of go-libp2p.
+        assert_eq!(session_code(Some(0x100)), Some(0));
+        assert_eq!(session_code(Some(1)), Some(0));
+        assert_eq!(session_code(Some(0x101)), Some(0x101));
+        assert_eq!(session_code(None), None);
     }
 }

@@ -94,17 +94,12 @@ impl ConnectionDriver {
             && !listener.offer(&self.shared, now, self.conn.remote_address())
         {
             // The listener was closed meanwhile, or the application accepts too slowly.
-            let error = ConnectionError::closed_here(RESOURCE_LIMIT, b"accept backlog is full");
-            self.end(now, error);
-            self.conn.close(
-                now,
-                self.close_code(RESOURCE_LIMIT),
-                Bytes::from_static(b"accept backlog is full"),
-            );
+            let reason = b"accept backlog is full".to_vec();
+            self.close(now, config, RESOURCE_LIMIT, reason);
         }
     }
 
-    /// The application closed the connection.
+    /// The application closed the connection, or has no place for it.
     pub(in crate::driver) fn close(
         &mut self,
         now: Instant,
@@ -140,14 +135,21 @@ impl ConnectionDriver {
     }
 
     pub(super) fn close_if_delivered(&mut self, now: Instant) {
-        let Phase::Lingering { code, reason, .. } = &self.phase else {
+        if !matches!(self.phase, Phase::Lingering { .. }) {
             return;
-        };
-        if !self.streams.is_any_undelivered() {
-            let (code, reason) = (*code, reason.clone());
-            if self.close_session(code, &reason) {
-                self.close_now(now);
-            }
+        }
+        // A peer whose session is closed takes nothing more.
+        if self.is_session_closed() || !self.streams.is_any_undelivered() {
+            self.close_session(now);
+        }
+    }
+
+    /// The deadline of the lingering phase has passed.
+    pub(super) fn linger_expired(&mut self, now: Instant) {
+        if self.is_session_closed() {
+            self.close_now(now);
+        } else {
+            self.close_session(now);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quinn_proto::{Connection, ReadError, StreamId, WriteError};
+use quinn_proto::{Connection, FinishError, ReadError, StreamId, WriteError};
 use rustc_hash::FxHashMap;
 
 use crate::driver::{codes::varint, streams::discard};
@@ -40,6 +40,8 @@ struct OwnStream {
     /// Nothing follows what is unsent.
     is_ending: bool,
     is_send_done: bool,
+    /// The code of the peer's STOP_SENDING, until it is answered.
+    stopped: Option<u64>,
 }
 
 #[derive(Default)]
@@ -59,6 +61,7 @@ impl OwnStreams {
                 unsent: VecDeque::new(),
                 is_ending: false,
                 is_send_done: !sends,
+                stopped: None,
             },
         );
     }
@@ -80,6 +83,18 @@ impl OwnStreams {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.reader = reader;
         }
+    }
+
+    /// The peer's STOP_SENDING waits for its answer.
+    pub(super) fn hold_stop(&mut self, id: StreamId, code: u64) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.stopped = Some(code);
+        }
+    }
+
+    /// The code of the peer's STOP_SENDING, if it waits for its answer.
+    pub(super) fn take_stop(&mut self, id: StreamId) -> Option<u64> {
+        self.streams.get_mut(&id)?.stopped.take()
     }
 
     /// What has arrived for the stream's reader, if there is one.
@@ -132,20 +147,28 @@ impl OwnStreams {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        let mut stopped = None;
         while !stream.is_send_done && !stream.unsent.is_empty() {
             let (front, _) = stream.unsent.as_slices();
             match conn.send_stream(id).write(front) {
                 Ok(written) => drop(stream.unsent.drain(..written)),
                 Err(WriteError::Blocked) => return,
-                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => {
+                Err(WriteError::Stopped(code)) => {
+                    stopped = Some(code);
                     stream.is_send_done = true;
                 }
+                Err(WriteError::ClosedStream) => stream.is_send_done = true,
             }
         }
         if stream.is_ending && !stream.is_send_done {
             stream.is_send_done = true;
-            // Fails only if the peer stopped the stream, which has its own event.
-            let _ = conn.send_stream(id).finish();
+            if let Err(FinishError::Stopped(code)) = conn.send_stream(id).finish() {
+                stopped = Some(code);
+            }
+        }
+        if let Some(code) = stopped {
+            // RFC 9000 section 3.5: answer with a reset. The event of the stop may find the stream removed.
+            let _ = conn.send_stream(id).reset(code);
         }
         self.remove_if_done(id);
     }
