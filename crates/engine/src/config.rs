@@ -214,6 +214,10 @@ impl Config {
                 return refuse(field, "must be more than zero");
             }
         }
+        if self.idle_timeout < Duration::from_millis(1) {
+            // RFC 9000 section 18.2 has it in milliseconds, where 0 means none.
+            return refuse("idle_timeout", "must be at least 1 ms");
+        }
         for (field, value) in [
             ("handshake_timeout", self.handshake_timeout),
             ("idle_timeout", self.idle_timeout),
@@ -368,6 +372,10 @@ mod tests {
         assert_eq!(
             refused(|c| c.handshake_timeout = Duration::ZERO),
             Err("handshake_timeout")
+        );
+        assert_eq!(
+            refused(|c| c.idle_timeout = Duration::from_micros(999)),
+            Err("idle_timeout")
         );
         assert_eq!(
             refused(|c| c.idle_timeout = Duration::MAX),

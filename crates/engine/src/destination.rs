@@ -3,16 +3,19 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
 use crate::errno::Errno;
 
-/// Convert an IPv4-mapped address to IPv4, as a socket serves one family.
+/// Convert an IPv4-mapped address to IPv4, as a socket serves one family, and drop what datagrams from there do not
+/// have: flow information, and the zone of an address that is valid in all of them (RFC 4007 section 6).
 pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        ip if ip == addr.ip() => addr,
-        ip => SocketAddr::new(ip, addr.port()),
+    match (addr.ip().to_canonical(), addr) {
+        (IpAddr::V6(ip), SocketAddr::V6(v6)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into()
+        }
+        (ip, _) => SocketAddr::new(ip, addr.port()),
     }
 }
 
@@ -138,6 +141,20 @@ mod tests {
         ] {
             assert_eq!(objection(at(text)), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_zone_is_kept_where_it_tells_addresses_apart() {
+        for (text, converted) in [
+            ("[fd00::1%3]:1", "[fd00::1]:1"),
+            ("[::1%1]:1", "[::1]:1"),
+            ("[fe80::1%3]:1", "[fe80::1%3]:1"),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+        ] {
+            assert_eq!(at(text), converted.parse().expect("an address"), "{text}");
+        }
+        let flow = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 7, 0);
+        assert_eq!(unmapped(flow.into()), at("[::1]:1"));
     }
 
     #[test]

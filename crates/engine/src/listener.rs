@@ -89,7 +89,9 @@ impl Listener {
     pub fn close(&self) {
         if self.commands.close_listener(&self.shared) {
             let socket = self.shared.socket;
-            self.endpoint.lock().stop_listening(socket);
+            let mut endpoint = self.endpoint.lock();
+            endpoint.stop_listening(socket);
+            // Under the lock: before the command of a `listen` that uses the socket again.
             self.commands.push(Command::StopListening(socket));
         }
     }

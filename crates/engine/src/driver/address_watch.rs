@@ -9,7 +9,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 /// A socket of rtnetlink(7), and the addresses at its last report.
 pub(super) struct AddressWatch {
     socket: Option<OwnedFd>,
-    known: BTreeSet<IpAddr>,
+    /// `None` if they could not be listed then.
+    known: Option<BTreeSet<IpAddr>>,
 }
 
 impl AddressWatch {
@@ -31,20 +32,27 @@ impl AddressWatch {
         if let Some(socket) = &self.socket {
             linux::drain(socket);
         }
-        let now = addresses();
-        let is_changed = now != self.known;
-        self.known = now;
+        self.is_news(addresses())
+    }
+
+    /// A failed listing is no loss of all addresses: the next one that succeeds is compared with the last.
+    fn is_news(&mut self, listed: Option<BTreeSet<IpAddr>>) -> bool {
+        let Some(now) = listed else {
+            return false;
+        };
+        let is_changed = self.known.as_ref().is_some_and(|known| *known != now);
+        self.known = Some(now);
         is_changed
     }
 }
 
-fn addresses() -> BTreeSet<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::debug!(%error, "the interfaces cannot be listed");
-        Vec::new()
-    });
+/// `None` if they cannot be listed, for example without a free descriptor.
+fn addresses() -> Option<BTreeSet<IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs()
+        .inspect_err(|error| tracing::debug!(%error, "the interfaces cannot be listed"))
+        .ok()?;
     let found = interfaces.iter().map(if_addrs::Interface::ip);
-    found.filter(|ip| is_relevant(*ip)).collect()
+    Some(found.filter(|ip| is_relevant(*ip)).collect())
 }
 
 /// Whether datagrams to other networks may leave from this address. Each container that starts on a
@@ -85,9 +93,12 @@ mod tests {
     fn what_did_not_change_is_not_reported() {
         let mut watch = AddressWatch::new();
         assert!(!watch.take_change());
-        watch.known.insert(IpAddr::from([192, 0, 2, 1]));
-        assert!(watch.take_change());
-        assert!(!watch.take_change());
+        let listed = watch.known.clone();
+        watch.known = Some(BTreeSet::from([IpAddr::from([192, 0, 2, 1])]));
+        assert!(watch.is_news(listed.clone()));
+        assert!(!watch.is_news(listed.clone()));
+        assert!(!watch.is_news(None));
+        assert!(!watch.is_news(listed));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::driver::{
     network::{ReceivedDatagram, SocketKey},
     open_sockets::OpenSockets,
     recv_buffers::RecvBuffers,
-    socket::{Socket, is_echo},
+    socket::Socket,
 };
 
 /// Messages in one receive call; GRO may coalesce many datagrams into each. Not more than
@@ -89,22 +89,31 @@ impl<const BATCH: usize> Receiver<BATCH> {
         key: SocketKey,
     ) -> Received {
         let mut received = Received::default();
-        self.receive_for(RECEIVE_TURN, open, key, |open, now, meta, mut data| {
-            received.messages += 1;
-            received.bytes += meta.len;
-            // The kernel may have coalesced several datagrams of `stride` bytes.
-            core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
-            while !data.is_empty() {
-                let datagram = ReceivedDatagram {
-                    socket: key,
-                    remote: meta.addr,
-                    local_ip: meta.dst_ip,
-                    ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
-                    data: data.split_to(meta.stride.clamp(1, data.len())),
-                };
-                core.handle_datagram(now, datagram, open);
-            }
-        });
+        self.receive_for(
+            RECEIVE_TURN,
+            open,
+            key,
+            |open, now, meta, mut data, is_pinned| {
+                received.messages += 1;
+                received.bytes += meta.len;
+                // The kernel may have coalesced several datagrams of `stride` bytes.
+                core.note_received(key, meta.len.div_ceil(meta.stride.max(1)), meta.len);
+                while !data.is_empty() {
+                    let part = data.split_to(meta.stride.clamp(1, data.len()));
+                    let datagram = ReceivedDatagram {
+                        socket: key,
+                        remote: meta.addr,
+                        local_ip: meta.dst_ip,
+                        ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+                        data: match is_pinned {
+                            true => BytesMut::from(&part[..]),
+                            false => part,
+                        },
+                    };
+                    core.handle_datagram(now, datagram, open);
+                }
+            },
+        );
         received
     }
 
@@ -114,7 +123,7 @@ impl<const BATCH: usize> Receiver<BATCH> {
         turn: Duration,
         open: &mut OpenSockets,
         key: SocketKey,
-        mut handle: impl FnMut(&mut OpenSockets, Instant, &RecvMeta, BytesMut),
+        mut handle: impl FnMut(&mut OpenSockets, Instant, &RecvMeta, BytesMut, bool),
     ) {
         let Self { buffers, meta } = self;
         let began = Instant::now();
@@ -124,12 +133,15 @@ impl<const BATCH: usize> Receiver<BATCH> {
             };
             let filled = match socket.receive(&mut buffers.slices(), meta) {
                 Ok(filled) => filled,
-                Err(error) if is_echo(&error) && began.elapsed() <= turn => continue,
+                Err(error) if socket.is_about_a_datagram(&error) && began.elapsed() <= turn => {
+                    continue;
+                }
                 Err(_) => return,
             };
             let now = Instant::now();
             for (index, meta) in meta[..filled].iter().enumerate() {
-                handle(open, now, meta, buffers.take(index, meta.len));
+                let data = buffers.take(index, meta.len);
+                handle(open, now, meta, data, buffers.is_pinned());
             }
             // Fewer than asked for: the socket is empty, or `poll` reports it again.
             if filled < BATCH || now.saturating_duration_since(began) > turn {
@@ -160,7 +172,7 @@ mod tests {
             Duration::from_secs(60),
             &mut open,
             0,
-            |_, _, meta, data| received += data.len() / meta.stride,
+            |_, _, meta, data, _| received += data.len() / meta.stride,
         );
         received
     }

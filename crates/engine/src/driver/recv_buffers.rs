@@ -68,6 +68,12 @@ impl RecvBuffers {
         data
     }
 
+    /// Whether readers hold a pool full of buffers. A stream's bytes are charged for themselves, not for the buffer
+    /// that they are a part of: from then on each datagram must have a buffer of its own.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.whole.is_pinned || self.small.is_pinned
+    }
+
     /// Bytes of pooled buffers; readers may still hold some of them.
     pub(super) fn retained(&self) -> usize {
         self.whole.retained() + self.small.retained()
@@ -75,8 +81,10 @@ impl RecvBuffers {
 
     /// Free the pooled buffers.
     pub(super) fn forget(&mut self) {
-        self.whole.free = VecDeque::new();
-        self.small.free = VecDeque::new();
+        for pool in [&mut self.whole, &mut self.small] {
+            pool.free = VecDeque::new();
+            pool.is_pinned = false;
+        }
     }
 }
 
@@ -85,21 +93,28 @@ struct BufferPool {
     size: usize,
     /// Empty remainders of the buffers that were handed out, the oldest first.
     free: VecDeque<BytesMut>,
+    /// The pool is full, and a reader holds the oldest.
+    is_pinned: bool,
 }
 
 impl BufferPool {
     fn new(size: usize) -> Self {
-        let free = VecDeque::new();
-        Self { size, free }
+        Self {
+            size,
+            free: VecDeque::new(),
+            is_pinned: false,
+        }
     }
 
     /// An empty buffer: the oldest, if no reader holds it, or a new one.
     fn take(&mut self) -> BytesMut {
         let mut oldest = self.free.pop_front();
         if let Some(buffer) = oldest.take_if(|buffer| buffer.try_reclaim(self.size)) {
+            self.is_pinned = false;
             return buffer;
         }
         if let Some(buffer) = oldest {
+            self.is_pinned = self.free.len() + 1 >= MAX_POOLED / self.size;
             self.put_back(buffer);
         }
         BytesMut::with_capacity(self.size)
@@ -169,6 +184,21 @@ mod tests {
         }
         buffers.forget();
         assert_eq!(buffers.retained(), 0);
+    }
+
+    #[test]
+    fn buffers_are_pinned_while_readers_hold_a_pool_full_of_parts() {
+        for len in [TINY + 1, SMALL] {
+            let mut buffers = RecvBuffers::new(1);
+            let most = MAX_POOLED / SMALL;
+            let held: Vec<_> = (0..most + 50)
+                .map(|_| received(&mut buffers, len, 1).split_to(256))
+                .collect();
+            assert!(buffers.is_pinned());
+            drop(held);
+            drop(received(&mut buffers, len, 1));
+            assert!(!buffers.is_pinned());
+        }
     }
 
     #[test]

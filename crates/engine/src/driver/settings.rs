@@ -91,6 +91,9 @@ const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 /// times this.
 const SHORTEST_INITIAL_RTT: Duration = Duration::from_millis(10);
 
+/// The longest one: the peer has a part in its measure, and a dial with a long one sends its lost first packet too late.
+const LONGEST_PUNCHED_RTT: Duration = Duration::from_secs(1);
+
 impl Settings {
     pub(crate) fn new(identity: &Identity, config: Config) -> Result<Arc<Self>, EndpointError> {
         let seed = rand::generate(&rand::SystemRandom::new())
@@ -298,7 +301,7 @@ impl Settings {
         };
         let mut client = quinn_proto::ClientConfig::new(tls);
         let initial_rtt = match mode {
-            DialMode::Punched { rtt } => rtt.max(SHORTEST_INITIAL_RTT),
+            DialMode::Punched { rtt } => rtt.clamp(SHORTEST_INITIAL_RTT, LONGEST_PUNCHED_RTT),
             _ => self.config.initial_rtt,
         };
         let config = Config {

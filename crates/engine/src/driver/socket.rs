@@ -223,7 +223,8 @@ impl Socket {
         };
         match &received {
             Ok(_) => self.is_broken = false,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_echo(error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if self.is_about_a_datagram(error) => {}
             Err(error) => {
                 self.paused_until = Some(Instant::now() + BROKEN_PAUSE);
                 if !std::mem::replace(&mut self.is_broken, true) {
@@ -233,6 +234,12 @@ impl Socket {
             }
         }
         received
+    }
+
+    /// Whether an error of a receive is about a sent datagram, not about this socket. While undelivered datagrams
+    /// are reported, the system returns the error of any ICMP message once, and anybody may have sent that.
+    pub(super) fn is_about_a_datagram(&self, error: &io::Error) -> bool {
+        is_echo(error) || self.has_reported && system::is_of_icmp(errno(error))
     }
 
     fn receive_singly(
@@ -305,8 +312,8 @@ fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }
 
-/// Whether an error is about a sent datagram, not about this socket.
-pub(super) fn is_echo(error: &io::Error) -> bool {
+/// Whether an error is about a sent datagram on every system.
+fn is_echo(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset

@@ -348,6 +348,41 @@ fn under_pressure_streams_wait_for_each_other_and_none_is_forgotten() {
 }
 
 #[test]
+fn a_stream_that_waits_gets_the_room_that_the_reader_of_another_left() {
+    let tight = quiet(|c| c.receive_budget = 65_536);
+    each_seed(
+        "attackers::a_stream_that_waits_gets_the_room_that_the_reader_of_another_left",
+        20,
+        |seed| {
+            let mut pair = Pair::with(seed, tight.clone(), quiet(|_| ()));
+            let (theirs, ours) = pair.connect();
+            let large = pair.world.block_on(fill(&theirs, 1, 40_000));
+            large[0].0.finish();
+            pair.world.run_for(secs(1));
+            let small = pair.world.block_on(fill(&theirs, 1, 1000));
+            small[0].0.finish();
+            pair.world.run_for(secs(1));
+            pair.world.block_on(async {
+                let first = operations::accept_stream(&ours).await.expect("a stream");
+                let second = operations::accept_stream(&ours).await.expect("a stream");
+                // Less than half of the allowance is free then.
+                let mut left = 12_000;
+                while left > 0 {
+                    left -= operations::read(&first, left).await.expect("bytes").len();
+                }
+                // Before the rest of the first.
+                let all = operations::read_to_end(&second).await.expect("all");
+                assert_eq!(all.len(), 1000);
+                let rest = operations::read_to_end(&first).await.expect("all");
+                assert_eq!(rest.len(), 28_000);
+            });
+            drop((ours, theirs, large, small));
+            pair.leave_nothing();
+        },
+    );
+}
+
+#[test]
 fn bytes_sent_one_by_one_cost_what_keeping_them_costs() {
     let mut pair = Pair::with(1, quiet(|_| ()), quiet(|_| ()));
     let (theirs, ours) = pair.connect();

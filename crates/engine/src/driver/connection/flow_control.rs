@@ -51,6 +51,10 @@ impl ConnectionDriver {
             self.streams.resume(&mut self.conn, now);
         } else {
             self.receive_window.refused(now);
+            // A reader may have stopped before half of the allowance was free.
+            if self.shared.receive_credit.room() > 0 && self.streams.is_any_waiting_for_credit() {
+                self.streams.resume(&mut self.conn, now);
+            }
         }
     }
 

@@ -51,6 +51,21 @@ pub(in crate::driver::socket) fn report_undelivered(
     }
 }
 
+/// The errors that ICMP messages cause beside those that the caller knows: icmp_err_convert of Linux's net/ipv4/icmp.c,
+/// and its sibling in net/ipv6/icmp.c.
+pub(in crate::driver::socket) fn is_of_icmp(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EMSGSIZE
+            | Errno::EACCES
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+    )
+}
+
 /// The next report of an ICMP message. Errors of this host, such as a datagram too large for its
 /// interface, are skipped: the send itself failed with them.
 pub(in crate::driver::socket) fn take_undelivered(socket: &UdpSocket) -> Option<Undelivered> {

@@ -24,6 +24,10 @@ pub(in crate::driver::socket) fn report_undelivered(
     Err(Errno::ENOPROTOOPT)
 }
 
+pub(in crate::driver::socket) fn is_of_icmp(_: Errno) -> bool {
+    false
+}
+
 pub(in crate::driver::socket) fn take_undelivered(_: &UdpSocket) -> Option<Undelivered> {
     None
 }

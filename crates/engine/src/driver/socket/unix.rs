@@ -14,7 +14,7 @@ use nix::{
     libc,
     sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
 };
-pub(super) use options::{report_undelivered, take_undelivered};
+pub(super) use options::{is_of_icmp, report_undelivered, take_undelivered};
 use quinn_udp::{Transmit, UdpSocketState};
 
 use crate::errno::Errno;

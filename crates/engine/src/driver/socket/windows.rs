@@ -30,6 +30,10 @@ pub(super) fn report_undelivered(_: &UdpSocket, _: SocketAddr, _: bool) -> io::R
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(super) fn is_of_icmp(_: Errno) -> bool {
+    false
+}
+
 pub(super) fn take_undelivered(_: &UdpSocket) -> Option<Undelivered> {
     None
 }
