@@ -10,7 +10,7 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     task::{Poll, Waker},
     time::{Duration, SystemTime},
@@ -44,6 +44,9 @@ static QUEUE: Mutex<Queue> = Mutex::new(Queue {
     lost: 0,
     waiting: Vec::new(),
 });
+
+/// In the child of a fork whose parent held the queue then.
+static IS_OUT_OF_REACH: AtomicBool = AtomicBool::new(false);
 
 /// Python's `logging` levels. TRACE has none, and lies below DEBUG.
 const WARNING: i32 = 30;
@@ -171,12 +174,15 @@ pub(crate) fn install() {
 
 /// In the child of a fork: discard the events and event loops of the parent.
 pub(crate) fn forget() {
-    if let Some(mut queue) = QUEUE.try_lock() {
-        queue.entries.clear();
-        queue.lost = 0;
-        // Dropping a waker could close descriptors that are shared with the parent.
-        mem::forget(mem::take(&mut queue.waiting));
-    }
+    let Some(mut queue) = QUEUE.try_lock() else {
+        // The thread that holds it is in the parent.
+        IS_OUT_OF_REACH.store(true, Ordering::Relaxed);
+        return;
+    };
+    queue.entries.clear();
+    queue.lost = 0;
+    // Dropping a waker could close descriptors that are shared with the parent.
+    mem::forget(mem::take(&mut queue.waiting));
 }
 
 /// Events of the engine that wait to be logged.
@@ -234,6 +240,10 @@ impl Drop for LogQueue {
 
 fn drain(waker: Waker) -> Poll<(Vec<Entry>, u64)> {
     let Some(mut queue) = QUEUE.try_lock_for(PATIENCE) else {
+        if !IS_OUT_OF_REACH.load(Ordering::Relaxed) {
+            // It is not registered: try again in the next pass.
+            waker.wake();
+        }
         return Poll::Pending;
     };
     if queue.entries.is_empty() && queue.lost == 0 {
