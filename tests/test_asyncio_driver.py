@@ -344,3 +344,44 @@ def test_eager_tasks() -> None:
         return list(await asyncio.gather(*(talk() for _ in range(3))))
 
     assert asyncio.run(main(), debug=True) == [b"hello"] * 3
+
+
+@on_both
+async def test_events_that_come_faster_than_they_are_logged_hold_up_no_task() -> None:
+    driver = current()
+    drained: list[bool] = []
+
+    def drain() -> bool | None:
+        drained.append(True)
+        # Without an end, as long as nothing else runs.
+        return None if after.done() else True
+
+    after = driver.loop.create_future()
+    stock = driver._log.drain_nowait
+    driver._log.drain_nowait = drain  # type: ignore[method-assign]
+    driver.loop.call_soon(after.set_result, None)
+    driver._drain_log()
+    await after
+    await passes(2)
+    driver._log.drain_nowait = stock  # type: ignore[method-assign]
+    assert 1 < len(drained) < 5
+
+
+@on_both
+async def test_calls_that_are_canceled_behind_one_that_waits_leave_nothing() -> None:
+    driver = current()
+    token = 1 << 40
+
+    def nothing() -> int | None:
+        return None
+
+    first = asyncio.ensure_future(driver.in_turn(nothing, token))
+    others = [asyncio.ensure_future(driver.in_turn(nothing, token)) for _ in range(100)]
+    await passes(1)
+    for each in others:
+        each.cancel()
+    await passes(2)
+    assert len(driver._turns[token]) == 1
+    first.cancel()
+    await passes(2)
+    assert not driver.has_turns(token)

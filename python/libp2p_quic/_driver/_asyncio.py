@@ -130,7 +130,13 @@ class AsyncioDriver:
             turns = self._turns[token] = OrderedDict()
         future: asyncio.Future[None] = self.loop.create_future()
         turns[future] = turn
-        await self._in_possession(future, token, turn)
+        try:
+            await self._in_possession(future, token, turn)
+        finally:
+            # One that is canceled may be behind one that goes on waiting.
+            waiting = self._turns.get(token)
+            if waiting is not None and waiting.pop(future, None) is not None and not waiting:
+                del self._turns[token]
         return turn.outcome()
 
     async def _in_possession(self, pause: Awaitable[None], token: int, turn: Turn[Any]) -> None:
@@ -227,8 +233,10 @@ class AsyncioDriver:
         self._schedule_flush()
 
     def _drain_log(self) -> None:
-        while self._log.drain_nowait():
-            pass
+        # In the next pass again, until the log returns None, which registers the token: events that come
+        # faster than they are logged hold up no task.
+        if self._log.drain_nowait() and not self._is_closed:
+            self.loop.call_soon(self._drain_log)
 
     async def _until_shutdown(self) -> AsyncGenerator[None, None]:
         # `loop.shutdown_asyncgens`, which `asyncio.run` and `asyncio.Runner` call when all tasks

@@ -12,6 +12,9 @@ from libp2p_quic._engine import LogQueue, ReadyQueue
 
 logger = logging.getLogger("libp2p_quic.engine")
 
+# Events may come faster than they are logged, and the end of a loop must not wait for the last one.
+_LAST_BATCHES = 4
+
 
 class EngineLog:
     """The engine's log queue, drained by one event loop."""
@@ -39,8 +42,9 @@ class EngineLog:
 
     def close(self) -> None:
         """Log the queued events, and stop waking this loop."""
-        while self.drain_nowait():
-            pass
+        for _ in range(_LAST_BATCHES):
+            if not self.drain_nowait():
+                break
         self._queue.close()
 
 

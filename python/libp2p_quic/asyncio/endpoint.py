@@ -64,6 +64,8 @@ class Endpoint:
             self._gate = AsyncioGate(name, gate, self.config.gate_timeout)
         self._last_failures: LastFailures[DialError] = LastFailures()
         self._listeners: list[Listener] = []
+        # By the gate, of listeners that are closed.
+        self._gated_before = 0
         self._dials = DialCounts()
         self._denied: list[str] = []
         self._is_closed = False
@@ -112,7 +114,7 @@ class Endpoint:
         driver.follow_log_level()
         touch()
         hashes = engine.certificate_hashes if parsed.is_webtransport else None
-        listener = Listener(made, driver, touch, self.config, self._gate, hashes)
+        listener = Listener(made, driver, touch, self.config, self._gate, self._forget, hashes)
         self._listeners.append(listener)
         logger.info("listening on %s", listener.address)
         if parsed.is_webtransport:
@@ -120,6 +122,10 @@ class Endpoint:
         if limitation := made.limitation:
             logger.warning("%s: %s", listener.address, limitation)
         return listener
+
+    def _forget(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+        self._gated_before += listener.gated
 
     async def connect(self, address: str, *, attempts: list[DialAttempt] | None = None) -> Connection:
         """Dial ``address``, a multiaddr. Returns a connection whose handshake is complete and whose
@@ -255,7 +261,7 @@ class Endpoint:
             dials_started=self._dials.started,
             dials_succeeded=self._dials.succeeded,
             dials_failed=dict(self._dials.failed),
-            refused_by_gate=sum(listener.gated for listener in self._listeners),
+            refused_by_gate=self._gated_before + sum(listener.gated for listener in self._listeners),
         )
 
     async def close(self) -> None:
@@ -265,7 +271,7 @@ class Endpoint:
         1 s) and two seconds. Canceling ends the wait, not the close. Idempotent.
         """
         self._is_closed = True
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             listener.close()
         if self._open is None:
             return

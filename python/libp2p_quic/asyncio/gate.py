@@ -6,6 +6,7 @@ import asyncio
 
 from libp2p_quic._callback import Outcome, outcome_of
 from libp2p_quic._gate import Denial, Gate
+from libp2p_quic.asyncio.time_limit import ended_within
 
 
 class AsyncioGate(Gate):
@@ -19,11 +20,13 @@ class AsyncioGate(Gate):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
-        try:
-            outcome = await asyncio.wait_for(self._ask(arguments), self._timeout)
-        except asyncio.TimeoutError:
+        asked = await ended_within(self._timeout, self._ask(arguments))
+        if asked is None or loop.time() >= deadline:
             return self._judge(peer, None)
-        return self._judge(peer, None if loop.time() >= deadline else outcome)
+        if asked.cancelled():
+            # By the gate: it awaited a task that was canceled.
+            return self._judge(peer, Outcome(error=RuntimeError("the gate was canceled")))
+        return self._judge(peer, asked.result())
 
     async def _ask(self, arguments: tuple[object, ...]) -> Outcome:
         return await outcome_of(lambda: self._call(*arguments))

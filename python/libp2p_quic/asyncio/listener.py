@@ -18,7 +18,7 @@ from libp2p_quic._engine import Connection as EngineConnection
 from libp2p_quic._engine import Listener as EngineListener
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._exception_types import ListenError
-from libp2p_quic._gate import GATED, InboundDenials
+from libp2p_quic._gate import GATED, Denial, InboundDenials
 from libp2p_quic._webtransport_address import WEBTRANSPORT
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
@@ -26,6 +26,9 @@ from libp2p_quic.asyncio.connection import Connection, Handler, cancel_all
 from libp2p_quic.asyncio.gate import AsyncioGate
 
 logger = logging.getLogger("libp2p_quic.listener")
+
+# What the engine tells the peers of connections that nobody has accepted.
+_CLOSED = "listener closed"
 
 
 class Listener:
@@ -42,13 +45,15 @@ class Listener:
         touch: Callable[[], None],
         config: EndpointConfig,
         gate: AsyncioGate | None,
+        on_close: Callable[[Listener], None],
         certificate_hashes: Callable[[], tuple[bytes, bytes]] | None = None,
     ) -> None:
-        """``certificate_hashes`` is given if WebTransport is served."""
+        """``on_close`` is called once, and ``certificate_hashes`` is given if WebTransport is served."""
         self._engine = engine
         self._driver = driver
         self._touch = touch
         self._config = config
+        self._on_close = on_close
         self._certificate_hashes = certificate_hashes
         self._is_closed = False
         self._statistics: dict[str, int] = {}
@@ -130,6 +135,7 @@ class Listener:
             self._gating.close()
         self._engine.close()
         self._touch()
+        self._on_close(self)
         logger.info("stopped listening on %s", self.address)
 
     async def __aenter__(self) -> Listener:
@@ -176,6 +182,7 @@ class _Gating:
         self._admitted: deque[Connection] = deque()
         self._has_news = asyncio.Event()
         self._is_over = False
+        self._is_closed = False
         self._asking: set[asyncio.Task[None]] = set()
         self._accepting = listener._driver.loop.create_task(self._run())
 
@@ -197,10 +204,11 @@ class _Gating:
 
     async def _ask(self, connection: Connection) -> None:
         is_admitted = False
+        denial: Denial | None = None
         try:
             peer = f"{connection.peer_id} at {connection.remote_address}"
             denial = await self._gate.denial(peer, connection.peer_id, connection.remote_address)
-            is_admitted = denial is None
+            is_admitted = denial is None and not self._is_closed
             if denial is not None:
                 self._denials.report(peer, denial)
         finally:
@@ -209,9 +217,13 @@ class _Gating:
                 self._admitted.append(connection)
                 self._has_news.set()
             else:
-                self.gated += 1
                 self._slots.release()
-                connection.close(GATED, "gated")
+                if denial is None and self._is_closed:
+                    # The gate has denied nobody.
+                    connection.close(0, _CLOSED)
+                else:
+                    self.gated += 1
+                    connection.close(GATED, "gated")
 
     async def accept(self) -> Connection:
         while not self._admitted:
@@ -223,6 +235,11 @@ class _Gating:
         return self._admitted.popleft()
 
     def close(self) -> None:
+        self._is_closed = True
         self._accepting.cancel()
         for task in self._asking:
             task.cancel()
+        while self._admitted:
+            self._admitted.popleft().close(0, _CLOSED)
+        self._is_over = True
+        self._has_news.set()

@@ -8,6 +8,7 @@ import socket
 from libp2p_quic._exception_types import DialError
 from libp2p_quic._sockaddr import FAMILIES, interface_index, literals
 from libp2p_quic.asyncio.address import Address
+from libp2p_quic.asyncio.time_limit import ended_within
 
 # For one lookup. The system's resolver asks a second name server after 5 s (resolv.conf(5)). Seconds.
 _LIMIT = 10.0
@@ -31,11 +32,12 @@ async def resolved(address: Address) -> list[str]:
     lookup = asyncio.get_running_loop().getaddrinfo(
         address.host, address.port, family=family, type=socket.SOCK_DGRAM
     )
-    try:
-        found = await asyncio.wait_for(lookup, _LIMIT)
-    except asyncio.TimeoutError as error:
+    ended = await ended_within(_LIMIT, lookup)
+    if ended is None:
         what = f"/{address.name_protocol}/{address.host}"
-        raise DialError(f"cannot resolve {what}: no answer within {_LIMIT:g} s") from error
+        raise DialError(f"cannot resolve {what}: no answer within {_LIMIT:g} s")
+    try:
+        found = ended.result()
     except (OSError, UnicodeError) as error:
         # UnicodeError: an invalid name, for instance one with a label of 64 letters.
         reason = getattr(error, "strerror", None) or error

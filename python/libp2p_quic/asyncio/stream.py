@@ -91,6 +91,9 @@ class Stream:
         self._negotiation_failure: NegotiationError | None = None
         # Made when a write has to wait, so that the bytes of two writes do not mix.
         self._write_turn: asyncio.Lock | None = None
+        # Writes that have the turn or wait for it. A released asyncio.Lock is not locked, although a write
+        # that waits will have it next.
+        self._writers = 0
 
     # Reading
 
@@ -226,17 +229,20 @@ class Stream:
             data = bytes(data)
         if self._driver.count_call():
             await self._driver.checkpoint()
-        if self._write_turn is None or not self._write_turn.locked():
+        taken = 0
+        if not self._writers:
             taken = self._give(data, 0)
             if taken == len(data):
                 return
-        else:
-            taken = 0
         if self._write_turn is None:
             self._write_turn = asyncio.Lock()
-        async with self._write_turn:
-            while (taken := self._give(data, taken)) < len(data):
-                await self._driver.wait(self._engine.writable)
+        self._writers += 1
+        try:
+            async with self._write_turn:
+                while (taken := self._give(data, taken)) < len(data):
+                    await self._driver.wait(self._engine.writable)
+        finally:
+            self._writers -= 1
 
     def _give(self, data: bytes, taken: int) -> int:
         """Write ``data[taken:]`` until the engine has no room. Returns the offset reached."""
@@ -257,8 +263,11 @@ class Stream:
 
     def _send_prefix(self) -> bool:
         """Write the negotiation's first bytes. Returns whether all of them are written."""
-        taken = self._engine.write_nowait(self._prefix)
-        if taken is not None:
+        while self._prefix:
+            taken = self._engine.write_nowait(self._prefix)
+            if taken is None:
+                # Only now is the token registered.
+                break
             self._prefix = self._prefix[taken:]
             self._touch()
         return not self._prefix
@@ -303,7 +312,10 @@ class Stream:
         if self._owner.is_closing:
             # The stream is lost. A connection that is closing would still deliver a clean end.
             return
-        self.send_proposal()
+        if not self.send_proposal():
+            # A part of the proposal with a clean end would be a protocol error of ours.
+            self.reset()
+            return
         self._engine.finish()
         self._touch()
 

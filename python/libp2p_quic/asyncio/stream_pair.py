@@ -17,6 +17,9 @@ from libp2p_quic.asyncio.stream import Stream
 _LIMIT = 64 * 1024
 # Bytes that one callback takes out of the engine.
 _READ = 64 * 1024
+# Bytes that are given to the engine in one call, and such calls in one callback: other callbacks run between.
+_PIECE = 128 * 1024
+_PIECES = 8
 
 
 def reader_writer(stream: Stream, limit: int = _LIMIT) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -48,6 +51,7 @@ class StreamTransport(asyncio.Transport):
         self._is_eof_wanted = False
         self._is_closing = False
         self._is_lost = False
+        self._has_end = False
         # The wait for bytes, and that for room: token and future.
         self._reading: tuple[int, asyncio.Future[None]] | None = None
         self._writing: tuple[int, asyncio.Future[None]] | None = None
@@ -83,7 +87,7 @@ class StreamTransport(asyncio.Transport):
                     break
                 if not data:
                     self._is_paused = True
-                    self._protocol.eof_received()
+                    self._end()
                     return
                 self._protocol.data_received(data)
             else:
@@ -91,8 +95,13 @@ class StreamTransport(asyncio.Transport):
         except QUICError as error:
             self._lose(error)
             return
-        token = stream._engine.readable
+        # The peer answers a proposal that it has read whole.
+        token = stream._engine.writable if stream._prefix else stream._engine.readable
         self._reading = token, stream._driver.call_when(token, self._read)
+
+    def _end(self) -> None:
+        self._has_end = True
+        self._protocol.eof_received()
 
     def _agree(self) -> bool:
         """Send the only proposal, if no write did, and take the answer."""
@@ -115,7 +124,7 @@ class StreamTransport(asyncio.Transport):
         try:
             taken = self._stream._give(data, 0)
         except QUICError as error:
-            self._lose(error)
+            self._fail(error)
             return
         if taken < len(data):
             self._unsent += data[taken:]
@@ -128,14 +137,24 @@ class StreamTransport(asyncio.Transport):
 
     def _write(self) -> None:
         self._writing = None
-        try:
-            taken = self._stream._give(bytes(self._unsent), 0)
-        except QUICError as error:
-            self._lose(error)
+        if self._is_lost:
             return
-        del self._unsent[:taken]
+        try:
+            for _ in range(_PIECES):
+                with memoryview(self._unsent) as unsent:
+                    piece = bytes(unsent[:_PIECE])
+                taken = self._stream._give(piece, 0)
+                del self._unsent[:taken]
+                if taken < len(piece):
+                    self._wait_for_room()
+                    return
+                if not self._unsent:
+                    break
+        except QUICError as error:
+            self._fail(error)
+            return
         if self._unsent:
-            self._wait_for_room()
+            self._stream._driver.loop.call_soon(self._write)
             return
         self._protocol.resume_writing()
         if self._is_eof_wanted or self._is_closing:
@@ -156,7 +175,7 @@ class StreamTransport(asyncio.Transport):
     def write_eof(self) -> None:
         if not self._is_eof_wanted:
             self._is_eof_wanted = True
-            if not self._unsent:
+            if not (self._unsent or self._is_lost):
                 self._stream.finish()
 
     def _finish(self) -> None:
@@ -183,10 +202,37 @@ class StreamTransport(asyncio.Transport):
         self._stream.reset()
         self._lose(None)
 
+    def _fail(self, error: QUICError) -> None:
+        """No more can be written. An answer that the peer completed before can still be read, for which the
+        reader must get no error: `StreamReader` raises it before the bytes that it has. `drain` raises
+        ConnectionResetError then."""
+        is_whole = self._has_end or self._take_rest()
+        self._stream.reset()
+        self._lose(None if is_whole else error)
+
+    def _take_rest(self) -> bool:
+        """Feed what has arrived, also above the reader's limit. Returns whether the end was among it."""
+        stream = self._stream
+        try:
+            if stream._proposer is not None and not stream._answered(stream._proposer):
+                return False
+            while (data := stream._take(_READ)) is not None:
+                if not data:
+                    self._end()
+                    return True
+                self._protocol.data_received(data)
+        except QUICError:
+            # The caller has the error of the write.
+            return False
+        return False
+
     def _lose(self, error: Exception | None) -> None:
         if self._is_lost:
             return
         self._is_lost = True
+        if error is not None:
+            # The peer must not take a part for the whole.
+            self._stream.reset()
         self._unsent.clear()
         for waiting in (self._reading, self._writing):
             if waiting is not None:
