@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,16 @@ def finished(*arguments: object, status: int = 0, cwd: Path | None = None, given
 
 
 def ended(
-    *arguments: object, cwd: Path | None = None, given: bytes = b"", env: dict[str, str] | None = None
+    *arguments: object,
+    cwd: Path | None = None,
+    given: bytes = b"",
+    env: dict[str, str] | None = None,
+    redirection: str = "",
 ) -> subprocess.CompletedProcess[bytes]:
+    """``redirection`` is bash's, as `>&-` for a closed standard output."""
     command = [*COMMAND, *map(str, arguments)]
+    if redirection:
+        command = ["bash", "-c", f'exec "$@" {redirection}', "-", *command]
     environment = None if env is None else {**os.environ, **env}
     return subprocess.run(
         command, cwd=cwd, input=given, capture_output=True, timeout=100, check=False, env=environment
@@ -71,6 +78,15 @@ class Process:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
+    def leave(self) -> None:
+        """Stop reading standard output, as `head` does."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def status(self) -> int:
+        """Wait until it ends by itself. Returns the exit status."""
+        return self.process.wait(_LIMIT)
+
     def end(self) -> str:
         """Wait until it ends by itself. Returns the rest of standard output."""
         assert self.process.stdout is not None
@@ -92,6 +108,48 @@ def running(*arguments: object, cwd: Path | None = None) -> Iterator[Process]:
     ) as process:
         try:
             yield Process(process)
+        finally:
+            process.kill()
+
+
+class Pipe:
+    """A standard output that takes nothing any more after `fill`, as a file on a full disk."""
+
+    def __init__(self) -> None:
+        reading, self.writing = os.pipe()
+        # A full pipe must be an error, and not a pause.
+        os.set_blocking(self.writing, False)
+        self._lines = os.fdopen(reading)
+
+    def line(self) -> str:
+        return self._lines.readline()
+
+    def fill(self) -> None:
+        for size in (select.PIPE_BUF, 1):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(self.writing, bytes(size))
+
+    def __enter__(self) -> Pipe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.writing)
+        self._lines.close()
+
+
+@contextmanager
+def filling(*arguments: object, cwd: Path | None = None) -> Iterator[tuple[Process, Pipe]]:
+    """The command with a `Pipe` as standard output, ended with the block."""
+    command = [*COMMAND, *map(str, arguments)]
+    with (
+        Pipe() as pipe,
+        subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=pipe.writing, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        try:
+            yield Process(process), pipe
         finally:
             process.kill()
 

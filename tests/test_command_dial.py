@@ -19,7 +19,11 @@ import trio
 from multiaddr import Multiaddr
 
 from libp2p_quic._command import nat as nats
+from libp2p_quic._command.explanation import of_dial
 from libp2p_quic._command.identify import IDENTIFY
+from libp2p_quic._engine_errors import ConnectionLostError
+from libp2p_quic._exception_types import dial_error
+from libp2p_quic._webtransport_address import NEEDS_CERTHASH
 from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity, Stream
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import COMMAND, ended, events, finished, running, terminal
@@ -120,6 +124,13 @@ def test_handshake_whose_answers_are_lost() -> None:
 
     status, error = with_loop(serve)
     assert (status, error["cause"]) == (3, "incomplete_handshake")
+
+
+@pytest.mark.parametrize("reason", ["port 0 cannot be dialed", "no such interface", NEEDS_CERTHASH])
+def test_reason_of_a_peer_names_no_cause(reason: str) -> None:
+    """In the process of the test: a close of a peer seldom overtakes the end of the handshake."""
+    lost = ConnectionLostError(f"connection closed by the peer: {reason}", "peer", "closed", 5, reason)
+    assert of_dial(dial_error(lost, LOOPBACK)).cause == "closed"
 
 
 def test_wrong_peer() -> None:

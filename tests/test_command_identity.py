@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from base64 import b64decode, b64encode
@@ -12,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from libp2p_quic import Identity, PeerId
-from testkit.command import ended, events, finished, terminal
+from testkit.command import COMMAND, ended, events, finished, terminal
 
+SOMEBODY = Identity.generate().peer_id
 FORMS = ["protobuf", "pem", "base64", "hex", "json", "ipfs"]
 
 
@@ -88,6 +90,48 @@ def test_existing_key_is_kept_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o644)
     assert finished("identity", "make", "a", "--force", cwd=tmp_path) != first
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_key_that_cannot_be_written_leaves_what_is_there(force: tuple[str, ...], tmp_path: Path) -> None:
+    name = "a" if force else "b"
+    finished("identity", "make", "a", cwd=tmp_path)
+    before = (tmp_path / "a").read_bytes()
+    limited = ["bash", "-c", 'ulimit -f 0; exec "$@"', "-", *COMMAND, "identity", "make", name, *force]
+    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot write {name}: File too large".encode())
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == before
+
+
+def test_forced_key_replaces_the_target_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    before = finished("identity", "make", "folder/a", cwd=tmp_path)
+    (tmp_path / "link").symlink_to("folder/a")
+    made = finished("identity", "make", "link", "--force", cwd=tmp_path)
+    assert made != before
+    assert (tmp_path / "link").is_symlink()
+    assert finished("identity", "show", "folder/a", cwd=tmp_path).split()[2] == made.strip()
+    assert os.listdir(tmp_path / "folder") == ["a"]
+
+
+def test_forced_key_for_a_pipe_goes_into_it(tmp_path: Path) -> None:
+    peer = finished("identity", "make", "a", cwd=tmp_path).strip()
+    refused = ended("identity", "convert", "a", "-o", "/dev/stdout", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    done = ended("identity", "convert", "a", "-o", "/dev/stdout", "--force", cwd=tmp_path)
+    assert Identity.from_protobuf(done.stdout).peer_id == PeerId.parse(peer)
+
+
+def test_name_that_the_system_does_not_take_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (("x" * 300, "File name too long"), ("loop", "Too many levels of symbolic links")):
+        for command in (("show", name), ("compare", SOMEBODY, name)):
+            done = ended("identity", *command, "--json", cwd=tmp_path)
+            (error,) = events(done.stdout.decode())
+            assert (done.returncode, error["cause"]) == (2, "file")
+            assert error["text"] == f"cannot read {name}: {reason}"
 
 
 @pytest.mark.parametrize(

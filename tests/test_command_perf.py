@@ -86,6 +86,30 @@ def test_peer_without_perf_is_explained() -> None:
     assert b"the peer supports none of /perf/1.0.0" in errors
 
 
+def test_measurement_that_is_interrupted_before_a_byte_has_no_result() -> None:
+    async def main() -> tuple[int, str]:
+        asked, over = asyncio.Event(), asyncio.Event()
+
+        async def silent(_: Stream) -> None:
+            asked.set()
+            await over.wait()
+
+        async with ends() as two:
+            serving = asyncio.create_task(two.listener.serve({"/perf/1.0.0": silent}))
+            with running("perf", "--seconds", 1000, "--direction", "down", two.address) as perf:
+                await asyncio.wait_for(asked.wait(), 100)
+                perf.interrupt()
+                told = await asyncio.to_thread(perf.end)
+            over.set()
+            serving.cancel()
+        assert perf.process.returncode is not None
+        return perf.process.returncode, told
+
+    status, told = asyncio.run(main())
+    assert status == 130
+    assert [line.split()[0] for line in told.splitlines()] == ["perf"]
+
+
 def test_download_from_a_peer_that_sends_nothing_ends_in_time() -> None:
     async def main() -> tuple[int, bytes]:
         over = asyncio.Event()

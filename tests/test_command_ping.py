@@ -63,6 +63,30 @@ def test_control_c_in_a_terminal_prints_what_was_measured() -> None:
             assert shown.end() == 0
 
 
+def test_ping_that_is_interrupted_before_an_answer_has_no_result() -> None:
+    async def main() -> tuple[int, str]:
+        asked = asyncio.Event()
+
+        async def silent(stream: Stream) -> None:
+            await stream.read_exactly(32)
+            asked.set()
+            await stream.read()
+
+        async with ends() as two:
+            serving = asyncio.create_task(two.listener.serve({PING: silent}))
+            with running("ping", "-W", 300, "--json", two.address) as ping:
+                await asyncio.wait_for(asked.wait(), 100)
+                ping.interrupt()
+                told = await asyncio.to_thread(ping.end)
+            serving.cancel()
+        assert ping.process.returncode is not None
+        return ping.process.returncode, told
+
+    status, told = asyncio.run(main())
+    assert status == 130
+    assert [each["event"] for each in events(told)] == ["connected"]
+
+
 def test_ping_that_loses_its_connection_says_why() -> None:
     with running("listen", "--json", LOOPBACK) as listener:
         address = listener.event("listening")["address"]

@@ -17,7 +17,7 @@ from testkit.asyncio_ends import LOOPBACK
 from testkit.command import COMMAND, ended, events, running, terminal
 from testkit.screen import Screen
 
-COMMANDS = ["cat", "dial", "identity", "listen", "perf", "ping", "receive", "send", "trace"]
+COMMANDS = ["cat", "completion", "dial", "identity", "listen", "perf", "ping", "receive", "send", "trace"]
 # What a live display leaves free for the echo of Ctrl-C.
 ROOM = 3
 
@@ -135,6 +135,30 @@ def test_wrong_arguments_are_in_json_too(arguments: tuple[str, ...], text: str) 
     assert (done.returncode, error["event"], error["cause"]) == (2, "error", "usage")
     assert text in error["text"]
     assert text in done.stderr.decode()
+
+
+LARGE = "1" * 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("ping", "-i", "nan", LOOPBACK), "'nan' is not a number of seconds"),
+        (("ping", "-i", "inf", LOOPBACK), "'inf' is not a number of seconds"),
+        (("ping", "-W", "nan", LOOPBACK), "'nan' is not a number of seconds"),
+        (("perf", "--seconds", "nan", LOOPBACK), "'nan' is not a number of seconds"),
+        (("dial", "--timeout", "nan", LOOPBACK), "'nan' is not a number of seconds"),
+        (("listen", "--max-connections", str(1 << 32), LOOPBACK), "4294967296 is not in the range"),
+        (("receive", "--max-size", LARGE), f"{LARGE} is larger than any file"),
+    ],
+    ids=lambda each: each[:40] if isinstance(each, str) else " ".join(each[:2]),
+)
+def test_number_that_no_command_can_use_is_explained(arguments: tuple[str, ...], text: str) -> None:
+    done = ended(*arguments, "--json")
+    (error,) = events(done.stdout.decode())
+    assert (done.returncode, error["cause"]) == (2, "usage")
+    assert text in error["text"]
+    assert b"Traceback" not in done.stderr
 
 
 def test_wrong_arguments_of_cat_are_beside_its_data() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +14,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.logger import QuicLogger
 
+from libp2p_quic._command import qlog_file
 from testkit.command import ended, events, finished, running, terminal
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/quic-v1"
@@ -74,6 +77,36 @@ def test_picture_has_all_series(file: Path, tmp_path: Path) -> None:
     assert picture.stat().st_size < 500_000
 
 
+def test_pipe_is_read_once(file: Path) -> None:
+    (told,) = events(finished("trace", "--json", file))
+    (piped,) = events(finished("trace", "--json", "/dev/stdin", given=file.read_bytes()))
+    assert piped == {**told, "file": "/dev/stdin"}
+
+
+def test_json_from_a_pipe_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(qlog_file, "_LONGEST_FILE", 1000)
+    os.mkfifo(tmp_path / "pipe")
+    whole = json.dumps({"traces": [{"events": [{"name": "x", "time": 0, "data": {}}]}], "title": "x" * 1000})
+    with (
+        subprocess.Popen(["bash", "-c", 'echo -n "$1" > pipe', "-", whole], cwd=tmp_path),
+        pytest.raises(qlog_file.NotQlogError, match="more than 1 GiB"),
+    ):
+        qlog_file.read(tmp_path / "pipe")
+
+
+def test_with_json_it_also_says_where_the_picture_is(file: Path, tmp_path: Path) -> None:
+    told = events(finished("trace", "--json", "--svg", "picture.svg", file, cwd=tmp_path))
+    assert [each["event"] for each in told] == ["trace", "picture"]
+    assert told[1]["file"] == "picture.svg"
+
+
+def test_picture_of_a_file_whose_name_is_not_utf_8(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / os.fsdecode(b"\xff.sqlog")
+    copy.write_bytes(file.read_bytes())
+    finished("trace", "--svg", "picture.svg", copy, cwd=tmp_path)
+    ElementTree.parse(tmp_path / "picture.svg")
+
+
 def test_file_that_was_cut_off_is_read_to_its_end(file: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.sqlog"
     cut.write_bytes(file.read_bytes()[:20_000])
@@ -107,12 +140,75 @@ def test_file_of_another_implementation_is_read(tmp_path: Path) -> None:
     assert told["handshake"] is None
 
 
+SENT = '{"name": "quic:packet_sent", "time": 5, "data": {"raw": {"length": 1200}}}'
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"trace": 1}',
+        '{"name": "quic:packet_sent", "time": 1e999, "data": {}}',
+        '{"name": "quic:packet_sent", "time": NaN, "data": {}}',
+        '{"name": "quic:packet_sent", "time": ' + "9" * 400 + ', "data": {}}',
+        '{"name": "quic:packet_sent", "time": 1, "data": 5}',
+        '{"name": "quic:packet_sent", "time": 1, "data": ' + "[" * 100_000,
+    ],
+    ids=lambda each: each[:60],
+)
+def test_record_of_another_form_is_counted(record: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(f"\x1e{record}\n\x1e{SENT}\n")
+    done = ended("trace", "--json", "--svg", "picture", "file", cwd=tmp_path)
+    told, _ = events(done.stdout.decode())
+    assert (done.returncode, told["unreadable"]) == (0, 1)
+    assert (told["packets_sent"], told["bytes_sent"]) == (1, 1200)
+    assert done.stderr.startswith(b"warning: 1 records cannot be read")
+
+
+@pytest.mark.parametrize("ranges", ["[5]", "[[]]", '[["a"]]', "5", '[{"a": 1}]', "[[1e999]]"])
+def test_acknowledgment_of_another_form_does_not_hide_the_packet(ranges: str, tmp_path: Path) -> None:
+    frames = f'[{{"frame_type": "ack", "acked_ranges": {ranges}}}]'
+    record = f'{{"name": "quic:packet_received", "time": 6, "data": {{"frames": {frames}}}}}'
+    (tmp_path / "file").write_text(f"\x1e{SENT}\n\x1e{record}\n")
+    done = ended("trace", "--json", "file", cwd=tmp_path)
+    (told,) = events(done.stdout.decode())
+    assert (done.returncode, told["packets_received"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"latest_rtt": 1e999, "congestion_window": NaN, "min_rtt": "x"}',
+        '{"congestion_window": ' + "9" * 400 + "}",
+        '{"raw": {"length": 1e999}, "header": 5, "frames": {"a": 1}}',
+        '{"frames": [5, {"frame_type": "stream", "raw": 5, "length": 1e999}]}',
+        '{"new": 1e999, "trigger": 5, "error_code": [1], "message": {}}',
+    ],
+    ids=lambda each: each[:40],
+)
+def test_figure_that_is_no_number_is_left_out(data: str, tmp_path: Path) -> None:
+    names = ("recovery_metrics_updated", "packet_sent", "packet_received", "mtu_updated", "connection_closed")
+    lines = [f'\x1e{{"name": "quic:{name}", "time": 6, "data": {data}}}' for name in (*names, "warning")]
+    (tmp_path / "file").write_text("\n".join([f"\x1e{SENT}", *lines]))
+    (told,) = events(finished("trace", "--json", "file", cwd=tmp_path))
+    assert (told["rtt_max"], told["mtu"], told["packets_sent"], told["bytes_sent"]) == (None, None, 2, 1200)
+    assert "ended" in finished("trace", "--svg", "picture", "file", cwd=tmp_path)
+
+
+def test_reason_of_a_peer_does_not_move_the_cursor(tmp_path: Path) -> None:
+    record = {"name": "quic:connection_closed", "time": 1, "data": {"reason": "a\x1b[2Jb"}}
+    (tmp_path / "file").write_text(f"\x1e{json.dumps(record)}\n")
+    assert "\x1b" not in finished("trace", "file", cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("contents", "said"),
     [
         (b"hello", "begins neither with a record separator"),
         (b"", "begins neither with a record separator"),
         (b'{"a": 1}', "not of qlog"),
+        (b'{"traces": [5]}', "not of qlog"),
+        (b'{"traces": [{"events": 5}]}', "not of qlog"),
+        (b'{"traces": ' + b"[" * 100_000, "not of qlog"),
         (b'\x1e{"trace": {}}\n', "has no events"),
     ],
 )

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from testkit.asyncio_ends import LOOPBACK
-from testkit.command import Terminal, finished, running, terminal
+from testkit.command import Terminal, ended, finished, running, terminal
 from testkit.screen import Screen
 from testkit.unwilling import black_hole, dead_port
 
@@ -131,6 +131,32 @@ def send() -> tuple[str, str]:
             return f"libp2p-quic send backup.tar {address}", shown.raw
 
 
+def cat() -> tuple[str, str]:
+    """The listening side of a conversation."""
+    with terminal("cat", "--listen", LOOPBACK) as shown:
+        address = shown.until(r"waiting for: libp2p-quic cat (\S+)")[1]
+        with terminal("cat", address) as other:
+            shown.until(r"\[y/N\] ")
+            shown.press("y\n")
+            other.until("connected to ")
+            other.press("Did the file arrive?\n")
+            shown.until("arrive")
+            shown.press("Yes.\n")
+            other.until("Yes")
+            other.press("\x04")
+            return f"libp2p-quic cat --listen {LOOPBACK}", _ended(shown)
+
+
+def trace() -> tuple[str, str]:
+    """The dialer's qlog of a measurement."""
+    with TemporaryDirectory() as folder:
+        with listener() as address:
+            ended("perf", "--seconds", 1, address, env={"QLOGDIR": folder})
+        (file,) = Path(folder).glob("*_client.sqlog")
+        with terminal("trace", file.name, cwd=Path(folder)) as shown:
+            return f"libp2p-quic trace {file.name}", _ended(shown)
+
+
 def identity() -> tuple[str, str]:
     """A new key, and what it is."""
     with TemporaryDirectory() as folder:
@@ -140,6 +166,7 @@ def identity() -> tuple[str, str]:
 
 
 SCENES: dict[str, Callable[[], tuple[str, str]]] = {
+    "cat": cat,
     "dial": dial,
     "dial-silent": dial_silent,
     "dial-closed": dial_closed,
@@ -149,6 +176,7 @@ SCENES: dict[str, Callable[[], tuple[str, str]]] = {
     "ping": ping,
     "receive": receive,
     "send": send,
+    "trace": trace,
 }
 
 

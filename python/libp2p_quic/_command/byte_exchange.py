@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
 
 from libp2p_quic._command import standard_input
 from libp2p_quic.asyncio.connection import cancel_all
 from libp2p_quic.asyncio.stream import Stream
 
 CAT = "/libp2p-quic/cat/1.0.0"
-
-_STDOUT = 1
 
 
 class ByteExchange:
@@ -59,8 +58,8 @@ class ByteExchange:
         while data := await self._stream.read():
             self._received_digest.update(data)
             self.received += len(data)
-            view = memoryview(data)
+            view, target = memoryview(data), sys.stdout.fileno()
             # It blocks while nobody reads a pipe, and the peer then waits, too. Standard output is not set to
             # non-blocking, since other programs may write to the same pipe.
             while view:
-                view = view[os.write(_STDOUT, view) :]
+                view = view[os.write(target, view) :]

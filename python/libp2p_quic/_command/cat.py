@@ -13,14 +13,14 @@ from libp2p_quic._command.connecting import connected, failure
 from libp2p_quic._command.consent import Consent, consent_options
 from libp2p_quic._command.explanation import GATED, Explanation
 from libp2p_quic._command.interruption import Interruption, run
-from libp2p_quic._command.listening import announce, opened, peer_gate, serve_each
-from libp2p_quic._command.options import address_of, identity_of, json_option, key_option, timeout_option
-from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, Output
+from libp2p_quic._command.listening import PeerGate, announce, opened, peer_gate, serve_until
+from libp2p_quic._command.options import address_of, identity_of, key_option, timeout_option
+from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, NoReaderError, Output, json_option
 from libp2p_quic._command.quantity import duration, size
 from libp2p_quic._exception_types import QUICError, StreamLost
 from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.configuration import EndpointConfig
-from libp2p_quic.asyncio.connection import Connection, cancel_all
+from libp2p_quic.asyncio.connection import Connection
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
 from libp2p_quic.asyncio.stream import Stream
@@ -74,12 +74,8 @@ def cat(
         identity = identity_of(key_file, output)
         if is_listening:
             consent = Consent(bool(admitted), is_open, output)
-            config = EndpointConfig(
-                max_connections=_MOST_PEERS,
-                max_connections_per_address=_MOST_PEERS,
-                gate_peer=peer_gate(admitted, "--from", output),
-            )
-            is_interrupted = run(lambda each: _listen(each, identity, config, addresses, consent, output))
+            gate = peer_gate(admitted, "--from", output)
+            is_interrupted = run(lambda each: _listen(each, identity, gate, addresses, consent, output))
         else:
             address = address_of(addresses[0], is_json)
 
@@ -101,22 +97,27 @@ def cat(
 async def _listen(
     interruption: Interruption,
     identity: Identity,
-    config: EndpointConfig,
+    gate: PeerGate | None,
     addresses: tuple[str, ...],
     consent: Consent,
     output: Output,
 ) -> bool:
+    config = EndpointConfig(
+        max_connections=_MOST_PEERS, max_connections_per_address=_MOST_PEERS, gate_peer=gate
+    )
     async with Endpoint(identity, config) as endpoint:
         listeners = await opened(endpoint, addresses, output)
         found = announce(endpoint, listeners, output)
         output.note(f"waiting for: libp2p-quic cat {found[-1]}")
-        connection, stream = await _first(listeners, consent, output)
+        connection, stream = await _first(listeners, gate, consent, output)
         for each in listeners:
             each.close()
         return await _exchange(interruption, connection, stream, output)
 
 
-async def _first(listeners: list[Listener], consent: Consent, output: Output) -> tuple[Connection, Stream]:
+async def _first(
+    listeners: list[Listener], gate: PeerGate | None, consent: Consent, output: Output
+) -> tuple[Connection, Stream]:
     """The first peer that has consent, and its stream."""
     found: asyncio.Future[tuple[Connection, Stream]] = asyncio.get_running_loop().create_future()
     turn = asyncio.Lock()
@@ -137,11 +138,7 @@ async def _first(listeners: list[Listener], consent: Consent, output: Output) ->
             if not is_welcome:
                 connection.close(GATED, "declined")
 
-    tasks = {asyncio.create_task(serve_each(each, welcome)) for each in listeners}
-    try:
-        return await found
-    finally:
-        await cancel_all(tasks)
+    return await serve_until(found, listeners, welcome, gate)
 
 
 async def _exchange(
@@ -162,8 +159,7 @@ async def _exchange(
     except QUICError as error:
         raise await failure(connection, error, output) from error
     except BrokenPipeError:
-        # The reader has enough, which click knows.
-        raise
+        raise NoReaderError from None
     except OSError as error:
         text = f"cannot write what the peer sent: {error.strerror or error}"
         step = "check the disk and the file that standard output goes to"

@@ -19,11 +19,10 @@ from libp2p_quic._command.nat import between, told
 from libp2p_quic._command.options import (
     address_argument,
     identity_of,
-    json_option,
     key_option,
     timeout_option,
 )
-from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output
+from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output, json_option
 from libp2p_quic._command.quantity import duration, size
 from libp2p_quic._dial_attempt import DialAttempt
 from libp2p_quic._exception_types import ConnectionClosed, DialError, NegotiationError, QUICError

@@ -75,20 +75,9 @@ def of_dial(error: DialError) -> Explanation:
             "answers now, dial without /p2p/… or with its id"
         )
         return Explanation("wrong_peer", text, step)
-    if text.startswith("cannot resolve"):
-        return Explanation("name", text, "check the spelling, and the resolver: getent ahosts NAME")
-    if "no such interface" in text:
-        return Explanation("zone", text, "ip link lists the interfaces of this machine")
-    if "port 0 cannot be dialed" in text:
-        return Explanation(
-            "port_0", text, "give the port that the listener has chosen: it prints its address"
-        )
-    if NEEDS_CERTHASH in text:
-        step = "take the peer's whole address, with /certhash, or the one that ends with /quic-v1"
-        return Explanation("certhash", text, step)
     lost = error.__cause__
     if not isinstance(lost, ConnectionLostError):
-        return Explanation("system", text, "check the limits of this machine: open files, memory")
+        return _undialed(text)
     if lost.kind == "handshake_timeout":
         cause, step = next((cause, step) for part, cause, step in _TIMEOUTS if part in text)
         return Explanation(cause, text, step)
@@ -102,6 +91,22 @@ def of_dial(error: DialError) -> Explanation:
     if isinstance(error, HandshakeRefusedError):
         return _refused(lost, text)
     return Explanation(lost.kind, text, "dial again; if it persists, look into the peer's log")
+
+
+def _undialed(text: str) -> Explanation:
+    """Why no datagram was sent. The text of a lost connection is no sign: it has the peer's reason."""
+    if text.startswith("cannot resolve"):
+        return Explanation("name", text, "check the spelling, and the resolver: getent ahosts NAME")
+    if "no such interface" in text:
+        return Explanation("zone", text, "ip link lists the interfaces of this machine")
+    if "port 0 cannot be dialed" in text:
+        return Explanation(
+            "port_0", text, "give the port that the listener has chosen: it prints its address"
+        )
+    if NEEDS_CERTHASH in text:
+        step = "take the peer's whole address, with /certhash, or the one that ends with /quic-v1"
+        return Explanation("certhash", text, step)
+    return Explanation("system", text, "check the limits of this machine: open files, memory")
 
 
 def _unreachable(lost: ConnectionLostError, text: str) -> Explanation:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from base64 import b64encode
-from pathlib import Path
+from contextlib import suppress
+from tempfile import mkstemp
 
 import click
 
 from libp2p_quic._command import key_form
 from libp2p_quic._command.explanation import Explanation
-from libp2p_quic._command.options import bad_key, file_data, json_option, secret_type_option
-from libp2p_quic._command.output import FAILED, Output, UnusableArgumentError
+from libp2p_quic._command.options import bad_key, file_data, is_there, secret_type_option
+from libp2p_quic._command.output import FAILED, Output, UnusableArgumentError, json_option
 from libp2p_quic._exception_types import HostKeyError, InvalidPeerIdError
 from libp2p_quic._identity import Identity
 from libp2p_quic._peer_id import PeerId
@@ -159,7 +160,7 @@ def _facts(public: bytes) -> dict[str, str]:
 
 def _read(key: str, secret_type: str | None, output: Output) -> tuple[PeerId, bytes | None, str]:
     """The peer id of a file or a text, the public key if it is known, and what was read."""
-    if key != "-" and not Path(key).exists():
+    if key != "-" and not is_there(key):
         try:
             return PeerId.parse(key.rpartition("/p2p/")[2]), None, "a peer id"
         except InvalidPeerIdError as error:
@@ -201,18 +202,47 @@ def _store(data: bytes, target: str, force: bool, output: Output) -> None:
             raise UnusableArgumentError(
                 Explanation("terminal", text, "name a file: -o node.key"), output.is_json
             )
-        sys.stdout.buffer.write(data)
+        output.data(data)
         return
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
-        descriptor = os.open(target, flags, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            # A file that is replaced keeps its mode otherwise.
-            os.fchmod(descriptor, 0o600)
-            file.write(data)
+        if not force:
+            _write_new(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), target, data)
+        elif os.path.exists(target) and not os.path.isfile(target):
+            # A pipe or a device, which has no key to lose.
+            with open(target, "wb") as file:
+                file.write(data)
+        else:
+            _replace(os.path.realpath(target), data)
     except FileExistsError:
         why = Explanation("file", f"{target} exists, and is kept", "name another file, or add --force")
         raise UnusableArgumentError(why, output.is_json) from None
     except OSError as error:
         why = Explanation("file", f"cannot write {target}: {error.strerror or error}", "check the folder")
         raise UnusableArgumentError(why, output.is_json) from error
+
+
+def _write_new(descriptor: int, path: str, data: bytes) -> None:
+    """Write the file ``path``, which was just made. It is removed if that fails."""
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Give ``path`` a new file when that is complete: the old one may be the only copy of a key."""
+    descriptor, beside = mkstemp(prefix=".libp2p-quic-", dir=os.path.dirname(path))
+    # As root, the owner of a file stays the one that can read it.
+    with suppress(OSError):
+        found = os.stat(path)
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+    _write_new(descriptor, beside, data)
+    try:
+        os.replace(beside, path)
+    except OSError:
+        os.unlink(beside)
+        raise

@@ -10,12 +10,15 @@ import segno
 
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import addresses_argument, announce, opened, peer_gate
-from libp2p_quic._command.options import identity_of, json_option, key_option
-from libp2p_quic._command.output import Output
+from libp2p_quic._command.options import identity_of, key_option
+from libp2p_quic._command.output import Output, json_option
 from libp2p_quic._command.server import Server
 from libp2p_quic._command.services import SERVED
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.endpoint import Endpoint
+
+# The engine's largest limit.
+_MOST_CONNECTIONS = 2**32 - 1
 
 
 @click.command(
@@ -24,7 +27,7 @@ from libp2p_quic.asyncio.endpoint import Endpoint
 Examples:
   libp2p-quic listen
   libp2p-quic listen --key node.key /ip4/0.0.0.0/udp/4001/quic-v1 /ip6/::/udp/4001/quic-v1
-  libp2p-quic listen --json | jq .address
+  libp2p-quic listen --json | jq -r 'select(.event == "listening").address'
 """
 )
 @addresses_argument
@@ -32,7 +35,7 @@ Examples:
 @click.option("--allow", metavar="PEER", multiple=True, help="Admit this peer id only. May be repeated.")
 @click.option(
     "--max-connections",
-    type=click.IntRange(1),
+    type=click.IntRange(1, _MOST_CONNECTIONS),
     default=4096,
     show_default=True,
     metavar="N",

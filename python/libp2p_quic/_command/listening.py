@@ -9,18 +9,20 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from libp2p_quic._command.explanation import Explanation, of_address
-from libp2p_quic._command.output import NoConnectionError, Output, UnusableArgumentError
+from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output, UnusableArgumentError
 from libp2p_quic._command.own_address import dialable
 from libp2p_quic._exception_types import InvalidAddressError, InvalidPeerIdError, ListenError
 from libp2p_quic._peer_id import PeerId
 from libp2p_quic.asyncio.connection import Connection, cancel_all
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
+
+T = TypeVar("T")
 
 # What to try when the system refuses a socket.
 _STEPS = {
@@ -57,18 +59,34 @@ class PeerGate:
         self.reason = f"{option} does not name it"
         self._admitted = admitted
         self._output = output
+        self._failure: CommandFailedError | None = None
+        self._has_failed = asyncio.Event()
 
     def __call__(self, peer_id: PeerId, address: str) -> bool:
         if peer_id in self._admitted:
             return True
         self.count += 1
         self.refused.append((peer_id, address))
+        try:
+            self._print(peer_id, address)
+        except CommandFailedError as error:
+            # Raised here, it would be the log's: the endpoint takes it for a defect of the gate.
+            self._failure = error
+            self._has_failed.set()
+        return False
+
+    def _print(self, peer_id: PeerId, address: str) -> None:
         if not self.is_drawn:
             self._output.text(f"refused {address}/p2p/{peer_id}: {self.reason}")
         self._output.event(
             "refused", peer_id=str(peer_id), address=address, cause="gated", reason=self.reason
         )
-        return False
+
+    async def watch(self) -> None:
+        """Wait until a peer that was refused cannot be printed. Raises the error."""
+        await self._has_failed.wait()
+        assert self._failure is not None
+        raise self._failure
 
 
 def peer_gate(allowed: Sequence[str], option: str, output: Output) -> PeerGate | None:
@@ -117,13 +135,55 @@ def announce(endpoint: Endpoint, listeners: Sequence[Listener], output: Output) 
 
 async def serve_each(listener: Listener, serve: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
     """Run ``serve`` in a task for each accepted connection, until the listener is closed. Then, and if
-    canceled, the tasks are canceled."""
+    canceled, the tasks are canceled. If one fails, the listener is closed and the error raised."""
     serving: set[asyncio.Task[None]] = set()
+    failures: list[BaseException] = []
+
+    def ended(task: asyncio.Task[None]) -> None:
+        serving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failures.append(error)
+            listener.close()
+
     try:
         async for connection in listener:
             task = asyncio.create_task(serve(connection))
             serving.add(task)
-            task.add_done_callback(serving.discard)
+            task.add_done_callback(ended)
             del connection, task
     finally:
         await cancel_all(serving)
+    if failures:
+        raise failures[0]
+
+
+def start_serving(
+    listeners: Sequence[Listener],
+    serve: Callable[[Connection], Coroutine[Any, Any, None]],
+    gate: PeerGate | None,
+) -> set[asyncio.Task[None]]:
+    """A task of `serve_each` for each listener, and one that ends when ``gate`` cannot print a peer."""
+    tasks = {asyncio.create_task(serve_each(each, serve)) for each in listeners}
+    if gate is not None:
+        tasks.add(asyncio.create_task(gate.watch()))
+    return tasks
+
+
+async def serve_until(
+    end: asyncio.Future[T],
+    listeners: Sequence[Listener],
+    serve: Callable[[Connection], Coroutine[Any, Any, None]],
+    gate: PeerGate | None,
+) -> T:
+    """Run ``serve`` for each connection until ``end`` is done, and return its result. Raises its error, and
+    that of the first task of `start_serving` that fails. ``end`` is done afterwards in any case."""
+    tasks = start_serving(listeners, serve, gate)
+    waiting: set[asyncio.Future[Any]] = {end, *tasks}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not end.done():
+            await asyncio.gather(*tasks)
+        return await end
+    finally:
+        end.cancel()
+        await cancel_all(tasks)

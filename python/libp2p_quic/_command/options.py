@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +23,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 # No form of a key is longer: an RSA key of 8192 bits has 6 KiB in PEM. A config file of IPFS has 10 KiB.
 _LONGEST_KEY_FILE = 1024 * 1024
 
-# Eager, so that an error of an argument is in JSON, too.
-json_option = click.option(
-    "--json", "is_json", is_flag=True, is_eager=True, help="Print one JSON object a line."
-)
 secret_type_option = click.option(
     "--secret-type",
     type=click.Choice(key_form.SECRET_TYPES),
@@ -37,6 +35,27 @@ key_option = click.option(
     metavar="FILE",
     help="The host key, in any form that `identity` reads. Default: a new one for each run.",
 )
+
+
+class Seconds(click.FloatRange):
+    """A time. click's range has "nan", which no comparison finds outside of it, and "inf"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+def is_there(name: str) -> bool:
+    """Whether a file has this name. True also if the system does not tell: `file_data` says why."""
+    try:
+        os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def file_data(name: str, output: Output) -> bytes:
@@ -89,7 +108,7 @@ def _parsed(context: click.Context, _: click.Parameter, value: str) -> Address:
 address_argument = click.argument("address", metavar="ADDR", callback=_parsed)
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 300),
+    type=Seconds(0.1, 300),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

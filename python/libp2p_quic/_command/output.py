@@ -13,11 +13,15 @@ from typing import IO, Any
 import click
 
 from libp2p_quic._command.explanation import Explanation
+from libp2p_quic._command.standard_streams import discard
 
 # Exit statuses. `program.EPILOG` documents them.
 FAILED, USAGE, NO_CONNECTION, INTERRUPTED = 1, 2, 3, 130
 
-_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
+# Eager, so that an error of an argument is in JSON, too.
+json_option = click.option(
+    "--json", "is_json", is_flag=True, is_eager=True, help="Print one JSON object a line."
+)
 
 
 class CommandFailedError(click.ClickException):
@@ -36,12 +40,12 @@ class CommandFailedError(click.ClickException):
         error = self.explanation
         if self._is_json:
             told = _json("error", cause=error.cause, text=error.text, next_step=error.next_step)
-            click.echo(told, err=self.is_beside_data)
+            _say(told, is_error=self.is_beside_data)
             if self.is_beside_data:
                 return
-        click.echo(f"{_styled('error:', fg='red', bold=True)} {error.text}", err=True)
+        _say(f"{_styled('error:', fg='red', bold=True)} {error.text}")
         if error.next_step:
-            click.echo(f"{_styled('try:', fg='cyan', bold=True)} {error.next_step}", err=True)
+            _say(f"{_styled('try:', fg='cyan', bold=True)} {error.next_step}")
 
 
 class UnusableArgumentError(CommandFailedError):
@@ -54,6 +58,36 @@ class NoConnectionError(CommandFailedError):
     """No connection was made, or the address cannot be listened on."""
 
     exit_code = NO_CONNECTION
+
+
+class NoReaderError(CommandFailedError):
+    """Nobody reads the results any more, as after `| head -1`. The command ends without a message."""
+
+    def __init__(self) -> None:
+        super().__init__(Explanation("output", "nobody reads the results", ""), is_json=False)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Nothing: the reader has what it wants."""
+
+
+def cannot_write(error: OSError) -> UnusableArgumentError:
+    """The error that ends the command as its results cannot be written."""
+    text = f"cannot write the results: {error.strerror or error}"
+    step = "check the disk and the file that standard output goes to"
+    return UnusableArgumentError(Explanation("output", text, step), is_json=False)
+
+
+def write(text: str | bytes, is_error: bool = False, end: bool = True) -> None:
+    """Write a line, or text without the ``end`` of a line, to standard output or standard error. Raises
+    NoReaderError or UnusableArgumentError, and no OSError: a command would take it for one of its files."""
+    try:
+        click.echo(text, err=is_error, nl=end)
+    except BrokenPipeError:
+        _discard(is_error)
+        raise NoReaderError from None
+    except OSError as error:
+        _discard(is_error)
+        raise cannot_write(error) from error
 
 
 class Output:
@@ -88,28 +122,33 @@ class Output:
         if self.is_json:
             self._write(_json(name, **values))
 
+    def data(self, content: bytes) -> None:
+        """Bytes as they are. For a command without --json."""
+        write(content, end=False)
+
     def _write(self, line: str) -> None:
-        try:
-            click.echo(line, err=self._is_beside_data)
-        except BrokenPipeError:
-            # The reader has enough, which click knows.
-            raise
-        except OSError as error:
-            # What is still in the buffer would fail again when the process exits.
-            descriptor = _STANDARD_ERROR if self._is_beside_data else _STANDARD_OUTPUT
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-            text = f"cannot write the results: {error.strerror or error}"
-            step = "check the disk and the file that standard output goes to"
-            raise UnusableArgumentError(Explanation("output", text, step), is_json=False) from error
+        write(line, self._is_beside_data)
 
     def note(self, line: str) -> None:
         """A remark that is no result: on standard error, if that is a terminal."""
         if sys.stderr.isatty():
-            click.echo(line, err=True)
+            _say(line)
 
     def warning(self, line: str) -> None:
         """Something that the user should know, on standard error."""
-        click.echo(f"{_styled('warning:', fg='yellow')} {line}", err=True)
+        _say(f"{_styled('warning:', fg='yellow')} {line}")
+
+
+def _say(line: str, is_error: bool = True) -> None:
+    """A line that is no result: if it cannot be written, the command ends as it would with it."""
+    try:
+        click.echo(line, err=is_error)
+    except OSError:
+        _discard(is_error)
+
+
+def _discard(is_error: bool) -> None:
+    discard(sys.stderr if is_error else sys.stdout)
 
 
 def _styled(text: str, **style: Any) -> str:
@@ -118,4 +157,5 @@ def _styled(text: str, **style: Any) -> str:
 
 
 def _json(event: str, /, **values: object) -> str:
-    return json.dumps({"event": event, **values}, ensure_ascii=False)
+    # In ASCII: the name of a file need not be UTF-8.
+    return json.dumps({"event": event, **values})

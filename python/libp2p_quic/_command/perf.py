@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import ExitStack
 from typing import TypedDict
@@ -15,13 +16,13 @@ from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import announce, opened
 from libp2p_quic._command.live import LiveBar
 from libp2p_quic._command.options import (
+    Seconds,
     address_of,
     identity_of,
-    json_option,
     key_option,
     timeout_option,
 )
-from libp2p_quic._command.output import CommandFailedError, Output
+from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, Output, json_option
 from libp2p_quic._command.perf_protocol import PERF, download, serve_perf, upload
 from libp2p_quic._command.quantity import duration, rate, size
 from libp2p_quic._command.server import Server
@@ -69,7 +70,7 @@ Examples:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1),
+    type=Seconds(0.1),
     default=10.0,
     show_default=True,
     metavar="S",
@@ -103,16 +104,19 @@ def perf(
         return
     address = address_of(addresses[0], is_json)
 
-    async def command(interruption: Interruption) -> None:
+    async def command(interruption: Interruption) -> bool:
+        """Whether it was interrupted before there was a result."""
         async with connected(address, identity, timeout, output) as connection:
             output.text(f"perf {connection.remote_address}/p2p/{connection.peer_id}")
             transfer = _Transfer(connection, output, seconds)
             try:
-                await interruption.measured(transfer.run(direction, streams))
+                is_interrupted = await interruption.measured(transfer.run(direction, streams))
             finally:
-                transfer.summarize(direction)
+                has_result = transfer.summarize(direction)
+            return is_interrupted and not has_result
 
-    run(command)
+    if run(command):
+        sys.exit(INTERRUPTED)
 
 
 async def _serve(
@@ -215,8 +219,9 @@ class _Transfer:
         names = ("rtt", "congestion_window", "mtu", "datagrams_sent", "packets_lost", "congestion_events")
         return {name: getattr(facts, name) for name in names}
 
-    def summarize(self, direction: str) -> None:
-        """Print the figures of the whole run. Nothing if no byte was transferred."""
+    def summarize(self, direction: str) -> bool:
+        """Print the figures of the whole run. Nothing if no byte was transferred. Returns whether there are
+        figures."""
         elapsed = max(time.monotonic() - self._began, 1e-9)
         counts = {"up": self._sent, "down": self._received}
         flows = {
@@ -225,7 +230,7 @@ class _Transfer:
             if direction in (name, "both")
         }
         if not any(flow["bytes"] for flow in flows.values()):
-            return
+            return False
         path = self._path()
         for name, flow in flows.items():
             self._output.text(
@@ -237,3 +242,4 @@ class _Transfer:
             f"window {size(path['congestion_window'])}  mtu {path['mtu']:.0f}"
         )
         self._output.event("summary", elapsed=elapsed, **flows, loss=loss, **path)
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sys
 import time
 
 import click
@@ -13,13 +14,13 @@ from libp2p_quic._command.connecting import connected, ended
 from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.options import (
+    Seconds,
     address_argument,
     identity_of,
-    json_option,
     key_option,
     timeout_option,
 )
-from libp2p_quic._command.output import CommandFailedError, Output
+from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, Output, json_option
 from libp2p_quic._command.quantity import duration, percentile
 from libp2p_quic._command.services import PING, PING_SIZE
 from libp2p_quic._exception_types import ConnectionClosed, StreamLost
@@ -43,7 +44,7 @@ Examples:
 @click.option(
     "-i",
     "--interval",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -52,7 +53,7 @@ Examples:
 @click.option(
     "-W",
     "--wait",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=5.0,
     show_default=True,
     metavar="SECONDS",
@@ -78,11 +79,12 @@ def ping(
     output = Output(is_json)
     identity = identity_of(key_file, output)
 
-    async def command(interruption: Interruption) -> None:
+    async def command(interruption: Interruption) -> bool:
+        """Whether it was interrupted before there was a result."""
         async with connected(address, identity, timeout, output) as connection:
             rounds = _Rounds(connection, output, interval, wait)
             try:
-                await interruption.measured(rounds.run(count))
+                is_interrupted = await interruption.measured(rounds.run(count))
             finally:
                 rounds.summarize()
             if (closed := rounds.closed) is not None:
@@ -92,8 +94,10 @@ def ping(
             text = f"{rounds.lost} of {total} rounds were not answered within {wait:g} s"
             step = "the path loses packets or the peer is overloaded: compare with perf, which shows the loss"
             raise CommandFailedError(Explanation("loss", text, step), is_json)
+        return is_interrupted and not rounds.times
 
-    run(command)
+    if run(command):
+        sys.exit(INTERRUPTED)
 
 
 class _Rounds:

@@ -7,16 +7,21 @@ quic-go and others write. `trace` prints the figures, and `qlog_picture` draws t
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeGuard
 
 # RFC 7464 section 2.2.
 _RECORD_SEPARATOR = b"\x1e"
 # Our files have at most 64 MiB; those of others are not bounded.
 _LONGEST_FILE = 1024 * 1024 * 1024
+# No time in milliseconds, count or size of a connection is larger (RFC 9000 section 16).
+_LARGEST_NUMBER = 1 << 62
+_TOO_LONG = "it has more than 1 GiB"
+_NO_TRACE = "it is JSON, and not of qlog with a trace"
 
 Samples = list[tuple[float, float]]
 
@@ -47,7 +52,8 @@ class QlogFile:
     messages: list[str] = field(default_factory=list)
     """What the writer of the file says about it, such as missing events."""
     unreadable: int = 0
-    """Records that are no JSON. The last one of a process that was killed is expected to be cut off."""
+    """Records that are no JSON, or not of the form of qlog. The last one of a process that was killed is
+    expected to be cut off."""
     sent: Samples = field(default_factory=list)
     """Time and all bytes sent until then. Likewise for the next two."""
     received: Samples = field(default_factory=list)
@@ -80,42 +86,48 @@ class QlogFile:
 
 def read(path: Path) -> QlogFile:
     """The contents of a file. Raises OSError, and NotQlogError for a file of another kind."""
-    if path.stat().st_size > _LONGEST_FILE:
-        raise NotQlogError("it has more than 1 GiB")
-    with path.open("rb") as file:
-        start = file.read(1)
     reader = _Reader()
-    if start == _RECORD_SEPARATOR:
-        reader.take_all(_records(path, reader.file))
-    elif start == b"{":
-        reader.take_all(_contained(path))
-    else:
-        raise NotQlogError("it begins neither with a record separator nor with {")
+    # A pipe can be opened once.
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > _LONGEST_FILE:
+            raise NotQlogError(_TOO_LONG)
+        start = file.peek(1)[:1]
+        if start == _RECORD_SEPARATOR:
+            reader.take_all(_records(file, reader.file))
+        elif start == b"{":
+            reader.take_all(_contained(file))
+        else:
+            raise NotQlogError("it begins neither with a record separator nor with {")
     return reader.file
 
 
-def _records(path: Path, result: QlogFile) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for line in file:
-            text = line.strip(_RECORD_SEPARATOR + b"\r\n")
-            if not text:
-                continue
-            try:
-                record = json.loads(text)
-            except ValueError:
-                result.unreadable += 1
-                continue
-            if isinstance(record, dict):
-                yield record
+def _records(file: IO[bytes], result: QlogFile) -> Iterator[dict[str, Any]]:
+    for line in file:
+        text = line.strip(_RECORD_SEPARATOR + b"\r\n")
+        if not text:
+            continue
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            result.unreadable += 1
+            continue
+        if isinstance(record, dict):
+            yield record
 
 
-def _contained(path: Path) -> Iterator[dict[str, Any]]:
+def _contained(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    data = file.read(_LONGEST_FILE + 1)
+    # The size of a pipe is not known before.
+    if len(data) > _LONGEST_FILE:
+        raise NotQlogError(_TOO_LONG)
     try:
-        whole = json.loads(path.read_bytes())
+        whole = json.loads(data)
         trace = whole["traces"][0]
         events = trace["events"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise NotQlogError("it is JSON, and not of qlog with a trace") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise NotQlogError(_NO_TRACE) from error
+    if not isinstance(trace, dict) or not isinstance(events, list):
+        raise NotQlogError(_NO_TRACE)
     yield {**whole, "trace": trace}
     yield from (event for event in events if isinstance(event, dict))
 
@@ -157,17 +169,18 @@ class _Reader:
 
     def _header(self, record: dict[str, Any]) -> None:
         trace = record["trace"]
-        common = trace.get("common_fields") or {}
-        self.file.role = (trace.get("vantage_point") or {}).get("type", "unknown")
-        self.file.title = record.get("title") or trace.get("title") or ""
-        reference = common.get("reference_time")
-        if isinstance(reference, dict):
-            self.file.began = str(reference.get("wall_clock_time", ""))
+        if not isinstance(trace, dict):
+            self.file.unreadable += 1
+            return
+        common = _object(trace, "common_fields")
+        self.file.role = _text(_object(trace, "vantage_point"), "type") or "unknown"
+        self.file.title = _text(record, "title") or _text(trace, "title")
+        self.file.began = _text(_object(common, "reference_time"), "wall_clock_time")
         self._is_relative = common.get("time_format") in ("relative_to_previous_event", "delta")
 
     def _event(self, record: dict[str, Any]) -> None:
         time, data = record["time"], record.get("data")
-        if not isinstance(time, int | float) or not isinstance(data, dict):
+        if not _is_number(time) or not isinstance(data, dict):
             self.file.unreadable += 1
             return
         self._time = self._time + time if self._is_relative else float(time)
@@ -177,19 +190,19 @@ class _Reader:
         self.file.events += 1
         self.file.duration = max(self.file.duration, at)
         # The drafts moved events from one namespace to another.
-        name = str(record["name"]).rpartition(":")[2]
+        name = _text(record, "name").rpartition(":")[2]
         if name in self._kinds:
             self._kinds[name](at, data)
 
     def _packet_sent(self, at: float, data: dict[str, Any]) -> None:
-        header, length = _header_of(data), _length(data)
+        header, length = _object(data, "header"), _length(data)
         self.file.packets_sent += 1
         self._sent += length
         self.file.sent.append((at, self._sent))
         self.file.stream_bytes_sent += _stream_bytes(data)
         number = header.get("packet_number")
         if isinstance(number, int):
-            kind = str(header.get("packet_type"))
+            kind = _text(header, "packet_type")
             self._in_flight.setdefault(kind, {})[number] = length
             insort(self._numbers.setdefault(kind, []), number)
 
@@ -198,12 +211,17 @@ class _Reader:
         self._received += _length(data)
         self.file.received.append((at, self._received))
         self.file.stream_bytes_received += _stream_bytes(data)
-        kind = str(_header_of(data).get("packet_type"))
-        before = self._acknowledged
+        kind = _text(_object(data, "header"), "packet_type")
+        before, is_readable = self._acknowledged, True
         for frame in _frames(data):
             if frame.get("frame_type") == "ack":
-                for span in frame.get("acked_ranges") or ():
-                    self._acknowledge(kind, int(span[0]), int(span[-1]))
+                for span in _list(frame, "acked_ranges"):
+                    if _is_range(span):
+                        self._acknowledge(kind, span[0], span[-1])
+                    else:
+                        is_readable = False
+        if not is_readable:
+            self.file.unreadable += 1
         if self._acknowledged > before:
             self.file.acknowledged.append((at, self._acknowledged))
 
@@ -230,10 +248,11 @@ class _Reader:
             ("bytes_in_flight", 1, self.file.in_flight),
         ):
             value = data.get(name)
-            if isinstance(value, int | float):
+            if _is_number(value):
                 samples.append((at, value / scale))
-        if isinstance(data.get("min_rtt"), int | float):
-            self.file.min_rtt = data["min_rtt"] / 1000
+        least = data.get("min_rtt")
+        if _is_number(least):
+            self.file.min_rtt = least / 1000
 
     def _state(self, at: float, data: dict[str, Any]) -> None:
         # quic-go and quiche report the confirmation only.
@@ -241,39 +260,64 @@ class _Reader:
             self.file.handshake = at if self.file.handshake is None else self.file.handshake
 
     def _closed(self, at: float, data: dict[str, Any]) -> None:
-        by = {"local": "by this side", "remote": "by the peer"}.get(
-            str(data.get("initiator", data.get("owner"))), ""
-        )
-        error = data.get("connection_error") or data.get("application_error") or ""
-        code = data.get("error_code", data.get("application_code", data.get("connection_code")))
-        if error in ("", "unknown") and code is not None:
-            error = f"code {code:#x}" if isinstance(code, int) else str(code)
-        parts = (str(data.get("trigger", "")).replace("_", " "), by, str(error), str(data.get("reason", "")))
+        side = _text(data, "initiator") or _text(data, "owner")
+        by = {"local": "by this side", "remote": "by the peer"}.get(side, "")
+        error = _text(data, "connection_error") or _text(data, "application_error")
+        names = ("error_code", "application_code", "connection_code")
+        name = next((each for each in names if each in data), "")
+        if error in ("", "unknown") and name:
+            code = data[name]
+            error = f"code {code:#x}" if isinstance(code, int) else _text(data, name)
+        parts = (_text(data, "trigger").replace("_", " "), by, error, _text(data, "reason"))
         self.file.closed = ", ".join(part for part in parts if part)
 
     def _mtu(self, at: float, data: dict[str, Any]) -> None:
-        if isinstance(data.get("new"), int):
-            self.file.mtu = data["new"]
+        found = data.get("new")
+        if _is_number(found):
+            self.file.mtu = int(found)
 
     def _message(self, at: float, data: dict[str, Any]) -> None:
-        self.file.messages.append(str(data.get("message", "")))
+        self.file.messages.append(_text(data, "message"))
 
 
-def _header_of(data: dict[str, Any]) -> dict[str, Any]:
-    header = data.get("header")
-    return header if isinstance(header, dict) else {}
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number that figures can have: JSON can have 1e999 and NaN, too."""
+    return isinstance(value, int | float) and -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
+
+
+def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:
+    """The JSON object ``name``; an empty one if there is none."""
+    found = holder.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _list(holder: dict[str, Any], name: str) -> list[Any]:
+    found = holder.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _text(holder: dict[str, Any], name: str) -> str:
+    """The text ``name``, which may be a peer's: it must not move the cursor of a terminal."""
+    found = holder.get(name)
+    if not isinstance(found, str):
+        return ""
+    return found if found.isprintable() else repr(found)
+
+
+def _is_range(span: object) -> bool:
+    """Whether it has the first and the last number of acknowledged packets, or the only one."""
+    return isinstance(span, list) and bool(span) and all(isinstance(each, int) for each in span)
 
 
 def _frames(data: dict[str, Any]) -> list[dict[str, Any]]:
-    frames = data.get("frames")
-    return [frame for frame in frames if isinstance(frame, dict)] if isinstance(frames, list) else []
+    return [frame for frame in _list(data, "frames") if isinstance(frame, dict)]
 
 
 def _length(entity: dict[str, Any]) -> int:
     """The size of a packet; quinn writes it into the header."""
-    for holder in (entity.get("raw"), entity.get("header")):
-        if isinstance(holder, dict) and isinstance(holder.get("length"), int):
-            return int(holder["length"])
+    for holder in (_object(entity, "raw"), _object(entity, "header")):
+        if _is_number(length := holder.get("length")):
+            return int(length)
     return 0
 
 
@@ -281,7 +325,7 @@ def _stream_bytes(data: dict[str, Any]) -> int:
     total = 0
     for frame in _frames(data):
         if frame.get("frame_type") == "stream":
-            raw = frame.get("raw")
-            lengths = (raw.get("payload_length"), raw.get("length")) if isinstance(raw, dict) else ()
-            total += next((it for it in (*lengths, frame.get("length")) if isinstance(it, int)), 0)
+            raw = _object(frame, "raw")
+            lengths = raw.get("payload_length"), raw.get("length"), frame.get("length")
+            total += next((int(each) for each in lengths if _is_number(each)), 0)
     return total

@@ -29,7 +29,10 @@ def parsed_size(text: str) -> int:
     if found is None:
         raise ValueError(f"{text!r} is no size: write it as 4096, 10MiB or 2GiB")
     number, unit = found.groups()
-    return int(float(number) * 1024 ** (0 if unit is None else "BKMGT".index(unit)))
+    count = float(number) * 1024 ** (0 if unit is None else "BKMGT".index(unit))
+    if not math.isfinite(count):
+        raise ValueError(f"{text} is larger than any file")
+    return int(count)
 
 
 def rate(bits_per_second: float) -> str:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,15 +18,22 @@ from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.file_protocol import FILE, FileProtocolError, Offer, Receiver
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import (
+    PeerGate,
     addresses_option,
     announce,
     opened,
     peer_gate,
     reached_at,
-    serve_each,
+    serve_until,
 )
-from libp2p_quic._command.options import identity_of, json_option, key_option
-from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, Output, UnusableArgumentError
+from libp2p_quic._command.options import identity_of, key_option
+from libp2p_quic._command.output import (
+    INTERRUPTED,
+    CommandFailedError,
+    Output,
+    UnusableArgumentError,
+    json_option,
+)
 from libp2p_quic._command.partial_file import PartialFile, PartialFileError
 from libp2p_quic._command.quantity import parsed_size, size
 from libp2p_quic._command.services import PING, handlers, ping
@@ -33,7 +41,7 @@ from libp2p_quic._command.transfer_progress import TransferProgress
 from libp2p_quic._exception_types import QUICError
 from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.configuration import EndpointConfig
-from libp2p_quic.asyncio.connection import Connection, cancel_all
+from libp2p_quic.asyncio.connection import Connection
 from libp2p_quic.asyncio.endpoint import Endpoint
 from libp2p_quic.asyncio.listener import Listener
 from libp2p_quic.asyncio.stream import Stream
@@ -96,11 +104,12 @@ def receive(
     if not os.path.isdir(folder):
         explanation = Explanation("file", f"{folder} is no folder", f"make it: mkdir -p {folder}")
         raise UnusableArgumentError(explanation, is_json)
+    gate = peer_gate(admitted, "--from", output)
     config = EndpointConfig(
         max_connections=_MOST_PEERS,
         max_connections_per_address=_MOST_OF_ONE_ADDRESS,
         max_concurrent_streams=_MOST_STREAMS,
-        gate_peer=peer_gate(admitted, "--from", output),
+        gate_peer=gate,
     )
     consent = Consent(bool(admitted), is_open, output)
 
@@ -110,7 +119,7 @@ def receive(
             found = announce(endpoint, listeners, output)
             output.note(f"waiting for: libp2p-quic send FILE {found[-1]}")
             receiving = _Receiving(identity, Path(folder), consent, force, max_size, keep_open, output)
-            return await interruption.measured(receiving.run(listeners))
+            return await interruption.measured(receiving.run(listeners, gate))
 
     if run(command) and not keep_open:
         sys.exit(INTERRUPTED)
@@ -140,15 +149,12 @@ class _Receiving:
         self._addresses: list[str] = []
         self._end: asyncio.Future[None]
 
-    async def run(self, listeners: Sequence[Listener]) -> None:
-        """Receive one file, or files until canceled. Ends the command if a file cannot be stored."""
+    async def run(self, listeners: Sequence[Listener], gate: PeerGate | None) -> None:
+        """Receive one file, or files until canceled. Ends the command if a file cannot be stored, or the
+        results cannot be written."""
         self._end = asyncio.get_running_loop().create_future()
         self._addresses = reached_at(listeners)
-        tasks = {asyncio.create_task(serve_each(each, self._serve)) for each in listeners}
-        try:
-            await self._end
-        finally:
-            await cancel_all(tasks)
+        await serve_until(self._end, listeners, self._serve, gate)
 
     async def _serve(self, connection: Connection) -> None:
         async def receive(stream: Stream) -> None:
@@ -157,6 +163,9 @@ class _Receiving:
             except (FileProtocolError, QUICError) as error:
                 stream.reset()
                 self._output.note(f"no file of {connection.peer_id}: {error}")
+            except CommandFailedError as error:
+                stream.reset()
+                self._end_with(error)
 
         served = {FILE: receive, PING: ping}
         await connection.serve(handlers(connection, self._identity.public_key, self._addresses, served))
@@ -222,16 +231,26 @@ class _Receiving:
         if not is_right:
             partial.restart()
             reason = "the checksum of what arrived differs: the file was changed while it was sent"
-            await receiver.answer(reason)
+            with suppress(QUICError):
+                await receiver.answer(reason)
             self._fail(Explanation("checksum", f"{offer.name}: {reason}", "send it again"))
             return
         partial.complete(self._force)
         digest = partial.digest.hexdigest()
-        self._output.text(f"received {partial.target}: {told}")
-        self._output.text(f"sha256 {digest}")
-        self._output.event("received", name=offer.name, path=str(partial.target), sha256=digest, **facts)
-        await receiver.answer(None)
-        if not self._keep_open:
+        unwritten: CommandFailedError | None = None
+        try:
+            self._output.text(f"received {partial.target}: {told}")
+            self._output.text(f"sha256 {digest}")
+            self._output.event("received", name=offer.name, path=str(partial.target), sha256=digest, **facts)
+        except CommandFailedError as error:
+            # The file is stored all the same, which the sender must learn.
+            unwritten = error
+        with suppress(QUICError):
+            # The sender may have left after the last byte.
+            await receiver.answer(None)
+        if unwritten is not None:
+            self._end_with(unwritten)
+        elif not self._keep_open and not self._end.done():
             self._end.set_result(None)
 
     def _broken(self, offer: Offer, progress: TransferProgress, error: BaseException) -> None:
@@ -253,5 +272,9 @@ class _Receiving:
         if self._keep_open:
             self._output.warning(failure.text)
             self._output.event("failed", cause=failure.cause, text=failure.text)
-        elif not self._end.done():
-            self._end.set_exception(CommandFailedError(failure, self._output.is_json))
+        else:
+            self._end_with(CommandFailedError(failure, self._output.is_json))
+
+    def _end_with(self, error: CommandFailedError) -> None:
+        if not self._end.done():
+            self._end.set_exception(error)

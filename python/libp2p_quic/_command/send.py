@@ -19,7 +19,6 @@ from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.options import (
     address_argument,
     identity_of,
-    json_option,
     key_option,
     timeout_option,
 )
@@ -28,6 +27,7 @@ from libp2p_quic._command.output import (
     CommandFailedError,
     Output,
     UnusableArgumentError,
+    json_option,
 )
 from libp2p_quic._command.quantity import size
 from libp2p_quic._command.transfer_progress import TransferProgress

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from libp2p_quic._command.connection_table import ConnectionTable
-from libp2p_quic._command.listening import PeerGate, reached_at, serve_each
+from libp2p_quic._command.listening import PeerGate, reached_at, start_serving
 from libp2p_quic._command.live import fit
 from libp2p_quic._command.output import Output
 from libp2p_quic._command.services import handlers
@@ -38,18 +38,18 @@ class Server:
         self._public_key = public_key
         self._output = output
         self._served = served
+        self._gate = gate
         self._table = ConnectionTable(output, gate, self._count_refused)
         if gate is not None:
             gate.is_drawn = output.is_live
 
     async def run(self) -> None:
-        """Serve until canceled."""
-        tasks = {asyncio.create_task(serve_each(each, self._serve)) for each in self._listeners}
+        """Serve until canceled. Raises the error of a task that fails, such as one that cannot print."""
+        tasks = start_serving(self._listeners, self._serve, self._gate)
         try:
             if self._output.is_live:
                 await self._draw(tasks)
-            else:
-                await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks)
         finally:
             await cancel_all(tasks)
 

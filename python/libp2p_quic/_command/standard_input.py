@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import termios
 
-import click
+from libp2p_quic._command.output import write
 
 _DESCRIPTOR = 0
 _BLOCK = 64 * 1024
@@ -15,7 +14,7 @@ _BLOCK = 64 * 1024
 
 def is_terminal() -> bool:
     """Whether a person types."""
-    return sys.stdin is not None and os.isatty(_DESCRIPTOR)
+    return os.isatty(_DESCRIPTOR)
 
 
 async def read() -> bytes:
@@ -23,8 +22,6 @@ async def read() -> bytes:
 
     Canceling loses no byte. A thread could not be canceled, and the end of the command would wait for it.
     """
-    if sys.stdin is None:
-        return b""
     while True:
         await _readable()
         try:
@@ -54,8 +51,11 @@ def _complete(future: asyncio.Future[None]) -> None:
 
 
 async def answer(question: str) -> bool:
-    """Ask a person at the terminal, on standard error. Only "y" and "yes" agree."""
+    """Ask a person at the terminal, on standard error. Only "y" and "yes" agree.
+
+    Raises NoReaderError or UnusableArgumentError if the question cannot be written.
+    """
     # What was typed before the question does not answer it.
     termios.tcflush(_DESCRIPTOR, termios.TCIFLUSH)
-    click.echo(f"{question} [y/N] ", nl=False, err=True)
+    write(f"{question} [y/N] ", is_error=True, end=False)
     return (await read()).strip().lower() in (b"y", b"yes")

@@ -8,8 +8,7 @@ import click
 
 from libp2p_quic._command import qlog_picture
 from libp2p_quic._command.explanation import Explanation
-from libp2p_quic._command.options import json_option
-from libp2p_quic._command.output import Output, UnusableArgumentError
+from libp2p_quic._command.output import Output, UnusableArgumentError, json_option
 from libp2p_quic._command.qlog_file import NotQlogError, QlogFile, read
 from libp2p_quic._command.quantity import duration, percentile, rate, size
 
@@ -63,13 +62,14 @@ def trace(name: str, picture: str | None, is_json: bool) -> None:
 def _draw(file: QlogFile, name: str, picture: str, output: Output) -> None:
     title = f"{Path(name).name}: {file.role}, {duration(file.duration)}"
     try:
-        Path(picture).write_text(qlog_picture.draw(file, title), encoding="utf-8")
+        Path(picture).write_text(qlog_picture.draw(file, title), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         text = f"cannot write {picture}: {error.strerror or error}"
         raise UnusableArgumentError(
             Explanation("file", text, "name a file in a folder that can be written to"), output.is_json
         ) from error
     output.note(f"wrote {picture}")
+    output.event("picture", file=picture)
 
 
 def _rows(file: QlogFile) -> list[tuple[str, object]]:
