@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import gc
 import logging
-import socket
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -42,10 +41,10 @@ from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, enable_hole_punching
-from libp2p_quic._hole_punching._candidates import public_addresses, usable_addresses
 from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
-from libp2p_quic._hole_punching._repair import is_circuit
+from libp2p_quic._hole_punching._repair import is_circuit, is_relayed
 from libp2p_quic._hole_punching._tls import _knows_its_connection
+from libp2p_quic._hole_punching._upgrade import Upgrades
 from testkit.census import PATIENCE, eventually
 from testkit.near import IP4, inbound, near_host, new_stream, swarm, transport_of
 from tools.nat.network import missing
@@ -124,44 +123,7 @@ async def test_homes_behind_symmetric_routers_stay_relayed_and_usable() -> None:
     assert not outcome.left
 
 
-# What a peer's list of addresses may name
-
-
-def test_only_public_user_ports_of_others_are_punched_to() -> None:
-    own = quic("11.0.2.2|4001")
-    good = [("11.0.3.2", 4002), ("2a00::1", 1024)]
-    offered = quic(
-        "11.0.3.2|4002",
-        "11.0.3.2|4002",
-        "2a00::1|1024",
-        "11.0.2.2|4001",
-        "11.0.3.2|1023",
-        "11.0.3.2|53",
-        "127.0.0.1|4001",
-        "::1|4001",
-        "10.0.0.1|4001",
-        "192.168.1.1|4001",
-        "100.64.0.1|4001",
-        "169.254.1.1|4001",
-        "fe80::1|4001",
-        "224.0.0.1|4001",
-        "0.0.0.0|4001",
-    )
-    offered += [
-        Multiaddr(each) for each in ("/ip4/11.0.3.2/tcp/4002", "/dns4/victim.example/udp/4001/quic-v1")
-    ]
-    assert usable_addresses(offered, own) == good
-
-
-def test_private_addresses_are_punched_to_if_the_own_one_is_private() -> None:
-    offered = quic("10.0.0.1|4001", "127.0.0.1|4001", "11.0.0.1|4001")
-    assert usable_addresses(offered, quic("10.9.9.9|4001")) == [("10.0.0.1", 4001), ("11.0.0.1", 4001)]
-
-
-def test_at_most_eight_addresses_are_punched_to() -> None:
-    offered = quic(*(f"11.0.3.{n}|4001" for n in range(1, 100)))
-    assert len(usable_addresses(offered, quic("11.0.2.2|4001"))) == 8
-    assert len(public_addresses(offered)) == 8
+# Relayed connections
 
 
 async def test_a_peer_without_a_relayed_connection_is_not_served() -> None:
@@ -171,11 +133,6 @@ async def test_a_peer_without_a_relayed_connection_is_not_served() -> None:
         with pytest.raises((StreamError, StreamFailure)):
             stream = await new_stream(near, far.get_id(), DCUTR)
             await stream.read(1)
-
-
-def test_only_public_addresses_are_dialed_without_a_punch() -> None:
-    told = quic("11.0.3.2|443", "10.0.0.1|4001", "127.0.0.1|4001", "fe80::1|4001", "2a00::1|4001")
-    assert public_addresses(told) == quic("11.0.3.2|443", "2a00::1|4001")
 
 
 @asynccontextmanager
@@ -236,35 +193,145 @@ async def test_a_relayed_connection_may_ask_six_times() -> None:
             await ask()
 
 
-async def test_autonat_dials_at_most_eight_addresses() -> None:
-    async with two() as (near, far):
-        enable_hole_punching(far)
-        service = AutoNATService(far)  # type: ignore[arg-type]
-        alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
-        # Addresses that no host can have: their dials fail at once.
-        nowhere = [each.to_bytes() for each in quic(*(f"240.0.0.{n}|4001" for n in range(8)))]
-        assert await service._try_dial(near.get_id(), [*nowhere[:7], alive]) == alive
-        assert await service._try_dial(near.get_id(), [*nowhere, alive]) is None
+def upgrades_of(host: IHost) -> Upgrades:
+    (found,) = (each for each in swarm(host).notifees if isinstance(each, Upgrades))
+    return found
 
 
-@pytest.mark.slow
-async def test_autonat_dials_for_fifteen_seconds_in_all() -> None:
-    """Two silent addresses take 10 s each alone, so the living one after them is no longer dialed."""
-    async with two() as (near, far):
-        enable_hole_punching(far)
-        service = AutoNATService(far)  # type: ignore[arg-type]
-        alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
-        with ExitStack() as stack:
-            silent = [stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2)]
-            for each in silent:
-                each.bind(("127.0.0.1", 0))
-            mute = [raw.to_bytes() for each in silent for raw in quic("{}|{}".format(*each.getsockname()))]
-            assert await service._try_dial(near.get_id(), [*mute, alive]) is None
-            for each in silent:
-                each.setblocking(False)
-                # Both were dialed.
-                assert each.recv(2048)
-        assert await service._try_dial(near.get_id(), [alive]) == alive
+def advertise(host: IHost) -> None:
+    """Give it a public address, which it offers in exchanges."""
+    cast(Any, host)._addrs_factory = lambda _: quic("11.0.2.2|4001")
+
+
+def refuse_exchanges(host: IHost) -> list[ID]:
+    """The peers that ask ``host`` to exchange addresses. Their streams are reset."""
+    asking: list[ID] = []
+
+    async def refuse(stream: INetStream) -> None:
+        asking.append(stream.muxed_conn.peer_id)
+        await stream.reset()
+
+    host.set_stream_handler(DCUTR, refuse)
+    return asking
+
+
+async def direct_to(asked: IHost, asking: IHost) -> None:
+    """Connect ``asking`` to ``asked`` without the relay."""
+    address: Multiaddr = cast(Any, asked).get_transport_addrs()[0]
+    await swarm(asking).dial_addr(address, asked.get_id())
+    assert await eventually(lambda: upgrades_of(asked).direct(asking.get_id()) is not None)
+
+
+async def test_a_peer_whose_stored_addresses_have_expired_is_upgraded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade._PATIENCE", ())
+    async with circuit("asked") as (asking, asked, dial):
+        advertise(asked)
+        exchanges = refuse_exchanges(asking)
+        asked.get_peerstore().add_addrs(asking.get_id(), quic("11.0.3.2|4001"), ttl=1)
+        cast(Any, asked.get_peerstore()).peer_data_map[asking.get_id()].last_identified -= 10
+        await dial()
+        assert await eventually(lambda: exchanges == [asked.get_id()])
+    assert not [
+        each for each in caplog.records if each.levelno >= logging.ERROR and "libp2p_quic" in each.name
+    ]
+
+
+@pytest.mark.parametrize("is_asked_first", [False, True])
+async def test_addresses_that_a_peer_tells_during_its_upgrade_are_dialed(
+    is_asked_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that comes through a relay for the first time is identified after its upgrade has begun."""
+    async with circuit("asked") as (asking, asked, dial):
+        # Those of loopback are not dialed.
+        told: list[Multiaddr] = cast(Any, asking).get_transport_addrs()
+        upgrade = "libp2p_quic._hole_punching._upgrade"
+        monkeypatch.setattr(f"{upgrade}.public_addresses", lambda known: told if known else [])
+        if is_asked_first:
+            monkeypatch.setattr(f"{upgrade}._PATIENCE", ())
+            monkeypatch.setattr("libp2p_quic._hole_punching._identify_delay._LONGEST", PATIENCE)
+            advertise(asked)
+
+            async def tell(stream: INetStream) -> None:
+                asked.get_peerstore().add_addrs(asking.get_id(), told, ttl=100)
+                await stream.reset()
+
+            asking.set_stream_handler(DCUTR, tell)
+        await dial()
+        assert await eventually(lambda: upgrades_of(asked).direct(asking.get_id()) is not None)
+
+
+async def test_a_relayed_connection_is_upgraded_once_a_dead_direct_one_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade._PATIENCE", ())
+    async with circuit("asked") as (asking, asked, dial):
+        advertise(asked)
+        exchanges = refuse_exchanges(asking)
+        await direct_to(asked, asking)
+        upgrades = upgrades_of(asked)
+        direct = upgrades.direct(asking.get_id())
+        assert direct is not None
+        await dial()
+        assert await eventually(lambda: bool(upgrades._relayed(asking.get_id())))
+        assert exchanges == []
+        await direct.close()
+        assert await eventually(lambda: exchanges == [asked.get_id()])
+        # At most twice.
+        begun: list[ID] = []
+        monkeypatch.setattr(upgrades, "_spawn_upgrade", begun.append)
+        for _ in range(2):
+            await upgrades.disconnected(swarm(asked), direct)
+        assert begun == [asking.get_id()]
+
+
+async def test_an_upgrade_ends_only_the_relayed_connections_that_it_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade.GRACE", 0)
+    async with circuit("asked") as (asking, asked, dial):
+        await direct_to(asked, asking)
+        upgrades = upgrades_of(asked)
+        direct = upgrades.direct(asking.get_id())
+        assert direct is not None
+        for _ in range(2):
+            await dial()
+        assert await eventually(lambda: len(upgrades._relayed(asking.get_id())) == 2)
+        first, second = upgrades._relayed(asking.get_id())
+        await upgrades._end_relayed(direct, [first])
+        assert upgrades._relayed(asking.get_id()) == [second]
+        await direct.close()
+        await upgrades._end_relayed(direct, [second])
+        assert upgrades._relayed(asking.get_id()) == [second]
+
+
+async def test_a_peer_that_never_answers_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "libp2p_quic.hole_punching")
+    monkeypatch.setattr("libp2p_quic._hole_punching._exchange._LIMIT", 0.5)
+    async with circuit("asked") as (asking, asked, dial):
+        advertise(asked)
+        exchanges: list[INetStream] = []
+
+        async def wait(stream: INetStream) -> None:
+            exchanges.append(stream)
+            await trio.sleep_forever()
+
+        asking.set_stream_handler(DCUTR, wait)
+        await dial()
+        assert await eventually(lambda: "it stays relayed" in caplog.text)
+        assert len(exchanges) == 1
+
+
+async def test_a_peer_that_has_a_direct_connection_may_not_ask() -> None:
+    async with circuit("asked") as (asking, asked, dial):
+        await dial()
+        await direct_to(asked, asking)
+        relayed = next(each for each in swarm(asking).get_connections(asked.get_id()) if is_relayed(each))
+        with pytest.raises((ExchangeError, BaseLibp2pError)):
+            await begin_exchange(await relayed.new_stream(), [])
 
 
 class Unprinted(Multiaddr):  # type: ignore[misc] # py-multiaddr has no types
@@ -366,6 +433,18 @@ async def test_identify_reports_udp_addresses() -> None:
         assert await identified(near, far.get_id()) == seen
         enabled.undo()
         assert await identified(near, far.get_id()) == before
+
+
+async def test_identify_answers_without_an_address_that_it_cannot_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: INetStream) -> None:
+        raise ValueError("no address")
+
+    monkeypatch.setattr("libp2p_quic._hole_punching._identify.observed_address", fail)
+    async with two() as (near, far):
+        enable_hole_punching(far)
+        assert (await identified(near, far.get_id())).to_bytes() == b""
 
 
 async def test_undoing_leaves_nothing_in_the_host(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import trio
-from libp2p.abc import INetStream
+from libp2p.abc import INetConn, INetStream
 from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
@@ -17,7 +18,13 @@ from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection
-from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
+from libp2p_quic._hole_punching._exchange import (
+    ExchangeError,
+    NoAnswerError,
+    begin_exchange,
+    join_exchange,
+    open_exchange,
+)
 from testkit.census import PATIENCE, eventually
 from testkit.near import IP4, near_transport
 
@@ -124,6 +131,33 @@ async def test_what_is_no_exchange_resets_its_stream(arriving: bytes, why: str) 
     with pytest.raises(ExchangeError, match=why):
         await join_exchange(cast(INetStream, stream), [])
     assert stream.is_reset
+
+
+class Stuck(Arriving):
+    """A stream on which nothing arrives, and whose connection takes no frames."""
+
+    async def read(self, n: int) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def reset(self) -> None:
+        await trio.sleep_forever()
+
+
+async def test_a_connection_that_takes_no_frames_does_not_hold_an_exchange(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_LIMIT", "_RESET_LIMIT"):
+        monkeypatch.setattr(f"libp2p_quic._hole_punching._exchange.{name}", 0.01)
+    stream = cast(INetStream, Stuck())
+    connection = cast(INetConn, SimpleNamespace(new_stream=trio.sleep_forever))
+    with trio.fail_after(PATIENCE):
+        with pytest.raises(NoAnswerError, match="no new stream"):
+            await open_exchange(connection)
+        with pytest.raises(NoAnswerError, match="no answer"):
+            await begin_exchange(stream, [])
+        with pytest.raises(NoAnswerError, match="no message"):
+            await join_exchange(stream, [])
 
 
 async def test_sync_is_told_before_the_stream_is_closed() -> None:

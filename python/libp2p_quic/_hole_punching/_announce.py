@@ -11,6 +11,7 @@ import errno
 import logging
 import socket
 from functools import partial
+from typing import cast
 
 import trio
 from libp2p.abc import IHost, INetwork
@@ -19,7 +20,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStoreError
 from multiaddr import Multiaddr
 
-from libp2p_quic._callback import call_foreign
+from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._repair import Repair
@@ -80,13 +81,13 @@ class AddressAnnouncer(Notifee):
     async def _watch(self, scope: trio.CancelScope) -> None:
         try:
             with scope, _subscribed() as changes:
-                told = self._addresses()
+                told = await self._addresses()
                 while True:
                     await _next_change(changes)
                     with trio.move_on_after(_SETTLING):
                         await _read_on(changes)
-                    current = self._addresses()
-                    if current != told:
+                    current = await self._addresses()
+                    if current is not None and current != told:
                         told = current
                         await self._push()
         except OSError as error:
@@ -94,8 +95,15 @@ class AddressAnnouncer(Notifee):
         finally:
             self._watching = None
 
-    def _addresses(self) -> set[Multiaddr]:
-        return set(self._host.get_addrs())
+    async def _addresses(self) -> set[Multiaddr] | None:
+        """None if the program's `addrs_factory` raises."""
+        outcome = await outcome_of(self._host.get_addrs)
+        if outcome.error is not None:
+            logger.warning(
+                "the host's addresses are unknown, so peers are not told new ones: %r", outcome.error
+            )
+            return None
+        return set(cast("list[Multiaddr]", outcome.value))
 
     async def _push(self) -> None:
         peers = {each for each in self._host.get_connected_peers() if self._takes_pushes(each)}

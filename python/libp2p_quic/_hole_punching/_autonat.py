@@ -34,15 +34,19 @@ _TryDial = Callable[[Any, ID, "list[bytes]"], Awaitable["bytes | None"]]
 
 # The specification of AutoNAT v1 names 15 s for all addresses. Seconds.
 _LIMIT = 15.0
+# Requests that are served at once: each takes a socket. A peer has one of them.
+_MOST_REQUESTS = 16
 
 # Services are made before or after the repair, so the class is repaired, for these hosts only. A
 # transport refers to its host.
 _transports: WeakKeyDictionary[IHost, ref[QUICTransport]] = WeakKeyDictionary()
+# The peers whose requests are served.
+_served: WeakKeyDictionary[IHost, set[ID]] = WeakKeyDictionary()
 _stock: _TryDial = AutoNATService._try_dial
 
 
 def repair_autonat(host: IHost, transport: QUICTransport) -> Repair | None:
-    """Dial back by `_dial_back`, unless py-libp2p no longer takes a connected peer for reachable."""
+    """Dial back by `_try_dial`, unless py-libp2p no longer takes a connected peer for reachable."""
     if not _believes_an_old_connection():
         return None
     _transports[host] = ref(transport)
@@ -60,10 +64,18 @@ async def _try_dial(service: Any, peer_id: ID, addrs: list[bytes]) -> bytes | No
     transport = None if known is None else known()
     if transport is None:
         return await _stock(service, peer_id, addrs)
-    with trio.move_on_after(_LIMIT):
-        for raw in addrs[:MOST]:
-            if await _is_reachable(service.host, transport, peer_id, Multiaddr(raw)):
-                return raw
+    served = _served.setdefault(service.host, set())
+    if peer_id in served or len(served) >= _MOST_REQUESTS:
+        logger.debug("AutoNAT does not dial %s: it serves %d requests", peer_id, len(served))
+        return None
+    served.add(peer_id)
+    try:
+        with trio.move_on_after(_LIMIT):
+            for raw in addrs[:MOST]:
+                if await _is_reachable(service.host, transport, peer_id, Multiaddr(raw)):
+                    return raw
+    finally:
+        served.discard(peer_id)
     return None
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import trio
 from google.protobuf.message import DecodeError
-from libp2p.abc import INetStream
+from libp2p.abc import INetConn, INetStream
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamReset
 from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID
@@ -29,10 +29,31 @@ _LIMIT = 15.0
 _LARGEST = 4096
 # A length that is at most `_LARGEST` has no more bytes.
 _LENGTH_BYTES = 2
+# For a reset, which waits if the connection takes no frames. Seconds.
+_RESET_LIMIT = 1.0
 
 
 class ExchangeError(Exception):
     """The peer did not speak the protocol, or not in time."""
+
+
+class NoAnswerError(ExchangeError):
+    """The peer did not answer in time."""
+
+
+async def open_exchange(connection: INetConn) -> INetStream:
+    """A new stream for `begin_exchange`. Raises NoAnswerError or an error of the connection."""
+    try:
+        with trio.fail_after(_LIMIT):
+            return await connection.new_stream()
+    except trio.TooSlowError as error:
+        raise NoAnswerError(f"no new stream within {_LIMIT:g} s") from error
+
+
+async def reset(stream: INetStream) -> None:
+    """Reset the stream, or give up after a second."""
+    with trio.move_on_after(_RESET_LIMIT):
+        await stream.reset()
 
 
 async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[list[Multiaddr], float]:
@@ -53,10 +74,10 @@ async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[
             await write_delimited_msg(stream, HolePunch(type=HolePunch.SYNC))
             await stream.close()
     except trio.TooSlowError as error:
-        await stream.reset()
-        raise ExchangeError(f"no answer within {_LIMIT:g} s") from error
+        await reset(stream)
+        raise NoAnswerError(f"no answer within {_LIMIT:g} s") from error
     except (BaseLibp2pError, ExchangeError):
-        await stream.reset()
+        await reset(stream)
         raise
     return offered, round_trip
 
@@ -88,10 +109,10 @@ async def join_exchange(
             with suppress(BaseLibp2pError):
                 await stream.close()
     except trio.TooSlowError as error:
-        await stream.reset()
-        raise ExchangeError(f"no message within {_LIMIT:g} s") from error
+        await reset(stream)
+        raise NoAnswerError(f"no message within {_LIMIT:g} s") from error
     except (BaseLibp2pError, ExchangeError):
-        await stream.reset()
+        await reset(stream)
         raise
 
 

@@ -7,9 +7,10 @@ learns a TCP address that does not exist.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -23,9 +24,11 @@ from libp2p.utils import varint
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import to_multiaddr
-from libp2p_quic._callback import call_foreign
+from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._connection import QUICConnection
 from libp2p_quic._hole_punching._repair import Repair, addresses_of, is_circuit, result_of, set_handler
+
+logger = logging.getLogger("libp2p_quic.hole_punching")
 
 _PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
 
@@ -61,7 +64,13 @@ def observed_address(stream: INetStream) -> Multiaddr | None:
 
 async def _answer(host: IHost, stream: INetStream) -> None:
     # Built by py-libp2p: everything in it but the observed address is right.
-    message = identify._mk_identify_protobuf(host, observed_address(stream)).SerializeToString()
+    build = partial(identify._mk_identify_protobuf, host)
+    built = await outcome_of(lambda: build(observed_address(stream)))
+    if built.error is not None:
+        logger.debug("identify reports no observed address: %r", built.error)
+    # As py-libp2p answers if it does not know the address.
+    answer = build(None) if built.error is not None else cast(Identify, built.value)
+    message = answer.SerializeToString()
     try:
         await stream.write(varint.encode_uvarint(len(message)) + message)
         await stream.close()

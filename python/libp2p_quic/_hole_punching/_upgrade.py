@@ -15,23 +15,35 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import trio
 from libp2p.abc import IHost, IMuxedConn, INetConn, INetStream, INetwork
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import call_foreign
+from libp2p_quic._connection import QUICConnection
 from libp2p_quic._driver import gather_writes
+from libp2p_quic._engine import Inbound
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._hole_punching._candidates import own_addresses, public_addresses, usable_addresses
-from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
+from libp2p_quic._hole_punching._dial_limit import DialLimit
+from libp2p_quic._hole_punching._exchange import (
+    ExchangeError,
+    NoAnswerError,
+    begin_exchange,
+    join_exchange,
+    open_exchange,
+    reset,
+)
 from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._repair import Repair, is_relayed, is_relayed_stream, set_handler
 from libp2p_quic._transport import QUICTransport
@@ -51,10 +63,15 @@ GRACE = 60.0
 # Pauses before the first attempt is tried again, while the own observed address is not known yet, or
 # the peer has no handler yet: go-libp2p sets it once it knows an address of its own. Seconds.
 _PATIENCE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-# Peers that are upgraded at the same time.
+# Peers that are upgraded at the same time, and further ones that wait for that.
 _MOST_PEERS = 16
+_MOST_WAITING = 256
 # Attempts that one relayed connection may ask for: twice the specification's.
 _MOST_ASKED = 2 * ATTEMPTS
+# Upgrades of one relayed connection after a direct one ended.
+_MOST_RESTARTS = 2
+# For closing a connection that the swarm does not take. Seconds.
+_CLOSING = 1.0
 # For how long the messages of an exchange may wait for each other. A busy interpreter needs some
 # milliseconds to write those of one side. Seconds.
 _GATHERING = 0.005
@@ -81,8 +98,12 @@ class Upgrades(Notifee):
         self._is_on = False
         # Set when a direct connection to the peer is in the swarm.
         self._expected: dict[ID, set[trio.Event]] = {}
-        self._beginning: set[ID] = set()
-        self._asked: WeakKeyDictionary[IMuxedConn, Counter[str]] = WeakKeyDictionary()
+        # The peers that are upgraded or wait for it, with the addresses that were dialed without a punch.
+        self._beginning: dict[ID, set[Multiaddr]] = {}
+        self._slots = trio.CapacityLimiter(_MOST_PEERS)
+        self._dials = DialLimit()
+        # What happened on each relayed connection.
+        self._counts: WeakKeyDictionary[IMuxedConn, Counter[str]] = WeakKeyDictionary()
 
     def begin(self) -> Repair:
         """Serve DCUtR, and upgrade relayed connections that come in from now on."""
@@ -122,31 +143,48 @@ class Upgrades(Notifee):
     # What the swarm tells
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
-        peer_id: ID = conn.muxed_conn.peer_id
         if not is_relayed(conn):
-            self._note_direct(peer_id)
+            self._note_direct(conn)
             return
-        self._asked.setdefault(conn.muxed_conn, Counter())
-        if isinstance(conn, SwarmConn) and conn.direction.name == "INBOUND":
-            self.spawn(f"the upgrade of {peer_id}", partial(self._begin, peer_id))
+        self._counts.setdefault(conn.muxed_conn, Counter())
+        if _is_inbound(conn):
+            self._spawn_upgrade(conn.muxed_conn.peer_id)
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        """Begin again if that was the last direct connection: while it was there, perhaps dead already, no
+        relayed connection was upgraded."""
+        peer_id = conn.muxed_conn.peer_id
+        is_closing = getattr(self.swarm, "_closing", False)
+        if is_closing or is_relayed(conn) or self.direct(peer_id) is not None:
+            return
+        for relayed in filter(_is_inbound, self._relayed(peer_id)):
+            counts = self._counts.setdefault(relayed.muxed_conn, Counter())
+            if counts["restarts"] < _MOST_RESTARTS:
+                counts["restarts"] += 1
+                self._spawn_upgrade(peer_id)
+                return
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
         # Before its protocol is agreed on: the first streams of a relayed connection may be exchanges.
-        opened = self._asked.get(stream.muxed_conn)
-        if opened is not None and opened["streams"] < _MOST_ASKED:
-            opened["streams"] += 1
+        counts = self._counts.get(stream.muxed_conn)
+        if counts is not None and counts["streams"] < _MOST_ASKED:
+            counts["streams"] += 1
             gather_writes(_GATHERING)
 
-    def _note_direct(self, peer_id: ID) -> None:
+    def _note_direct(self, direct: INetConn) -> None:
+        peer_id = direct.muxed_conn.peer_id
         for event in self._expected.get(peer_id, ()):
             event.set()
-        if self._relayed(peer_id):
-            self.spawn(f"the relayed connection to {peer_id}", partial(self._end_relayed, peer_id))
+        relayed = self._relayed(peer_id)
+        if relayed:
+            work = partial(self._end_relayed, direct, relayed)
+            self.spawn(f"the relayed connection to {peer_id}", work)
 
     def _connections(self, peer_id: ID) -> list[INetConn]:
         return [each for each in self.swarm.get_connections(peer_id) if not each.is_closed]
 
     def _relayed(self, peer_id: ID) -> list[INetConn]:
+        """The newest is the last."""
         return [each for each in self._connections(peer_id) if is_relayed(each)]
 
     def is_only_relayed(self, peer_id: ID) -> bool:
@@ -196,45 +234,69 @@ class Upgrades(Notifee):
             return
         endpoint.spawn(run, None)
 
-    async def _end_relayed(self, peer_id: ID) -> None:
+    async def _end_relayed(self, direct: INetConn, relayed: Sequence[INetConn]) -> None:
+        """Close the connections that ``direct`` replaced. A relayed connection that came later did so because
+        the peer had no direct one."""
+        closed = cast(SwarmConn, direct).event_closed
         with trio.move_on_after(GRACE):
-            await trio.Event().wait()
-        if self.direct(peer_id) is not None:
-            for relayed in self._relayed(peer_id):
-                logger.debug("closing the relayed connection to %s, %g s after the upgrade", peer_id, GRACE)
-                await relayed.close()
+            await closed.wait()
+        if closed.is_set():
+            return
+        for each in relayed:
+            peer_id = each.muxed_conn.peer_id
+            logger.debug("closing the relayed connection to %s, %g s after the upgrade", peer_id, GRACE)
+            await each.close()
 
     # The side that the relayed connection came in to
 
-    async def _begin(self, peer_id: ID) -> None:
-        await self.upgrade(peer_id)
+    def _spawn_upgrade(self, peer_id: ID) -> None:
+        async def work() -> None:
+            await self.upgrade(peer_id)
+
+        self.spawn(f"the upgrade of {peer_id}", work)
 
     async def upgrade(self, peer_id: ID) -> bool:
         """Upgrade the relayed connection to the peer. Returns whether there is a direct one now."""
         if self.direct(peer_id) is not None:
             return True
-        if peer_id in self._beginning or len(self._beginning) >= _MOST_PEERS:
+        if peer_id in self._beginning or len(self._beginning) >= _MOST_PEERS + _MOST_WAITING:
             return False
-        self._beginning.add(peer_id)
+        self._beginning[peer_id] = set()
         try:
-            with self.expecting(peer_id) as direct:
-                if not await self._try_plain_dial(peer_id, direct):
-                    await self._punch(peer_id, direct)
+            async with self._slots:
+                await self._try_all(peer_id)
         finally:
-            self._beginning.discard(peer_id)
-        if not direct.is_set():
-            logger.info("no direct connection to %s after %d attempts: it stays relayed", peer_id, ATTEMPTS)
-        return direct.is_set()
+            del self._beginning[peer_id]
+        return self.direct(peer_id) is not None
+
+    async def _try_all(self, peer_id: ID) -> None:
+        if not self.is_only_relayed(peer_id):
+            # Since it waited.
+            return
+        with self.expecting(peer_id) as direct:
+            if await self._try_plain_dial(peer_id, direct):
+                return
+            await self._punch(peer_id, direct)
+            # The peer was identified meanwhile.
+            if direct.is_set() or await self._try_plain_dial(peer_id, direct):
+                return
+        logger.info("no direct connection to %s after %d attempts: it stays relayed", peer_id, ATTEMPTS)
 
     async def _try_plain_dial(self, peer_id: ID, direct: trio.Event) -> bool:
-        """Dial the public addresses that the peer has told, which may need no punching."""
-        known = public_addresses(self.host.get_peerstore().addrs(peer_id)) if self._knows(peer_id) else []
-        if known:
-            await self._dial(peer_id, [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in known])
+        """Dial the public addresses that the peer has told, which may need no punching: each once."""
+        dialed = self._beginning[peer_id]
+        new = [each for each in self._told(peer_id) if each not in dialed]
+        dialed.update(new)
+        if new:
+            await self._dial(peer_id, [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in new])
         return direct.is_set()
 
-    def _knows(self, peer_id: ID) -> bool:
-        return peer_id in self.host.get_peerstore().peer_ids()
+    def _told(self, peer_id: ID) -> list[Multiaddr]:
+        try:
+            return public_addresses(self.host.get_peerstore().addrs(peer_id))
+        except PeerStoreError:
+            # Unknown, or expired.
+            return []
 
     async def _punch(self, peer_id: ID, direct: trio.Event) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -289,15 +351,21 @@ class Upgrades(Notifee):
             relayed = self._relayed(peer_id)
             if direct.is_set() or not relayed:
                 return None
-            own = own_addresses(self.host)
+            own = await own_addresses(self.host)
             if not own:
                 error = ExchangeError("no peer has told us our own address yet")
+                # The peer may be identified before we know it.
+                if await self._try_plain_dial(peer_id, direct):
+                    return None
                 continue
             try:
                 gather_writes(_GATHERING)
-                stream = await relayed[0].new_stream()
+                stream = await open_exchange(relayed[-1])
                 stream.set_protocol(PROTOCOL_ID)
                 offered, round_trip = await begin_exchange(stream, own)
+            except NoAnswerError as failure:
+                error = failure
+                break
             except (BaseLibp2pError, ExchangeError) as failure:
                 error = failure
                 continue
@@ -312,16 +380,25 @@ class Upgrades(Notifee):
         except EndpointClosedError:
             return None
         try:
-            for host, port in usable_addresses(addresses, own_addresses(self.host)):
-                try:
-                    inbound.punch(host, port, LIMIT)
-                except ValueError as error:
-                    logger.debug("did not punch to %s at %s: %s", peer_id, to_multiaddr(host, port), error)
             with self.expecting(peer_id) as direct, trio.move_on_after(LIMIT):
+                for host, port in usable_addresses(addresses, await own_addresses(self.host)):
+                    await self._punch_to(inbound, peer_id, host, port)
                 await direct.wait()
         finally:
             inbound.close()
         return self.direct(peer_id)
+
+    async def _punch_to(self, inbound: Inbound, peer_id: ID, host: str, port: int) -> None:
+        # As before a dial.
+        denial = await self.transport._gates.address_denial(host, port)
+        try:
+            if denial is None:
+                inbound.punch(host, port, LIMIT)
+                return
+            reason = denial.reason
+        except (ValueError, EndpointClosedError) as error:
+            reason = str(error)
+        logger.debug("did not punch to %s at %s: %s", peer_id, to_multiaddr(host, port), reason)
 
     # The side that dials
 
@@ -333,12 +410,13 @@ class Upgrades(Notifee):
         """Serve a peer that begins. Only the owner of a living relayed connection may ask."""
         connection = stream.muxed_conn
         peer_id = connection.peer_id
-        asked = self._asked.setdefault(connection, Counter())
-        asked["attempts"] += 1
-        if not is_relayed_stream(stream) or asked["attempts"] > _MOST_ASKED:
-            await stream.reset()
+        counts = self._counts.setdefault(connection, Counter())
+        counts["asked"] += 1
+        is_served = is_relayed_stream(stream) and counts["asked"] <= _MOST_ASKED
+        if not is_served or self.direct(peer_id) is not None:
+            await reset(stream)
             return
-        own = own_addresses(self.host)
+        own = await own_addresses(self.host)
         addresses: list[Multiaddr] = []
         with self.expecting(peer_id) as direct:
             try:
@@ -362,21 +440,40 @@ class Upgrades(Notifee):
         for ours at the same time.
         """
         # The first packet is repeated after three times the estimate: one relayed round trip.
-        if addresses:
+        if addresses and self.direct(peer_id) is None:
             self.spawn(f"the dial of {peer_id}", partial(self._dial, peer_id, addresses, round_trip / 3))
 
     async def _dial(
         self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
     ) -> None:
-        with trio.move_on_after(LIMIT):
+        with self._dials.slot(peer_id) as is_admitted, trio.move_on_after(LIMIT):
+            if not is_admitted:
+                logger.debug("did not dial %s: too many dials to addresses that peers named", peer_id)
+                return
             try:
                 connection = await self.transport._dial_any(addresses, 0.0, punched_rtt)
             except DialError as error:
                 logger.debug("%s", error)
                 return
-            with trio.CancelScope(shield=True):
+            await self._add(connection)
+
+    async def _add(self, connection: QUICConnection) -> None:
+        """Pass a dialed connection to the swarm, also when the time of the dial is over."""
+        limit = self.swarm.connection_config.outbound_upgrade_timeout
+        try:
+            with trio.CancelScope(shield=True), trio.fail_after(limit):
                 added: SwarmConn = await self.swarm.add_conn(connection, direction="outbound")
-                logger.debug("dialed %r", added)
+        except (SwarmException, trio.TooSlowError) as error:
+            # Its limits, or the peer has closed the connection.
+            logger.debug("the swarm does not take %r: %r", connection, error)
+            with trio.CancelScope(shield=True), trio.move_on_after(_CLOSING):
+                await connection.close()
+            return
+        logger.debug("dialed %r", added)
+
+
+def _is_inbound(conn: INetConn) -> bool:
+    return isinstance(conn, SwarmConn) and conn.direction.name == "INBOUND"
 
 
 def _usable(peer_id: ID, offered: Sequence[Multiaddr], own: Sequence[Multiaddr]) -> list[Multiaddr]:
