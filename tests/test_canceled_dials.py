@@ -24,14 +24,15 @@ from multiaddr import Multiaddr
 
 import libp2p_quic.asyncio
 from libp2p_quic import DialError, HandshakeTimeoutError, PeerIdMismatchError, QUICTransport
+from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._last_failures import LastFailures
 from libp2p_quic._peer_dial import dial_all_addresses
 from libp2p_quic.asyncio import EndpointConfig
 from testkit.asyncio_ends import ends
 from testkit.cancel import cancel_soon
-from testkit.census import PATIENCE
+from testkit.census import PATIENCE, eventually
 from testkit.linked import listening
-from testkit.names import free_port
+from testkit.names import Names, free_port
 from testkit.near import near_host, near_transport, swarm, transport_of
 
 OTHER = ID.from_pubkey(create_new_key_pair().public_key)
@@ -252,6 +253,36 @@ def test_the_number_of_failures_is_limited() -> None:
     assert len(failures) == 256
     assert failures.get(743) is None
     assert str(failures.get(744)) == "no answer from 744"
+
+
+class SilentNames(Names):
+    """No name has an answer; literals have theirs."""
+
+    async def getaddrinfo(self, host: Any, port: Any, *rest: Any, **more: Any) -> Any:
+        if "test" in str(host):
+            await trio.sleep_forever()
+        return await super().getaddrinfo(host, port, *rest, **more)
+
+
+async def test_a_cancellation_in_the_moment_of_success_leaves_no_connection_without_an_owner() -> None:
+    """The lookup of another address has to end before the dial returns."""
+    trio.socket.set_custom_hostname_resolver(SilentNames())
+    async with listening() as (listener, _):
+        dialer = near_transport()
+
+        class Canceling(DialProgress):
+            def connected(self, way: object) -> None:
+                super().connected(way)
+                outer.cancel()
+
+        dialed = None
+        with trio.CancelScope() as outer:
+            addresses = [listener.get_addrs()[0], Multiaddr(NAME)]
+            dialed = await dialer._dialer.dial_any(addresses, progress=Canceling("both"))
+        if dialed is not None:
+            await dialed.close()
+        assert await eventually(lambda: dialer.statistics().connections_open == 0)
+        await dialer.close()
 
 
 # asyncio

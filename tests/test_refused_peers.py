@@ -19,6 +19,7 @@ from multiaddr import Multiaddr
 from libp2p_quic import ConnectionClosed, HandshakeRefusedError, QUICConnection, causes, explain
 from libp2p_quic._refusal_delay import FREE, RefusalDelays, free_time
 from testkit.census import PATIENCE, eventually
+from testkit.linked import listening, transport_behind
 from testkit.near import IP4, near_host, swarm, transport_of
 from testkit.relay import Relay
 
@@ -136,6 +137,24 @@ async def test_the_next_call_raises_a_later_refusal(gate: Any, delay: str) -> No
         with pytest.raises(SwarmException) as caught:
             await host.new_stream(other.get_id(), [PROTOCOL])
         assert is_gated(caught.value)
+
+
+async def test_a_dial_that_is_canceled_while_it_is_withheld_blames_no_gate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("libp2p_quic._refusal_delay.FREE", PATIENCE)
+    # A listener that opens no stream: the dial waits for a refusal.
+    async with listening() as (listener, connections), near_host() as host:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                host.connect,
+                PeerInfo(transport_behind(listener)._peer_id, [listener.get_addrs()[0]]),
+            )
+            accepted = await connections.receive()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(PATIENCE):
+            ended = await accepted.closed()
+        assert (ended.by, ended.error_code, ended.reason) == ("peer", 0, "")
 
 
 @pytest.mark.usefixtures("patient_with_refusers")

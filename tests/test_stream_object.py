@@ -18,7 +18,7 @@ from libp2p.transport.quic.stream import StreamDirection, StreamState
 from libp2p_quic import QUICStream
 from libp2p_quic._state import SendState
 from libp2p_quic.exceptions import StreamClosed, StreamEOF, StreamReset
-from testkit.census import eventually
+from testkit.census import PATIENCE, eventually
 from testkit.linked import linked
 from testkit.payload import BLOCK, MIB, payload
 
@@ -52,6 +52,25 @@ async def test_a_deadline_can_be_removed_and_does_not_affect_operations_in_time(
         with trio.move_on_after(0.1) as scope:
             await ours.read(1)
         assert scope.cancelled_caught
+
+
+async def test_a_write_that_meets_a_stop_announces_the_room_that_its_bytes_leave() -> None:
+    """It takes the received bytes out of the engine, which opens the peer's window again."""
+    silent = {"keep_alive_interval": None}
+    async with linked(silent, silent) as link:
+        ours, theirs = await link.stream()
+        size = 8 * MIB
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(theirs.write, bytes(size))
+            theirs._engine.stop(5)
+            theirs._touch()
+            with pytest.raises(StreamReset):
+                while True:
+                    await ours.write(b"x")
+            got = 0
+            with trio.fail_after(PATIENCE):
+                while got < size:
+                    got += len(await ours.read(BLOCK))
 
 
 async def test_a_deadline_must_be_in_the_future() -> None:

@@ -53,6 +53,8 @@ LIMIT_REACHED = 0x1001
 REFUSALS = (GATED, LIMIT_REACHED)
 # Time limit of the swarm's close hook, also while the run is canceled. Seconds.
 _ON_CLOSE_BOUND = 5.0
+# How often it is looked at whether the notifees of an inbound connection have ended. Seconds.
+_NOTIFEE_CHECK = 0.02
 # How long to wait until the swarm has added a new connection to its list. Seconds.
 _LISTING_BOUND = 1.0
 
@@ -119,6 +121,9 @@ class QUICConnection(IRawConnection, IMuxedConn):
         self._accepting = trio.Event()
         self._keeper: trio.lowlevel.Task | None = None
         self._handler_task: trio.lowlevel.Task | None = None
+        self._handler_scope = trio.CancelScope()
+        # The handler itself called `close`, and has not ended since.
+        self._is_handler_closing = False
         self._keeper_scope = trio.CancelScope()
 
     # Lifetime
@@ -144,6 +149,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
         after 10 s. Idempotent; may be called from `on_close`; raises nothing.
         """
         self._warn_of_idle_host()
+        if trio.lowlevel.current_task() is self._handler_task:
+            self._is_handler_closing = True
         if error_code == 0 and self._is_refused_by_swarm():
             if self._on_swarm_refusal is not None:
                 self._on_swarm_refusal(f"{self.peer_id} at {self._maddr}")
@@ -230,8 +237,9 @@ class QUICConnection(IRawConnection, IMuxedConn):
                     self._advance(ConnectionState.DRAINED)
                     await self._report_end()
                     if self.on_close is not None:
-                        # A swarm's handler now only holds the slot. A handler that set no
+                        # A swarm's handler then only holds the slot. A handler that set no
                         # `on_close` may still be at work, and ends by itself.
+                        await self._until_notified()
                         nursery.cancel_scope.cancel()
         finally:
             self._close()
@@ -241,10 +249,25 @@ class QUICConnection(IRawConnection, IMuxedConn):
 
     async def _handle(self, handler: ConnectionHandler) -> None:
         self._handler_task = trio.lowlevel.current_task()
-        if not await call_foreign("the connection handler", partial(self._welcome, handler)):
-            self._drain_scope.cancel()
-            self._endpoint.close_connection(self._engine)
+        with self._handler_scope:
+            if not await call_foreign("the connection handler", partial(self._welcome, handler)):
+                self._drain_scope.cancel()
+                self._endpoint.close_connection(self._engine)
+        self._is_handler_closing = False
         self._accepting.set()
+
+    async def _until_notified(self) -> None:
+        """Wait until the swarm's handler runs no notifee any more: one may be closing this connection, or be
+        slow. After `_ON_CLOSE_BOUND` it is canceled nevertheless.
+
+        In py-libp2p 0.8.1 notifees run in nurseries below the handler (`Swarm._notify`), which then waits
+        without any (`Swarm._handle_inbound_connection`). No event tells when.
+        """
+        handler = self._handler_task
+        with trio.move_on_after(_ON_CLOSE_BOUND):
+            while handler is not None and (handler.child_nurseries or self._is_handler_closing):
+                with trio.move_on_after(_NOTIFEE_CHECK):
+                    await trio.sleep_forever()
 
     async def _welcome(self, handler: ConnectionHandler) -> None:
         """Call the handler if the gates admit the peer; otherwise close with GATED."""
@@ -273,16 +296,32 @@ class QUICConnection(IRawConnection, IMuxedConn):
                     swarm.remove_conn(each)
 
     async def _report_end(self) -> None:
-        """Await `on_close` once, shielded from cancellation for a bounded time."""
+        """Await `on_close` once. If this task is canceled, it has `_ON_CLOSE_BOUND` from then on.
+
+        Without a limit otherwise: the swarm calls notifees of the program in it, which may reconnect.
+        """
         if self._state >= ConnectionState.REPORTING:
             return
         self._advance(ConnectionState.REPORTING)
-        if self.on_close is not None:
-            deadline = trio.current_time() + _ON_CLOSE_BOUND
-            with trio.CancelScope(deadline=deadline, shield=True):
-                await self._listed()
-                await call_foreign("on_close", self.on_close)
-        self._advance(ConnectionState.OVER)
+        try:
+            if self.on_close is not None:
+                async with trio.open_nursery() as watching:
+                    with trio.CancelScope(shield=True) as reporting:
+                        watching.start_soon(self._limit_report, reporting)
+                        # A slow `on_close` holds no slot of the swarm's inbound connections.
+                        self._handler_scope.deadline = trio.current_time() + _ON_CLOSE_BOUND
+                        await self._listed()
+                        await call_foreign("on_close", self.on_close)
+                        self._leave_swarm()
+                    watching.cancel_scope.cancel()
+        finally:
+            self._advance(ConnectionState.OVER)
+
+    async def _limit_report(self, reporting: trio.CancelScope) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            reporting.deadline = trio.current_time() + _ON_CLOSE_BOUND
 
     async def _listed(self) -> None:
         """Wait until the swarm has this connection in its list, if there is a swarm.

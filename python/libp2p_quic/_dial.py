@@ -192,7 +192,10 @@ class Dialer:
             for each in names:
                 nursery.start_soon(resolve, each)
             try:
-                return await race.run(ways)
+                connection = await race.run(ways)
+                # A cancellation that comes while the lookups end must not lose it.
+                nursery.cancel_scope.shield = True
+                return connection
             except AllFailedError as error:
                 # The nursery would wrap it.
                 failed = error
@@ -275,17 +278,20 @@ class Dialer:
         # The IP literal that was reached, also after a dial by name.
         maddr = address.at(host)
         connection = QUICConnection(attempt, endpoint, maddr, on_refused=self._refusal_delays.record_refusal)
-        is_admitted = False
+        is_admitted, is_gated = False, self._gates.has_peer_gate
         try:
             denial = await self._gates.peer_denial(connection.peer_id, maddr)
+            is_gated = denial is not None
             if denial is None and free is not None:
                 spare = free(connection.peer_id)
                 await self._await_refusal(endpoint, connection, attempt, maddr, began, spare)
             is_admitted = denial is None
         finally:
-            # Also if the dial is canceled while the gate decides.
-            if not is_admitted:
+            # Also if the dial is canceled: as a denial while the gate decides, and else without blame.
+            if is_gated:
                 endpoint.close_connection(attempt, GATED, b"gated")
+            elif not is_admitted:
+                endpoint.close_connection(attempt)
         if denial is not None:
             raise DialError(f"failed to dial {maddr}: {denial.reason}", GATED) from denial.cause
         logger.debug("dialed %s at %s", connection.peer_id, maddr)

@@ -64,6 +64,11 @@ class Gates:
         """Whether there is neither a program's gate nor a swarm's, so that none has to be asked."""
         return self.swarm is None and self._peer_gate is None
 
+    @property
+    def has_peer_gate(self) -> bool:
+        """Whether the program has a gate of its own."""
+        return self._peer_gate is not None
+
     async def inbound_denial(self, peer_id: ID, maddr: Multiaddr) -> Denial | None:
         """Why the gates deny a verified inbound peer; None if they admit it.
 

@@ -6,6 +6,7 @@ that the error comes from has a deadline, and a dial that it canceled had the sa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable
 from math import inf
 
@@ -25,6 +26,8 @@ class LimitedDials:
 
     def __init__(self) -> None:
         self._errors: dict[tuple[float, Hashable], DialError] = {}
+        # Event loops of several threads use it.
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._errors)
@@ -33,22 +36,22 @@ class LimitedDials:
         """A dial of ``target`` failed or was canceled. A later dial within the limit replaces it."""
         if deadline == inf:
             return
-        self._errors.pop((deadline, target), None)
-        self._errors[deadline, target] = without_traceback(error)
-        while len(self._errors) > _KEPT:
-            self._errors.pop(next(iter(self._errors)), None)
+        with self._lock:
+            self._errors.pop((deadline, target), None)
+            self._errors[deadline, target] = without_traceback(error)
+            while len(self._errors) > _KEPT:
+                self._errors.pop(next(iter(self._errors)))
 
     def forget(self, deadline: float) -> None:
         """A dial succeeded: if the limit ends now, it is not because of those that failed before."""
-        for each in [key for key in self._errors.copy() if key[0] == deadline]:
-            self._errors.pop(each, None)
+        with self._lock:
+            for each in [key for key in self._errors if key[0] == deadline]:
+                del self._errors[each]
 
     def within(self, deadline: float) -> list[DialError]:
         """The errors of the dials whose time limit ended at ``deadline``, in the order of failing."""
-        # A copy, which no other thread changes.
-        return [
-            without_traceback(error) for (end, _), error in self._errors.copy().items() if end == deadline
-        ]
+        with self._lock:
+            return [without_traceback(error) for (end, _), error in self._errors.items() if end == deadline]
 
 
 # Of the process, as the error of a time limit does not name the transport.

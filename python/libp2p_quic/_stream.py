@@ -178,6 +178,8 @@ class QUICStream(IMuxedStream):
     def _gather(self) -> None:
         """Move everything that has arrived from the engine into the buffer."""
         chunks = [self._buffer[self._start :]]
+        # The reads may free credit that the engine must announce to the peer.
+        self._touch()
         try:
             while self._recv is _RECV and not self._is_stopped:
                 data = self._engine.read_nowait(_MAX_READ)

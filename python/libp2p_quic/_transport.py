@@ -165,6 +165,9 @@ class QUICTransport(ITransport):
                 self._peer_id,
             )
         self._gates.swarm = swarm
+        if self._endpoint is not None:
+            # It was made before, by a dial or a listener of the program.
+            self._attach(self._endpoint)
         self._compare_limits(swarm.connection_config)
         for hook in self._swarm_hooks:
             hook(self, swarm)
