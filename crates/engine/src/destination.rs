@@ -8,9 +8,9 @@ use std::{
 
 use crate::errno::Errno;
 
-/// Convert an IPv4-mapped address to IPv4, as a socket serves one family, and drop what datagrams from there do not
-/// have: flow information, and the zone of an address that is valid in all of them (RFC 4007 section 6).
-pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
+/// The form in which datagrams from an address show it. An IPv4-mapped address is the IPv4 one, as a socket serves one
+/// family; there is no flow information, and a zone only where it tells addresses apart (RFC 4007 section 6).
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match (addr.ip().to_canonical(), addr) {
         (IpAddr::V6(ip), SocketAddr::V6(v6)) if ip.is_unicast_link_local() => {
             SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into()
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> SocketAddr {
-        unmapped(text.parse().expect("an address"))
+        canonical(text.parse().expect("an address"))
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             assert_eq!(at(text), converted.parse().expect("an address"), "{text}");
         }
         let flow = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 7, 0);
-        assert_eq!(unmapped(flow.into()), at("[::1]:1"));
+        assert_eq!(canonical(flow.into()), at("[::1]:1"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     congestion::CongestionSignals,
     connection::Connection,
-    destination::{no_route, objection, unmapped},
+    destination::{canonical, no_route, objection},
     dial_mode::DialMode,
     dial_socket::socket_for,
     driver::{
@@ -281,7 +281,7 @@ impl Endpoint {
         wanted: Wanted,
         mode: DialMode,
     ) -> Result<Connection, EndpointError> {
-        let remote = unmapped(remote);
+        let remote = canonical(remote);
         if self.0.state.lock().is_closing {
             return Err(Closed.into());
         }

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     blocking,
-    destination::{objection, unmapped},
+    destination::{canonical, objection},
     dial_socket::socket_for,
     driver::{Command, Commands, SocketProvider},
     error::Closed,
@@ -120,7 +120,7 @@ impl Inbound {
     /// [`MAX_PUNCHED_ADDRESSES`] addresses. Whether private addresses are allowed is up to the
     /// caller, who knows its own address.
     pub fn punch(&self, remote: SocketAddr, lasting: Duration) -> Result<(), PunchError> {
-        let remote = unmapped(remote);
+        let remote = canonical(remote);
         if let Some(why) = objection(remote) {
             return Err(PunchError::Address(format!("{}: {why}", Multiaddr(remote))));
         }
