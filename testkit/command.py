@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from testkit.asyncio_ends import LOOPBACK
 from testkit.census import PATIENCE
 
 COMMAND = [sys.executable, "-m", "libp2p_quic"]
@@ -228,3 +229,15 @@ def terminal(
         finally:
             process.kill()
             os.close(ours)
+
+
+@contextmanager
+def conversation() -> Iterator[tuple[Terminal, Terminal]]:
+    """Two terminals with `cat`, the listening one first, which has accepted the other."""
+    with terminal("cat", "--listen", LOOPBACK) as shown:
+        address = shown.until(r"waiting for: libp2p-quic cat (\S+)")[1]
+        with terminal("cat", address) as other:
+            shown.until(r"\[y/N\] ")
+            shown.press("y\n")
+            other.until("connected to ")
+            yield shown, other

@@ -15,6 +15,7 @@ from libp2p.exceptions import MultiError
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICStream, QUICTransport, QUICTransportConfig
@@ -57,6 +58,22 @@ async def answers(address: Multiaddr | str, peer: ID) -> bool:
     dialed = await dialer.dial(Multiaddr(str(address)))
     await dialer.close()
     return dialed.peer_id == peer
+
+
+def quic(*addresses: str) -> list[Multiaddr]:
+    """The multiaddrs of addresses that are written "11.0.3.2|4001"."""
+    return [
+        Multiaddr(f"/ip{6 if ':' in each else 4}/{each}/quic-v1".replace("|", "/udp/")) for each in addresses
+    ]
+
+
+@asynccontextmanager
+async def connected_hosts() -> AsyncIterator[tuple[IHost, IHost]]:
+    """Two hosts, the first of which is connected to the second."""
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        await inbound(far, near.get_id())
+        yield near, far
 
 
 def swarm(host: IHost) -> Swarm:

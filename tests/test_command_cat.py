@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testkit.asyncio_ends import LOOPBACK, ends
-from testkit.command import COMMAND, ended, events, finished, terminal
+from testkit.command import COMMAND, conversation, ended, events, finished, terminal
 
 CAT = "/libp2p-quic/cat/1.0.0"
 THERE, BACK = random.Random(1).randbytes(3_000_000), random.Random(2).randbytes(2_000_000)
@@ -124,17 +124,12 @@ def test_peer_that_resets_is_no_clean_end() -> None:
 
 
 def test_control_c_prints_what_was_exchanged() -> None:
-    with terminal("cat", "--listen", LOOPBACK) as shown:
-        address = shown.until(r"waiting for: libp2p-quic cat (\S+)")[1]
-        with terminal("cat", address) as other:
-            shown.until(r"\[y/N\] ")
-            shown.press("y\n")
-            other.until("connected to ")
-            other.press("hello\n")
-            shown.until(r"hello")
-            other.press("\x03")
-            other.until(r"6 B sent, 0 B received in .*, broken off")
-            assert other.end() == 130
+    with conversation() as (shown, other):
+        other.press("hello\n")
+        shown.until(r"hello")
+        other.press("\x03")
+        other.until(r"6 B sent, 0 B received in .*, broken off")
+        assert other.end() == 130
         assert shown.end() == 1
 
 

@@ -46,27 +46,12 @@ from libp2p_quic._hole_punching._repair import is_circuit, is_relayed
 from libp2p_quic._hole_punching._tls import _knows_its_connection
 from libp2p_quic._hole_punching._upgrade import Upgrades
 from testkit.census import PATIENCE, eventually
-from testkit.near import IP4, inbound, near_host, new_stream, swarm, transport_of
+from testkit.near import IP4, connected_hosts, near_host, new_stream, quic, swarm, transport_of
 from tools.nat.network import missing
 from tools.nat.trial import Cell, attempt
 from tools.nat.watch import Watch
 
 _needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
-
-
-def quic(*addresses: str) -> list[Multiaddr]:
-    return [
-        Multiaddr(f"/ip{6 if ':' in each else 4}/{each}/quic-v1".replace("|", "/udp/")) for each in addresses
-    ]
-
-
-@asynccontextmanager
-async def two() -> AsyncIterator[tuple[IHost, IHost]]:
-    """Two hosts, the first of which is connected to the second."""
-    async with near_host(IP4) as near, near_host(IP4) as far:
-        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
-        await inbound(far, near.get_id())
-        yield near, far
 
 
 async def identified(host: IHost, peer: ID) -> Multiaddr:
@@ -127,7 +112,7 @@ async def test_homes_behind_symmetric_routers_stay_relayed_and_usable() -> None:
 
 
 async def test_a_peer_without_a_relayed_connection_is_not_served() -> None:
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         enable_hole_punching(far)
         # The stream is reset, during its negotiation or after it.
         with pytest.raises((StreamError, StreamFailure)):
@@ -422,7 +407,7 @@ async def test_the_messages_of_an_exchange_leave_together(monkeypatch: pytest.Mo
 
 
 async def test_identify_reports_udp_addresses() -> None:
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         (connection,) = swarm(far).get_connections(near.get_id())
         assert isinstance(connection.muxed_conn, QUICConnection)
         seen = Multiaddr("/ip4/127.0.0.1/udp/{1}/quic-v1".format(*connection.muxed_conn.get_remote_address()))
@@ -442,7 +427,7 @@ async def test_identify_answers_without_an_address_that_it_cannot_tell(
         raise ValueError("no address")
 
     monkeypatch.setattr("libp2p_quic._hole_punching._identify.observed_address", fail)
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         enable_hole_punching(far)
         assert (await identified(near, far.get_id())).to_bytes() == b""
 
@@ -505,7 +490,7 @@ async def test_py_libp2ps_own_service_uses_ours() -> None:
 
 
 async def test_autonat_tells_a_dead_address_from_a_live_one() -> None:
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         service = AutoNATService(far)  # type: ignore[arg-type]
         alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
         dead = Multiaddr("/ip4/127.0.0.1/udp/9/quic-v1").to_bytes()
@@ -525,7 +510,7 @@ async def test_autonat_tells_a_dead_address_from_a_live_one() -> None:
 async def test_a_reset_after_connect_stands_for_sync() -> None:
     """rust-libp2p resets its stream half a round trip after SYNC; the reset may overtake it."""
     offered = quic("11.0.2.2|4001")
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         joined = trio.Event()
         found: list[Multiaddr] = []
 

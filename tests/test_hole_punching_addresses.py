@@ -12,13 +12,7 @@ from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr
 
 from libp2p_quic._hole_punching._candidates import own_addresses, public_addresses, usable_addresses
-
-
-def quic(*addresses: str) -> list[Multiaddr]:
-    return [
-        Multiaddr(f"/ip{6 if ':' in each else 4}/{each}/quic-v1".replace("|", "/udp/")) for each in addresses
-    ]
-
+from testkit.near import quic
 
 # What a peer's list of addresses may name
 

@@ -26,12 +26,7 @@ from libp2p_quic._hole_punching._exchange import (
     open_exchange,
 )
 from testkit.census import PATIENCE, eventually
-from testkit.near import IP4, near_transport
-
-
-def quic(address: str) -> list[Multiaddr]:
-    host, _, port = address.partition("|")
-    return [Multiaddr(f"/ip4/{host}/udp/{port}/quic-v1")]
+from testkit.near import IP4, near_transport, quic
 
 
 @pytest.mark.parametrize("answer", [DCUTR, "na"])

@@ -13,7 +13,6 @@ from libp2p.abc import IHost
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.autonat.autonat import AutoNATService
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -21,11 +20,7 @@ from libp2p_quic import enable_hole_punching
 from libp2p_quic._hole_punching._dial_limit import DialLimit
 from libp2p_quic._hole_punching._upgrade import Upgrades
 from testkit.census import PATIENCE, eventually
-from testkit.near import IP4, connections_of, inbound, near_host, swarm, transport_of
-
-
-def quic(*addresses: str) -> list[Multiaddr]:
-    return [Multiaddr(f"/ip4/{each}/quic-v1".replace("|", "/udp/")) for each in addresses]
+from testkit.near import IP4, connected_hosts, connections_of, near_host, quic, swarm, transport_of
 
 
 def new_peer() -> ID:
@@ -47,15 +42,6 @@ async def upgrading() -> AsyncIterator[tuple[IHost, Upgrades]]:
         enable_hole_punching(host)
         (upgrades,) = (each for each in swarm(host).notifees if isinstance(each, Upgrades))
         yield host, upgrades
-
-
-@asynccontextmanager
-async def two() -> AsyncIterator[tuple[IHost, IHost]]:
-    """Two hosts, the first of which is connected to the second."""
-    async with near_host(IP4) as near, near_host(IP4) as far:
-        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
-        await inbound(far, near.get_id())
-        yield near, far
 
 
 # Dials to addresses that peers name
@@ -173,7 +159,7 @@ async def test_peers_beyond_sixteen_wait_for_their_upgrade(monkeypatch: pytest.M
 
 
 async def test_autonat_dials_at_most_eight_addresses() -> None:
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         enable_hole_punching(far)
         service = AutoNATService(far)  # type: ignore[arg-type]
         alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
@@ -186,7 +172,7 @@ async def test_autonat_dials_at_most_eight_addresses() -> None:
 @pytest.mark.slow
 async def test_autonat_dials_for_fifteen_seconds_in_all() -> None:
     """Two silent addresses take 10 s each alone, so the living one after them is no longer dialed."""
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         enable_hole_punching(far)
         service = AutoNATService(far)  # type: ignore[arg-type]
         alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()
@@ -201,7 +187,7 @@ async def test_autonat_dials_for_fifteen_seconds_in_all() -> None:
 
 
 async def test_autonat_serves_sixteen_requests_and_one_of_each_peer() -> None:
-    async with two() as (near, far):
+    async with connected_hosts() as (near, far):
         enable_hole_punching(far)
         service = AutoNATService(far)  # type: ignore[arg-type]
         alive = near.get_addrs()[0].decapsulate(Multiaddr(f"/p2p/{near.get_id()}")).to_bytes()

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from testkit.asyncio_ends import LOOPBACK
-from testkit.command import Terminal, ended, finished, running, terminal
+from testkit.command import Terminal, conversation, ended, finished, running, terminal
 from testkit.screen import Screen
 from testkit.unwilling import black_hole, dead_port
 
@@ -133,18 +133,13 @@ def send() -> tuple[str, str]:
 
 def cat() -> tuple[str, str]:
     """The listening side of a conversation."""
-    with terminal("cat", "--listen", LOOPBACK) as shown:
-        address = shown.until(r"waiting for: libp2p-quic cat (\S+)")[1]
-        with terminal("cat", address) as other:
-            shown.until(r"\[y/N\] ")
-            shown.press("y\n")
-            other.until("connected to ")
-            other.press("Did the file arrive?\n")
-            shown.until("arrive")
-            shown.press("Yes.\n")
-            other.until("Yes")
-            other.press("\x04")
-            return f"libp2p-quic cat --listen {LOOPBACK}", _ended(shown)
+    with conversation() as (shown, other):
+        other.press("Did the file arrive?\n")
+        shown.until("arrive")
+        shown.press("Yes.\n")
+        other.until("Yes")
+        other.press("\x04")
+        return f"libp2p-quic cat --listen {LOOPBACK}", _ended(shown)
 
 
 def trace() -> tuple[str, str]:
