@@ -1,19 +1,21 @@
 //! Drives one endpoint: datagrams, commands and time go in; datagrams, deadlines and wake-ups
 //! come out. Time and the network are parameters only.
 //!
-//! A panic while one connection is driven ends that connection, not the endpoint.
+//! A panic while one connection is driven or begins ends that connection, not the endpoint: see
+//! `isolation`.
 
 mod dial;
 mod dialing;
 mod incoming;
+mod isolation;
 mod reporting;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    any::Any,
     collections::VecDeque,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,12 +39,12 @@ use crate::{
         timers::Timers,
     },
     error::ConnectionError,
-    multiaddr::Multiaddr,
     shared::EndpointState,
     sync::Mutex,
     totals::Totals,
 };
 
+pub(super) use self::isolation::panic_message;
 use self::{dial::Dial, reporting::Reporting};
 
 /// Connection turns in one drive, before the caller may check its sockets again.
@@ -76,6 +78,9 @@ pub(crate) struct Core {
     closing: Option<Instant>,
     taken: Vec<Command>,
     buf: Vec<u8>,
+    /// Where the next connection to begin panics.
+    #[cfg(test)]
+    provoked: Option<tests::Panic>,
 }
 
 /// If a deadline passed this long ago, the process was suspended; datagrams queued meanwhile are
@@ -126,6 +131,8 @@ impl Core {
             closing: None,
             taken: Vec::new(),
             buf: Vec::with_capacity(MAX_BUFFER),
+            #[cfg(test)]
+            provoked: None,
         }
     }
 
@@ -189,10 +196,10 @@ impl Core {
         }
         let mut buf = std::mem::take(&mut self.buf);
         buf.clear();
-        match self
-            .endpoint
-            .handle(now, remote, local_ip, ecn, data, &mut buf)
-        {
+        let event = self.isolated(remote, |endpoint| {
+            endpoint.handle(now, remote, local_ip, ecn, data, &mut buf)
+        });
+        match event.ok().flatten() {
             None => {}
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let arrival = self.with(handle, |driven, _| {
@@ -497,50 +504,6 @@ impl Core {
             self.mark(handle);
         }
     }
-
-    /// Call a function on one connection; a panic ends only that connection.
-    fn with<T>(
-        &mut self,
-        handle: ConnectionHandle,
-        call: impl FnOnce(&mut ConnectionDriver, &mut Endpoint) -> T,
-    ) -> Option<T> {
-        let driven = self.connections.get_mut(handle.0)?.as_deref_mut()?;
-        let endpoint = &mut self.endpoint;
-        // State that the panic left inconsistent belongs to the connection, which is dropped.
-        match catch_unwind(AssertUnwindSafe(|| call(driven, endpoint))) {
-            Ok(value) => {
-                if driven.was_connected()
-                    && let Some(inbound_slot) = &mut driven.inbound_slot
-                    && self.admission.complete_handshake(inbound_slot)
-                {
-                    self.update_server_config();
-                }
-                Some(value)
-            }
-            Err(panic) => {
-                let (cause, remote) = (
-                    panic_message(&*panic),
-                    Multiaddr(driven.conn.remote_address()),
-                );
-                tracing::error!("a panic ended the connection with {remote}: {cause}");
-                if !driven.is_drained() {
-                    self.endpoint.handle_event(handle, EndpointEvent::drained());
-                }
-                driven.discard(ConnectionError::internal(cause));
-                self.remove(handle);
-                None
-            }
-        }
-    }
-}
-
-/// What a panic said.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default()
 }
 
 impl Drop for Core {

@@ -10,6 +10,8 @@ use std::{
 
 use quinn_proto::{ConnectionHandle, EndpointEvent};
 
+#[cfg(test)]
+use super::tests::Panic;
 use super::{Core, dial::Dial};
 use crate::{
     dial_mode::DialMode,
@@ -83,7 +85,7 @@ impl Core {
                 self.reporting.begin(socket);
             }
             Err(error) => {
-                shared.end(ConnectionError::not_dialed(error.to_string()));
+                shared.end(error);
             }
         }
     }
@@ -96,12 +98,20 @@ impl Core {
         config: &DialConfig,
         verdict: &Verdict,
         report: &Arc<DialReport>,
-    ) -> Result<ConnectionHandle, quinn_proto::ConnectError> {
+    ) -> Result<ConnectionHandle, ConnectionError> {
         let remote = shared.state.lock().remote;
-        // quinn-proto requires a server name; it is not sent (libp2p TLS spec, "SNI").
-        let (handle, conn) = self
-            .endpoint
-            .connect(now, config.client.clone(), remote, "libp2p")?;
+        let client = config.client.clone();
+        #[cfg(test)]
+        let is_provoked = self.provoked.take_if(|it| *it == Panic::Dial).is_some();
+        let begun = self.isolated(remote, |endpoint| {
+            #[cfg(test)]
+            assert!(!is_provoked, "{}", Panic::MESSAGE);
+            // quinn-proto requires a server name; it is not sent (libp2p TLS spec, "SNI").
+            endpoint.connect(now, client, remote, "libp2p")
+        });
+        let (handle, conn) = begun
+            .map_err(ConnectionError::internal)?
+            .map_err(|error| ConnectionError::not_dialed(error.to_string()))?;
         let log = config.log.as_ref().and_then(LatestLog::get);
         if let Some(log) = &log {
             log.started(self.sockets.local(socket).unwrap_or(remote), remote);
@@ -147,7 +157,7 @@ impl Core {
             self.forget_attempt(previous);
         }
         let fresh = self.begin_attempt(now, socket, &shared, &config, &verdict, &report);
-        // It fails only if connection ids run out; the first attempt continues.
+        // It fails only if connection ids run out, or by a defect; the first attempt continues.
         let Ok(fresh) = fresh else {
             return;
         };

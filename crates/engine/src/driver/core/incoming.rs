@@ -165,7 +165,15 @@ impl Core {
             offers_h3,
         );
         let setup = offers_h3.then(|| self.settings.setup_of_listeners().clone());
-        match self.endpoint.accept(incoming, now, buf, Some(server)) {
+        #[cfg(test)]
+        let server = self.provoke_in(server);
+        let accepted = self.isolated(remote, |endpoint| {
+            endpoint.accept(incoming, now, buf, Some(server))
+        });
+        let Ok(accepted) = accepted else {
+            return None;
+        };
+        match accepted {
             Ok((handle, conn)) => {
                 listener.state.lock().statistics.handshakes_started += 1;
                 self.totals.add(|totals| &totals.handshakes_started, 1);
