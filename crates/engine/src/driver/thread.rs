@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 use crate::{
     census::Census,
@@ -40,6 +43,13 @@ use crate::{
 
 /// After this long without an event, pooled buffers are freed.
 const SILENCE: Duration = Duration::from_millis(100);
+
+/// How long the thread pauses in place of a `poll` that the system refuses: far less than the 25 ms of
+/// max_ack_delay (RFC 9000 section 18.2).
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// A refused `poll` is logged again after this long.
+const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The thread, while there is one. It ends under this lock, so that no task is sent to a thread
 /// that has ended.
@@ -294,6 +304,7 @@ struct IoLoop {
     tasks: TaskSlots<EndpointTask>,
     address_watch: AddressWatch,
     receiver: Receiver<RECEIVE_BATCH>,
+    refusals: PollRefusals,
 }
 
 /// What `poll` returned for one socket.
@@ -313,6 +324,7 @@ impl IoLoop {
             shared,
             address_watch: AddressWatch::new(),
             receiver: Receiver::new(),
+            refusals: PollRefusals::default(),
         }
     }
 
@@ -394,31 +406,40 @@ impl IoLoop {
         if pause.is_due {
             timeout = Some(Duration::ZERO);
         }
+        let longest = timeout;
         // A timeout that the system cannot express is longer than any deadline.
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         WAITS.fetch_add(1, Ordering::Relaxed);
-        // After EINTR or ENOMEM the next pass tries again.
-        let found = poll(&mut fds, timeout.as_ref()).unwrap_or(0);
+        let (found, is_refused) = match poll(&mut fds, timeout.as_ref()) {
+            Ok(found) => (found, false),
+            Err(Errno::INTR) => (0, false),
+            Err(error) => {
+                self.refusals.pause(now, error, longest);
+                (0, true)
+            }
+        };
         self.tasks.wake(&pause);
-        if found == 0 {
+        if found == 0 && !is_refused {
             if !pause.is_due && now.elapsed() >= SILENCE {
                 self.receiver.forget();
                 send_buffers::forget();
             }
             return false;
         }
-        if fds[0].revents().contains(PollFlags::IN) {
+        if is_refused || fds[0].revents().contains(PollFlags::IN) {
             self.shared.signal.clear();
         }
-        for (fd, (slot, socket)) in fds[first_socket..].iter().zip(keys) {
-            let found = fd.revents();
+        let sockets = fds[first_socket..].iter().zip(&watched);
+        for ((fd, (_, wanted)), (slot, socket)) in sockets.zip(keys) {
+            // Nothing is known after a refusal. No socket blocks, so each may be tried.
+            let found = if is_refused { *wanted } else { fd.revents() };
             if !found.is_empty() {
                 events.push(Event {
                     slot: slot.clone(),
                     socket,
                     is_readable: !found.difference(PollFlags::OUT).is_empty(),
                     is_writable: found.contains(PollFlags::OUT),
-                    has_error: found.contains(PollFlags::ERR),
+                    has_error: is_refused || found.contains(PollFlags::ERR),
                 });
             }
         }
@@ -444,5 +465,52 @@ impl IoLoop {
             }
         });
         slot.lend(began);
+    }
+}
+
+/// Calls of `poll` that the system refuses: it lacks memory, or this process has lowered its limit of
+/// descriptors (RLIMIT_NOFILE) below their number, so that each call fails (poll(2)). The thread then tries
+/// every socket after a short pause, which slows connections down and ends none.
+#[derive(Default)]
+struct PollRefusals {
+    /// When one was last logged.
+    logged: Option<Instant>,
+}
+
+impl PollRefusals {
+    /// Wait in place of `poll`, for at most `longest`.
+    fn pause(&mut self, now: Instant, error: Errno, longest: Option<Duration>) {
+        if self.is_log_due(now) {
+            tracing::warn!(
+                "the I/O thread cannot wait for its sockets, and tries each every {} ms: {error}; check that the \
+                 limit of open files (ulimit -n) is above their number",
+                REFUSED_PAUSE.as_millis()
+            );
+        }
+        // `park_timeout` may return earlier, which costs one more pass.
+        thread::park_timeout(longest.map_or(REFUSED_PAUSE, |rest| rest.min(REFUSED_PAUSE)));
+    }
+
+    fn is_log_due(&mut self, now: Instant) -> bool {
+        let is_due = self
+            .logged
+            .is_none_or(|at| now.saturating_duration_since(at) >= REFUSED_LOG_INTERVAL);
+        if is_due {
+            self.logged = Some(now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_poll_is_logged_once_a_minute() {
+        let (mut refusals, began) = (PollRefusals::default(), Instant::now());
+        assert!(refusals.is_log_due(began));
+        assert!(!refusals.is_log_due(began + REFUSED_LOG_INTERVAL / 2));
+        assert!(refusals.is_log_due(began + REFUSED_LOG_INTERVAL));
     }
 }
