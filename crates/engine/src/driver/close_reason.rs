@@ -86,6 +86,29 @@ pub(super) fn from_quinn(
     }
 }
 
+/// The error with its reason in one line that no terminal acts on, unless the reason is this program's
+/// own. Errors are logged and printed, and a peer could forge lines and send escape sequences.
+pub(super) fn printable(mut error: ConnectionError) -> ConnectionError {
+    let is_own = error.by == Party::Local && error.kind == CloseKind::Closed;
+    if !is_own && error.reason.chars().any(is_unprintable) {
+        let shown = |c: char| match is_unprintable(c) {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        };
+        error.reason = error.reason.chars().map(shown).collect();
+    }
+    error
+}
+
+/// Control characters, ends of lines and paragraphs, and changes of the writing direction.
+fn is_unprintable(c: char) -> bool {
+    match c {
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => true,
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => c.is_control(),
+    }
+}
+
 /// A verifier's own error without the debug text of Rust that rustls puts around it. Peers with
 /// rustls send that text as the reason of their close.
 fn readable(reason: &str) -> &str {
@@ -145,5 +168,17 @@ mod tests {
         assert_eq!(readable(told), "Peer ID mismatch: expected a (or b)");
         let fixed = "invalid peer certificate: BadEncoding";
         assert_eq!(readable(fixed), fixed);
+    }
+
+    #[test]
+    fn only_the_reasons_of_others_are_made_printable() {
+        let reason = "a\r\n\u{7f}\u{2066}\u{fc}";
+        let peer = |kind| ConnectionError::new(Party::Peer, kind, None, reason);
+        for kind in [CloseKind::Closed, CloseKind::Transport] {
+            let shown = "a\\r\\n\\u{7f}\\u{2066}\u{fc}";
+            assert_eq!(printable(peer(kind)).reason, shown);
+        }
+        let own = ConnectionError::closed_here(0, reason.as_bytes());
+        assert_eq!(printable(own).reason, reason);
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{final_flight::FinalFlight, keep_alive::KeepAlive},
+    driver::{close_reason, final_flight::FinalFlight, keep_alive::KeepAlive},
     error::ConnectionError,
     host_key::PublicKey,
     identity::PeerId,
@@ -175,11 +175,8 @@ impl ConnectionDriver {
         if self.phase.is_over() {
             return;
         }
-        if let Some(listener) = &self.listener
-            && self.phase.is_handshake()
-        {
-            listener.handshake_failed(&error, self.conn.remote_address());
-        }
+        let error = close_reason::printable(error);
+        self.count_failed_handshake(&error);
         let was_connected = self.phase.was_connected();
         self.leave(&error);
         self.phase = Phase::Over { was_connected };
@@ -197,6 +194,15 @@ impl ConnectionDriver {
         self.shared.end(error);
     }
 
+    /// Count an inbound handshake that ends now.
+    fn count_failed_handshake(&self, error: &ConnectionError) {
+        if let Some(listener) = &self.listener
+            && self.phase.is_handshake()
+        {
+            listener.handshake_failed(error, self.conn.remote_address());
+        }
+    }
+
     fn log_closed(&self, error: &ConnectionError) {
         if let Some(log) = &self.log {
             log.closed(error);
@@ -211,6 +217,7 @@ impl ConnectionDriver {
 
     /// End it without quinn-proto, whose state a panic may have left inconsistent.
     pub(in crate::driver) fn discard(&mut self, error: ConnectionError) {
+        self.count_failed_handshake(&error);
         self.leave(&error);
         self.phase = Phase::Over {
             was_connected: self.phase.was_connected(),
