@@ -236,10 +236,10 @@ impl Socket {
         received
     }
 
-    /// Whether an error of a receive is about a sent datagram, not about this socket. While undelivered datagrams
-    /// are reported, the system returns the error of any ICMP message once, and anybody may have sent that.
+    /// Whether an error of a receive is about a sent datagram, not about this socket. The system returns the
+    /// error of any such ICMP message once, and anybody may have sent that.
     pub(super) fn is_about_a_datagram(&self, error: &io::Error) -> bool {
-        is_echo(error) || self.has_reported && system::is_of_icmp(errno(error))
+        is_echo(error) || system::is_of_icmp(errno(error), self.has_reported)
     }
 
     fn receive_singly(

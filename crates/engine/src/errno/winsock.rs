@@ -38,6 +38,7 @@ errors! {
     EADDRNOTAVAIL = 10049, "EADDRNOTAVAIL", "Cannot assign requested address";
     ENETDOWN = 10050, "ENETDOWN", "Network is down";
     ENETUNREACH = 10051, "ENETUNREACH", "Network is unreachable";
+    ENETRESET = 10052, "ENETRESET", "Network dropped connection because of reset";
     ECONNRESET = 10054, "ECONNRESET", "Connection reset by peer";
     ENOBUFS = 10055, "ENOBUFS", "No buffer space available";
     ECONNREFUSED = 10061, "ECONNREFUSED", "Connection refused";

@@ -52,18 +52,19 @@ pub(in crate::driver::socket) fn report_undelivered(
 }
 
 /// The errors that ICMP messages cause beside those that the caller knows: icmp_err_convert of Linux's net/ipv4/icmp.c,
-/// and its sibling in net/ipv6/icmp.c.
-pub(in crate::driver::socket) fn is_of_icmp(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::EMSGSIZE
-            | Errno::EACCES
-            | Errno::EPROTO
-            | Errno::ENOPROTOOPT
-            | Errno::EOPNOTSUPP
-            | Errno::EHOSTDOWN
-            | Errno::ENONET
-    )
+/// and its sibling in net/ipv6/icmp.c. A socket gets them once its undelivered datagrams were reported.
+pub(in crate::driver::socket) fn is_of_icmp(error: Errno, has_reported: bool) -> bool {
+    has_reported
+        && matches!(
+            error,
+            Errno::EMSGSIZE
+                | Errno::EACCES
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+        )
 }
 
 /// The next report of an ICMP message. Errors of this host, such as a datagram too large for its

@@ -24,7 +24,7 @@ pub(in crate::driver::socket) fn report_undelivered(
     Err(Errno::ENOPROTOOPT)
 }
 
-pub(in crate::driver::socket) fn is_of_icmp(_: Errno) -> bool {
+pub(in crate::driver::socket) fn is_of_icmp(_: Errno, _: bool) -> bool {
     false
 }
 

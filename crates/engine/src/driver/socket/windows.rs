@@ -30,10 +30,33 @@ pub(super) fn report_undelivered(_: &UdpSocket, _: SocketAddr, _: bool) -> io::R
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(super) fn is_of_icmp(_: Errno) -> bool {
-    false
+/// WSAENETRESET: the hop limit of a sent datagram was exceeded (WSARecvFrom's documentation). The caller knows
+/// WSAECONNRESET, the error of a closed port.
+pub(super) fn is_of_icmp(error: Errno, _: bool) -> bool {
+    error == Errno::ENETRESET
 }
 
 pub(super) fn take_undelivered(_: &UdpSocket) -> Option<Undelivered> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::driver::socket::Socket;
+
+    #[test]
+    fn an_exceeded_hop_limit_is_no_error_of_the_socket() {
+        let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a socket");
+        let is_about_a_datagram =
+            |number| socket.is_about_a_datagram(&io::Error::from_raw_os_error(number));
+        // WSAENETRESET, WSAECONNRESET.
+        assert!(is_about_a_datagram(10052));
+        assert!(is_about_a_datagram(10054));
+        // WSAENETDOWN, WSAENOTSOCK.
+        assert!(!is_about_a_datagram(10050));
+        assert!(!is_about_a_datagram(10038));
+    }
 }
