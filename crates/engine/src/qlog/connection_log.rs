@@ -110,7 +110,7 @@ impl ConnectionLog {
             members.object("trace", |members| trace(members, role, id));
         });
         header.push('\n');
-        log.append(&header);
+        log.append(&header, Duration::ZERO);
         log
     }
 
@@ -334,21 +334,19 @@ impl ConnectionLog {
     /// Append one event, written in `record`.
     fn event(&self, record: &mut String, name: &str, data: impl FnOnce(&mut Members<'_>)) {
         record.clear();
-        event(record, self.began.elapsed(), name, data);
-        self.append(record);
+        let time = self.began.elapsed();
+        event(record, time, name, data);
+        self.append(record, time);
     }
 
-    fn append(&self, record: &str) {
+    /// Append a record of this time. The record about a gap before it has the same time, as times in
+    /// a file never go back.
+    fn append(&self, record: &str, time: Duration) {
         self.writer.append(&self.output, record.as_bytes(), |gap| {
             let mut record = String::new();
-            event(
-                &mut record,
-                self.began.elapsed(),
-                "loglevel:warning",
-                |members| {
-                    members.text("message", &explain(gap));
-                },
-            );
+            event(&mut record, time, "loglevel:warning", |members| {
+                members.text("message", &explain(gap));
+            });
             record
         });
     }
@@ -509,6 +507,31 @@ mod tests {
         assert_eq!(space.lost_at_most(), 4000);
         assert!(space.acknowledge(1, 2).is_none(), "it is not the largest");
         assert_eq!(space.lost_at_most(), 2000);
+    }
+
+    /// The time of a record, as it is written.
+    fn time(record: &str) -> &str {
+        let (_, rest) = record.split_once("\"time\":").expect("a time");
+        rest.split(',').next().expect("a number")
+    }
+
+    #[test]
+    fn the_record_about_missing_events_is_not_later_than_the_next_event() {
+        let writer = Arc::new(Writer::stuck());
+        let output = writer.output("unused".into(), u64::MAX).expect("a file");
+        let log = ConnectionLog::new(writer, output.clone(), Role::Client, &[1]);
+        // More than may wait in memory: a record has some 60 bytes.
+        for _ in 0..80_000 {
+            log.mtu(1452);
+        }
+        output.take_waiting();
+        log.mtu(1200);
+        let text = output.take_waiting();
+        let records: Vec<&str> = text.lines().collect();
+        assert_eq!(records.len(), 2, "{text}");
+        assert!(records[0].contains("events are missing"), "{text}");
+        assert!(records[1].contains("quic:mtu_updated"), "{text}");
+        assert_eq!(time(records[0]), time(records[1]));
     }
 
     #[test]

@@ -86,7 +86,10 @@ pub(super) struct Writer {
     total: AtomicU64,
     /// Bytes that wait in memory.
     waiting: AtomicU64,
+    /// An error was logged.
     has_warned: AtomicBool,
+    /// That there are no further files was logged. An error before it must not hide it.
+    has_told_limit: AtomicBool,
 }
 
 #[derive(Default)]
@@ -98,9 +101,8 @@ struct State {
 }
 
 impl Writer {
-    /// Begin the thread.
-    pub(super) fn start() -> io::Result<Arc<Self>> {
-        let writer = Arc::new(Self {
+    fn without_thread() -> Self {
+        Self {
             state: Mutex::default(),
             wake: Condvar::new(),
             idle: Condvar::new(),
@@ -108,7 +110,13 @@ impl Writer {
             total: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             has_warned: AtomicBool::new(false),
-        });
+            has_told_limit: AtomicBool::new(false),
+        }
+    }
+
+    /// Begin the thread.
+    pub(super) fn start() -> io::Result<Arc<Self>> {
+        let writer = Arc::new(Self::without_thread());
         let of_the_thread = writer.clone();
         thread::Builder::new()
             .name("quic-qlog".into())
@@ -121,9 +129,13 @@ impl Writer {
         let is_full = self.files.load(Ordering::Relaxed) >= MAX_FILES
             || self.total.load(Ordering::Relaxed) >= MAX_TOTAL;
         if is_full {
-            self.warn(format_args!(
-                "qlog: no further files, as this endpoint has written {MAX_FILES} files or {MAX_TOTAL} bytes"
-            ));
+            warn_once(
+                &self.has_told_limit,
+                format_args!(
+                    "qlog: no further files, as this endpoint has written {MAX_FILES} files or \
+                     {MAX_TOTAL} bytes"
+                ),
+            );
             return None;
         }
         self.files.fetch_add(1, Ordering::Relaxed);
@@ -272,18 +284,38 @@ impl Writer {
             waiting.is_ended = true;
             let lost = mem::take(&mut waiting.bytes);
             self.waiting.fetch_sub(lost.len() as u64, Ordering::Relaxed);
-            self.warn(format_args!(
-                "qlog: cannot write {}: {error}. This is reported once for an endpoint; connections go on \
-                 without a file",
-                output.path.display()
-            ));
+            warn_once(
+                &self.has_warned,
+                format_args!(
+                    "qlog: cannot write {}: {error}. This is reported once for an endpoint; connections \
+                     go on without a file",
+                    output.path.display()
+                ),
+            );
         }
     }
+}
 
-    fn warn(&self, what: std::fmt::Arguments<'_>) {
-        if !self.has_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!("{what}");
-        }
+fn warn_once(has_warned: &AtomicBool, what: std::fmt::Arguments<'_>) {
+    if !has_warned.swap(true, Ordering::Relaxed) {
+        tracing::warn!("{what}");
+    }
+}
+
+#[cfg(test)]
+impl Writer {
+    /// A writer whose thread does not run, as if the disk took for ever.
+    pub(super) fn stuck() -> Self {
+        Self::without_thread()
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    /// The records that wait, as if the disk had taken them.
+    pub(super) fn take_waiting(&self) -> String {
+        let bytes = mem::take(&mut self.waiting.lock().bytes);
+        String::from_utf8(bytes).expect("text")
     }
 }
 
@@ -304,19 +336,6 @@ fn create(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    /// A writer whose thread does not run, as if the disk took for ever.
-    fn stuck() -> Writer {
-        Writer {
-            state: Mutex::default(),
-            wake: Condvar::new(),
-            idle: Condvar::new(),
-            files: AtomicU64::new(0),
-            total: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
-            has_warned: AtomicBool::new(false),
-        }
-    }
-
     fn explain(gap: Gap) -> String {
         format!("{gap:?}\n")
     }
@@ -327,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_slow_disk_costs_records_and_the_file_says_how_many() {
-        let writer = stuck();
+        let writer = Writer::stuck();
         let output = writer.output("unused".into(), u64::MAX).expect("a file");
         let record = vec![b'x'; 1024 * 1024];
         for _ in 0..6 {
@@ -342,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_hangs_costs_a_bounded_amount_of_memory() {
-        let writer = stuck();
+        let writer = Writer::stuck();
         let record = vec![b'x'; 1024 * 1024];
         let outputs: Vec<_> = (0..100)
             .filter_map(|_| writer.output("/dev/null/unused".into(), u64::MAX))
@@ -364,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_file_ends_within_its_limit() {
-        let writer = stuck();
+        let writer = Writer::stuck();
         let output = writer.output("unused".into(), 1000).expect("a file");
         for _ in 0..100 {
             writer.append(&output, b"0123456789\n", explain);
@@ -376,7 +395,7 @@ mod tests {
 
     #[test]
     fn all_files_end_at_the_total_and_no_further_one_begins() {
-        let writer = stuck();
+        let writer = Writer::stuck();
         let output = writer.output("unused".into(), u64::MAX).expect("a file");
         writer.total.store(MAX_TOTAL - 10, Ordering::Relaxed);
         writer.append(&output, b"0123456789\n", explain);
@@ -385,8 +404,23 @@ mod tests {
     }
 
     #[test]
+    fn an_error_does_not_hide_that_the_limit_is_reached() {
+        let writer = Writer::stuck();
+        let output = writer
+            .output("/dev/null/unused".into(), 1000)
+            .expect("a file");
+        writer.append(&output, b"0123456789\n", explain);
+        writer.write(&output);
+        assert!(writer.has_warned.load(Ordering::Relaxed));
+        assert!(!writer.has_told_limit.load(Ordering::Relaxed));
+        writer.total.store(MAX_TOTAL, Ordering::Relaxed);
+        assert!(writer.output("unused".into(), 1000).is_none());
+        assert!(writer.has_told_limit.load(Ordering::Relaxed));
+    }
+
+    #[test]
     fn the_number_of_files_is_limited() {
-        let writer = stuck();
+        let writer = Writer::stuck();
         for _ in 0..MAX_FILES {
             assert!(writer.output("unused".into(), 1000).is_some());
         }
