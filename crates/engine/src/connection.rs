@@ -120,7 +120,8 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Ready when the connection has ended, with the error that ended it.
+    /// Ready when the connection has ended, with the error that ended it. The waker is also woken when
+    /// [`remote_addr`](Self::remote_addr) changes.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         let mut state = self.shared().state.lock();
         if let Some(error) = &state.error {

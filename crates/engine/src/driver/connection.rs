@@ -262,7 +262,8 @@ impl ConnectionDriver {
             .deliver(now, remote, datagram, &mut self.conn);
         if self.migration.made() > migrations {
             // Before the application can read what came from there.
-            self.shared.state.lock().remote = self.conn.remote_address();
+            let mut state = self.shared.state.lock();
+            state.set_remote(self.conn.remote_address());
         }
         Arrival {
             is_first,

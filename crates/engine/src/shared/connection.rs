@@ -62,6 +62,14 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
+    /// Note the peer's address. Another one than before wakes the tasks that wait for the end: those
+    /// live as long as the connection, and so need no task beside them to follow the peer.
+    pub(crate) fn set_remote(&mut self, remote: SocketAddr) {
+        if std::mem::replace(&mut self.remote, remote) != remote {
+            self.closed.wake();
+        }
+    }
+
     fn wake_all(&mut self) {
         self.connected.wake();
         self.openable.wake();

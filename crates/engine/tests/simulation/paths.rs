@@ -1,6 +1,6 @@
 //! What paths and systems do to datagrams: addresses that move, marks, sizes, refused sends.
 
-use std::collections::BTreeSet;
+use std::{cell::RefCell, collections::BTreeSet, future::poll_fn, rc::Rc};
 
 use libp2p_quic_engine::{
     Config, Connection,
@@ -60,6 +60,59 @@ fn a_peer_that_moves_often_keeps_its_connection() {
             pair.leave_nothing();
         },
     );
+}
+
+#[test]
+fn a_task_that_waits_for_the_end_is_woken_when_the_peer_moves() {
+    let mut pair = Pair::new(1);
+    let (ours, theirs) = pair.connect();
+    pair.world.run_for(secs(1));
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let waiting = pair.world.spawn({
+        let (theirs, seen) = (theirs.clone(), seen.clone());
+        poll_fn(move |cx| {
+            // Before the address is read, so that no change is missed.
+            let end = theirs.poll_closed(cx);
+            seen.borrow_mut().push(theirs.remote_addr());
+            end
+        })
+    });
+    pair.world.run_for(ms(1));
+    let first = theirs.remote_addr();
+    pair.world.rebind(&pair.client);
+    transfer(&mut pair.world, &ours, &theirs, 1, 10_000);
+    pair.world.run_for(secs(1));
+    let second = theirs.remote_addr();
+    assert_ne!(second, first);
+    // Once for the move, and not for what was received and sent.
+    assert_eq!(*seen.borrow(), [first, second]);
+
+    // One datagram comes from a third address, where then nobody answers.
+    pair.world.rebind(&pair.client);
+    let a = pair.world.block_on(async {
+        let a = operations::open(&ours).await.expect("a stream");
+        operations::write_all(&a, b"x").await.expect("written");
+        a
+    });
+    let has_moved = pair
+        .world
+        .run_until(secs(1), |_| theirs.remote_addr() != second);
+    assert!(has_moved);
+    let third = theirs.remote_addr();
+    pair.world.blackout(secs(5));
+    let is_back = pair
+        .world
+        .run_until(secs(4), |_| theirs.remote_addr() == second);
+    assert!(is_back, "the path was not validated");
+    pair.world.run_for(ms(1));
+    assert_eq!(*seen.borrow(), [first, second, third, second]);
+
+    pair.world.run_for(secs(10));
+    assert_eq!(theirs.remote_addr(), third);
+    drop((a, ours));
+    pair.world.block_on(waiting);
+    drop(theirs);
+    pair.leave_nothing();
 }
 
 /// A peer that only receives has nothing to send from its new address until its keep-alive.

@@ -39,7 +39,11 @@ impl ConnectionDriver {
         let current = Statistics {
             rtt: stats.path.rtt,
             min_rtt: stats.path.min_rtt,
+            initial_sent: self.reported.initial_sent,
+            first_answer: self.reported.first_answer,
+            server_hello: self.reported.server_hello,
             handshake: self.reported.handshake,
+            confirmed: self.reported.confirmed,
             congestion_window: if self.shared.congestion_signals.is_close_allowed() {
                 // It is unbounded now, so that the window does not delay CONNECTION_CLOSE.
                 self.reported.congestion_window
@@ -68,7 +72,8 @@ impl ConnectionDriver {
         };
         // Another attempt of the same dial publishes to the state.
         if !self.is_detached {
-            state.remote = self.conn.remote_address();
+            // The previous address again, if the new path was not validated (RFC 9000 9.3.2).
+            state.set_remote(self.conn.remote_address());
             state.statistics = current;
             // quinn-proto counts one attempt, and not what the system refused at first. The error of the
             // dial tells what left in all, and both must agree.
