@@ -133,7 +133,7 @@ PAGES = (
         libp2p_quic.asyncio,
         "Everything public of `libp2p_quic.asyncio`. [A libp2p node in asyncio](../asyncio.md) shows it.",
         (
-            Section("Endpoint", ("Endpoint", "EndpointConfig", "DialAttempt")),
+            Section("Endpoint", ("Endpoint", "EndpointConfig", "DialAttempt", "PeerCertificate")),
             Section(
                 "Listener, connection, stream",
                 ("Listener", "Connection", "Stream", "TLSParameters", "reader_writer"),

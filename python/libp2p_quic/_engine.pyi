@@ -53,7 +53,7 @@ class ReadyQueue:
     """The tokens that became ready, for one event loop.
 
     Its descriptor becomes readable when the first token is added to an empty queue. If it ``receives``,
-    the engine may lend it a socket for a millisecond after each drain: the descriptor is then readable
+    the engine may lend it a socket for two milliseconds after each drain: the descriptor is then readable
     for a datagram, too, and a drain receives (Linux; see docs/dev/hybrid-driving.md).
     """
 
@@ -275,7 +275,8 @@ class Connection:
     openable: int
     acceptable: int
     closed: int
-    """Tokens for `connected_nowait`, `open_stream_nowait`, `accept_stream_nowait` and `closed_nowait`."""
+    """Tokens for `connected_nowait`, `open_stream_nowait`, `accept_stream_nowait` and `closed_nowait`.
+    `closed` also becomes ready when `remote_address` changes."""
     @property
     def peer_id(self) -> bytes | None:
         """Multihash bytes; known once connected."""
@@ -285,6 +286,11 @@ class Connection:
     @property
     def tls(self) -> tuple[str, str, str] | None:
         """The fields of `libp2p_quic.TLSParameters`; known once connected."""
+    @property
+    def certificate(self) -> tuple[int, int, bytes, str] | None:
+        """The peer's certificate: the first and the last second in which it is valid (Unix time), its
+        serial number without leading zeros (RFC 5280 section 4.1.2), and the type of its key: "Ed25519",
+        "ECDSA on P-256", "RSA of 2048 bits". Known once connected; None of a browser, which shows none."""
     @property
     def is_webtransport(self) -> bool:
         """Whether it is a session of WebTransport; False until it is connected."""

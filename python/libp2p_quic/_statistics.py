@@ -30,8 +30,22 @@ class ConnectionStatistics(NamedTuple):
     before the first measurement."""
     min_rtt: float
     """The shortest round-trip time of the current path, in seconds."""
+    initial_sent: float | None
+    """When the first Initial packet was sent, in seconds since the engine began the dial, as are the other
+    times of flights. The engine repeats an unanswered dial each 0.8 s: it is that of the attempt that was
+    answered, else of one that still waits. None until then, and for an accepted connection."""
+    first_answer: float | None
+    """When the first datagram of the peer arrived: with its ServerHello, an acknowledgment, or a Retry (RFC
+    9000 section 8.1.2). None until then, and for an accepted connection."""
+    server_hello: float | None
+    """When the first CRYPTO frame of the peer arrived: its ServerHello, or a HelloRetryRequest (RFC 8446
+    section 4.1). None until then, and for an accepted connection."""
     handshake: float
     """The duration of the handshake from the first packet, in seconds. 0 until it is complete."""
+    confirmed: float | None
+    """When HANDSHAKE_DONE arrived, with which the listener confirms the handshake (RFC 9001 section 4.1.2).
+    Over WebTransport it may come before ``handshake`` is over, which waits for the proof of the peer's
+    identity. None until then, and for an accepted connection."""
     ecn: EcnState
     """Whether datagrams to the peer are marked for ECN (RFC 9000 appendix A.4): "testing" (marked, nothing
     acknowledged yet), "capable" (marked, the path carries marks), "unknown" (marked, an acknowledgment is

@@ -17,6 +17,9 @@ use crate::{
     stream::Stream,
 };
 
+/// Not before, not after, serial number, and type of the key of a certificate.
+type Certificate<'py> = (i64, i64, Bound<'py, PyBytes>, String);
+
 /// A QUIC connection.
 #[pyclass(frozen, module = "libp2p_quic._engine")]
 pub(crate) struct Connection {
@@ -84,6 +87,15 @@ impl Connection {
         Ok(tls.map(|it| {
             let alpn = String::from_utf8_lossy(&it.alpn).into_owned();
             (it.cipher_suite, it.key_exchange, alpn)
+        }))
+    }
+
+    #[getter]
+    fn certificate<'py>(&self, py: Python<'py>) -> Result<Option<Certificate<'py>>, Error> {
+        let tls = self.connection.connection()?.tls();
+        Ok(tls.and_then(|it| it.certificate).map(|it| {
+            let serial = PyBytes::new(py, &it.serial);
+            (it.not_before, it.not_after, serial, it.key.to_string())
         }))
     }
 

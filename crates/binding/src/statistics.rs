@@ -26,6 +26,14 @@ pub(crate) fn of_connection<'py>(
     ] {
         dict.set_item(name, time.as_secs_f64())?;
     }
+    for (name, time) in [
+        (intern!(py, "initial_sent"), counted.initial_sent),
+        (intern!(py, "first_answer"), counted.first_answer),
+        (intern!(py, "server_hello"), counted.server_hello),
+        (intern!(py, "confirmed"), counted.confirmed),
+    ] {
+        dict.set_item(name, time.map(|time| time.as_secs_f64()))?;
+    }
     let ecn = match counted.ecn {
         engine::EcnState::Testing => intern!(py, "testing"),
         engine::EcnState::Unknown => intern!(py, "unknown"),

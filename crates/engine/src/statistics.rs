@@ -12,8 +12,22 @@ pub struct Statistics {
     /// The shortest round-trip time of the path (RFC 9002 section 5.2);
     /// [`Config::initial_rtt`](crate::Config::initial_rtt) before the first measurement.
     pub min_rtt: Duration,
+    /// Of a dial, when the first Initial packet was sent, since the dial began, as are the following
+    /// times: that of the attempt that was answered, else of one that still waits. `None` until then,
+    /// and for an accepted connection.
+    pub initial_sent: Option<Duration>,
+    /// Of a dial, when the first datagram of the peer arrived: with its ServerHello, an
+    /// acknowledgment, or a Retry (RFC 9000 section 8.1.2).
+    pub first_answer: Option<Duration>,
+    /// Of a dial, when the first CRYPTO frame of the peer arrived: its ServerHello, or a
+    /// HelloRetryRequest (RFC 8446 section 4.1).
+    pub server_hello: Option<Duration>,
     /// Duration of the handshake, from the first packet; zero until it has completed.
     pub handshake: Duration,
+    /// Of a dial, when HANDSHAKE_DONE arrived, with which the listener confirms the handshake (RFC
+    /// 9001 section 4.1.2). Over WebTransport that may be before the peer has proven its identity,
+    /// which completes `handshake`.
+    pub confirmed: Option<Duration>,
     /// Congestion window, in bytes.
     pub congestion_window: u64,
     /// Largest UDP payload that the path is known to carry, in bytes.

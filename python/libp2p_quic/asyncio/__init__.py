@@ -1,7 +1,7 @@
 """libp2p's QUIC for asyncio programs, without py-libp2p and trio. This module only exports names."""
 
 from libp2p_quic._causes import causes, explain
-from libp2p_quic._dial_attempt import DialAttempt
+from libp2p_quic._dial_attempt import DialAttempt, PeerCertificate
 from libp2p_quic._engine import __version__
 from libp2p_quic._exception_types import (
     ConnectionClosed,
@@ -63,6 +63,7 @@ __all__ = [
     "ListenError",
     "Listener",
     "NegotiationError",
+    "PeerCertificate",
     "PeerId",
     "PeerIdMismatchError",
     "ProcessStatistics",

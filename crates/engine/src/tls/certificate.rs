@@ -21,7 +21,7 @@ const EXTENSION_OID: [u8; 10] = [0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xa2, 0x5a,
 /// libp2p tls spec, "libp2p Public Key Extension".
 pub(super) const SIGNED_PREFIX: &[u8] = b"libp2p-tls-handshake:";
 
-const VERSION: u8 = 0xa0;
+pub(super) const VERSION: u8 = 0xa0;
 const ISSUER_UNIQUE_ID: u8 = 0x81;
 const SUBJECT_UNIQUE_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
@@ -143,7 +143,7 @@ pub(super) fn validity_of(der: &[u8]) -> Result<(i64, i64), NotDer> {
 }
 
 /// `Validity ::= SEQUENCE { notBefore Time, notAfter Time }`, in seconds since 1970.
-fn validity(fields: &mut Reader<'_>) -> Result<(i64, i64), NotDer> {
+pub(super) fn validity(fields: &mut Reader<'_>) -> Result<(i64, i64), NotDer> {
     let mut validity = fields.sequence()?;
     let mut time = || {
         let value = validity.any()?;
@@ -158,7 +158,7 @@ fn validity(fields: &mut Reader<'_>) -> Result<(i64, i64), NotDer> {
 }
 
 /// The algorithm and the key of a `SubjectPublicKeyInfo`.
-fn key_of(key_info: &[u8]) -> Result<(&[u8], &[u8]), NotDer> {
+pub(super) fn key_of(key_info: &[u8]) -> Result<(&[u8], &[u8]), NotDer> {
     let mut fields = Reader::new(key_info).sequence()?;
     let algorithm = fields.value(SEQUENCE)?.contents;
     let key = fields.bit_string()?;

@@ -13,6 +13,7 @@ mod algorithms;
 #[cfg(test)]
 mod browser;
 pub mod certificate;
+mod certificate_summary;
 pub mod client_hello;
 mod draft29;
 mod hash_verifier;
@@ -44,6 +45,7 @@ use rustls::{KeyLog, KeyLogFile};
 use crate::error::IdentityError;
 use crate::host_key::PublicKey;
 use crate::identity::Identity;
+pub use certificate_summary::{CertificateKey, CertificateSummary};
 pub(crate) use draft29::DRAFT_29;
 use hash_verifier::HashVerifier;
 use observed_session::{ObservedClient, ObservedServer};
@@ -246,17 +248,27 @@ fn of_versions(server: Arc<dyn ServerConfig>, draft_29: bool) -> Arc<dyn ServerC
 /// The certificate was verified in the handshake. Here it is only parsed again, so that one that
 /// has expired since then does not matter.
 pub(crate) fn peer_public_key(session: &dyn Session) -> Option<PublicKey> {
-    let chain = session
-        .peer_identity()?
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .ok()?;
+    let chain = peer_chain(session)?;
     certificate::parse(chain.first()?).ok()?.host_key().ok()
 }
 
-/// What was negotiated, from a session whose handshake has completed.
+/// What was negotiated and the peer's certificate, from a session whose handshake has completed.
 pub(crate) fn parameters(session: &dyn Session) -> Option<TlsParameters> {
     let data = session.handshake_data()?.downcast::<TlsParameters>();
-    data.ok().map(|parameters| *parameters)
+    let mut parameters = *data.ok()?;
+    parameters.certificate = peer_certificate(session).map(Arc::new);
+    Some(parameters)
+}
+
+/// The peer's certificate; `None` before it arrived, and of a browser, which shows none.
+fn peer_certificate(session: &dyn Session) -> Option<CertificateSummary> {
+    CertificateSummary::of(peer_chain(session)?.first()?).ok()
+}
+
+fn peer_chain(session: &dyn Session) -> Option<Vec<CertificateDer<'static>>> {
+    let identity = session.peer_identity()?;
+    let chain = identity.downcast::<Vec<CertificateDer<'static>>>();
+    chain.ok().map(|chain| *chain)
 }
 
 /// Whether the handshake has agreed on HTTP/3.

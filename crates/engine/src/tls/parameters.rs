@@ -1,7 +1,9 @@
 //! What both ends of a connection agreed on in the TLS handshake, by the names of IANA's registry
-//! "TLS Parameters".
+//! "TLS Parameters"; and the certificate that the peer showed.
 
-use super::server_hello::ServerHello;
+use std::sync::Arc;
+
+use super::{certificate_summary::CertificateSummary, server_hello::ServerHello};
 
 /// RFC 8446 section B.4: all suites that QUIC allows (RFC 9001 section 5.3) but CCM_8.
 const CIPHER_SUITES: [(u16, &str); 4] = [
@@ -20,7 +22,8 @@ const GROUPS: [(u16, &str); 5] = [
     (0x11ec, "X25519MLKEM768"),
 ];
 
-/// The negotiated parameters of a connection's TLS session, whose version is always 1.3.
+/// The negotiated parameters of a connection's TLS session, whose version is always 1.3, and the
+/// peer's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsParameters {
@@ -30,15 +33,20 @@ pub struct TlsParameters {
     pub key_exchange: &'static str,
     /// The application protocol (RFC 7301).
     pub alpn: Vec<u8>,
+    /// The certificate of the peer, which differs between the two ends; `None` of a browser, which
+    /// shows none.
+    pub certificate: Option<Arc<CertificateSummary>>,
 }
 
 impl TlsParameters {
+    /// Without the certificate, which [`parameters`](super::parameters) adds.
     pub(super) fn new(hello: Option<ServerHello>, alpn: Vec<u8>) -> Self {
         let hello = hello.unwrap_or_default();
         Self {
             cipher_suite: name(&CIPHER_SUITES, hello.cipher_suite),
             key_exchange: name(&GROUPS, hello.group),
             alpn,
+            certificate: None,
         }
     }
 }

@@ -47,6 +47,27 @@ impl ConnectionDriver {
         self.conn.close(now, varint(0), Bytes::new());
     }
 
+    /// Note the flights of the peer that have arrived since the last turn of a dial.
+    fn note_flights(&mut self, now: Instant) {
+        let is_known = self.reported.confirmed.is_some();
+        if is_known || self.listener.is_some() || self.phase.is_over() {
+            return;
+        }
+        let stats = self.conn.stats();
+        let elapsed = now.saturating_duration_since(self.began);
+        if stats.udp_rx.datagrams > 0 {
+            self.reported.first_answer.get_or_insert(elapsed);
+        }
+        if stats.frame_rx.crypto > 0 {
+            self.reported.server_hello.get_or_insert(elapsed);
+        }
+        if stats.frame_rx.handshake_done > 0 {
+            self.reported.confirmed = Some(elapsed);
+            // Before the application can read what came with it.
+            self.publish(now, true);
+        }
+    }
+
     /// Take a turn. A socket error that the dial's report collects may end the dial.
     pub(in crate::driver) fn drive(
         &mut self,
@@ -56,12 +77,18 @@ impl ConnectionDriver {
         network: &mut dyn Network,
         buf: &mut Vec<u8>,
     ) -> Turn {
+        self.note_flights(now);
         let Some(report) = self.phase.report().cloned() else {
             return self.take_turn(now, config, endpoint, network, buf);
         };
+        let sent_before = report.sent();
         let mut watched = report.watch(now, network);
         watched.repeat_refused(self.socket);
         let turn = self.take_turn(now, config, endpoint, &mut watched, buf);
+        if self.reported.initial_sent.is_none() && report.sent() > sent_before {
+            self.reported.initial_sent = Some(now.saturating_duration_since(self.began));
+            self.publish(now, true);
+        }
         if let Some(error) = report.end()
             && self.phase.report().is_some()
         {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use libp2p_identity::Keypair;
 use quinn_proto::Side;
 use quinn_proto::crypto::{ServerConfig, rustls::QuicServerConfig};
 use quinn_proto::transport_parameters::TransportParameters;
@@ -9,12 +10,15 @@ use rustls::crypto::CryptoProvider;
 use rustls::quic::Connection;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
-use super::forge::Key;
+use super::forge::{Forge, Key};
 use super::{
     Failure, V1, connection_pair, dial, foreign_client, foreign_server, named_pair, ours,
     presenting_good, run_sessions,
 };
-use crate::tls::{TlsParameters, algorithms, observed_session::ObservedServer, parameters};
+use crate::tls::{
+    CertificateKey, CertificateSummary, TlsParameters, algorithms,
+    observed_session::ObservedServer, parameters,
+};
 
 /// A provider that differs from ours in its key exchange groups.
 fn provider_with(groups: &[NamedGroup]) -> Arc<CryptoProvider> {
@@ -114,9 +118,18 @@ fn negotiated(server: Arc<rustls::ServerConfig>) -> TlsParameters {
     let mut server = server.start_session(V1, &of);
     assert_eq!(parameters(&*client), None, "before the handshake");
     run_sessions(&mut *client, &mut *server);
-    let [ours, theirs] = [client, server].map(|session| parameters(&*session));
-    assert_eq!(ours, theirs);
-    ours.expect("a finished handshake")
+    let [ours, theirs] =
+        [client, server].map(|session| parameters(&*session).expect("a finished handshake"));
+    let certificate = ours.certificate.clone();
+    assert_ne!(certificate, theirs.certificate, "each sees the other's");
+    assert_eq!(
+        ours,
+        TlsParameters {
+            certificate,
+            ..theirs
+        }
+    );
+    ours
 }
 
 #[test]
@@ -129,6 +142,41 @@ fn both_ends_tell_what_was_negotiated() {
     assert_eq!(ours.cipher_suite, cipher);
     assert_eq!(ours.key_exchange, "X25519MLKEM768");
     assert_eq!(ours.alpn, b"libp2p");
+}
+
+/// A forged certificate begins in 2020, ends in 2120 and has the serial number 1 234 567 890.
+#[test]
+fn the_certificate_of_a_peer_is_told_with_its_key() {
+    for (key, told) in [
+        (Key::p256(), "ECDSA on P-256"),
+        (Key::p384(), "ECDSA on P-384"),
+        (Key::p521(), "ECDSA on P-521"),
+        (Key::ed25519(), "Ed25519"),
+        (Key::rsa(), "RSA of 2048 bits"),
+    ] {
+        let server = foreign_server(Arc::new(algorithms::provider()), presenting_good(&key));
+        let certificate = negotiated(server).certificate.expect("a certificate");
+        assert_eq!(certificate.key.to_string(), told);
+        assert_eq!(certificate.serial, 1_234_567_890_u32.to_be_bytes());
+        assert_eq!(certificate.not_before, 1_577_836_800);
+        assert_eq!(certificate.not_after, 4_733_510_400);
+    }
+}
+
+/// Certificates of web servers lack the libp2p extension.
+#[test]
+fn any_certificate_is_summarized_and_a_damaged_one_is_not() {
+    let host = Keypair::generate_ed25519();
+    let key = Key::secp256k1();
+    let mut forge = Forge::new(&key, &host);
+    forge.extensions.clear();
+    let whole = forge.build();
+    let summary = CertificateSummary::of(&whole).expect("a certificate");
+    assert_eq!(summary.key, CertificateKey::Other);
+    assert_eq!(summary.key.to_string(), "unknown");
+    for end in 0..whole.len() {
+        assert!(CertificateSummary::of(&whole[..end]).is_err(), "{end}");
+    }
 }
 
 #[test]
