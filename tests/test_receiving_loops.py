@@ -1,7 +1,5 @@
 """Event loops that receive datagrams themselves, by a lease of a socket: nothing is lost when it begins, when
 it ends, when the loop is away, and when its process forks or closes.
-
-The switch is off in the drivers (`libp2p_quic._driver._receiving`); these tests turn it on.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from functools import partial
 import pytest
 import trio
 
-from libp2p_quic._driver import Driver, _asyncio, _receiving, current_driver
+from libp2p_quic._driver import Driver, _asyncio, current_driver
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue, Stream
 from testkit.census import PATIENCE, census, left_since
 from testkit.engine import Pair, identity, pair
@@ -117,11 +115,6 @@ def test_a_forked_child_takes_no_datagram_of_its_parent() -> None:
             round_trip(two, ours, theirs)
 
 
-@pytest.fixture
-def receiving(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_receiving, "RECEIVES", True)
-
-
 async def driver_until_lent(driver: Driver) -> None:
     """Round trips between two endpoints, until the loop receives. The caller limits the time."""
     far_identity = identity()
@@ -146,13 +139,11 @@ async def driver_until_lent(driver: Driver) -> None:
     far.close(0, b"")
 
 
-@pytest.mark.usefixtures("receiving")
 async def test_a_trio_loop_receives() -> None:
     with trio.fail_after(PATIENCE):
         await driver_until_lent(current_driver())
 
 
-@pytest.mark.usefixtures("receiving")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_asyncio_loop_receives(loop: str) -> None:
     async def main() -> None:

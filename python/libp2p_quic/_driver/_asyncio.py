@@ -16,7 +16,6 @@ from types import coroutine
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from libp2p_quic._driver import _receiving
 from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._driver._turn import Turn
 from libp2p_quic._engine import Endpoint, ReadyQueue
@@ -36,7 +35,7 @@ class AsyncioDriver:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.ready_queue = ReadyQueue(_receiving.RECEIVES)
+        self.ready_queue = ReadyQueue(receives=True)
         self.current_time = loop.time
         self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import trio
 from trio.lowlevel import Abort, RunVar, Task
 
-from libp2p_quic._driver import _receiving
 from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._driver._turn import Turn
 from libp2p_quic._engine import Endpoint, ReadyQueue
@@ -35,7 +34,7 @@ class TrioDriver(trio.abc.Instrument):
     current_time = staticmethod(trio.current_time)
 
     def __init__(self) -> None:
-        self.ready_queue = ReadyQueue(_receiving.RECEIVES)
+        self.ready_queue = ReadyQueue(receives=True)
         self._log = EngineLog(self.ready_queue)
         self._waiting: dict[int, list[Task]] = {}
         # Tasks that wait for the first of several tokens.

@@ -34,7 +34,7 @@ const MOST_DRIVES: usize = 1000;
 /// How long a lease lasts after a pass of the event loop, and so the longest that a datagram waits for
 /// a loop that runs other code: far less than the 25 ms of max_ack_delay (RFC 9000 section 18.2). Of a
 /// loop that passes without a pause, the I/O thread's checks cost one wake-up for each of these times.
-pub(crate) const LEASE: Duration = Duration::from_millis(1);
+pub(crate) const LEASE: Duration = Duration::from_millis(2);
 
 /// What the I/O thread drives: a core and its sockets.
 pub(crate) trait CoreTask: Send {

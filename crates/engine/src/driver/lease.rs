@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Small receives in succession before a lease: its beginning and its end cost system calls.
-const SMALL_RECEIVES: u32 = 16;
+const SMALL_RECEIVES: u32 = 4;
 
 /// Decides which socket of a core is worth lending.
 #[derive(Default)]
@@ -156,8 +156,8 @@ mod tests {
         };
         assert!(!is_lent_after(LEASE / 2, 1, bulk));
         let batch = Received {
-            messages: 9,
-            bytes: 900,
+            messages: 2,
+            bytes: 100,
         };
         assert!(!is_lent_after(LEASE / 2, 1, batch));
     }

@@ -51,9 +51,10 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// Not more than an event loop should receive itself: a batch, and few full datagrams.
+    /// Not more than an event loop should receive itself: one message, and no full datagram. With more,
+    /// as with many requests in flight, both threads have work at the same time.
     pub(super) fn is_small(self) -> bool {
-        self.messages <= 8 && self.bytes <= 8 * 1024
+        self.messages <= 1 && self.bytes <= 512
     }
 }
 
