@@ -1,9 +1,9 @@
 """The driver of one asyncio event loop.
 
-The loop watches the ready queue's descriptor; its callback drains the queue and completes the
-futures of waiting tasks. Endpoints that were given work are flushed by one callback behind those
-tasks, so that all writes of a pass cost one wake-up of the engine. There is no task. When the
-loop ends, its endpoints are closed.
+The loop watches the ready queue's descriptor, or a thread does for a loop that cannot. Its callback
+drains the queue and completes the futures of waiting tasks. Endpoints that were given work are
+flushed by one callback behind those tasks, so that all writes of a pass cost one wake-up of the
+engine. There is no task. When the loop ends, its endpoints are closed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._driver._turn import Turn
+from libp2p_quic._driver._watch_thread import WatchThread
 from libp2p_quic._engine import Endpoint, ReadyQueue
 
 T = TypeVar("T")
@@ -48,7 +49,11 @@ class AsyncioDriver:
         self._endpoints: set[Endpoint] = set()
         self._is_closed = False
         self._calls = 0
-        loop.add_reader(self.ready_queue.fileno(), self._drain)
+        self._watch_thread: WatchThread | None = None
+        try:
+            loop.add_reader(self.ready_queue.fileno(), self._drain)
+        except NotImplementedError:
+            self._watch_thread = WatchThread(loop, self.ready_queue.fileno(), self._drain)
         self._drain_log()
         self._watch_end = self._until_shutdown()
         _start(self._watch_end)
@@ -250,7 +255,9 @@ class AsyncioDriver:
         if self._is_closed:
             return
         self._is_closed = True
-        if not self.loop.is_closed():
+        if self._watch_thread is not None:
+            self._watch_thread.end()
+        elif not self.loop.is_closed():
             self.loop.remove_reader(self.ready_queue.fileno())
         for endpoint in self._endpoints:
             endpoint.close(0, b"")
@@ -299,7 +306,7 @@ _lock = Lock()
 def current() -> AsyncioDriver:
     """The driver of the running event loop, made on first use.
 
-    Raises RuntimeError if no loop runs in this thread, or if the loop cannot watch descriptors.
+    Raises RuntimeError if no loop runs in this thread.
     """
     try:
         loop = asyncio.get_running_loop()
