@@ -14,14 +14,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from testkit.machines import Machine
 
 # linux/if_tun.h
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
-_IPV4, _UDP = 4, 17
+_UDP = 17
 _LONGEST = 65_535
 
 
@@ -108,11 +108,16 @@ class DelayedLink:
 
 
 def _datagram(packet: bytes) -> tuple[tuple[str, int], tuple[str, int], int] | None:
-    if packet[0] >> 4 != _IPV4 or packet[9] != _UDP:
+    # The protocol, the offset of both addresses and their size, and the size of the header: RFC 791 section
+    # 3.1 and RFC 8200 section 3. No extension header is before the UDP header here.
+    if packet[0] >> 4 == 4:
+        protocol, first, size, start = packet[9], 12, 4, (packet[0] & 15) * 4
+    else:
+        protocol, first, size, start = packet[6], 8, 16, 40
+    if protocol != _UDP:
         return None
-    start = (packet[0] & 15) * 4
     source, target, length = struct.unpack_from("!HHH", packet, start)
-    addresses = [str(IPv4Address(packet[at : at + 4])) for at in (12, 16)]
+    addresses = [str(ip_address(packet[at : at + size])) for at in (first, first + size)]
     return (addresses[0], source), (addresses[1], target), length - 8
 
 

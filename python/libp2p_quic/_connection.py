@@ -1,9 +1,9 @@
 """py-libp2p's muxed connection over one connection of the engine, and its keeper task.
 
-Each connection has one keeper. It waits until the connection ends and then lets the swarm and readers
-take what the peer finished (for a bounded time), awaits the swarm's `on_close` once, and cancels the
-swarm's inbound handler, which would otherwise hold its slot as long as the swarm runs. I/O and limits
-are the engine's.
+Each connection has one keeper. While the connection is open, it gives the swarm the peer's new address
+when the peer moves. After the end it lets the swarm and readers take what the peer finished (for a
+bounded time), awaits the swarm's `on_close` once, and cancels the swarm's inbound handler, which would
+otherwise hold its slot as long as the swarm runs. I/O and limits are the engine's.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
                 async with trio.open_nursery() as nursery:
                     if handler is not None:
                         nursery.start_soon(self._handle, handler)
-                    lost = await self._driver.ready(self._engine.closed_nowait, self._engine.closed)
+                    lost = await self._driver.ready(self._closed_nowait, self._engine.closed)
                     if lost.by == "local":
                         self._note_end(lost)
                     else:
@@ -246,6 +246,18 @@ class QUICConnection(IRawConnection, IMuxedConn):
             self._advance(ConnectionState.DRAINED)
             await self._report_end()
             self._endpoint.connections.pop(self, None)
+
+    def _closed_nowait(self) -> ConnectionLostError | None:
+        """The engine's method, whose token is also ready when the peer has moved (RFC 9000 section 9).
+
+        py-libp2p 0.8.1 copies the addresses when it gets a connection (`Swarm.add_conn`): its copy follows.
+        """
+        lost = self._engine.closed_nowait()
+        swarm_conn = self._swarm_conn()
+        if lost is None and swarm_conn is not None:
+            # After the call, from which on the token tells of a move.
+            swarm_conn.set_transport_info(self.get_transport_addresses(), self.get_connection_type())
+        return lost
 
     async def _handle(self, handler: ConnectionHandler) -> None:
         self._handler_task = trio.lowlevel.current_task()
@@ -510,10 +522,15 @@ class QUICConnection(IRawConnection, IMuxedConn):
 
     def _is_negotiating(self, stream: QUICStream) -> bool:
         """Whether the swarm has accepted ``stream`` and has not agreed on its protocol yet."""
-        swarm_conn = getattr(self.on_close, "__self__", None)
-        return isinstance(swarm_conn, SwarmConn) and any(
+        swarm_conn = self._swarm_conn()
+        return swarm_conn is not None and any(
             each.muxed_stream is stream and each.protocol_id is None for each in swarm_conn.streams
         )
+
+    def _swarm_conn(self) -> SwarmConn | None:
+        """The swarm's connection that holds this one, also before the swarm lists it."""
+        swarm_conn = getattr(self.on_close, "__self__", None)
+        return swarm_conn if isinstance(swarm_conn, SwarmConn) else None
 
     # py-libp2p's interface
 
