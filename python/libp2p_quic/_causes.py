@@ -14,8 +14,10 @@ from math import nan
 from traceback import walk_tb
 from typing import Any
 
+from libp2p_quic._engine_errors import EngineError, StreamClosedError
 from libp2p_quic._exception_types import DialError, HandshakeTimeoutError, QUICError
 from libp2p_quic._limited_dials import limited_dials
+from libp2p_quic._state import RecvState
 
 _IS_RUNNING = "is host.run() active?"
 # What is added to texts of py-libp2p 0.8.1 that do not say what to do.
@@ -27,6 +29,7 @@ _HINTS = {
     "(negative cache)": "the swarm dials it again after 60 s, or after unblock_peer(peer_id) of the network; "
     "last_failure(address) of the transport has the cause",
 }
+_NET_STREAM = "libp2p.network.stream.net_stream"
 # The module of `trio.fail_after` and `fail_at`. If it moves, the cause of a TooSlowError is not found.
 _RAISES = "trio._timeouts"
 _CANCELED = "canceled by this program"
@@ -153,14 +156,32 @@ def _ends(error: BaseException) -> list[Exception]:
     """Why the connection is over whose stream refused a call with ``error``, for py-libp2p's state "reset".
 
     When a connection ends, py-libp2p 0.8.1 resets its streams (`SwarmConn._cleanup`), which then call the
-    transport no more.
+    transport no more. A stream that was reset before that has not ended with the connection.
     """
-    streams = (frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__))
-    kind = _class("libp2p.network.stream.net_stream", "NetStream")
-    connections = [stream.muxed_conn for stream in streams if isinstance(stream, kind)]
-    ours = _class("libp2p_quic._connection", "QUICConnection")
-    ends = [each._end() for each in connections[-1:] if isinstance(each, ours)]
+    found = (frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__))
+    streams = [each for each in found if isinstance(each, _class(_NET_STREAM, "NetStream"))]
+    ours = _class("libp2p_quic._stream", "QUICStream")
+    muxed = [each.muxed_stream for each in streams[-1:] if isinstance(each.muxed_stream, ours)]
+    ends = [each.muxed_conn._end() for each in muxed if not _is_reset_before(each)]
     return [each for each in ends if each is not None]
+
+
+def _is_reset_before(stream: Any) -> bool:
+    """Whether the peer or this program reset this `QUICStream` before its connection ended.
+
+    The engine's stream knows: when py-libp2p resets the streams of a connection that is over, they do not
+    call the engine (`QUICStream.reset`).
+    """
+    if stream._recv is RecvState.RESET_RECVD:
+        return True
+    try:
+        # Returns at once. A finish that the peer has acknowledged does not tell what came after it.
+        stream._engine.finished_nowait()
+    except StreamClosedError:
+        return True
+    except EngineError:
+        return False
+    return False
 
 
 def _class(module: str, name: str) -> tuple[type[Any], ...]:
