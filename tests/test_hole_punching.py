@@ -7,9 +7,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -29,23 +27,19 @@ from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
-from libp2p.relay.circuit_v2.config import RelayConfig
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
-from libp2p.relay.circuit_v2.dcutr import DCUtRProtocol, read_dcutr_msg
+from libp2p.relay.circuit_v2.dcutr import read_dcutr_msg
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
-from libp2p.relay.circuit_v2.protocol import PROTOCOL_ID, CircuitV2Protocol
-from libp2p.relay.circuit_v2.transport import CircuitV2Transport
 from libp2p.relay.circuit_v2.utils import write_delimited_msg
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE
-from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, enable_hole_punching
 from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
 from libp2p_quic._hole_punching._repair import is_circuit, is_relayed
 from libp2p_quic._hole_punching._tls import _knows_its_connection
-from libp2p_quic._hole_punching._upgrade import Upgrades
 from testkit.census import PATIENCE, eventually
+from testkit.circuit import circuit, upgrades_of
 from testkit.near import IP4, connected_hosts, near_host, new_stream, quic, swarm, transport_of
 from tools.nat.network import missing
 from tools.nat.trial import Cell, attempt
@@ -120,35 +114,6 @@ async def test_a_peer_without_a_relayed_connection_is_not_served() -> None:
             await stream.read(1)
 
 
-@asynccontextmanager
-async def circuit(*punching: str) -> AsyncIterator[tuple[IHost, IHost, Callable[[], Awaitable[object]]]]:
-    """The hosts "asking" and "asked", and a call that dials the second through a relay of py-libp2p.
-
-    Those that are named punch holes. On loopback there are no addresses to punch to.
-    """
-    async with near_host(IP4) as relay, near_host(IP4) as asking, near_host(IP4) as asked:
-        for name, host in (("asking", asking), ("asked", asked)):
-            if name in punching:
-                enable_hole_punching(host)
-        async with AsyncExitStack() as stack:
-
-            async def circuits_of(host: IHost, is_relay: bool = False) -> CircuitV2Transport:
-                protocol = CircuitV2Protocol(host, allow_hop=is_relay)
-                await stack.enter_async_context(background_trio_service(protocol))
-                return CircuitV2Transport(host, protocol, RelayConfig())
-
-            await circuits_of(relay, is_relay=True)
-            reached, dialing = await circuits_of(asked), await circuits_of(asking)
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            stack.callback(nursery.cancel_scope.cancel)
-            for host in (asked, asking):
-                await host.connect(PeerInfo(relay.get_id(), list(relay.get_addrs())))
-            reservation = await asked.new_stream(relay.get_id(), [PROTOCOL_ID])
-            assert await reached.reserve(reservation, relay.get_id(), nursery)
-            address = Multiaddr(f"{relay.get_addrs()[0]}/p2p-circuit/p2p/{asked.get_id()}")
-            yield asking, asked, partial(dialing.dial, address)
-
-
 async def test_the_laboratory_times_an_upgrade_from_the_relayed_connection() -> None:
     async with circuit() as (asking, asked, dial):
         watch = Watch(None)
@@ -176,11 +141,6 @@ async def test_a_relayed_connection_may_ask_six_times() -> None:
             await ask()
         with pytest.raises((ExchangeError, BaseLibp2pError)):
             await ask()
-
-
-def upgrades_of(host: IHost) -> Upgrades:
-    (found,) = (each for each in swarm(host).notifees if isinstance(each, Upgrades))
-    return found
 
 
 def advertise(host: IHost) -> None:
@@ -308,6 +268,26 @@ async def test_a_peer_that_never_answers_is_asked_once(
         await dial()
         assert await eventually(lambda: "it stays relayed" in caplog.text)
         assert len(exchanges) == 1
+
+
+async def test_an_attempt_that_takes_long_has_both_sides_ask_for_their_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that they offered may be outdated."""
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade._SLOW", 0)
+    # Nothing is sent to the address that is offered.
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade._usable", lambda *_: [])
+    renewing: list[IHost] = []
+    async with circuit("asking", "asked") as (asking, asked, dial):
+        for each in (asking, asked):
+
+            async def renew(host: IHost = each) -> None:
+                renewing.append(host)
+
+            monkeypatch.setattr(upgrades_of(each), "_renew_addresses", renew)
+        advertise(asked)
+        await dial()
+        assert await eventually(lambda: asking in renewing and asked in renewing)
 
 
 async def test_a_peer_that_has_a_direct_connection_may_not_ask() -> None:
@@ -439,7 +419,7 @@ async def test_undoing_leaves_nothing_in_the_host(caplog: pytest.LogCaptureFixtu
         before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
         enabled = enable_hole_punching(host)
         told = [each for each in caplog.records if each.name == "libp2p_quic.hole_punching"]
-        assert len(told) == len(enabled.repairs) == 8
+        assert len(told) == len(enabled.repairs) == 10
         enabled.undo()
         enabled.undo()
         assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before
@@ -477,16 +457,6 @@ async def test_a_host_without_our_transport_is_told() -> None:
 
     with pytest.raises(ValueError, match="no QUIC transport of libp2p_quic"):
         enable_hole_punching(new_host())
-
-
-async def test_py_libp2ps_own_service_uses_ours() -> None:
-    async with near_host(IP4) as host:
-        service = DCUtRProtocol(host)
-        stock = service.initiate_hole_punch
-        enabled = enable_hole_punching(host)
-        assert service.initiate_hole_punch != stock
-        enabled.undo()
-        assert service.initiate_hole_punch == stock
 
 
 async def test_autonat_tells_a_dead_address_from_a_live_one() -> None:

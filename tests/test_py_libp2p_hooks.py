@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import inspect
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import libp2p
@@ -19,8 +20,10 @@ import pytest
 import trio
 from libp2p import new_host
 from libp2p.abc import IHost, IListener, IMuxedConn, IMuxedStream, IRawConnection, ITransport
+from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.autonat import autonat
+from libp2p.host.observed_addr_manager import ObservedAddrManager
 from libp2p.identity.identify import identify
 from libp2p.identity.identify_push import identify_push
 from libp2p.network.config import ConnectionConfig
@@ -133,6 +136,17 @@ async def test_the_swarm_sets_what_a_connection_calls() -> None:
         assert connection.on_close.__self__ is accepted  # type: ignore[attr-defined]
 
 
+async def test_the_swarm_takes_new_addresses_for_a_connection() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        connection = await inbound(far, near.get_id())
+        (listed,) = swarm(far).get_connections(near.get_id())
+        assert listed.get_transport_addresses() == connection.get_transport_addresses()
+        moved = [Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1")]
+        listed.set_transport_info(moved, ConnectionType.DIRECT)  # type: ignore[attr-defined]
+        assert listed.get_transport_addresses() == moved
+
+
 async def test_the_swarm_lists_a_stream_before_it_has_a_protocol() -> None:
     async with near_host(IP4) as near, near_host(IP4) as far:
         await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
@@ -201,8 +215,27 @@ async def test_the_host_has_the_state_that_hole_punching_reads() -> None:
         assert identify.ID in host.get_mux().handlers
         dcutr.DCUtRProtocol(host)
         assert isinstance(anything._dcutr_protocol, dcutr.DCUtRProtocol)
-        for name in ("initiate_hole_punch", "_handle_dcutr_stream", "_auto_drive_loop"):
+        for name in ("run", "initiate_hole_punch", "_handle_dcutr_stream", "_auto_drive_loop"):
             assert callable(getattr(anything._dcutr_protocol, name)), name
+        # By its name the task is known that begins upgrades by itself.
+        assert "initiate_hole_punch" in dcutr.DCUtRProtocol._auto_drive_loop.__code__.co_names
+        assert not anything._dcutr_protocol.event_started.is_set()
+
+
+def test_what_a_peer_observes_is_noted_for_its_connection() -> None:
+    class Connection:
+        is_closed = False
+        muxed_conn = SimpleNamespace(get_remote_address=lambda: ("11.0.1.2", 4001))
+
+    manager: Any = ObservedAddrManager()
+    connection: Any = Connection()
+    local = [Multiaddr("/ip4/0.0.0.0/udp/4001/quic-v1")]
+    for port in (4001, 7001):
+        manager.record_observation(connection, Multiaddr(f"/ip4/11.0.2.2/udp/{port}/quic-v1"), local)
+        # The later report replaces the earlier one.
+        ((key, (_, reported, _, reference)),) = manager._conn_observations.items()
+        assert (key, reported) == (id(connection), f"/ip4/11.0.2.2/udp/{port}")
+        assert reference() is connection
 
 
 def test_the_messages_of_dcutr_are_there() -> None:

@@ -14,7 +14,9 @@ from libp2p_quic._hole_punching._announce import AddressAnnouncer
 from libp2p_quic._hole_punching._autonat import repair_autonat
 from libp2p_quic._hole_punching._identify import repair_identify
 from libp2p_quic._hole_punching._identify_delay import delay_identify
+from libp2p_quic._hole_punching._observers import Observers
 from libp2p_quic._hole_punching._responder import repair_responder
+from libp2p_quic._hole_punching._service import repair_service
 from libp2p_quic._hole_punching._tls import repair_tls
 from libp2p_quic._hole_punching._upgrade import Upgrades
 from libp2p_quic._hole_punching._yamux import repair_yamux
@@ -33,7 +35,8 @@ class HolePunching:
     """What was repaired in py-libp2p, one text for each defect that was found."""
 
     def __init__(self, host: IHost, transport: QUICTransport) -> None:
-        upgrades = Upgrades(host, transport)
+        observers = Observers(host)
+        upgrades = Upgrades(host, transport, observers.renew_if_due)
         self.repairs = []
         self._host = host
         self._undo: list[Callable[[], None]] = []
@@ -45,7 +48,9 @@ class HolePunching:
             repair_autonat(host, transport),
             repair_responder(upgrades),
             upgrades.begin(),
-            AddressAnnouncer(host, transport).begin(),
+            repair_service(upgrades),
+            observers.begin(upgrades.spawn),
+            AddressAnnouncer(host, transport, observers.renew).begin(),
         ):
             if repair is not None:
                 self.repairs.append(repair.what)
@@ -63,13 +68,15 @@ class HolePunching:
 def enable_hole_punching(host: IHost) -> HolePunching:
     """Connect ``host`` directly to peers that first reach it, or that it reaches, through a relay.
 
-    Call it once the host is made, and after py-libp2p's DCUtRProtocol and AutoNATService are, if the
-    program uses them. The host needs a `QUICTransport` of this package and must listen. A relay of
-    py-libp2p needs the call too, as it reports the addresses that it observes. For a host that holds
-    a reservation, each peer that comes in through the relay is upgraded within some round trips
-    (libp2p's DCUtR specification); a connection that cannot be upgraded stays relayed, and the log
-    says so. The relayed connection is closed a minute after the upgrade. When the machine's addresses
-    change, connected peers are told the host's new ones within a second.
+    Call it once the host is made. py-libp2p's own DCUtRProtocol and AutoNATService may be made before or
+    after; the former then leaves upgrades to this package. The host needs a `QUICTransport` of this
+    package and must listen. A relay of py-libp2p needs the call too, as it reports the addresses that it
+    observes. For a host that holds a reservation, each peer that comes in through the relay is upgraded
+    within some round trips (libp2p's DCUtR specification); a connection that cannot be upgraded stays
+    relayed, and the log says so. The relayed connection is closed a minute after the upgrade. When the
+    machine's addresses change, connected peers are told the host's new ones within a second. Peers are
+    asked every five minutes at which address they observe the host, and when an upgrade fails: NATs may
+    change it.
 
     The returned object undoes it. Calling it again returns the same object. The logger
     "libp2p_quic.hole_punching" says what was repaired in py-libp2p; what py-libp2p has mended is left

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import cast
 
@@ -41,9 +42,11 @@ class AddressAnnouncer(Notifee):
     """Watches the machine's addresses for one host, from the first listener until the swarm ends, or
     `undo` of its `Repair`."""
 
-    def __init__(self, host: IHost, transport: QUICTransport) -> None:
+    def __init__(self, host: IHost, transport: QUICTransport, renew: Callable[[], Awaitable[None]]) -> None:
+        """``renew`` asks peers again how they observe the host."""
         self._host = host
         self._transport = transport
+        self._renew = renew
         self._watching: trio.CancelScope | None = None
         self._is_on = False
 
@@ -89,7 +92,9 @@ class AddressAnnouncer(Notifee):
                     current = await self._addresses()
                     if current is not None and current != told:
                         told = current
-                        await self._push()
+                        await push_addresses(self._host)
+                        # The machine is behind another NAT now, or behind none.
+                        await call_foreign("asking for observed addresses", self._renew)
         except OSError as error:
             logger.debug("changes of this machine's addresses cannot be watched: %s", error)
         finally:
@@ -105,19 +110,22 @@ class AddressAnnouncer(Notifee):
             return None
         return set(cast("list[Multiaddr]", outcome.value))
 
-    async def _push(self) -> None:
-        peers = {each for each in self._host.get_connected_peers() if self._takes_pushes(each)}
-        logger.debug("telling %d peers the host's new addresses", len(peers))
-        with trio.move_on_after(_LIMIT):
-            # It calls py-libp2p, whose exceptions must not end the swarm.
-            await call_foreign("identify/push", partial(push_identify_to_peers, self._host, peers))
 
-    def _takes_pushes(self, peer_id: ID) -> bool:
-        """py-libp2p logs an ERROR for each peer that does not."""
-        try:
-            return ID_PUSH in self._host.get_peerstore().get_protocols(peer_id)
-        except PeerStoreError:
-            return False
+async def push_addresses(host: IHost) -> None:
+    """Tell connected peers what the host advertises now, in at most `_LIMIT` seconds."""
+    peers = {each for each in host.get_connected_peers() if _takes_pushes(host, each)}
+    logger.debug("telling %d peers the host's new addresses", len(peers))
+    with trio.move_on_after(_LIMIT):
+        # It calls py-libp2p, whose exceptions must not end the swarm.
+        await call_foreign("identify/push", partial(push_identify_to_peers, host, peers))
+
+
+def _takes_pushes(host: IHost, peer_id: ID) -> bool:
+    """py-libp2p logs an ERROR for each peer that does not."""
+    try:
+        return ID_PUSH in host.get_peerstore().get_protocols(peer_id)
+    except PeerStoreError:
+        return False
 
 
 def _subscribed() -> trio.socket.SocketType:

@@ -10,6 +10,7 @@ from contextlib import suppress
 import trio
 from google.protobuf.message import DecodeError
 from libp2p.abc import INetConn, INetStream
+from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.stream.exceptions import StreamReset
 from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID
@@ -21,16 +22,22 @@ from multiaddr import Multiaddr
 
 from libp2p_quic._addr import UNREADABLE
 
-_PROPOSAL = encode_delim(MULTISELECT_PROTOCOL_ID.encode()) + encode_delim(PROTOCOL_ID.encode())
-
 # For a whole exchange, over relays however slow: go-libp2p's limit of a stream is 60 s. Seconds.
 _LIMIT = 15.0
 # The specification: "Implementations SHOULD refuse encoded RPC messages larger than 4 KiB". Bytes.
 _LARGEST = 4096
-# A length that is at most `_LARGEST` has no more bytes.
+# A length below 16 384 has no more bytes.
 _LENGTH_BYTES = 2
 # For a reset, which waits if the connection takes no frames. Seconds.
 _RESET_LIMIT = 1.0
+
+
+def proposal(protocol: TProtocol) -> bytes:
+    """multistream-select's proposal of a single protocol, whose first message may follow at once."""
+    return encode_delim(MULTISELECT_PROTOCOL_ID.encode()) + encode_delim(protocol.encode())
+
+
+_PROPOSAL = proposal(PROTOCOL_ID)
 
 
 class ExchangeError(Exception):
@@ -66,9 +73,9 @@ async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[
     try:
         with trio.fail_after(_LIMIT):
             began = trio.current_time()
-            messages = _Messages(stream)
+            messages = Messages(stream)
             await stream.write(_PROPOSAL + encode_varint_prefixed(_connect(own).SerializeToString()))
-            await _read_acceptance(messages)
+            await read_acceptance(messages, PROTOCOL_ID)
             offered = await _read(messages, HolePunch.CONNECT)
             round_trip = trio.current_time() - began
             await write_delimited_msg(stream, HolePunch(type=HolePunch.SYNC))
@@ -97,7 +104,7 @@ async def join_exchange(
     """
     try:
         with trio.fail_after(_LIMIT):
-            messages = _Messages(stream)
+            messages = Messages(stream)
             offered = await _read(messages, HolePunch.CONNECT)
             began = trio.current_time()
             await write_delimited_msg(stream, _connect(own))
@@ -120,21 +127,22 @@ def _connect(own: Sequence[Multiaddr]) -> HolePunch:
     return HolePunch(type=HolePunch.CONNECT, ObsAddrs=[each.to_bytes() for each in own])
 
 
-class _Messages:
-    """The messages that come on one stream, each behind its length.
+class Messages:
+    """The messages that come on one stream, each behind its length: at most ``largest`` bytes.
 
     Takes all that has arrived in one read. py-libp2p's readers ask for single bytes, and over its yamux
     each of those reads sends a frame to the peer.
     """
 
-    def __init__(self, stream: INetStream) -> None:
+    def __init__(self, stream: INetStream, largest: int = _LARGEST) -> None:
         self._stream = stream
+        self._largest = largest
         self._arrived = b""
 
     async def next(self) -> bytes:
         """The next message. Raises ExchangeError or an error of the stream."""
         while (message := self._take()) is None:
-            part = await self._stream.read(_LARGEST)
+            part = await self._stream.read(self._largest)
             if not part:
                 raise ExchangeError("the stream ended within a message")
             self._arrived += part
@@ -144,10 +152,10 @@ class _Messages:
         length, start = decode_varint_with_size(self._arrived[:_LENGTH_BYTES])
         if start == 0 or self._arrived[start - 1] >= 0x80:
             if start == _LENGTH_BYTES:
-                raise ExchangeError(f"the message is longer than {_LARGEST} bytes")
+                raise ExchangeError(f"the message is longer than {self._largest} bytes")
             return None
-        if length > _LARGEST:
-            raise ExchangeError(f"the message is longer than {_LARGEST} bytes: {length}")
+        if length > self._largest:
+            raise ExchangeError(f"the message is longer than {self._largest} bytes: {length}")
         end = start + length
         if len(self._arrived) < end:
             return None
@@ -155,15 +163,15 @@ class _Messages:
         return message
 
 
-async def _read_acceptance(messages: _Messages) -> None:
-    """Read the answer to the proposal."""
-    for expected in (MULTISELECT_PROTOCOL_ID, PROTOCOL_ID):
+async def read_acceptance(messages: Messages, protocol: TProtocol) -> None:
+    """Read the answer to the proposal. Raises ExchangeError if it is another one."""
+    for expected in (MULTISELECT_PROTOCOL_ID, protocol):
         answer = (await messages.next()).decode(errors="replace").removesuffix("\n")
         if answer != expected:
             raise ExchangeError(f"the peer answers {answer!r} to {expected}")
 
 
-async def _read(messages: _Messages, wanted: HolePunch.Type.ValueType) -> list[Multiaddr]:
+async def _read(messages: Messages, wanted: HolePunch.Type.ValueType) -> list[Multiaddr]:
     message = HolePunch()
     try:
         message.ParseFromString(await messages.next())

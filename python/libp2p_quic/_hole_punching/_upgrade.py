@@ -58,6 +58,9 @@ LIMIT = 5.0
 # How long the server waits for the client's packets before it dials too: at least this, and a round trip.
 # Below go-libp2p's first repetition, which comes after 200 ms. Seconds.
 _PROMPT = 0.1
+# An attempt that takes longer has mostly failed. What remains of `LIMIT` is enough for peers to answer.
+# Seconds.
+_SLOW = 2.0
 # How long the relayed connection stays after the upgrade, for its streams to end: py-libp2p's. Seconds.
 GRACE = 60.0
 # Pauses before the first attempt is tried again, while the own observed address is not known yet, or
@@ -90,12 +93,20 @@ class _Joined:
 class Upgrades(Notifee):
     """The upgrades of one host. Its tasks end with the swarm, or with `undo` of its `Repair`."""
 
-    def __init__(self, host: IHost, transport: QUICTransport) -> None:
+    def __init__(
+        self,
+        host: IHost,
+        transport: QUICTransport,
+        renew_addresses: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``renew_addresses`` asks peers again how they observe the host."""
         self.host = host
         self.swarm: Any = host.get_network()
         self.transport = transport
+        self._renew_addresses = renew_addresses
         self._scopes: set[trio.CancelScope] = set()
         self._is_on = False
+        self._undo_handler: Callable[[], None] = lambda: None
         # Set when a direct connection to the peer is in the swarm.
         self._expected: dict[ID, set[trio.Event]] = {}
         # The peers that are upgraded or wait for it, with the addresses that were dialed without a punch.
@@ -109,36 +120,22 @@ class Upgrades(Notifee):
         """Serve DCUtR, and upgrade relayed connections that come in from now on."""
         self._is_on = True
         self.swarm.register_notifee(self)
-        undo_handler = set_handler(self.host, PROTOCOL_ID, self._serve_stream)
-        undo_service = self._take_over(getattr(self.host, "_dcutr_protocol", None))
+        self._undo_handler = set_handler(self.host, PROTOCOL_ID, self.serve_stream)
 
         def undo() -> None:
             self._is_on = False
             self.swarm.remove_notifee(self)
-            undo_service()
-            undo_handler()
+            self._undo_handler()
             for scope in list(self._scopes):
                 scope.cancel()
 
         what = "DCUtR over QUIC: punches from the listening socket, with the addresses that peers observe"
         return Repair(what, undo)
 
-    def _take_over(self, service: Any) -> Callable[[], None]:
-        """Have py-libp2p's own service, if the program runs one, use this one."""
-        ours: dict[str, Any] = {
-            "initiate_hole_punch": self.upgrade,
-            "_handle_dcutr_stream": self._serve_stream,
-            "_auto_drive_loop": trio.sleep_forever,
-        }
-        if service is None:
-            return lambda: None
-        vars(service).update(ours)
-
-        def undo() -> None:
-            for name in ours:
-                vars(service).pop(name, None)
-
-        return undo
+    def serve_again(self) -> None:
+        """Set the handler if it was removed: py-libp2p's own service does so when it ends."""
+        if self._is_on and self.host.get_mux().handlers.get(PROTOCOL_ID) is None:
+            self._undo_handler = set_handler(self.host, PROTOCOL_ID, self.serve_stream)
 
     # What the swarm tells
 
@@ -304,6 +301,7 @@ class Upgrades(Notifee):
             if exchanged is None or direct.is_set():
                 return
             addresses, round_trip = exchanged
+            self._spawn_renewal(direct)
             with trio.move_on_after(round_trip / 2):
                 await direct.wait()
             is_client = attempt == ATTEMPTS
@@ -340,6 +338,18 @@ class Upgrades(Notifee):
             await direct.wait()
         if not direct.is_set():
             self._begin_dial(peer_id, addresses, round_trip)
+
+    def _spawn_renewal(self, direct: trio.Event) -> None:
+        """Have the own addresses asked for again if an attempt takes long: they may be outdated, and the
+        next attempt offers them."""
+
+        async def renew() -> None:
+            with trio.move_on_after(_SLOW):
+                await direct.wait()
+            if not direct.is_set():
+                await self._renew_addresses()
+
+        self.spawn("asking for observed addresses", renew)
 
     async def _exchange(self, peer_id: ID, direct: trio.Event) -> tuple[list[Multiaddr], float] | None:
         """CONNECT both ways, and SYNC. The peer's usable addresses and the round-trip time."""
@@ -402,7 +412,8 @@ class Upgrades(Notifee):
 
     # The side that dials
 
-    async def _serve_stream(self, stream: INetStream) -> None:
+    async def serve_stream(self, stream: INetStream) -> None:
+        """The handler of DCUtR."""
         # As in a task: an exception of a handler would end the swarm.
         await call_foreign("DCUtR", partial(self._handle, stream))
 
@@ -429,6 +440,7 @@ class Upgrades(Notifee):
             except (BaseLibp2pError, ExchangeError) as error:
                 logger.debug("no exchange of addresses with %s: %s", peer_id, error)
                 return
+            self._spawn_renewal(direct)
             logger.debug("dialing %s at %s", peer_id, _Joined(addresses))
             with trio.move_on_after(LIMIT):
                 await direct.wait()
