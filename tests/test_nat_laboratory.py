@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import trio
 
 from testkit.census import PATIENCE, eventually
 from testkit.program import running
-from tools.nat.network import Home, missing, town
+from tools.nat.__main__ import run
+from tools.nat.network import Home, LaboratoryError, missing, town
 from tools.nat.picture import status, svg
 from tools.nat.report import PAGES, Report, Result, Run
 from tools.nat.trial import Cell, Outcome, delayed
@@ -154,6 +156,50 @@ def test_the_ratio_is_to_go_in_the_same_networks() -> None:
     elsewhere = Cell("go", "go", "go", ("drop", "drop"), delay=30)
     both = report(Result(GO, [Outcome(0.2, True)]), Result(elsewhere, [Outcome(2.0, True)]))
     assert both.ratio(Result(OURS, [DIRECT])) == 0.5
+
+
+def test_a_whole_cell_that_takes_longer_than_go_allows_is_named() -> None:
+    go, ours = [Outcome(0.1, True)] * 20, [Outcome(0.13, True)] * 20
+    slow = report(Result(GO, go), Result(OURS, ours))
+    assert [each.cell for each in slow.slow()] == [OURS]
+    assert f"SLOW: {OURS}: 1.30 of go-libp2p's time" in slow.table()
+    assert f"- {OURS}: 1.30.\n" in slow.page("nat.svg")
+    slow.defects[str(OURS)] = "evidence"
+    assert slow.slow() == []
+    assert report(Result(GO, go), Result(OURS, [Outcome(0.12, True)] * 20)).slow() == []
+    # Of a partial run, and of another one.
+    assert report(Result(GO, go), Result(OURS, ours[:3])).slow() == []
+    later = report(Result(GO, go))
+    later.begin()
+    later.add(Result(OURS, ours))
+    assert later.slow() == []
+
+
+@_needs_laboratory
+def test_an_error_within_the_laboratory_is_not_one_of_the_network() -> None:
+    with pytest.raises(FileNotFoundError), town(("none", "none")):
+        raise FileNotFoundError("a program")
+
+
+def test_a_network_that_is_refused_later_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.nat.report.DATA", tmp_path / "nat.json")
+    outcomes: Iterator[Outcome | LaboratoryError] = iter([DIRECT, LaboratoryError("no device"), DIRECT])
+
+    def attempted(*_: object, **__: object) -> Outcome:
+        outcome = next(outcomes)
+        if isinstance(outcome, LaboratoryError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("tools.nat.__main__.attempted", attempted)
+    made = Report()
+    run([OURS], 3, made)
+    assert [each.error for each in made.results[0].outcomes] == ["", "no device", ""]
+    outcomes = iter([LaboratoryError("no device")])
+    with pytest.raises(SystemExit, match="3"):
+        run([OURS], 3, made)
 
 
 def test_only_failed_tries_keep_their_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,71 +191,79 @@ def town(kinds: tuple[str, str], is_shared: bool = False) -> Iterator[Town]:
     Raises LaboratoryError if the system refuses namespaces or rules.
     """
     made: list[Machine] = []
+    try:
+        try:
+            built = _built(made, kinds, is_shared)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise LaboratoryError(f"the system refuses a network: {error}") from error
+        # An error of a program that runs in it is not one of the network.
+        yield built
+    finally:
+        for each in made:
+            each.close()
+
+
+def _built(made: list[Machine], kinds: tuple[str, str], is_shared: bool) -> Town:
+    """Each of its machines is in ``made``, also if it raises."""
 
     def machine() -> Machine:
         made.append(Machine())
         return made[-1]
 
-    try:
-        wan, at_relay = machine(), machine()
-        _forward(wan)
-        _join(wan, "relay", "11.0.1.1/24", at_relay, f"{RELAY}/24", "11.0.1.1")
-        if any(ROUTER_KINDS[name].is_ipv6 for name in kinds):
-            _address6(wan, "relay", at_relay, "wan", RELAY6)
-            relay = Home(at_relay, f"/ip6/{RELAY6}/udp/4001/quic-v1")
-        else:
-            relay = Home(at_relay, f"/ip4/{RELAY}/udp/4001/quic-v1")
-        homes: list[Home] = []
-        interfaces = ["relay"]
-        routers: list[Machine] = []
-        for number, name in enumerate(kinds):
-            kind, outer = ROUTER_KINDS[name], ROUTERS[number]
-            at_home, port = machine(), PORTS[number]
-            net = outer.rsplit(".", 1)[0]
-            if not (is_shared and number):
-                interfaces.append(f"to{number}")
-            if name == "none":
-                _join(wan, f"to{number}", f"{net}.1/24", at_home, f"{outer}/24", f"{net}.1")
-                homes.append(Home(at_home, f"/ip4/{outer}/udp/{port}/quic-v1"))
-                continue
-            inner = f"192.168.1.{number + 2}"
-            if is_shared and number:
-                _plug(routers[0], at_home, f"{inner}/24")
-                homes.append(Home(at_home, f"/ip4/{inner}/udp/{port}/quic-v1"))
-                continue
-            router = machine()
-            routers.append(router)
-            _join(wan, f"to{number}", f"{net}.1/24", router, f"{outer}/24", f"{net}.1")
-            if kind.is_nat:
-                router.ip("link add lan type bridge")
-                router.ip("link set lan up")
-                router.ip("addr add 192.168.1.1/24 dev lan")
-                _plug(router, at_home, f"{inner}/24")
-            else:
-                # The home has a public address of its own behind the firewall.
-                router.link("lan", at_home, "eth0")
-                if kind.is_ipv6:
-                    inner = f"2a00:11:{number + 12}::2"
-                    outer6 = f"2a00:11:{number + 2}::2"
-                    _address6(wan, f"to{number}", router, "wan", outer6)
-                    _address6(router, "lan", at_home, "eth0", inner)
-                    wan.ip(f"route add 2a00:11:{number + 12}::/64 via {outer6}")
-                    _router(router, kind, outer)
-                    homes.append(Home(at_home, f"/ip6/{inner}/udp/{port}/quic-v1"))
-                    continue
-                inner = f"11.0.{number + 12}.2"
-                router.ip(f"addr add 11.0.{number + 12}.1/24 dev lan")
-                at_home.ip(f"addr add {inner}/24 dev eth0")
-                at_home.ip(f"route add default via 11.0.{number + 12}.1")
-                wan.ip(f"route add 11.0.{number + 12}.0/24 via {outer}")
-            _router(router, kind, outer)
+    wan, at_relay = machine(), machine()
+    _forward(wan)
+    _join(wan, "relay", "11.0.1.1/24", at_relay, f"{RELAY}/24", "11.0.1.1")
+    if any(ROUTER_KINDS[name].is_ipv6 for name in kinds):
+        _address6(wan, "relay", at_relay, "wan", RELAY6)
+        relay = Home(at_relay, f"/ip6/{RELAY6}/udp/4001/quic-v1")
+    else:
+        relay = Home(at_relay, f"/ip4/{RELAY}/udp/4001/quic-v1")
+    homes: list[Home] = []
+    interfaces = ["relay"]
+    routers: list[Machine] = []
+    for number, name in enumerate(kinds):
+        kind, outer = ROUTER_KINDS[name], ROUTERS[number]
+        at_home, port = machine(), PORTS[number]
+        net = outer.rsplit(".", 1)[0]
+        if not (is_shared and number):
+            interfaces.append(f"to{number}")
+        if name == "none":
+            _join(wan, f"to{number}", f"{net}.1/24", at_home, f"{outer}/24", f"{net}.1")
+            homes.append(Home(at_home, f"/ip4/{outer}/udp/{port}/quic-v1"))
+            continue
+        inner = f"192.168.1.{number + 2}"
+        if is_shared and number:
+            _plug(routers[0], at_home, f"{inner}/24")
             homes.append(Home(at_home, f"/ip4/{inner}/udp/{port}/quic-v1"))
-        yield Town(relay, (homes[0], homes[1]), tuple(routers), wan, tuple(interfaces))
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise LaboratoryError(f"the system refuses a network: {error}") from error
-    finally:
-        for each in made:
-            each.close()
+            continue
+        router = machine()
+        routers.append(router)
+        _join(wan, f"to{number}", f"{net}.1/24", router, f"{outer}/24", f"{net}.1")
+        if kind.is_nat:
+            router.ip("link add lan type bridge")
+            router.ip("link set lan up")
+            router.ip("addr add 192.168.1.1/24 dev lan")
+            _plug(router, at_home, f"{inner}/24")
+        else:
+            # The home has a public address of its own behind the firewall.
+            router.link("lan", at_home, "eth0")
+            if kind.is_ipv6:
+                inner = f"2a00:11:{number + 12}::2"
+                outer6 = f"2a00:11:{number + 2}::2"
+                _address6(wan, f"to{number}", router, "wan", outer6)
+                _address6(router, "lan", at_home, "eth0", inner)
+                wan.ip(f"route add 2a00:11:{number + 12}::/64 via {outer6}")
+                _router(router, kind, outer)
+                homes.append(Home(at_home, f"/ip6/{inner}/udp/{port}/quic-v1"))
+                continue
+            inner = f"11.0.{number + 12}.2"
+            router.ip(f"addr add 11.0.{number + 12}.1/24 dev lan")
+            at_home.ip(f"addr add {inner}/24 dev eth0")
+            at_home.ip(f"route add default via 11.0.{number + 12}.1")
+            wan.ip(f"route add 11.0.{number + 12}.0/24 via {outer}")
+        _router(router, kind, outer)
+        homes.append(Home(at_home, f"/ip4/{inner}/udp/{port}/quic-v1"))
+    return Town(relay, (homes[0], homes[1]), tuple(routers), wan, tuple(interfaces))
 
 
 def _join(wan: Machine, device: str, gateway: str, machine: Machine, address: str, via: str) -> None:

@@ -94,6 +94,7 @@ async def dial(host: IHost, circuits: CircuitV2Transport, watch: Watch, told: ar
     tell("relayed")
     with trio.move_on_after(told.limit):
         await watch.direct.wait()
+    if watch.direct.is_set():
         # Nothing passes but what the transport itself sends.
         await trio.sleep(told.hold)
     try:

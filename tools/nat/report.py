@@ -32,6 +32,8 @@ WHOLE = 20
 
 # Of the tries of a pair of routers that can be punched, this share must give a direct connection.
 ENOUGH = 0.95
+# Of go-libp2p's median time in the same networks and the same run.
+SLOWEST = 1.2
 # Pairs in which timing decides are compared with go-libp2p's, and have no share of their own.
 _BY_TIMING = "accept"
 
@@ -200,10 +202,25 @@ class Report:
             if not self.is_as_expected(each) and str(each.cell) not in self.defects
         ]
 
+    def slow(self) -> list[Result]:
+        """The whole cells with a home of ours whose ratio is above `SLOWEST`, and that are not known."""
+        found = []
+        for each in self.results:
+            reference, ratio = self.reference(each), self.ratio(each)
+            if reference is None or ratio is None or "ours" not in (each.cell.listener, each.cell.dialer):
+                continue
+            # A few tries tell nothing of the median, and another run is not the same machine's load.
+            is_whole = min(len(each.outcomes), len(reference.outcomes)) >= WHOLE
+            is_judged = is_whole and reference.run == each.run and str(each.cell) not in self.defects
+            if is_judged and ratio > SLOWEST:
+                found.append(each)
+        return found
+
     def table(self) -> str:
         seconds = sum(self.runs[each].seconds for each in self.shown_runs)
         lines = ["", f"{len(self.results)} cells" + (f", in {seconds:.0f} s" if seconds else "")]
         lines += [f"NOT AS EXPECTED: {each.cell}: {each.told}" for each in self.unexpected()]
+        lines += [f"SLOW: {each.cell}: {self.ratio(each):.2f} of go-libp2p's time" for each in self.slow()]
         return "\n".join(lines)
 
     def data(self) -> dict[str, Any]:
@@ -287,6 +304,9 @@ class Report:
         if self.unexpected():
             lines += ["", "Not as expected:", ""]
             lines += [f"- {each.cell}: {_plain(each.told)}." for each in self.unexpected()]
+        if self.slow():
+            lines += ["", f"Slower than {SLOWEST} times go-libp2p's median in the same run:", ""]
+            lines += [f"- {each.cell}: {self.ratio(each):.2f}." for each in self.slow()]
         return "\n".join(lines) + "\n"
 
     def _row(self, result: Result) -> str:

@@ -66,7 +66,7 @@ class Outcome:
     """``seconds`` from the relayed to the direct connection, as the dialer sees it; None: it stays relayed.
 
     ``is_usable``: a ping passes in the end, over the direct connection if there was one. ``error``: the try
-    is void. ``left``: what our homes did not give back.
+    is void. ``left``: what our homes and our relay did not give back.
     """
 
     seconds: float | None = None
@@ -105,15 +105,15 @@ async def attempt(cell: Cell, captures: Path | None = None, seed: int = 0) -> Ou
                 await stack.enter_async_context(running(router.command(capture)))
             try:
                 await stack.enter_async_context(delayed(cell, where, seed))
-                relay = await _told(await start(cell.relay, where.relay, "relay"), "ready")
-                through = f"{where.relay.listen}/p2p/{relay['peer']}"
+                relay = await start(cell.relay, where.relay, "relay")
+                through = f"{where.relay.listen}/p2p/{(await _told(relay, 'ready'))['peer']}"
                 options = ["home", "--relay", through, "--limit", str(LIMIT), "--hold", str(cell.hold)]
                 listener = await start(cell.listener, where.homes[0], *options)
                 target = await _told(listener, "ready")
                 dialer = await start(cell.dialer, where.homes[1], *options, "--dial", str(target["peer"]))
                 await _told(dialer, "relayed")
                 outcome = await _result(dialer, cell.hold)
-                return replace(outcome, left=await _left(cell, dialer, listener))
+                return replace(outcome, left=await _left(cell, dialer, listener, relay))
             except ProgramError as error:
                 return Outcome(error=str(error))
 
@@ -147,10 +147,14 @@ async def _result(dialer: Program, hold: float) -> Outcome:
     return Outcome(float(direct["seconds"]), is_pinged and is_kept, address=str(direct["address"]))
 
 
-async def _left(cell: Cell, dialer: Program, listener: Program) -> str:
-    """End the homes, the dialer first; what those of ours did not give back."""
+async def _left(cell: Cell, dialer: Program, listener: Program, relay: Program) -> str:
+    """End the homes, the dialer first, and then the relay; what those of ours did not give back."""
     found = []
-    for peer, role, program in ((cell.dialer, "dialer", dialer), (cell.listener, "listener", listener)):
+    for peer, role, program in (
+        (cell.dialer, "dialer", dialer),
+        (cell.listener, "listener", listener),
+        (cell.relay, "relay", relay),
+    ):
         if peer != "ours":
             continue
         await program.end_input()
