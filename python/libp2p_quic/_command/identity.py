@@ -14,6 +14,7 @@ from libp2p_quic._command import key_form
 from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.options import bad_key, file_data, is_there, secret_type_option
 from libp2p_quic._command.output import FAILED, Output, UnusableArgumentError, json_option
+from libp2p_quic._command.system import keep_owner, open_new
 from libp2p_quic._exception_types import HostKeyError, InvalidPeerIdError
 from libp2p_quic._identity import Identity
 from libp2p_quic._peer_id import PeerId
@@ -206,7 +207,7 @@ def _store(data: bytes, target: str, force: bool, output: Output) -> None:
         return
     try:
         if not force:
-            _write_new(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), target, data)
+            _write_new(open_new(target), target, data)
         elif os.path.exists(target) and not os.path.isfile(target):
             # A pipe or a device, which has no key to lose.
             with open(target, "wb") as file:
@@ -238,8 +239,7 @@ def _replace(path: str, data: bytes) -> None:
     descriptor, beside = mkstemp(prefix=".libp2p-quic-", dir=os.path.dirname(path))
     # As root, the owner of a file stays the one that can read it.
     with suppress(OSError):
-        found = os.stat(path)
-        os.fchown(descriptor, found.st_uid, found.st_gid)
+        keep_owner(descriptor, path)
     _write_new(descriptor, beside, data)
     try:
         os.replace(beside, path)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 from libp2p_quic._command.output import INTERRUPTED
@@ -50,11 +51,26 @@ def run(command: Callable[[Interruption], Coroutine[Any, Any, T]]) -> T:
         task = asyncio.current_task()
         assert task is not None
         interruption = Interruption(task)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, interruption.interrupt)
+        _call_on_signals(asyncio.get_running_loop(), interruption.interrupt)
         return await command(interruption)
 
     try:
         return asyncio.run(main())
     except asyncio.CancelledError:
         sys.exit(INTERRUPTED)
+
+
+def _call_on_signals(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Have SIGINT and SIGTERM call ``callback`` in ``loop``, from the main thread."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if loop.is_closed():
+            signal.default_int_handler(number, frame)
+        loop.call_soon_threadsafe(callback)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, callback)
+        except NotImplementedError:
+            # Windows' loops have no such handlers, but Ctrl-C wakes them.
+            signal.signal(number, handle)

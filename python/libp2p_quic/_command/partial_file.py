@@ -6,12 +6,13 @@ It is hidden, beside the file that it becomes. Nothing is overwritten, and no li
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import stat
 from pathlib import Path
 from types import TracebackType
+
+from libp2p_quic._command.system import LockedFile, is_file_name
 
 _SUFFIX = ".libp2p-quic-part"
 # The part of a file that is hashed between two chances to stop.
@@ -30,31 +31,27 @@ class PartialFile:
 
     def __init__(self, folder: Path, name: str) -> None:
         """``name`` has passed `file_name.objection`. Raises PartialFileError, and OSError of the system."""
+        if not is_file_name(name):
+            raise PartialFileError(f"the receiver's system has no files of the name {name!r}")
         self.target = folder / name
         self._path = folder / f".{name}{_SUFFIX}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o666)
         try:
-            self.size = self._locked_size()
+            self._file = LockedFile(self._path)
+        except BlockingIOError:
+            raise PartialFileError(f"{name} is being received already") from None
+        try:
+            self.size = self._checked_size()
         except (OSError, PartialFileError):
-            os.close(self._descriptor)
+            self._file.close()
             raise
         self.digest = hashlib.sha256()
 
-    def _locked_size(self) -> int:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PartialFileError(f"{self.target.name} is being received already") from None
-        found = os.fstat(self._descriptor)
+    def _checked_size(self) -> int:
+        found = self._file.status()
         if not stat.S_ISREG(found.st_mode):
             raise PartialFileError(f"{self._path.name} is no regular file")
         # Its last owner may have completed or removed it since it was opened.
-        try:
-            is_same = os.path.samestat(found, os.lstat(self._path))
-        except FileNotFoundError:
-            is_same = False
-        if not is_same:
+        if not self._file.has_its_name():
             raise PartialFileError(f"{self.target.name} was received just now")
         return found.st_size
 
@@ -63,7 +60,7 @@ class PartialFile:
         position = 0
         while position < self.size:
             wanted = min(_BLOCK, self.size - position)
-            block = await asyncio.to_thread(os.pread, self._descriptor, wanted, position)
+            block = await asyncio.to_thread(self._file.read_at, wanted, position)
             if not block:
                 raise PartialFileError(f"{self._path.name} has become shorter")
             await asyncio.to_thread(self.digest.update, block)
@@ -72,7 +69,7 @@ class PartialFile:
 
     def restart(self) -> None:
         """Drop all bytes, as they are not those of the file."""
-        os.ftruncate(self._descriptor, 0)
+        self._file.truncate()
         self.size = 0
         self.digest = hashlib.sha256()
 
@@ -81,20 +78,20 @@ class PartialFile:
         self.digest.update(data)
         view = memoryview(data)
         while view:
-            taken = os.pwrite(self._descriptor, view, self.size)
+            taken = self._file.write_at(view, self.size)
             self.size += taken
             view = view[taken:]
 
     def complete(self, force: bool) -> None:
-        """Give the file its name. Raises FileExistsError if the name is taken and not ``force``, and
-        another OSError; the partial file is kept then."""
+        """Give the file its name; nothing may be added afterwards. Raises FileExistsError if the name is
+        taken and not ``force``, and another OSError; the partial file is kept then."""
         if force:
-            os.replace(self._path, self.target)
+            self._file.replace(self.target)
             return
         # A rename would replace a file that was made since the offer. Nobody else can have made this one.
-        os.close(os.open(self.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        os.close(os.open(self.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
-            os.replace(self._path, self.target)
+            self._file.replace(self.target)
         except OSError:
             os.unlink(self.target)
             raise
@@ -109,11 +106,7 @@ class PartialFile:
         exc_tb: TracebackType | None,
     ) -> None:
         """Close it. One without bytes is removed."""
-        try:
-            if self.size == 0 and os.path.samestat(os.fstat(self._descriptor), os.lstat(self._path)):
-                os.unlink(self._path)
-        except FileNotFoundError:
-            # It has got its name.
-            return
-        finally:
-            os.close(self._descriptor)
+        if self.size == 0:
+            self._file.remove()
+        else:
+            self._file.close()

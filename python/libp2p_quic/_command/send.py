@@ -30,6 +30,7 @@ from libp2p_quic._command.output import (
     json_option,
 )
 from libp2p_quic._command.quantity import size
+from libp2p_quic._command.system import open_readable
 from libp2p_quic._command.transfer_progress import TransferProgress
 from libp2p_quic._exception_types import ProtocolNotSupportedError, QUICError
 from libp2p_quic.asyncio.address import Address
@@ -87,8 +88,7 @@ def send(
 def _opened(file: str, output: Output) -> tuple[IO[bytes], int]:
     """A regular file and its size. Ends the command for anything else."""
     try:
-        # A pipe without a writer would be waited for.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_readable(file)
     except OSError as error:
         text = f"cannot read {file}: {error.strerror or error}"
         raise UnusableArgumentError(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import termios
+import stat
 
+from libp2p_quic._command.input_thread import InputThread
 from libp2p_quic._command.output import write
+from libp2p_quic._command.system import drop_typed
 
 _DESCRIPTOR = 0
 _BLOCK = 64 * 1024
+
+# What the event loop cannot wait for is read on a thread.
+_thread = InputThread(_DESCRIPTOR, _BLOCK)
 
 
 def is_terminal() -> bool:
@@ -20,29 +25,34 @@ def is_terminal() -> bool:
 async def read() -> bytes:
     """At least one byte; b"" at the end. A terminal gives whole lines.
 
-    Canceling loses no byte. A thread could not be canceled, and the end of the command would wait for it.
+    Canceling loses no byte.
     """
-    while True:
-        await _readable()
+    if stat.S_ISREG(os.fstat(_DESCRIPTOR).st_mode):
+        # It can always be read. epoll takes no regular file, and kqueue never reports the end of one.
+        return os.read(_DESCRIPTOR, _BLOCK)
+    while await _wait_readable():
         try:
             return os.read(_DESCRIPTOR, _BLOCK)
         except BlockingIOError:
             # Another program that has the same pipe or terminal has set it to non-blocking, and was faster.
             continue
+    return await _thread.read()
 
 
-async def _readable() -> None:
+async def _wait_readable() -> bool:
+    """False at once if the event loop cannot wait for it."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     try:
         loop.add_reader(_DESCRIPTOR, _complete, ready)
-    except PermissionError:
-        # epoll takes no regular file, which can always be read.
-        return
+    except (NotImplementedError, OSError):
+        # Windows' Proactor loop waits for no descriptor, epoll and kqueue not for every device.
+        return False
     try:
         await ready
     finally:
         loop.remove_reader(_DESCRIPTOR)
+    return True
 
 
 def _complete(future: asyncio.Future[None]) -> None:
@@ -55,7 +65,9 @@ async def answer(question: str) -> bool:
 
     Raises NoReaderError or UnusableArgumentError if the question cannot be written.
     """
-    # What was typed before the question does not answer it.
-    termios.tcflush(_DESCRIPTOR, termios.TCIFLUSH)
+    # What was typed before the question does not answer it. A thread that waits gets all that is typed.
+    _thread.drop()
+    if not _thread.is_reading:
+        drop_typed(_DESCRIPTOR)
     write(f"{question} [y/N] ", is_error=True, end=False)
     return (await read()).strip().lower() in (b"y", b"yes")
