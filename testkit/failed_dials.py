@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from testkit.asyncio_ends import LOOPBACK
 from testkit.command import running
+from testkit.expired_server import expired_server
 from testkit.unwilling import black_hole, dead_port
 
 OTHER_PEER = "12D3KooWQnwEGNqcM2nAcPtRR9rAX8Hrg4k9kJLCHoTR5chJfz6d"
@@ -50,6 +51,12 @@ def _limit() -> Iterator[Arguments]:
             yield (address.partition("/p2p/")[0],)
 
 
+@contextmanager
+def _clock() -> Iterator[Arguments]:
+    with expired_server("libp2p") as (address, _):
+        yield (address,)
+
+
 # The cause that the command names -> the arguments of `dial`, while the failure is there.
 FAILURES: dict[str, Callable[[], AbstractContextManager[Arguments]]] = {
     "dead_port": _dead_port,
@@ -57,6 +64,7 @@ FAILURES: dict[str, Callable[[], AbstractContextManager[Arguments]]] = {
     "wrong_peer": _wrong_peer,
     "gated": _gated,
     "limit": _limit,
+    "clock": _clock,
 }
 
 _VARYING = (
@@ -64,6 +72,9 @@ _VARYING = (
     (r"\b12D3KooW\w+", "PEER"),
     (r"\bCAES[\w+/]+=*", "KEY"),
     (r"\b\d+(?:\.\d+)? (?:µs|ms|s)\b", "TIME"),
+    (r"\bserial [0-9a-f]+", "serial HEX"),
+    # Seconds since 1970.
+    (r"\b1\d{9}\b", "TIME"),
     (r"\b\d+ datagrams? sent", "N datagrams sent"),
     (r"(?m)(?:, \d+ times|, once|, twice)$", ""),
 )

@@ -55,6 +55,15 @@ def test_pipe_gets_the_bytes_alone(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello\n", b"")
 
 
+def test_standard_input_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with waiting("--yes", folder=tmp_path) as (address, _):
+        # Opened for writing only. A terminal that is gone fails likewise.
+        done = ended("cat", "--json", address, cwd=tmp_path, redirection="0> unreadable")
+    error = events(done.stderr.decode())[-1]
+    assert (done.returncode, error["event"], error["cause"]) == (1, "error", "file")
+    assert error["text"] == "cannot read standard input: Bad file descriptor"
+
+
 def test_two_people_talk_after_the_question() -> None:
     with terminal("cat", "--listen", LOOPBACK) as shown:
         address = shown.until(r"waiting for: libp2p-quic cat (\S+)")[1]

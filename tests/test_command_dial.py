@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,18 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
+from libp2p_quic._command import certificate as certificates
 from libp2p_quic._command import nat as nats
 from libp2p_quic._command.explanation import of_dial
 from libp2p_quic._command.identify import IDENTIFY
+from libp2p_quic._dial_attempt import PeerCertificate
 from libp2p_quic._engine_errors import ConnectionLostError
 from libp2p_quic._exception_types import dial_error
-from libp2p_quic._webtransport_address import NEEDS_CERTHASH
-from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity, Stream
+from libp2p_quic._webtransport_address import NEEDS_CERTHASH, certificate_hash_text
+from libp2p_quic.asyncio import Address, Connection, Endpoint, EndpointConfig, Identity, Stream
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import COMMAND, ended, events, finished, running, terminal
+from testkit.expired_server import expired_server
 from testkit.relay import Relay
 from testkit.unwilling import black_hole, dead_port, old_server, one_answer_of, other_server
 
@@ -159,6 +163,40 @@ def test_server_without_a_libp2p_identity() -> None:
     assert with_loop(serve)[1]["cause"] == "certificate"
 
 
+@pytest.mark.parametrize("protocol", ["libp2p", "h3"])
+def test_certificate_that_is_not_valid_now_is_a_wrong_clock(protocol: str) -> None:
+    with expired_server(protocol) as (address, multihash):
+        if protocol == "h3":
+            address += f"/webtransport/certhash/{certificate_hash_text(multihash)}"
+        status, error = failure(address)
+    assert (status, error["cause"]) == (3, "clock")
+
+
+def test_address_with_the_hash_of_an_old_certificate() -> None:
+    async def serve() -> Failure:
+        async with Endpoint(Identity.generate()) as far:
+            listener = await far.listen(f"{LOOPBACK}/webtransport")
+            assert listener.webtransport_address is not None
+            right = Address.parse(listener.webtransport_address)
+            old = replace(right, certificate_hashes=(b"\x12\x20" + bytes(32),))
+            return await asyncio.to_thread(failure, old)
+
+    status, error = with_loop(serve)
+    assert (status, error["cause"]) == (3, "certhash")
+    assert "current address" in error["next_step"]
+
+
+def test_listener_without_webtransport() -> None:
+    async def serve() -> Failure:
+        async with ends() as two:
+            certificate = certificate_hash_text(b"\x12\x20" + bytes(32))
+            address = f"{two.listener.address}/webtransport/certhash/{certificate}"
+            return await asyncio.to_thread(failure, address)
+
+    status, error = with_loop(serve)
+    assert (status, error["cause"]) == (3, "no_webtransport")
+
+
 def test_server_with_old_drafts_only() -> None:
     async def serve() -> Failure:
         async with old_server() as address:
@@ -264,6 +302,7 @@ def test_every_address_of_a_name_is_tried() -> None:
     assert "did not answer" in attempt["text"]
     assert attempt["ended"] > 0.4
     assert (attempt["datagrams_sent"] > 0, attempt["datagrams_received"]) == (True, 0)
+    assert (attempt["initial_sent"] is not None, attempt["first_answer"]) == (True, None)
     assert error["cause"] == "no_answer"
 
 
@@ -309,10 +348,67 @@ def test_successful_dial_shows_each_step() -> None:
     assert told["connected"]["cipher_suite"] in ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
     assert (told["connected"]["key_exchange"], told["connected"]["alpn"]) == ("X25519MLKEM768", "libp2p")
     assert re.search(r"(?m)^cipher +TLS_\w+, key exchange X25519MLKEM768$", shown.screen)
+    shows_certificate(shown.screen, told["connected"]["certificate"])
+    shows_flights(shown.screen, told["flights"])
     assert told["identify"]["nat"] == "none"
     assert told["identify"]["protocols"][0] == "/echo/1.0.0"
     assert told["identify"]["observed_address"] == told["connected"]["local_address"]
     assert told["path"]["mtu"] >= 1200
+
+
+def shows_certificate(screen: str, told: dict[str, Any]) -> None:
+    """That of the engine is valid from 1975 to 4096."""
+    valid = "valid from 1975-01-01 00:00 to 4096-01-01 00:00 UTC"
+    assert re.search(rf"(?m)^certificate ECDSA on P-256, {valid}", screen)
+    assert told["key_type"] == "ECDSA on P-256"
+    assert (told["not_before"], told["not_after"]) == (157_766_400, 67_090_118_400)
+    assert re.fullmatch(r"([0-9a-f]{2}){16,20}", told["serial"])
+
+
+def shows_flights(screen: str, told: dict[str, Any]) -> None:
+    names = ["initial_sent", "first_answer", "server_hello", "handshake", "confirmed"]
+    times = [told[name] for name in names]
+    assert None not in times
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1]
+    shown = re.search(r"(?m)^flights +(.*)", screen)
+    assert shown
+    steps = re.sub(r" at [\d.]+ (µs|ms|s)", "", shown[1])
+    assert steps == "Initial sent, first answer, ServerHello, complete, confirmed"
+
+
+async def test_flights_are_a_round_trip_apart() -> None:
+    """One of 50 ms, less what a clock may show too early."""
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = Multiaddr(listener.event("listening")["address"])
+        async with Relay.to(address, "--delay", "25ms") as relay:
+            shown = await trio.to_thread.run_sync(finished, "dial", "--json", relay.address)
+    told = next(each for each in events(shown) if each["event"] == "flights")
+    assert told["first_answer"] - told["initial_sent"] > 0.045
+    assert told["confirmed"] - told["handshake"] > 0.045
+
+
+def test_year_0_of_a_certificate_is_told() -> None:
+    """A peer may choose any dates that X.509 can write."""
+    text = certificates.told(PeerCertificate(-62_167_219_200, 253_402_300_799, "00ff", "Ed25519"))
+    assert text == "Ed25519, valid from year 0 to 9999-12-31 23:59 UTC, serial 00ff"
+
+
+def test_certificate_of_webtransport_is_shown() -> None:
+    """It is the one of the address's hash, which is valid for two weeks at most."""
+
+    async def serve() -> Failure:
+        async with Endpoint(Identity.generate()) as far:
+            listener = await far.listen(f"{LOOPBACK}/webtransport")
+            assert listener.webtransport_address is not None
+            serving = asyncio.create_task(listener.serve({"/other": lambda stream: stream.read()}))
+            shown = await asyncio.to_thread(finished, "dial", "--json", listener.webtransport_address)
+            serving.cancel()
+            return 0, next(each for each in events(shown) if each["event"] == "connected")
+
+    certificate = with_loop(serve)[1]["certificate"]
+    assert certificate["key_type"] == "ECDSA on P-256"
+    assert 0 < certificate["not_after"] - certificate["not_before"] <= 14 * 86_400
 
 
 def test_peer_without_identify_is_a_connection() -> None:
@@ -374,6 +470,15 @@ async def test_translation_of_the_port_is_told() -> None:
             told = await trio.to_thread.run_sync(finished, "dial", "--json", relay.address)
     assert re.search(r"(?m)^we are .* for the peer: NAT between us, port changed from \d+; another", shown)
     assert next(each for each in events(told) if each["event"] == "identify")["nat"] == "port_changed"
+
+
+@pytest.mark.parametrize(("options", "told"), [((), "ECN works"), (("--drop-marked", "both"), "ECN fails: ")])
+async def test_path_that_drops_ecn_marks_is_told(options: tuple[str, ...], told: str) -> None:
+    with running("listen", "--json", LOOPBACK) as listener:
+        address = Multiaddr(listener.event("listening")["address"])
+        async with Relay.to(address, *options) as relay:
+            shown = await trio.to_thread.run_sync(finished, "dial", relay.address)
+    assert re.search(rf"(?m)^path .* so far, {told}", shown), shown
 
 
 OWN = "/ip4/192.168.1.2/udp/4001/quic-v1"

@@ -30,6 +30,9 @@ def test_goodput_of_each_direction_is_what_the_listener_counts(direction: str, f
             assert flow["bits_per_second"] == pytest.approx(flow["bytes"] * 8 / summary["elapsed"])
     assert summary["rtt"] > 0
     assert summary["congestion_window"] > 0
+    assert summary["packets_sent"] > 0
+    # In the handshake a datagram has several packets, and a loss is one of a packet.
+    assert summary["loss"] == summary["packets_lost"] / summary["packets_sent"]
 
 
 def test_pipe_gets_the_summary_alone() -> None:

@@ -20,6 +20,8 @@ class ByteExchange:
     def __init__(self, stream: Stream) -> None:
         self.sent = 0
         self.received = 0
+        self.input_error: OSError | None = None
+        """Why standard input could not be read."""
         self._stream = stream
         self._sent_digest = hashlib.sha256()
         self._received_digest = hashlib.sha256()
@@ -34,7 +36,8 @@ class ByteExchange:
 
     async def run(self) -> None:
         """Exchange until both sides have finished. A person at a terminal need not finish: the peer's end
-        suffices. Raises QUICError, and BrokenPipeError if nobody reads standard output any more."""
+        suffices. Raises QUICError; OSError if standard input cannot be read or standard output cannot be
+        written, BrokenPipeError if nobody reads that any more."""
         sending = asyncio.create_task(self._send())
         receiving = asyncio.create_task(self._receive())
         try:
@@ -48,11 +51,18 @@ class ByteExchange:
         self._stream.finish()
 
     async def _send(self) -> None:
-        while data := await standard_input.read():
+        while data := await self._read():
             await self._stream.write(data)
             self._sent_digest.update(data)
             self.sent += len(data)
         self._stream.finish()
+
+    async def _read(self) -> bytes:
+        try:
+            return await standard_input.read()
+        except OSError as error:
+            self.input_error = error
+            raise
 
     async def _receive(self) -> None:
         while data := await self._stream.read():

@@ -161,6 +161,11 @@ async def _exchange(
     except BrokenPipeError:
         raise NoReaderError from None
     except OSError as error:
+        if error is exchange.input_error:
+            text = f"cannot read standard input: {error.strerror or error}"
+            raise CommandFailedError(
+                Explanation("file", text, "give it a file or a pipe, or type at a terminal"), output.is_json
+            ) from error
         text = f"cannot write what the peer sent: {error.strerror or error}"
         step = "check the disk and the file that standard output goes to"
         raise CommandFailedError(Explanation("output", text, step), output.is_json) from error

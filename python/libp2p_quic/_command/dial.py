@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from libp2p_quic._command import certificate as certificates
 from libp2p_quic._command.connecting import ended
 from libp2p_quic._command.dialing import dialed, traffic
 from libp2p_quic._command.explanation import Explanation, of_dial
@@ -27,12 +28,27 @@ from libp2p_quic._command.quantity import duration, size
 from libp2p_quic._dial_attempt import DialAttempt
 from libp2p_quic._exception_types import ConnectionClosed, DialError, NegotiationError, QUICError
 from libp2p_quic._identity import Identity
+from libp2p_quic._statistics import ConnectionStatistics, EcnState
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection
 from libp2p_quic.asyncio.endpoint import Endpoint
 
 _NOT_TOLD = "not told"
+# The fields of `ConnectionStatistics` with the times of a dialer's flights, in their order.
+_FLIGHTS = {
+    "initial_sent": "Initial sent",
+    "first_answer": "first answer",
+    "server_hello": "ServerHello",
+    "handshake": "complete",
+    "confirmed": "confirmed",
+}
+_ECN: dict[EcnState, str] = {
+    "testing": "ECN not tried yet",
+    "capable": "ECN works",
+    "unknown": "ECN awaits an acknowledgment",
+    "failed": "ECN fails: the path or the peer does not carry the marks",
+}
 
 
 @click.command(
@@ -69,6 +85,7 @@ class _Anatomy:
         self._address = address
         self._identity = identity
         self._output = output
+        self._attempts: list[DialAttempt] = []
 
     async def show(self, endpoint: Endpoint, timeout: float) -> None:
         self._row("address", str(self._address))
@@ -89,16 +106,16 @@ class _Anatomy:
         return NoConnectionError(Explanation("self", text, step), self._output.is_json)
 
     async def _connected(self, endpoint: Endpoint) -> Connection:
-        attempts: list[DialAttempt] = []
         try:
-            return await dialed(endpoint, self._address, self._output, attempts)
+            return await dialed(endpoint, self._address, self._output, self._attempts)
         except DialError as error:
             raise NoConnectionError(of_dial(error), self._output.is_json) from error
         finally:
             # Also after Ctrl-C.
-            self._tried(attempts)
+            self._tried()
 
-    def _tried(self, attempts: list[DialAttempt]) -> None:
+    def _tried(self) -> None:
+        attempts = self._attempts
         if self._address.name_protocol is not None and attempts:
             name = f"{len(attempts)} tried of /{self._address.name_protocol}/{self._address.host}"
             self._row("resolved", f"{name}, in {duration(attempts[0].began)}")
@@ -117,6 +134,9 @@ class _Anatomy:
         # The engine completes no handshake with another version of either.
         self._row("handshake", f"{duration(facts.handshake)}, QUIC version 1, TLS 1.3, ALPN {tls.alpn}")
         self._row("cipher", f"{tls.cipher_suite}, key exchange {tls.key_exchange}")
+        certificate = next((each.certificate for each in self._attempts if each.certificate), None)
+        if certificate is not None:
+            self._row("certificate", certificates.told(certificate))
         self._row("our end", connection.local_address)
         self._output.event(
             "connected",
@@ -126,6 +146,7 @@ class _Anatomy:
             local_address=connection.local_address,
             host_key_type=key,
             public_key=b64encode(connection.public_key).decode(),
+            certificate=None if certificate is None else certificate._asdict(),
             handshake=facts.handshake,
             quic_version=1,
             tls_version="1.3",
@@ -182,10 +203,17 @@ class _Anatomy:
         self._row("we are", f"{found.observed_address or _NOT_TOLD} for the peer: {told(nat, own)}")
         self._output.event("identify", **asdict(found), nat=nat.value)
 
+    def _flights(self, facts: ConnectionStatistics) -> None:
+        """Told late, as HANDSHAKE_DONE arrives a round trip after the handshake is complete."""
+        times = {name: getattr(facts, name) for name in _FLIGHTS}
+        self._row("flights", ", ".join(_told_of_flight(*each) for each in times.items()))
+        self._output.event("flights", **times)
+
     def _path(self, connection: Connection) -> None:
         facts = connection.statistics()
+        self._flights(facts)
         sent, received, lost = facts.datagrams_sent, facts.datagrams_received, facts.packets_lost
-        self._row("path", f"rtt {duration(facts.rtt)}, mtu {facts.mtu} so far")
+        self._row("path", f"rtt {duration(facts.rtt)}, mtu {facts.mtu} so far, {_ECN[facts.ecn]}")
         self._row("window", size(facts.congestion_window))
         self._row("datagrams", f"{sent} sent, {received} received, {lost} packets lost")
         self._output.event("path", **facts._asdict())
@@ -200,6 +228,10 @@ def _told_of(attempt: DialAttempt) -> str:
     return f"{where}: {attempt.result}{end}{cause}{sent}"
 
 
+def _told_of_flight(name: str, at: float | None) -> str:
+    return f"{_FLIGHTS[name]} " + ("not yet" if at is None else f"at {duration(at)}")
+
+
 def _facts(attempt: DialAttempt) -> dict[str, Any]:
     error, counted = attempt.error, attempt.statistics()
     return {
@@ -209,6 +241,8 @@ def _facts(attempt: DialAttempt) -> dict[str, Any]:
         "result": attempt.result,
         "cause": None if error is None else of_dial(error).cause,
         "text": None if error is None else str(error),
+        "initial_sent": None if counted is None else counted.initial_sent,
+        "first_answer": None if counted is None else counted.first_answer,
         "datagrams_sent": 0 if counted is None else counted.datagrams_sent,
         "datagrams_received": 0 if counted is None else counted.datagrams_received,
     }

@@ -21,7 +21,11 @@ from libp2p_quic._webtransport_address import NEEDS_CERTHASH
 
 # TLS alerts as QUIC transport errors (RFC 9001 section 4.8), and RFC 9000 section 20.1.
 _NO_APPLICATION_PROTOCOL = 0x178
+_CERTIFICATE_EXPIRED = 0x12D
 _CONNECTION_REFUSED = 0x2
+# Why the engine refuses the certificate that browsers see: TLS has one alert for both.
+_OTHER_CERTIFICATE = "the certificate's hash is none of the dialed address's"
+_NOT_VALID_NOW = "the certificate is not valid now"
 # libp2p's connection error codes.
 LIMIT, GATED = 0x1001, 0x1007
 
@@ -120,11 +124,28 @@ def _refused(lost: ConnectionLostError, text: str) -> Explanation:
     if lost.code == _CONNECTION_REFUSED:
         step = "wait and dial again; the listener's log says which limit, or that it denies this address"
         return Explanation("limit", text, step)
+    is_ours = lost.by == "local"
+    # A certificate that is not valid yet has the same alert.
+    if lost.code == _CERTIFICATE_EXPIRED or (is_ours and lost.reason.startswith(_NOT_VALID_NOW)):
+        step = (
+            "a clock is wrong, this machine's or the peer's: compare both with the true time (date -u), and "
+            "set the wrong one"
+        )
+        return Explanation("clock", text, step)
     # Some servers have a general alert for it, and say so in the reason.
     if lost.code == _NO_APPLICATION_PROTOCOL or (lost.by == "peer" and "ALPN" in lost.reason):
+        if "/webtransport" in text.partition(": ")[0]:
+            step = "the server does not serve WebTransport: dial its address that ends with /quic-v1"
+            return Explanation("no_webtransport", text, step)
         step = "a QUIC server of another protocol listens there, as HTTP/3: check the port"
         return Explanation("not_libp2p", text, step)
-    if lost.by == "local":
+    if is_ours and lost.reason.startswith(_OTHER_CERTIFICATE):
+        step = (
+            "take the peer's current address, as the hashes in it change within weeks, or dial the one that "
+            "ends with /quic-v1"
+        )
+        return Explanation("certhash", text, step)
+    if is_ours:
         step = (
             "the server proves no libp2p identity: it is no libp2p node, or a defective one. Check the port"
         )

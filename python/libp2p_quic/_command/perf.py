@@ -216,8 +216,8 @@ class _Transfer:
 
     def _path(self) -> dict[str, float]:
         facts = self._connection.statistics()
-        names = ("rtt", "congestion_window", "mtu", "datagrams_sent", "packets_lost", "congestion_events")
-        return {name: getattr(facts, name) for name in names}
+        counts = ("datagrams_sent", "packets_sent", "packets_lost", "congestion_events")
+        return {name: getattr(facts, name) for name in ("rtt", "congestion_window", "mtu", *counts)}
 
     def summarize(self, direction: str) -> bool:
         """Print the figures of the whole run. Nothing if no byte was transferred. Returns whether there are
@@ -236,7 +236,7 @@ class _Transfer:
             self._output.text(
                 f"{name:<4}  {rate(flow['bits_per_second'])}  {size(flow['bytes'])} in {duration(elapsed)}"
             )
-        loss = path["packets_lost"] / max(path["datagrams_sent"], 1)
+        loss = path["packets_lost"] / max(path["packets_sent"], 1)
         self._output.text(
             f"path  rtt {duration(path['rtt'])}  lost {path['packets_lost']:.0f} ({loss:.2%})  "
             f"window {size(path['congestion_window'])}  mtu {path['mtu']:.0f}"
