@@ -37,20 +37,28 @@ test-repeat: build ## one test many times: K=part-of-its-name for Python, RUST=n
 	$(if $(K),$(PYTEST) --times=$(TIMES) -k "$(K)")
 
 .PHONY: test-pythons
-test-pythons: wheel ## the Python tests with the wheel on every CPython here (PYTHONS="--only 3.12,3.13 -- -k asyncio")
+test-pythons: build wheel ## the Python tests with the wheel on every CPython here (PYTHONS="--only 3.12,3.13 -- -k asyncio")
 	$(BIN)/python -m tools.pythons --wheel dist $(PYTHONS)
 
 .PHONY: test-musl
-test-musl: .venv/.requirements-wheels ## the engine's tests on musl (a part: ENGINE="-- --lib")
+test-musl: .venv/.requirements-wheels ## the engine's tests on musl (a part, in 30 minutes: ENGINE="--minutes 30 -- --lib")
 	$(BIN)/python -m tools.wheels.engine_tests x86_64-unknown-linux-musl $(ENGINE)
+
+.PHONY: test-i686
+test-i686: .venv/.requirements-wheels ## the engine's simulation with 32-bit pointers and musl (a part: ENGINE="-- --lib")
+	$(BIN)/python -m tools.wheels.engine_tests i686-unknown-linux-musl $(ENGINE)
 
 .PHONY: test-arm
 test-arm: .venv/.requirements-wheels ## the engine's tests for aarch64 under qemu-user (a part: ENGINE="-- --lib")
 	$(BIN)/python -m tools.wheels.engine_tests aarch64-unknown-linux-musl $(ENGINE)
 
 .PHONY: test-windows
-test-windows: .venv/.requirements-wheels ## the engine's tests for Windows under Wine (a part: ENGINE="-- --lib")
+test-windows: .venv/.requirements-wheels ## the engine's tests for Windows under Wine (a part: ENGINE="-- --lib"; ENGINE=--without-zig)
 	$(BIN)/python -m tools.wheels.engine_tests x86_64-pc-windows-gnu $(ENGINE)
+
+.PHONY: check-macos
+check-macos: .venv/.requirements-wheels ## whether engine and binding compile for macOS; nothing is run
+	$(BIN)/python -m tools.wheels.engine_tests aarch64-apple-darwin
 
 .PHONY: coverage
 coverage: build ## lines that the tests of both languages run, by package; at least 90 % (COVERAGE="--help")
@@ -115,6 +123,10 @@ bench: build ## speed of this and of go, rust, js, quinn and stock, into docs/re
 .PHONY: bench-goals
 bench-goals: setup ## compare the last bench with the goals; fails if one is not met
 	$(BIN)/python -m tools.bench.goals
+
+.PHONY: qlog-cost
+qlog-cost: build ## processor time of a transfer without and with qlog, in interleaved runs (QLOG_COST="--help")
+	$(BIN)/python -m tools.qlog_cost $(QLOG_COST)
 
 .PHONY: flood
 flood: ## a listener under 5 000 hostile datagrams a second and hostile peers; fails if another peer is affected
@@ -215,4 +227,4 @@ clean: ## remove everything that these commands make, .venv included
 
 .PHONY: help
 help: ## list the commands
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

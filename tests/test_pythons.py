@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.pythons import interpreters
+from tools.pythons import counted, interpreters
 
 
 @pytest.mark.skipif(platform.python_implementation() != "CPython", reason="finds CPython only")
@@ -25,3 +25,12 @@ def test_what_is_no_python_from_3_10_is_not_found(tmp_path: Path, monkeypatch: p
     (tmp_path / "python3.13").touch()
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert interpreters() == before
+
+
+def test_a_report_is_counted(tmp_path: Path) -> None:
+    report = tmp_path / "tests.xml"
+    assert counted(report) == "no test"
+    report.write_text(
+        '<testsuites><testsuite tests="10" failures="1" errors="2" skipped="3"></testsuite></testsuites>'
+    )
+    assert counted(report) == "4 passed, 3 failed, 3 skipped"

@@ -1,17 +1,20 @@
-"""`make wheels` writes equal archives for equal contents, knows its platforms, and checks signatures."""
+"""`make wheels` writes equal archives for equal contents, knows its platforms, checks signatures, and leaves
+no trace of a build in what it publishes.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tools.wheels import archive, page
-from tools.wheels.page import Row
-from tools.wheels.platforms import PLATFORMS, chosen
+from tools.wheels import archive, bom, identity, page
+from tools.wheels.page import Row, RunResult
+from tools.wheels.platforms import PLATFORMS, chosen, runs_wherever
 
 _FILES = {
     "package/_engine.abi3.so": b"\x7fELF",
@@ -85,3 +88,98 @@ def test_a_signature_of_other_pages_is_found() -> None:
     assert inspection.has_its_hashes(pages + signature, len(pages))
     changed = bytes([pages[0] ^ 1]) + pages[1:]
     assert not inspection.has_its_hashes(changed + signature, len(pages))
+
+
+def test_the_list_of_packages_depends_on_the_sources_alone(tmp_path: Path) -> None:
+    def made(folder: Path, serial: str, names: list[str]) -> bytes:
+        references = [f"path+{folder.as_uri()}/crates/{name}#0.1.0" for name in names]
+        return json.dumps(
+            {
+                "serialNumber": serial,
+                "metadata": {"timestamp": serial},
+                "components": [{"bom-ref": each} for each in references],
+                "dependencies": [{"ref": each, "dependsOn": references} for each in references],
+            }
+        ).encode()
+
+    first, second = tmp_path / "first" / "sources", tmp_path / "second" / "elsewhere" / "sources"
+    one = bom.reproducible(made(first, "1", ["engine", "noise"]), first, 1_700_000_000)
+    other = bom.reproducible(made(second, "2", ["noise", "engine"]), second, 1_700_000_000)
+    assert one == other
+    assert str(tmp_path).encode() not in one
+    found = json.loads(one)
+    assert found["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
+    assert found["serialNumber"].startswith("urn:uuid:")
+    changed = bom.reproducible(made(first, "1", ["engine"]), first, 1_700_000_000)
+    assert json.loads(changed)["serialNumber"] != found["serialNumber"]
+
+
+def _mach_o(uuid: bytes, contents: bytes, signature: bytes) -> bytes:
+    """A header, the commands LC_UUID and LC_CODE_SIGNATURE, contents and a signature."""
+    commands = struct.pack("<II16s", 0x1B, 24, uuid)
+    offset = 32 + 24 + 16 + len(contents)
+    commands += struct.pack("<IIII", 0x1D, 16, offset, len(signature))
+    header = struct.pack("<IIIIIIII", 0xFEEDFACF, 0x0100000C, 0, 6, 2, len(commands), 0, 0)
+    return header + commands + contents + signature
+
+
+def test_the_uuid_of_a_macos_module_depends_on_its_contents_alone() -> None:
+    one = _mach_o(b"1" * 16, b"contents", b"signature 1")
+    other = _mach_o(b"2" * 16, b"contents", b"signature 2")
+    assert identity.uuid_of_contents(one) == identity.uuid_of_contents(other)
+    assert identity.uuid_of_contents(one) != identity.uuid_of_contents(_mach_o(b"1" * 16, b"others..", b""))
+    assert identity.with_uuid(one, b"2" * 16) == _mach_o(b"2" * 16, b"contents", b"signature 1")
+    with pytest.raises(ValueError, match="not a 64-bit Mach-O file"):
+        identity.with_uuid(bytes(64), b"2" * 16)
+
+
+def _pe(time: int, number: bytes) -> bytes:
+    """A PE file of one section, with an export table at its begin and a debug directory behind it."""
+    directories = [(0, 0)] * 16
+    directories[0], directories[6] = (0x1000, 40), (0x1028, 28)
+    options = struct.pack("<H", 0x20B).ljust(108, b"\0") + struct.pack("<I", 16)
+    options += b"".join(struct.pack("<II", *each) for each in directories)
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
+    head += b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, 1, time, 0, 0, len(options), 0x2022) + options
+    raw = len(head) + 40
+    section = b".rdata".ljust(8, b"\0") + struct.pack("<IIII", 200, 0x1000, 200, raw).ljust(32, b"\0")
+    exports = struct.pack("<II", 0, time).ljust(40, b"\0")
+    debug = struct.pack("<IIIIIII", 0, time, 0, 2, 24, 0x1044, raw + 68)
+    return head + section + exports + debug + (b"RSDS" + number + struct.pack("<I", 1)).ljust(132, b"\0")
+
+
+def test_a_windows_module_has_no_time_of_its_build() -> None:
+    assert identity.without_times(_pe(1_700_000_000, b"1" * 16)) == _pe(0, bytes(16))
+    with pytest.raises(ValueError, match="not a PE file"):
+        identity.without_times(bytes(512))
+
+
+def test_auditwheel_may_find_a_wheel_fit_for_an_older_glibc() -> None:
+    (wheel,) = chosen("manylinux-aarch64")
+    assert runs_wherever(wheel, "manylinux_2_28_aarch64")
+    assert runs_wherever(wheel, "manylinux_2_17_aarch64")
+    assert not runs_wherever(wheel, "manylinux_2_34_aarch64")
+    assert not runs_wherever(wheel, "manylinux_2_28_x86_64")
+    assert not runs_wherever(wheel, "linux_aarch64")
+
+
+def test_a_wheel_for_musl_loads_musl_alone() -> None:
+    inspection = pytest.importorskip("tools.wheels.inspection", reason="needs make wheels' requirements")
+    assert inspection._LOADED["musl"].fullmatch("libc.so")
+    for foreign in ("libc.so.6", "libgcc_s.so.1", "libm.so.6"):
+        assert inspection._LOADED["musl"].fullmatch(foreign) is None
+        assert inspection._LOADED["linux"].fullmatch(foreign)
+
+
+def test_a_result_replaces_the_one_before(tmp_path: Path) -> None:
+    results, shown = tmp_path / "platforms.json", tmp_path / "platforms.md"
+    shown.write_text(f"# Platforms\n\n{page._TESTS_BEGIN}\n{page._TESTS_END}\n\nThe end.\n")
+    for result in ("FAILED: 1 passed, 1 failed", "2 passed, 0 failed"):
+        page.keep_tests(RunResult("musl", "the tests", "natively", result, "2026-11-30"), results, shown)
+    assert "| musl | the tests | natively | 2 passed, 0 failed | 2026-11-30 |" in shown.read_text()
+    assert "FAILED" not in shown.read_text()
+    assert shown.read_text().endswith("\n\nThe end.\n")
+    shown.write_text("# Platforms\n")
+    with pytest.raises(ValueError, match=r"platforms\.md lacks the lines"):
+        page.keep_tests(RunResult("macOS", "engine", "compiled only", "", "2026-11-30"), results, shown)
+    assert len(json.loads(results.read_text())) == 2

@@ -5,6 +5,7 @@ wheel. `make test-pythons` builds the wheel first.
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import json
 import os
@@ -12,8 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 _VENVS = ROOT / ".venvs"
@@ -98,8 +101,39 @@ def tested(interpreter: Interpreter, wheel: Path, arguments: list[str]) -> Outco
     except subprocess.CalledProcessError as error:
         # py-libp2p's own requirements do not install everywhere.
         return Outcome(interpreter, "NOT RUN", f"{' '.join(map(str, error.cmd[1:4]))} failed: see above")
-    run = subprocess.run([python, "-m", "pytest", *arguments], cwd=ROOT)
-    return Outcome(interpreter, "FAILED" if run.returncode else "passed", f"pytest: {run.returncode}")
+    report = _VENVS / interpreter.name / "tests.xml"
+    report.unlink(missing_ok=True)
+    began = time.monotonic()
+    run = subprocess.run([python, "-m", "pytest", f"--junitxml={report}", *arguments], cwd=ROOT)
+    detail = f"{counted(report)} in {(time.monotonic() - began) / 60:.0f} min"
+    return Outcome(interpreter, "FAILED" if run.returncode else "passed", detail)
+
+
+def counted(report: Path) -> str:
+    """How many tests passed, failed and were skipped, of pytest's JUnit report."""
+    if not report.exists():
+        return "no test"
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    tests, failed, errors, skipped = (
+        sum(int(each.get(name, 0)) for each in suites) for name in ("tests", "failures", "errors", "skipped")
+    )
+    return f"{tests - failed - errors - skipped} passed, {failed + errors} failed, {skipped} skipped"
+
+
+def kept(outcome: Outcome) -> None:
+    """Put an outcome of all tests into the table of docs/platforms.md."""
+    # Not in the source distribution, which has this program.
+    from tools.wheels import page
+
+    interpreter = outcome.interpreter
+    version = ".".join(map(str, interpreter.version))
+    name = f"CPython {version}{' without the GIL' if interpreter.is_free_threaded else ''}"
+    result = outcome.detail if outcome.result == "passed" else f"{outcome.result}: {outcome.detail}"
+    today = datetime.date.today().isoformat()
+    try:
+        page.keep_tests(page.RunResult(name, "the Python tests, with the wheel", "natively", result, today))
+    except ValueError as error:
+        print(f"the table is not written: {error}", file=sys.stderr)
 
 
 def main() -> int:
@@ -121,7 +155,11 @@ def main() -> int:
     if missing := only - {each.name for each in chosen}:
         parser.error(f"not on this machine: {', '.join(sorted(missing))}")
     arguments = options.arguments or [f"--numprocesses={2 * (os.cpu_count() or 1) + 1}", "--maxschedchunk=1"]
-    outcomes = [tested(each, wheels[-1], arguments) for each in chosen]
+    outcomes = []
+    for interpreter in chosen:
+        outcomes.append(tested(interpreter, wheels[-1], arguments))
+        if not options.arguments:
+            kept(outcomes[-1])
     for each in outcomes:
         print(f"{each.result:<8} {each.interpreter.name:<6} {each.detail}")
     return any(each.result != "passed" for each in outcomes)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from tools.wheels import inspection, page
 from tools.wheels.building import ROOT, built
 from tools.wheels.page import Row
-from tools.wheels.platforms import PLATFORMS, Platform, chosen, missing
+from tools.wheels.platforms import PLATFORMS, Platform, chosen, missing, runs_wherever
 from tools.wheels.trials import NotRun, trials
 
 _WORK = ROOT / "target" / "wheels"
@@ -38,22 +39,21 @@ def made(platform: Platform, compare: bool) -> Row:
         row.size = inspection.size(wheel)
         checked(wheel, platform)
         if compare:
-            say(f"{platform.name}: building again, in another folder")
-            again, debug_again = built(
-                platform, _WORK / "second" / "elsewhere", log.with_suffix(".again.log")
-            )
+            log = log.with_suffix(".again.log")
+            say(f"{platform.name}: building again, in another folder; log: {log.relative_to(ROOT)}")
+            again, debug_again = built(platform, _WORK / "second" / "elsewhere", log)
+            are_symbols_equal = debug_file.read_bytes() == debug_again.read_bytes()
+            row.reproducible = "different"
             inspection.equal(wheel, again)
-            row.reproducible = "equal"
-            if debug_file.read_bytes() != debug_again.read_bytes():
-                row.reproducible = "equal; their debug files differ"
+            row.reproducible = "equal" if are_symbols_equal else "equal; their debug files differ"
         _OUT.mkdir(parents=True, exist_ok=True)
         for each in (wheel, debug_file):
             shutil.copy2(each, _OUT)
         row.state = "built"
-    except subprocess.CalledProcessError as error:
-        row.state, row.why = "FAILED", reason(log) or f"{error.cmd[0]} ended with {error.returncode}"
-    except inspection.Unfit as error:
-        row.state, row.why = "FAILED", str(error)
+    except subprocess.SubprocessError as error:
+        row.state, row.why = "FAILED", reason(log) or one_line(error)
+    except (OSError, ValueError, inspection.Unfit) as error:
+        row.state, row.why = "FAILED", one_line(error)
     if row.state != "built":
         say(f"{platform.name}: FAILED: {row.why}")
         return row
@@ -65,9 +65,9 @@ def made(platform: Platform, compare: bool) -> Row:
                 row.tested.append(f"{trial.how} ({trial.name}): {seen}")
             except NotRun as error:
                 row.tested.append(f"{trial.name}: NOT RUN: {error}")
-            except subprocess.SubprocessError as error:
+            except (OSError, subprocess.SubprocessError) as error:
                 row.state = "FAILED"
-                row.why = f"{trial.name}: {str(error).splitlines()[0]}"
+                row.why = f"{trial.name}: {one_line(error)}"
                 say(f"{platform.name}: FAILED: {error}")
         say(f"{platform.name}: {(row.tested or [row.why])[-1]}")
     return row
@@ -83,23 +83,38 @@ def checked(wheel: Path, platform: Platform) -> None:
     glibc = inspection.newest_glibc(wheel, platform)
     says = f"{platform.name}: {wheel.name}: {wheel.stat().st_size:,} bytes; loads {', '.join(libraries)}"
     say(f"{says}; {f'needs glibc {glibc}; ' if glibc else ''}{packages} packages in its bill of materials")
-    if platform.system == "linux":
+    # For musl, auditwheel takes the policy of the libc of the machine that it runs on, which has glibc here,
+    # and allows another name of libc than zig's. `inspection.libraries` allows musl alone.
+    if platform.system == "linux" and not platform.is_musl:
         audited(wheel, platform)
 
 
 def audited(wheel: Path, platform: Platform) -> None:
-    """Have auditwheel say the same about the tag."""
+    """Have auditwheel say that the wheel runs where its tag says."""
     command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     printed = " ".join(run.stdout.split())
-    if run.returncode or f'following platform tag: "{platform.platform_tag}"' not in printed:
+    found = re.search(r'following platform tag: "(\w+)"', printed)
+    if run.returncode or found is None or not runs_wherever(platform, found[1]):
         raise inspection.Unfit(f"auditwheel says about {wheel.name}: {printed or run.stderr.strip()[-300:]}")
 
 
+def one_line(error: Exception) -> str:
+    """The first line of an error's text, for a cell of the table."""
+    return without_root(next(iter(str(error).splitlines()), type(error).__name__))
+
+
+def without_root(text: str) -> str:
+    """A text for the table, without the folder of this checkout."""
+    return text.replace(f"{ROOT}/", "")
+
+
 def reason(log: Path) -> str:
-    """The first line of a log that says what went wrong."""
+    """The line of a log that says what went wrong: the first error, or maturin's last cause."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return next((line.strip() for line in lines if line.lstrip().startswith(("error", "💥"))), "")
+    lines = [line.strip() for line in lines]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    return without_root(next((line for line in lines if line.startswith("error")), (causes or [""])[-1]))
 
 
 def main() -> int:
@@ -121,7 +136,8 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     rows = []
-    for each in platforms:
+    for index, each in enumerate(platforms, 1):
+        say(f"{each.name}: wheel {index} of {len(platforms)}")
         rows.append(made(each, compare=not options.once))
         if not options.no_page:
             page.keep(rows)

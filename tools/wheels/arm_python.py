@@ -48,7 +48,8 @@ def prepared(folder: Path) -> Path:
     packages are unavailable, for instance on another release than Debian 12.
     """
     root = folder / "root"
-    if (root / _LOADER).exists():
+    complete = folder / "complete"
+    if complete.exists():
         return root
     shutil.rmtree(folder, ignore_errors=True)
     for each in ("lists/partial", "cache/archives/partial", "packages"):
@@ -61,6 +62,8 @@ def prepared(folder: Path) -> Path:
         f'Dir::State "{folder}";\n'
         f'Dir::State::status "{folder}/status";\n'
         f'Dir::Cache "{folder}/cache";\n'
+        # The user _apt, which root's apt downloads as, may have no access to the folder.
+        'APT::Sandbox::User "root";\n'
     )
     variables = {**os.environ, "APT_CONFIG": str(settings)}
     subprocess.run(["apt-get", "--quiet", "--quiet", "update"], env=variables, check=True)
@@ -72,4 +75,7 @@ def prepared(folder: Path) -> Path:
     )
     for package in sorted((folder / "packages").glob("*.deb")):
         subprocess.run(["dpkg", "--extract", package, root], check=True)
+    if not (root / _LOADER).exists():
+        raise subprocess.CalledProcessError(1, ["dpkg"])
+    complete.touch()
     return root

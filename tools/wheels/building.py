@@ -10,17 +10,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.wheels import archive, symbols
+from tools.wheels import archive, bom, symbols
 from tools.wheels.platforms import Platform
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _MACOS = "11.0"
+_LONGEST = 3600.0
+"""Seconds that maturin may take for one wheel; two processors need some 6 minutes."""
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the files that git tracks, as they are now, in `folder`/sources."""
+    """A copy of the files of the checkout as they are now, new ones too, in `folder`/sources. What git
+    ignores is left out.
+    """
     sources = folder / "sources"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     names = set(filter(None, listed.decode().split("\0")))
     if sources.exists():
         for old in sorted(sources.rglob("*"), reverse=True):
@@ -75,7 +80,7 @@ def environment(folder: Path, sources: Path, at: int) -> dict[str, str]:
 def built(platform: Platform, folder: Path, log: Path) -> tuple[Path, Path]:
     """Build the wheel of a platform in `folder`, and its debug file. What the tools print goes into `log`.
 
-    subprocess.CalledProcessError if the build fails.
+    subprocess.SubprocessError if the build fails or does not end.
     """
     sources, at = copied(folder), last_commit()
     out, raw = folder / "wheels", folder / "raw" / platform.name
@@ -103,9 +108,12 @@ def built(platform: Platform, folder: Path, log: Path) -> tuple[Path, Path]:
             env=environment(folder, sources, at),
             stdout=output,
             stderr=output,
+            timeout=_LONGEST,
         )
     (linked,) = raw.glob("*.whl")
     files = archive.read(linked)
+    for each in filter(bom.is_bom, files):
+        files[each] = bom.reproducible(files[each], sources, at)
     name = archive.module_name(files)
     wheel = out / linked.name
     debug_file = out / f"{wheel.stem}.debug"

@@ -12,21 +12,22 @@ from pathlib import Path
 
 import lief
 
-from tools.wheels import archive
+from tools.wheels import archive, bom
 from tools.wheels.platforms import Platform
 
 LARGEST = 6_000_000
 """Bytes that a wheel may have."""
 
-# What each system or CPython itself brings. auditwheel's policies list the same for Linux (PEP 600, PEP 656).
+# What each system or CPython itself brings. auditwheel's policies list the same for glibc (PEP 600). musl's
+# loader takes any name that begins with "libc." for itself; zig writes libc.so. A musl system may lack
+# libgcc_s.
 _LOADED = {
-    "linux": re.compile(
-        r"lib(c|m|pthread|dl|rt|gcc_s)\.so(\.\d+)?|ld-linux[-\w]*\.so\.\d|libc\.musl-\w+\.so\.1"
-    ),
+    "linux": re.compile(r"lib(c|m|pthread|dl|rt|gcc_s)\.so\.\d+|ld-linux[-\w]*\.so\.\d"),
     "macos": re.compile(r"/usr/lib/lib(System|iconv|resolv|objc)[.\w]*\.dylib|/System/Library/Frameworks/.*"),
+    "musl": re.compile(r"libc\.so|libc\.musl-\w+\.so\.1"),
     "windows": re.compile(
-        r"(python3|python3\d+t|kernel32|ntdll|ws2_32|bcrypt|bcryptprimitives|advapi32|userenv|iphlpapi|crypt32"
-        r"|msvcrt|ucrtbase|api-ms-win-[-\w]+)\.dll",
+        r"(python3|python3\d+t|kernel32|ntdll|ws2_32|bcrypt|bcryptprimitives|advapi32|userenv|iphlpapi"
+        r"|crypt32|msvcrt|ucrtbase|api-ms-win-[-\w]+)\.dll",
         re.IGNORECASE,
     ),
 }
@@ -59,11 +60,13 @@ def size(wheel: Path) -> int:
 def sbom(wheel: Path) -> int:
     """How many packages the software bill of materials lists (PEP 770)."""
     files = archive.read(wheel)
-    boms = [json.loads(data) for name, data in files.items() if "/sboms/" in name and name.endswith(".json")]
-    found = max((len(bom.get("components", [])) for bom in boms), default=0)
-    if not any("quinn-proto" in json.dumps(bom) for bom in boms):
+    boms = {name: data for name, data in files.items() if bom.is_bom(name)}
+    if not any(b"quinn-proto" in data for data in boms.values()):
         raise Unfit(f"{wheel.name} has no software bill of materials that lists quinn-proto")
-    return found
+    for name, data in boms.items():
+        if str(Path.cwd()).encode() in data:
+            raise Unfit(f"{name} contains the path {Path.cwd()} of the machine that built it")
+    return max(len(json.loads(data).get("components", [])) for data in boms.values())
 
 
 def libraries(wheel: Path, platform: Platform) -> list[str]:
@@ -78,8 +81,9 @@ def libraries(wheel: Path, platform: Platform) -> list[str]:
         found = sorted(str(each.name) for each in binary.libraries if each.command != own)
     else:
         found = sorted(map(str, binary.libraries))
-    if foreign := [name for name in found if not _LOADED[platform.system].fullmatch(name)]:
-        raise Unfit(f"{wheel.name} loads {', '.join(foreign)}, which is not a part of {platform.system}")
+    system = "musl" if platform.is_musl else platform.system
+    if foreign := [name for name in found if not _LOADED[system].fullmatch(name)]:
+        raise Unfit(f"{wheel.name} loads {', '.join(foreign)}, which is not a part of {system}")
     return found
 
 
@@ -162,7 +166,14 @@ def equal(first: Path, second: Path) -> None:
         return
     one, other = archive.read(first), archive.read(second)
     differing = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    raise Unfit(f"two builds of {first.name} differ in {', '.join(differing) or 'the archive alone'}")
+    parts = [(name, one.get(name, b""), other.get(name, b"")) for name in differing]
+    where = [f"{name} from byte {_differ_from(left, right)}" for name, left, right in parts]
+    raise Unfit(f"two builds of {first.name} differ in {', '.join(where) or 'the archive alone'}")
+
+
+def _differ_from(one: bytes, other: bytes) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _parsed(

@@ -5,11 +5,13 @@ built, checked and tried is in the modules beside this one.
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
 
 _FREE_THREADED = "3.14t"
+_MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ def chosen(names: str) -> list[Platform]:
         known = ", ".join(each.name for each in PLATFORMS)
         raise ValueError(f"no platform {', '.join(sorted(unknown))}; there are {known}")
     return [each for each in PLATFORMS if not wanted or each.name in wanted]
+
+
+def runs_wherever(each: Platform, found: str) -> bool:
+    """Whether a module that auditwheel finds fit for the platform tag `found` runs wherever the wheel's own
+    tag promises: on the same processor, with no newer glibc (PEP 600).
+    """
+    needs, promised = _MANYLINUX.fullmatch(found), _MANYLINUX.fullmatch(each.platform_tag)
+    if needs is None or promised is None:
+        return False
+    is_old_enough = (int(needs[1]), int(needs[2])) <= (int(promised[1]), int(promised[2]))
+    return is_old_enough and needs[3] == promised[3]
 
 
 def missing() -> str | None:

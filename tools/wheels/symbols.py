@@ -8,6 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from tools.wheels import identity
 from tools.wheels.platforms import Platform
 
 
@@ -28,7 +29,8 @@ def objcopy() -> Path:
 
 
 def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
-    """The module without symbols. They are in `debug_file`, on Linux and Windows with line numbers.
+    """The module without symbols. They are in `debug_file`, on Linux and Windows with line numbers. What the
+    linker wrote about its own run is replaced.
 
     On macOS the debug file is the module as it was linked: it names functions, but lines would need Apple's
     dsymutil.
@@ -40,9 +42,15 @@ def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
     whole.write_bytes(module)
     try:
         if platform.system == "macos":
-            debug_file.write_bytes(module)
             # What Python calls, and what the module calls, stays: local symbols alone are dropped.
             options = ["--strip-debug", "--discard-all"]
+            # The linker's UUID depends on the times and names of its temporary files. Debuggers find the
+            # debug file by it, so that both get the same new one; objcopy signs what it writes.
+            whole.write_bytes(identity.with_uuid(module, bytes(16)))
+            _run(program, *options, whole, stripped)
+            module = identity.with_uuid(module, identity.uuid_of_contents(stripped.read_bytes()))
+            whole.write_bytes(module)
+            debug_file.write_bytes(module)
         else:
             _run(program, "--only-keep-debug", whole, debug_file)
             options = ["--strip-all"]
@@ -50,7 +58,8 @@ def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
                 # gdb finds the file by this name, in a folder that it is told.
                 options.append(f"--add-gnu-debuglink={debug_file}")
         _run(program, *options, whole, stripped)
-        return stripped.read_bytes()
+        found = stripped.read_bytes()
+        return identity.without_times(found) if platform.system == "windows" else found
     finally:
         whole.unlink()
         stripped.unlink(missing_ok=True)

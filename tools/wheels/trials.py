@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tools.wheels.building import ROOT
 from tools.wheels.platforms import Platform, runs_here
 
 _HERE = Path(__file__).resolve().parent
+_LONGEST = 1200.0
+"""Seconds that one command of a trial may take: qemu-user needs minutes for the journey."""
 
 
 class NotRun(Exception):
@@ -69,11 +72,18 @@ def _with_py_libp2p(wheel: Path, folder: Path) -> str:
     _said(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[py-libp2p]")
     program = shutil.copy(ROOT / "examples" / "echo.py", folder)
     with subprocess.Popen([python, program], cwd=folder, stdout=subprocess.PIPE, text=True) as listener:
+        # Ends the read of a line that does not come.
+        limit = threading.Timer(60, listener.kill)
+        limit.start()
         try:
             assert listener.stdout is not None
             address = listener.stdout.readline().strip()
+            limit.cancel()
+            if not address:
+                raise subprocess.SubprocessError("examples/echo.py printed no address within 60 s")
             answer = _said(python, program, address, "hello", cwd=folder)
         finally:
+            limit.cancel()
             listener.kill()
     if answer != "hello":
         raise subprocess.SubprocessError(f"examples/echo.py printed {answer!r} instead of hello")
@@ -83,7 +93,11 @@ def _with_py_libp2p(wheel: Path, folder: Path) -> str:
 def _on_arm(wheel: Path, folder: Path) -> str:
     if problem := arm_python.missing():
         raise NotRun(problem)
-    root = arm_python.prepared(ROOT / "target" / "wheels" / "arm-python")
+    try:
+        root = arm_python.prepared(ROOT / "target" / "wheels" / "arm-python")
+    except subprocess.CalledProcessError as error:
+        told = f"{error.cmd[0]} ended with {error.returncode}"
+        raise NotRun(f"Debian's Python for ARM is unavailable: {told}") from error
     shutil.unpack_archive(wheel, folder / "site", "zip")
     variables = {**os.environ, "PYTHONPATH": str(folder / "site")}
     program = shutil.copy(_HERE / "journey.py", folder)
@@ -100,7 +114,7 @@ def _said(
     *command: str | os.PathLike[str], cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> str:
     """What a command printed; `subprocess.SubprocessError` with its errors if it fails."""
-    run = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=1200)
+    run = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=_LONGEST)
     if run.returncode:
         text = " ".join(map(str, command))
         raise subprocess.SubprocessError(f"{text} ended with {run.returncode}:\n{run.stderr[-2000:]}")
