@@ -86,7 +86,10 @@ class FarHost:
         order = {"id": number, "do": command, **arguments}
         # Several tasks may send commands at once.
         async with self._speaking:
-            await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
+            try:
+                await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
+            except trio.BrokenResourceError as error:
+                raise AssertionError(f"the far host ended before {command}\n{self.complaints()}") from error
         answer = await self._answer(number, within, command)
         if "error" in answer:
             raise FarError(answer["error"])

@@ -27,7 +27,7 @@ _MAX_QUOTED = 600
 
 
 class ProgramError(Exception):
-    """A program ended, printed nothing in time, or printed a line that is not JSON."""
+    """A program ended, or printed nothing in time."""
 
 
 class Program:
@@ -57,11 +57,15 @@ class Program:
 
     def _note(self, line: bytes) -> None:
         try:
-            self.lines.append(json.loads(line))
+            said = json.loads(line)
         except ValueError:
-            # Output of a library is no failure; the line goes to the program's standard error.
-            self._errors.write(line + b"\n")
+            said = None
+        if not isinstance(said, dict):
+            # Output of a library is no failure; the line goes to the program's standard error. It is written
+            # without a buffer, so that a report that is made now has it.
+            os.write(self._errors.fileno(), line + b"\n")
             return
+        self.lines.append(said)
         self._wake()
 
     def _wake(self) -> None:
@@ -89,8 +93,12 @@ class Program:
             await self.process.wait()
 
     async def say(self, line: str) -> None:
+        """Write a line to its standard input. Raises ProgramError if the program has ended."""
         assert self.process.stdin is not None
-        await self.process.stdin.send_all(line.encode() + b"\n")
+        try:
+            await self.process.stdin.send_all(line.encode() + b"\n")
+        except trio.BrokenResourceError as error:
+            raise ProgramError(f"{self._name} ended before {line!r}{self.standard_error()}") from error
 
     async def end_input(self) -> None:
         """Close its standard input, which asks it to end by itself."""
@@ -103,7 +111,7 @@ class Program:
 
     async def kill(self) -> None:
         """SIGKILL for it and its children, so that its connections are not closed."""
-        _kill(self.process)
+        kill_group(self.process)
         await self.process.wait()
 
     def standard_error(self) -> str:
@@ -139,7 +147,8 @@ async def running(command: list[str]) -> AsyncIterator[Program]:
                     await trio.aclose_forcefully(pipe)
 
 
-def _kill(process: trio.Process) -> None:
+def kill_group(process: trio.Process) -> None:
+    """SIGKILL for a process that leads a session, and for its children."""
     if process.returncode is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)

@@ -53,9 +53,13 @@ class _Program:
             return "".join(self._lines)
 
     def say(self, line: str) -> None:
+        """Raises ProgramError if the program has ended."""
         assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise ProgramError(f"it ended before {line!r}:\n{self.output[-3000:]}") from None
 
     def shows(self, pattern: str | re.Pattern[str], within: float) -> re.Match[str] | None:
         """The first match in its output, or None after ``within`` seconds or at its end."""
@@ -203,10 +207,11 @@ def main() -> int:
             where, options.size << 20, options.iterations
         ),
     }
+    chosen = {name: program for name, program in programs.items() if (options.only or "") in name}
+    if not chosen:
+        parser.error(f"no program's name contains {options.only!r}: there are {', '.join(programs)}")
     failed = False
-    for name, program in programs.items():
-        if options.only and options.only not in name:
-            continue
+    for name, program in chosen.items():
         began = time.monotonic()
         try:
             verdict, what = "ok  ", program(where)

@@ -1,6 +1,6 @@
 """A pytest plugin that substitutes the transport in py-libp2p's test suite.
 
-Loaded with `-p conformance.plugin`, before any test module is imported, because these bind names at
+Loaded with `-p tools.conformance.plugin`, before any test module is imported, because these bind names at
 import. It substitutes, skips the tests that `exclusions.txt` names, and writes each outcome to a file,
 one JSON object per line. It changes no test.
 """

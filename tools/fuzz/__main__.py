@@ -1,6 +1,7 @@
 """`make fuzz`: run the targets in turn, show progress, end with a table.
 
-Exits with 1 if anything was found, and says how to reproduce and keep it.
+Exits with 1 if anything was found, and says how to reproduce and keep it, or if a target tried no input; with
+2 if no target can run here.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def run(target: str, time_for: float, built: Path | None) -> Outcome:
                 print(f"\r{target:<14} {now - began:6.0f} s  {tried or 0:>9} executions", end="", flush=True)
     print("\r\033[K" if sys.stdout.isatty() else "", end="", flush=True)
     found = tuple(sorted(finds(target) - before))
-    is_good = process.returncode == 0 and not found
+    # A target that tried nothing shows nothing.
+    is_good = process.returncode == 0 and not found and bool(tried)
     if not is_good:
         print(f"\n{target} ended with {process.returncode}. Its last output:\n{''.join(output[-80:])}")
     return Outcome(
@@ -101,6 +103,8 @@ def main() -> int:
         if left:
             print(f"LEFT OUT: {', '.join(left)}. libFuzzer needs cargo and a C++ compiler; one is missing.")
         chosen = [name for name in chosen if name in PYTHON]
+        if not chosen:
+            parser.error("no target is left to run")
     built = build() if set(chosen) & set(RUST) else None
     outcomes = [run(target, arguments.time, built) for target in chosen]
     print(f"\n{table(outcomes)}")

@@ -19,7 +19,7 @@ from tools.interop.peer import OURS, QUIC
 from tools.interop.tap import Tap, tapped
 
 if TYPE_CHECKING:
-    from tools.interop.matrix import Stage
+    from tools.interop.matrix import Listening, Stage
     from tools.interop.peer import Peer
 
 LISTENER_CODE, DIALER_CODE = 42, 43
@@ -32,6 +32,9 @@ OTHER_HASH = f"uEi{'A' * 44}"
 # A valid peer id that no peer of the run has: the specification's first test vector.
 OTHER_PEER = "12D3KooWM6CgA9iBFZmcYAHA6A2qvbAxqfkmrYiRQuz3XEsk4Ksv"
 
+
+KEY_IN_ID = {"ed25519": "12D3KooW", "secp256k1": "16Uiu2"}
+"""The beginning of peer ids that contain their public key. Those of other types are a hash, "Qm"."""
 
 GOOD_CERTIFICATES = ("ed25519", "p384", "rsa", "critical")
 """The valid kinds: by the key of the certificate, or a critical libp2p extension. All others are invalid."""
@@ -109,6 +112,9 @@ def handshake(key: str) -> Callable[[Stage], Awaitable[None]]:
                 f"the dialer verified {answer['remote']} instead of {listener.peer}",
             )
             await listener.event("connected", answer["self"])
+            # A program that ignores --key would show nothing.
+            for peer, type_of_key in ((answer["self"], dialer_key), (listener.peer, listener_key)):
+                must(peer.startswith(KEY_IN_ID.get(type_of_key, "Qm")), f"{peer} has no {type_of_key} key")
 
     return run
 
@@ -191,7 +197,7 @@ async def certificate(stage: Stage) -> str:
     if not kinds:
         raise Absent(f"no certificates but P-256 in {stage.peer.name}")
     for kind in kinds:
-        answer = await shown(stage, kind)
+        answer, _ = await shown(stage, kind)
         must(answer["ok"], f"{kind}: {answer.get('error')}")
     return ", ".join(kinds)
 
@@ -202,35 +208,42 @@ async def bad_certificate(stage: Stage) -> str:
     kinds = [kind for kind in stage.peer.certificates if kind not in GOOD_CERTIFICATES]
     if not kinds:
         raise Absent(f"no bad certificates in {stage.peer.name}")
-    good = await stage.dial("handshake")
-    must(good["ok"], f"a valid certificate was refused, too: {good.get('error')}")
+    refused = []
     for kind in kinds:
-        answer = await shown(stage, kind)
+        answer, listener = await shown(stage, kind)
         must(not answer["ok"], f"{kind}: it was accepted")
-        listener = await stage.listening()
-        must(listener.count("connected", answer["self"]) == 0, f"{kind}: the listener accepted it")
+        refused.append((kind, answer["self"], listener))
+    await accepted_now(stage, "a valid certificate")
+    for kind, dialer, listener in refused:
+        must(listener.count("connected", dialer) == 0, f"{kind}: the listener accepted it")
     return ", ".join(kinds)
+
+
+async def accepted_now(stage: Stage, what: str) -> None:
+    """A handshake that succeeds. The shared listener has reported by then what it accepted before."""
+    good = await stage.dial("handshake")
+    must(good["ok"], f"{what} was refused, too: {good.get('error')}")
+    await (await stage.listening()).event("connected", good["self"])
 
 
 async def other_hash(stage: Stage) -> str:
     """WebTransport's certificate is trusted by its hash alone."""
     listener = await stage.listening()
-    good = await stage.dial("handshake")
-    must(good["ok"], f"the right hash was refused, too: {good.get('error')}")
     before, *hashes = listener.address.split("/p2p/")[0].split("/certhash/")
     answer = await stage.dial("handshake", address=f"{before}/certhash/{OTHER_HASH}/p2p/{listener.peer}")
     must(not answer["ok"], f"{OTHER_HASH} was accepted for {' and '.join(hashes)}")
+    await accepted_now(stage, "the right hash")
     must(listener.count("connected", answer["self"]) == 0, "the listener accepted it")
     return "another hash than the address's"
 
 
-async def shown(stage: Stage, kind: str) -> Line:
-    """A handshake in which the peer sends this kind of certificate."""
+async def shown(stage: Stage, kind: str) -> tuple[Line, Listening]:
+    """A handshake in which the peer sends this kind of certificate: the dialer's answer, and the listener."""
     if stage.listener is not stage.peer:
-        return await stage.dial("handshake", certificate=kind)
+        return await stage.dial("handshake", certificate=kind), await stage.listening()
     seed = secrets.token_hex(32)
     async with stage.own_listener(seed=seed, certificate=kind) as listener:
-        return await stage.dial("handshake", address=listener.address)
+        return await stage.dial("handshake", address=listener.address), listener
 
 
 async def server_name(stage: Stage) -> str:
@@ -387,6 +400,8 @@ async def restart(stage: Stage) -> None:
 
 
 async def ip6(stage: Stage) -> None:
+    listener = await stage.listening(ip="6")
+    must(listener.address.startswith("/ip6/"), f"the listener's address is {listener.address}")
     for name in ("handshake", "echo"):
         answer = await asked(stage, name, ip="6")
         must(answer.get("same", True) is True, answer)

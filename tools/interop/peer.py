@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from testkit.program import ProgramError, answer_of
+from testkit.program import ProgramError, answer_of, kill_group
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +36,7 @@ class BuildError(Exception):
 
 
 class MissingToolError(BuildError):
-    """The tool that builds this peer is not installed."""
+    """A tool that builds or runs this peer is not installed."""
 
 
 @dataclass
@@ -49,6 +49,8 @@ class Peer:
     command: list[str]
     build_limit: float
     environment: dict[str, str] = field(default_factory=dict)
+    tools: tuple[str, ...] = ()
+    """Programs that the steps and the command need besides the first one of each step."""
     stack_of: str = ""
     """The project that uses this QUIC stack, if the program is ours and not that project's."""
     transport: str = QUIC
@@ -78,6 +80,8 @@ class Peer:
 
     async def build(self, progress: Callable[[str], None], deadline: float) -> None:
         """Build the program before ``deadline``. Raises BuildError."""
+        for tool in self.tools:
+            _require(tool)
         folder = BUILD / self.name
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "build.log"
@@ -97,8 +101,7 @@ class Peer:
         self.certificates = tuple(about.get("certificates", ()))
 
     async def _step(self, step: list[str], out: int, log: Path, deadline: float) -> None:
-        if shutil.which(step[0]) is None:
-            raise MissingToolError(f"{step[0]} is not installed")
+        _require(step[0])
         environment = {**os.environ, **self.environment}
         began = trio.current_time()
         with trio.move_on_at(min(deadline, began + self.build_limit)) as scope:
@@ -110,6 +113,9 @@ class Peer:
                 stdout=out,
                 stderr=out,
                 check=False,
+                # A compiler must not outlive the tool that started it.
+                start_new_session=True,
+                deliver_cancel=_end,
             )
         if scope.cancelled_caught:
             raise BuildError(f"{step[0]} took more than {trio.current_time() - began:.0f} s")
@@ -146,6 +152,15 @@ def load(names: list[str] | None = None, subject: str = OURS) -> list[Peer]:
     return sorted(chosen, key=lambda peer: (peer.name != OURS, bool(peer.stack_of), peer.row))
 
 
+def _require(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise MissingToolError(f"{tool} is not installed")
+
+
+async def _end(process: trio.Process) -> None:
+    kill_group(process)
+
+
 def _last_output(log: Path) -> str:
     return " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
 
@@ -163,6 +178,7 @@ def _read(name: str, path: Path) -> list[Peer]:
         steps=[filled(step) for step in manifest.get("build", [])],
         command=filled(manifest["run"]),
         build_limit=manifest.get("build_limit", 600),
+        tools=tuple(manifest.get("tools", ())),
         stack_of=manifest.get("stack_of", ""),
         environment={key: value.format(**places) for key, value in manifest.get("environment", {}).items()},
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,11 @@ from libp2p_quic.exceptions import DialError, ListenError, StreamEOF
 from testkit.census import eventually
 from testkit.names import free_port
 from testkit.near import IP4, near_host, near_transport, transport_of
+from tools.soak.run import shown
 from tools.soak.trial import Trial, Usages, Watch
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup  # type: ignore[import-not-found, unused-ignore]
 
 _LIVING = 6
 """The number of connections of earlier rounds that stay open."""
@@ -190,8 +195,9 @@ async def relisten(plan: Plan, watch: Watch) -> Trial:
                     await run.round()
                 trial.done += 1
                 watch(trial)
-        except (DialError, ListenError, trio.TooSlowError) as error:
-            trial.failures.append(f"in round {trial.done}: {type(error).__name__}: {error}")
+        except (DialError, ListenError, trio.TooSlowError, ExceptionGroup) as error:
+            # A dial that fails in the nursery of a round comes as a group.
+            trial.failures.append(f"in round {trial.done}: {shown(error)}")
         trial.figures["rate"] = f"{trial.done / trial.seconds:.0f} rounds/s"
         await run.end()
         more, after = await usages.grown(before, 25)

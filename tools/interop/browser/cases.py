@@ -135,7 +135,8 @@ async def abort(stage: Stage) -> str:
     said = await stage.connect()
     await stage.call("abort", PAGE_CODE)
     codes = [line["code"] for line in await stage.ends(said["self"], 2)]
-    check(sorted(codes) == [0, PAGE_CODE], f"the node saw resets with {codes}")
+    # A stream that was finished has the code None.
+    check(set(codes) == {0, PAGE_CODE}, f"the node saw resets with {codes}")
     return f"code 0 of js-libp2p, code {PAGE_CODE} of the session"
 
 
