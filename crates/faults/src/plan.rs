@@ -99,19 +99,21 @@ impl Plan {
             _ => self.first.get(),
         };
         let since = first.map(Instant::elapsed);
-        let roll = scattered(self.calls.fetch_add(1, Ordering::Relaxed)) % 100;
-        self.faults
-            .iter()
-            .find(|fault| {
+        let call_number = self.calls.fetch_add(1, Ordering::Relaxed);
+        // Each fault has a roll of its own: with the same one, of two shares the smaller is a part of the larger.
+        let roll = |fault: u64| scattered(call_number.wrapping_add(fault << 48)) % 100;
+        (0..)
+            .zip(&self.faults)
+            .find(|(number, fault)| {
                 fault.calls.contain(call)
                     && match fault.when {
-                        When::Share(share) => roll < share,
+                        When::Share(share) => roll(*number) < share,
                         When::Within(from, until) => {
                             since.is_some_and(|since| (from..until).contains(&since))
                         }
                     }
             })
-            .map(|fault| fault.error)
+            .map(|(_, fault)| fault.error)
     }
 }
 
@@ -190,6 +192,8 @@ fn error(name: &str) -> Result<c_int, String> {
         "EACCES" => libc::EACCES,
         "EADDRNOTAVAIL" => libc::EADDRNOTAVAIL,
         "ECONNREFUSED" => libc::ECONNREFUSED,
+        "ECONNRESET" => libc::ECONNRESET,
+        "EHOSTDOWN" => libc::EHOSTDOWN,
         "EHOSTUNREACH" => libc::EHOSTUNREACH,
         "EINVAL" => libc::EINVAL,
         "EIO" => libc::EIO,
@@ -198,10 +202,12 @@ fn error(name: &str) -> Result<c_int, String> {
         "ENETUNREACH" => libc::ENETUNREACH,
         "ENOBUFS" => libc::ENOBUFS,
         "ENOMEM" => libc::ENOMEM,
+        "ENONET" => libc::ENONET,
         "ENOPROTOOPT" => libc::ENOPROTOOPT,
         "ENOSYS" => libc::ENOSYS,
         "EOPNOTSUPP" => libc::EOPNOTSUPP,
         "EPERM" => libc::EPERM,
+        "EPROTO" => libc::EPROTO,
         _ => return Err(format!("{name:?} is not a supported error")),
     })
 }
@@ -244,6 +250,18 @@ mod tests {
         assert!((150..250).contains(&failed), "{failed}");
         assert!((0..1000).all(|_| plan.error(Call::Receive).is_none()));
         assert_eq!(self::plan("").error(SEND), None);
+    }
+
+    #[test]
+    fn shares_of_the_same_calls_are_independent() {
+        let plan = plan("receive EPROTO 20%, receive EHOSTUNREACH 20%");
+        let errors: Vec<_> = (0..1000)
+            .filter_map(|_| plan.error(Call::Receive))
+            .collect();
+        for (error, expected) in [(libc::EPROTO, 200), (libc::EHOSTUNREACH, 160)] {
+            let count = errors.iter().filter(|each| **each == error).count();
+            assert!(count.abs_diff(expected) < 50, "{error}: {count}");
+        }
     }
 
     #[test]

@@ -81,6 +81,11 @@ fn listener_close() {
 }
 
 #[test]
+fn listen_again() {
+    explore(models::listen_again);
+}
+
+#[test]
 fn endpoint_close() {
     explore(models::endpoint_close);
 }

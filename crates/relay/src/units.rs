@@ -21,11 +21,16 @@ fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, Strin
     found.ok_or_else(|| format!("{text:?} is not understood: write it like {example}"))
 }
 
+/// Some 31 years. The clock cannot represent every longer time from now.
+const LONGEST_TIME: f64 = 1e9;
+
 /// A time: `50ms`, `2s`, `100us`.
 pub fn time(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 4] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("min", 60.0)];
     let seconds = scaled(text, &UNITS, "50ms, 2s or 100us")?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text:?} is too long"))
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    time.filter(|_| seconds <= LONGEST_TIME)
+        .ok_or_else(|| format!("{text:?} is too long"))
 }
 
 /// A share of datagrams: `1%`, from 0 to 100.
@@ -94,5 +99,6 @@ mod tests {
         assert!(bytes("5KB").is_err());
         assert!(period("2s").is_err());
         assert!(time("999999999999999999999999s").is_err());
+        assert!(time("1000000000000000000s").is_err());
     }
 }

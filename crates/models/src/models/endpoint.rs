@@ -1,6 +1,7 @@
 //! An endpoint with the engine's own core, over a network that loses every datagram.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, OnceLock},
@@ -9,17 +10,25 @@ use std::{
 
 use super::{clock::Clock, world::run};
 use crate::{
-    Config, Endpoint, Identity,
+    Config, Endpoint, Identity, Listener,
     census::Census,
     driver::{
         BoundSocket, Commands, Core, Network, Sending, Settings, SocketKey, SocketProvider,
         handover::{CoreTask, IoHandle, Shared},
     },
     signal::Signal,
-    sync::thread::{self, JoinHandle},
+    sync::{
+        Mutex,
+        thread::{self, JoinHandle},
+    },
 };
 
-struct LosesAll;
+/// Its clones are the same network.
+#[derive(Clone, Default)]
+struct LosesAll {
+    /// The open sockets, with the addresses that they were bound to.
+    open: Arc<Mutex<BTreeMap<SocketKey, SocketAddr>>>,
+}
 
 impl Network for LosesAll {
     fn send(&mut self, _: SocketKey, _: &quinn_udp::Transmit<'_>) -> Sending {
@@ -32,11 +41,19 @@ impl Network for LosesAll {
 
     fn report_undelivered(&mut self, _: SocketKey, _: bool) {}
 
-    fn close(&mut self, _: SocketKey) {}
+    fn close(&mut self, socket: SocketKey) {
+        self.open.lock().remove(&socket);
+    }
 }
 
 impl SocketProvider for LosesAll {
-    fn bind(&self, _: SocketKey, local: SocketAddr) -> io::Result<BoundSocket> {
+    fn bind(&self, key: SocketKey, local: SocketAddr) -> io::Result<BoundSocket> {
+        let mut open = self.open.lock();
+        // As the system does, which chooses among the free ports for port 0.
+        if local.port() != 0 && open.values().any(|addr| *addr == local) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        open.insert(key, local);
         Ok(BoundSocket {
             local,
             refusal: None,
@@ -64,6 +81,7 @@ impl SocketProvider for LosesAll {
 struct Task {
     core: Core,
     clock: Arc<Clock>,
+    network: LosesAll,
 }
 
 impl CoreTask for Task {
@@ -73,12 +91,13 @@ impl CoreTask for Task {
 
     fn advance(&mut self) -> bool {
         let has_more = self.advance_here(32);
-        self.core.release(&mut LosesAll);
+        self.core.release(&mut self.network);
         has_more
     }
 
     fn advance_here(&mut self, turns: usize) -> bool {
-        self.core.advance(self.clock.now(), turns, &mut LosesAll)
+        let now = self.clock.now();
+        self.core.advance(now, turns, &mut self.network)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -99,28 +118,72 @@ impl CoreTask for Task {
 }
 
 /// An endpoint whose dials nobody answers, and the I/O thread.
-pub(super) fn unanswered() -> (Arc<Endpoint>, Arc<Clock>, JoinHandle<()>) {
-    // Made once: its key is a fresh one, and no model depends on it.
-    static IDENTITY: OnceLock<Identity> = OnceLock::new();
-    let identity = IDENTITY.get_or_init(Identity::generate);
-    let config = Config {
-        handshake_timeout: Duration::from_secs(1),
-        ..Config::default()
-    };
-    let flush = config.flush;
-    let settings = Settings::new(identity, config).expect("settings");
-    let shared = Shared::new(Signal::new().expect("a model's"));
-    let io_handle = Arc::new(IoHandle::new(shared.clone()));
-    let commands = Commands::new(io_handle.clone(), flush);
-    let (core, endpoint) = Endpoint::assemble(identity, settings, commands, Arc::new(LosesAll));
-    let clock = Arc::<Clock>::default();
-    io_handle.send(Task {
-        core,
-        clock: clock.clone(),
-    });
-    let thread = {
-        let clock = clock.clone();
-        thread::spawn(move || run(&shared, &clock))
-    };
-    (Arc::new(endpoint), clock, thread)
+pub(super) struct Unanswered {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) thread: JoinHandle<()>,
+    io_handle: Arc<IoHandle<Task>>,
+    network: LosesAll,
+}
+
+impl Unanswered {
+    pub(super) fn new() -> Self {
+        // Made once: its key is a fresh one, and no model depends on it.
+        static IDENTITY: OnceLock<Identity> = OnceLock::new();
+        let identity = IDENTITY.get_or_init(Identity::generate);
+        let config = Config {
+            handshake_timeout: Duration::from_secs(1),
+            ..Config::default()
+        };
+        let flush = config.flush;
+        let settings = Settings::new(identity, config).expect("settings");
+        let shared = Shared::new(Signal::new().expect("a model's"));
+        let io_handle = Arc::new(IoHandle::new(shared.clone()));
+        let commands = Commands::new(io_handle.clone(), flush);
+        let network = LosesAll::default();
+        let sockets = Arc::new(network.clone());
+        let (core, endpoint) = Endpoint::assemble(identity, settings, commands, sockets);
+        let clock = Arc::<Clock>::default();
+        io_handle.send(Task {
+            core,
+            clock: clock.clone(),
+            network: network.clone(),
+        });
+        let thread = {
+            let clock = clock.clone();
+            thread::spawn(move || run(&shared, &clock))
+        };
+        Self {
+            endpoint: Arc::new(endpoint),
+            clock,
+            thread,
+            io_handle,
+            network,
+        }
+    }
+
+    /// Whether a datagram to the listener's address reaches it: a socket is open there, and the core gives the
+    /// listener what arrives at it.
+    pub(super) fn reaches(&self, listener: &Listener) -> bool {
+        let local = listener.local_addr();
+        let Some(slot) = self.io_handle.slot() else {
+            return false;
+        };
+        let before = listener.statistics().datagrams_received;
+        slot.lock().with(|task| {
+            // As the core does at a first packet.
+            task.take_commands();
+            let open = task.network.open.lock().clone();
+            let found = open.into_iter().find(|(_, addr)| *addr == local);
+            if let Some((socket, _)) = found {
+                task.core.note_received(socket, 1, 1);
+            }
+        });
+        listener.statistics().datagrams_received == before + 1
+    }
+
+    /// How many sockets are open.
+    pub(super) fn open_sockets(&self) -> usize {
+        self.network.open.lock().len()
+    }
 }

@@ -11,9 +11,17 @@ mod lending;
 mod listening;
 mod world;
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use self::{echo::Network, lending::Lending, listening::Listening, world::World};
+use self::{
+    echo::Network, endpoint::Unanswered, lending::Lending, listening::Listening, world::World,
+};
 use crate::{
     EndpointError, Flush, ready::ReadyQueue, receive_credit::CHUNK_COST, stream::Stream,
     sync::thread,
@@ -242,11 +250,57 @@ pub fn listener_close() {
     listening.end();
 }
 
+/// A listener is closed while another thread listens at its address. Either the port is in use, or the second
+/// listener hears: the socket of the first is not closed under it, and the end of the first is not taken for its
+/// own. A thread that accepts from it learns of its close.
+///
+/// It fails if `Listener::close` pushes its command after it has released the endpoint's lock, if
+/// `Sockets::release` closes an idle socket without a look at the endpoint's state, and if `ListenerShared::close`
+/// wakes nobody.
+pub fn listen_again() {
+    let unanswered = Unanswered::new();
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 4001));
+    let first = unanswered.endpoint.listen(at).expect("a free port");
+    let listening = {
+        let endpoint = unanswered.endpoint.clone();
+        thread::spawn(move || match endpoint.listen(at) {
+            Ok(listener) => Some(listener),
+            Err(EndpointError::Io(error)) => {
+                assert_eq!(error.kind(), ErrorKind::AddrInUse);
+                None
+            }
+            Err(error) => panic!("{error}"),
+        })
+    };
+    first.close();
+    let second = listening.join().expect("it");
+    // Now at the latest the port is free.
+    let second = second.unwrap_or_else(|| unanswered.endpoint.listen(at).expect("a free port"));
+    let second = Arc::new(second);
+    assert!(unanswered.reaches(&second), "the listener is deaf");
+    assert!(first.accept().is_err(), "it is closed");
+    let accepting = {
+        let second = second.clone();
+        thread::spawn(move || assert!(second.accept().is_err(), "nobody connected"))
+    };
+    second.close();
+    accepting.join().expect("it");
+    unanswered.endpoint.close(0, b"");
+    unanswered.endpoint.wait_closed();
+    assert_eq!(unanswered.open_sockets(), 0, "a socket is left");
+    unanswered.thread.join().expect("the I/O thread");
+}
+
 /// An endpoint is closed while other threads listen, dial and wait for its end: everything that
 /// they began ends, and not only when the time to close is over, which is three seconds.
 pub fn endpoint_close() {
-    let (endpoint, clock, io_thread) = endpoint::unanswered();
-    let peer = (std::net::Ipv4Addr::LOCALHOST, 4001);
+    let Unanswered {
+        endpoint,
+        clock,
+        thread: io_thread,
+        ..
+    } = Unanswered::new();
+    let peer = (Ipv4Addr::LOCALHOST, 4001);
     let listening = {
         let endpoint = endpoint.clone();
         thread::spawn(move || match endpoint.listen(peer.into()) {
