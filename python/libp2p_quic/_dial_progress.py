@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from libp2p_quic._dial_attempt import DialAttempt
+from libp2p_quic._dial_attempt import DialAttempt, PeerCertificate
 from libp2p_quic._engine import Connection as EngineConnection
 from libp2p_quic._engine_errors import ConnectionLostError
 from libp2p_quic._exception_types import DialError, HandshakeTimeoutError
@@ -78,6 +78,8 @@ class DialProgress(Observer[Any, EngineConnection]):
         attempt.ended = self._elapsed()
         attempt.result = result
         attempt._statistics = attempt.statistics()
+        if result == "connected" and attempt._engine is not None:
+            attempt.certificate = _certificate(attempt._engine)
         # An attempt must not keep a connection open that the program drops.
         attempt._engine = None
 
@@ -107,6 +109,14 @@ class DialProgress(Observer[Any, EngineConnection]):
         # The text of a DialError begins with the address, and the target is told already.
         is_told = address == self._target or reason.startswith(address)
         return reason if is_told else f"{address}: {reason}"
+
+
+def _certificate(engine: EngineConnection) -> PeerCertificate | None:
+    found = engine.certificate
+    if found is None:
+        return None
+    not_before, not_after, serial, key_type = found
+    return PeerCertificate(not_before, not_after, serial.hex(), key_type)
 
 
 def _unchanged(_way: object, error: Exception) -> DialError:
