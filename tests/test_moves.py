@@ -345,7 +345,8 @@ async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> 
             assert await eventually(lambda: listed.get_transport_addresses() == current)
             # A dialed listener does not move (RFC 9000 section 9).
             (dialed,) = swarm(ends.dialer).get_connections(ends.listener.get_id())
-            assert dialed.get_transport_addresses() == [Multiaddr(along.target)]
+            (told,) = dialed.get_transport_addresses()
+            assert str(told).partition("/p2p/")[0] == along.target
             stream = receiver if is_upload else sender
             assert stream.get_remote_address() == first.source
 
