@@ -25,7 +25,7 @@ figures of one run. Every run is kept in tools/bench/results/last.json; a run of
 docs/reports/bench, the page and its pictures.
 
 examples:
-  make bench                               all measures, about half an hour
+  make bench                               all measures, about 40 minutes
   make bench ONLY=goodput RUNS=5           one group of measures
   make bench ONLY=ping,up WHO=adapter,quinn
   make bench-goals                         compare the last run with the goals"""

@@ -16,6 +16,8 @@ from tools.bench.results import Results, shown
 
 ADAPTER, HOST, ENGINE, ASYNCIO, UVLOOP = OURS = "adapter", "host", "engine", "asyncio", "uvloop"
 QUINN, RUST, GO, STOCK, AIOQUIC = "quinn", "rust-libp2p", "go-libp2p", "stock", "aioquic"
+FLOOR = "udp", "aes"
+"""What no transfer can do without: sending datagrams, and encryption. Their CPU is added."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ def _against_best(measure: str) -> Callable[[Results], float | None]:
     return figure_of
 
 
+def _floors(end: str) -> Callable[[Results], float | None]:
+    """The adapter's CPU, in multiples of that of the floor."""
+
+    def figure_of(found: Results) -> float | None:
+        ours, *parts = [found.spread("up", name, end) for name in (ADAPTER, *FLOOR)]
+        floor = [part.median for part in parts if part is not None]
+        return None if ours is None or len(floor) < len(FLOOR) else ours.median / sum(floor)
+
+    return figure_of
+
+
 def _memory(measure: str) -> Callable[[Results], float | None]:
     """The end that uses more memory."""
 
@@ -85,12 +98,24 @@ def _memory(measure: str) -> Callable[[Results], float | None]:
     return figure_of
 
 
+def _listener_memory(found: Results) -> float | None:
+    """The greater of both counts of connections."""
+    spreads = [found.spread(measure, ADAPTER, "listener") for measure in ("idle1000", "idle10000")]
+    medians = [each.median for each in spreads if each is not None]
+    return max(medians) if len(medians) == len(spreads) else None
+
+
+def _p99_beside_bulk(found: Results) -> float | None:
+    spread = found.spread("ping-bulk", ADAPTER, "p99")
+    return None if spread is None else spread.median / 1000
+
+
 GOALS = (
     Goal("one-stream goodput, adapter / rust-libp2p", _both_ways(ADAPTER, RUST), 2.0),
     Goal("one-stream goodput, adapter / go-libp2p", _both_ways(ADAPTER, GO), 1.3),
-    Goal("one-stream goodput, adapter / raw quinn", _both_ways(ADAPTER, QUINN), 1.0),
+    Goal("one-stream goodput, adapter / raw quinn", _both_ways(ADAPTER, QUINN), 1.25),
     Goal("one-stream goodput, py-libp2p host / rust-libp2p", _both_ways(HOST, RUST), 1.5),
-    Goal("one-stream goodput, engine / raw quinn", _both_ways(ENGINE, QUINN), 1.2),
+    Goal("one-stream goodput, engine / raw quinn", _both_ways(ENGINE, QUINN), 1.5),
     Goal(
         "CPU of the sender, adapter / rust-libp2p", _times("up", "sender", ADAPTER, RUST), 0.6, is_most=True
     ),
@@ -126,6 +151,35 @@ GOALS = (
         _times("requests100", "rate", ASYNCIO, ADAPTER),
         1.2,
     ),
+    Goal("CPU of the sender, adapter / UDP and AES alone", _floors("sender"), 2.3, is_most=True),
+    Goal("CPU of the receiver, adapter / UDP and AES alone", _floors("receiver"), 2.9, is_most=True),
+    Goal(
+        "CPU of a round trip, both ends, adapter / rust-libp2p",
+        _times("ping", "cpu", ADAPTER, RUST),
+        1.5,
+        is_most=True,
+    ),
+    Goal(
+        "ping-pong p50 on a busy machine, adapter / rust-libp2p",
+        _times("ping-loaded", "p50", ADAPTER, RUST),
+        1.5,
+        is_most=True,
+    ),
+    Goal(
+        "ping-pong p99 on a busy machine, adapter / rust-libp2p",
+        _times("ping-loaded", "p99", ADAPTER, RUST),
+        4.0,
+        is_most=True,
+    ),
+    Goal("ping-pong p99 beside bulk, adapter", _p99_beside_bulk, 1.0, is_most=True, unit="ms"),
+    Goal("new streams, in sequence, adapter / go-libp2p", _times("requests1", "rate", ADAPTER, GO), 1.0),
+    Goal("new streams, 100 in flight, adapter / go-libp2p", _times("requests100", "rate", ADAPTER, GO), 1.2),
+    Goal(
+        "new streams, 100 in flight, engine / rust-libp2p", _times("requests100", "rate", ENGINE, RUST), 1.5
+    ),
+    Goal("new streams, 100 in flight, engine / raw quinn", _times("requests100", "rate", ENGINE, QUINN), 0.7),
+    Goal("handshakes, 32 in flight, engine / raw quinn", _times("handshakes32", "rate", ENGINE, QUINN), 0.9),
+    Goal("memory of an idle connection, adapter, listener", _listener_memory, 32.0, is_most=True, unit="KiB"),
 )
 
 

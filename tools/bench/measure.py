@@ -39,6 +39,8 @@ class Measure:
     """Round-trip time in milliseconds and loss in percent of the relay."""
     only: tuple[str, ...] = field(default=())
     """The contenders of this measure; all if empty."""
+    is_loaded: bool = False
+    """A third process computes all the time, as on a machine that is not idle."""
 
     @property
     def command(self) -> str:
@@ -68,6 +70,12 @@ _ROUNDS = {
     "rate": Figure("rate", "/s", lambda line: line["count"] / line["seconds"], is_more_better=True),
     "cpu": Figure("CPU, both ends", "µs each", lambda line: sum(line["cpu"]) * 1e6 / line["count"]),
 }
+_BESIDE_BULK = {
+    "p99": _ROUNDS["p99"],
+    "p50": _ROUNDS["p50"],
+    # A slow transfer delays round trips less, so it is shown beside them.
+    "bulk": Figure("the transfer", "Gbit/s", lambda line: line["rates"][0] * 8 / 1e9, is_more_better=True),
+}
 # The rate comes first if the goal is about it.
 _RATE = {name: _ROUNDS[name] for name in ("rate", "p50", "p99", "cpu")}
 _MEMORY = {
@@ -86,6 +94,10 @@ _FAIRNESS = {
     "most": Figure("largest share", "of 1", _share(max)),
     "goodput": Figure("goodput", "Gbit/s", _gigabits, is_more_better=True),
 }
+
+
+_LATENCY = ("adapter", "asyncio", "engine", "quinn", "rust-libp2p", "go-libp2p")
+"""Those whose latency is compared on a busy machine and in a busy process; all would lengthen a run."""
 
 
 def _spaced(count: int) -> str:
@@ -145,6 +157,23 @@ MEASURES = (
         _ROUNDS,
     ),
     Measure(
+        "ping-loaded",
+        "ping-loaded",
+        "Round trips beside a process that keeps one processor busy",
+        {"do": "ping", "count": 5_000, "limit": _TIME},
+        _ROUNDS,
+        only=_LATENCY,
+        is_loaded=True,
+    ),
+    Measure(
+        "ping-bulk",
+        "ping-bulk",
+        "Round trips while another connection of both processes moves bulk",
+        {"do": "ping-bulk", "count": 5_000, "limit": 3_000},
+        _BESIDE_BULK,
+        only=_LATENCY,
+    ),
+    Measure(
         "requests1",
         "requests",
         "A new stream per request, in sequence",
@@ -197,6 +226,8 @@ GROUPS = {
     "goodput": "One stream",
     "streams": "Ten streams",
     "ping": "Ping-pong",
+    "ping-loaded": "Ping-pong on a busy machine",
+    "ping-bulk": "Ping-pong beside bulk",
     "requests": "A stream per request",
     "handshakes": "Handshakes",
     "memory": "Memory",

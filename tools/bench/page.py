@@ -107,6 +107,8 @@ def write(found: Results, goals: str) -> Path:
             parts += ["", _markdown(found, measure), "", f"`{measure.command} {said}`"]
             if measure.path:
                 parts[-1] += ", through the relay, which delays and drops in both directions"
+            if measure.is_loaded:
+                parts[-1] += ", beside a third process that computes without a pause, pinned to no processor"
     parts += ["", "## Who is who", ""]
     parts += [f"- **{each.title}**: {each.description}" for each in found.contenders]
     parts += [

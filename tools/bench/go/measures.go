@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -16,6 +17,12 @@ import (
 )
 
 type facts map[string]any
+
+// The size and the limit of a transfer that lasts until its dialer ends.
+const (
+	bulkSize  = 1 << 40
+	bulkLimit = time.Minute
+)
 
 // dialer runs one measure; names and options are those of tools/bench/README.md.
 type dialer struct {
@@ -54,7 +61,7 @@ func (d dialer) measure(ctx context.Context, what string) (facts, error) {
 		connections = append(connections, connection)
 	}
 	var streams []network.MuxedStream
-	if what == "ping" {
+	if what == "ping" || what == "ping-bulk" {
 		if streams, err = d.warmed(ctx, connections); err != nil {
 			return nil, err
 		}
@@ -69,6 +76,8 @@ func (d dialer) measure(ctx context.Context, what string) (facts, error) {
 		said, err = d.goodput(ctx, connections, what == "up")
 	case "ping":
 		said, err = d.ping(streams)
+	case "ping-bulk":
+		said, err = d.pingBesideBulk(ctx, streams)
 	case "requests":
 		said, err = d.repeated(func() error { return request(ctx, first) })
 	case "handshakes":
@@ -232,6 +241,55 @@ func (d dialer) ping(streams []network.MuxedStream) (facts, error) {
 		return nil, err
 	}
 	return latencies(times, began), nil
+}
+
+// pingBesideBulk makes round trips while another connection receives as fast as it can.
+func (d dialer) pingBesideBulk(ctx context.Context, streams []network.MuxedStream) (facts, error) {
+	connection, err := d.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer connection.Close()
+	stream, err := connection.OpenStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stream.Write([]byte("d")); err != nil {
+		return nil, err
+	}
+	if err := writeNumbers(stream, bulkSize, uint64(bulkLimit)); err != nil {
+		return nil, err
+	}
+	block := make([]byte, piece)
+	// Its first bytes: the transfer runs.
+	if _, err := io.ReadFull(stream, block); err != nil {
+		return nil, err
+	}
+	var received atomic.Uint64
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			n, err := stream.Read(block)
+			received.Add(uint64(n))
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	began := now()
+	said, err := d.ping(streams)
+	if err != nil {
+		return nil, err
+	}
+	rate := float64(received.Load()) * 1e9 / float64(now()-began)
+	select {
+	case err := <-ended:
+		return nil, fmt.Errorf("the transfer ended before the round trips: %w", err)
+	default:
+	}
+	said["rates"] = []float64{rate}
+	return said, nil
 }
 
 // repeated runs one count times, inflight at once, or until the time limit.

@@ -13,8 +13,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from tools.bench.python.usage import BLOCK, PIECE, latencies, usage
+from tools.bench.python.usage import BLOCK, BULK, PIECE, latencies, usage
 
+MEASURES = ("up", "down", "ping", "ping-bulk", "requests", "handshakes", "idle")
 Line = dict[str, object]
 Options = Mapping[str, int]
 
@@ -162,6 +163,31 @@ async def ping(connections: list[Connection], options: Options) -> Line:
     return latencies(times, began)
 
 
+async def ping_beside_bulk(node: Node, address: str, connections: list[Connection], options: Options) -> Line:
+    """Round trips while another connection receives as fast as it can."""
+    connection = await node.connect(address)
+    stream = await connection.open_stream()
+    await stream.write(b"d" + BULK)
+    # Its first bytes: the transfer runs.
+    await stream.read_exactly(PIECE)
+    received = 0
+
+    async def receive() -> None:
+        nonlocal received
+        while data := await stream.read(PIECE):
+            received += len(data)
+
+    receiving = asyncio.ensure_future(receive())
+    began = time.perf_counter()
+    said = await ping(connections, options)
+    rate = received / (time.perf_counter() - began)
+    if receiving.done():
+        raise EOFError("the transfer ended before the round trips") from receiving.exception()
+    receiving.cancel()
+    connection.close()
+    return {**said, "rates": [rate]}
+
+
 async def repeated(options: Options, one: Callable[[], Awaitable[None]]) -> Line:
     """Run ``one`` ``count`` times, ``inflight`` at once, or until the time limit."""
     inflight = options.get("inflight", 1)
@@ -220,6 +246,8 @@ async def measured(node: Node, address: str, what: str, options: Options) -> Lin
         said = await goodput(connections, options, what == "up")
     elif what == "ping":
         said = await ping(connections, options)
+    elif what == "ping-bulk":
+        said = await ping_beside_bulk(node, address, connections, options)
     elif what == "idle":
         said = await idle(node, address, first, options)
     else:
@@ -241,6 +269,6 @@ def parser(program: str) -> argparse.ArgumentParser:
     roles.add_parser("serve")
     dialing = roles.add_parser("dial")
     dialing.add_argument("address")
-    dialing.add_argument("measure", choices=["up", "down", "ping", "requests", "handshakes", "idle"])
+    dialing.add_argument("measure", choices=MEASURES)
     dialing.add_argument("options", nargs="*", metavar="name=value")
     return found

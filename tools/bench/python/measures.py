@@ -13,7 +13,7 @@ from functools import partial
 import trio
 
 from tools.bench.python.level import Connection, Node, Stream
-from tools.bench.python.usage import BLOCK, PIECE, latencies, usage
+from tools.bench.python.usage import BLOCK, BULK, PIECE, latencies, usage
 
 _BUSY = 0.02
 """Seconds of computing without a pause, in a receiver that computes for half of the time."""
@@ -164,6 +164,30 @@ async def ping(task: Task) -> Line:
     return latencies(times, began)
 
 
+async def ping_beside_bulk(task: Task) -> Line:
+    """Round trips while another connection receives as fast as it can."""
+    connection = await task.node.dial(task.address)
+    stream = await connection.open()
+    await stream.write(b"d" + BULK)
+    # Its first bytes: the transfer runs.
+    await stream.read(PIECE)
+    received = 0
+
+    async def receive() -> None:
+        nonlocal received
+        while True:
+            # An end of the transfer raises EOFError and fails the measure.
+            received += len(await stream.read(PIECE))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        began = time.perf_counter()
+        said = await ping(task)
+        rate = received / (time.perf_counter() - began)
+        nursery.cancel_scope.cancel()
+    return {**said, "rates": [rate]}
+
+
 async def repeated(options: Options, one: Callable[[], Awaitable[None]]) -> Line:
     """Run ``one`` ``count`` times, ``inflight`` at once, or until the time limit."""
     inflight = options.get("inflight", 1)
@@ -237,6 +261,7 @@ MEASURES: dict[str, Measure] = {
     "up": partial(goodput, True),
     "down": partial(goodput, False),
     "ping": ping,
+    "ping-bulk": ping_beside_bulk,
     "requests": requests,
     "handshakes": handshakes,
     "idle": idle,
@@ -247,7 +272,7 @@ async def measured(node: Node, address: str, what: str, options: Options, may_en
     task = Task(node, address, options, may_end_early)
     for _ in range(options.get("connections", 1)):
         task.connections.append(await node.dial(address))
-    if what == "ping":
+    if what in ("ping", "ping-bulk"):
         await warm(task)
     before = await census(task.first)
     said = await MEASURES[what](task)

@@ -7,6 +7,8 @@ import time
 
 PIECE = 64 * 1024
 BLOCK = bytes(PIECE)
+BULK = (1 << 40).to_bytes(8, "big") + (60 * 10**9).to_bytes(8, "big")
+"""The size and the limit of a transfer that lasts until its dialer ends."""
 
 
 def usage() -> tuple[int, int]:

@@ -1,16 +1,27 @@
 //! The dialer's side: one measure, one line of JSON. Names and options are those of
 //! tools/bench/README.md.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{AsyncReadExt, AsyncWriteExt, future::try_join_all};
 use serde_json::{Value, json};
 
 use crate::{
     net::{Connection, Node, Outcome, Stream},
-    serve::{drain, fill, number},
+    serve::{PIECE, drain, fill, number},
     usage,
 };
+
+/// The size and the limit of a transfer that lasts until its dialer ends.
+const BULK: [u64; 2] = [1 << 40, 60_000_000_000];
 
 /// The `name=value` options after the measure.
 pub struct Options(pub HashMap<String, String>);
@@ -39,13 +50,14 @@ pub async fn measure<N: Node>(
         connections.push(node.dial(to).await?);
     }
     let streams = match what {
-        "ping" => warmed(&connections, options).await?,
+        "ping" | "ping-bulk" => warmed(&connections, options).await?,
         _ => Vec::new(),
     };
     let before = census(&first).await?;
     let mut said = match what {
         "up" | "down" => goodput(&connections, what == "up", options).await?,
         "ping" => ping(streams, options).await?,
+        "ping-bulk" => ping_beside_bulk(&*node, to, streams, options).await?,
         "requests" => requests(&first, options).await?,
         "handshakes" => handshakes(&node, to, options).await?,
         "idle" => return idle(&*node, &first, to, options).await,
@@ -167,6 +179,41 @@ async fn ping<S: Stream>(streams: Vec<S>, options: &Options) -> Outcome<Value> {
         times.extend(task.await??);
     }
     Ok(latencies(times, began))
+}
+
+/// Round trips while another connection receives as fast as it can.
+async fn ping_beside_bulk<N: Node, S: Stream>(
+    node: &N,
+    to: SocketAddr,
+    streams: Vec<S>,
+    options: &Options,
+) -> Outcome<Value> {
+    let connection = node.dial(to).await?;
+    let mut stream = connection.open().await?;
+    let mut ask = b"d".to_vec();
+    ask.extend(BULK.map(u64::to_be_bytes).concat());
+    stream.write_all(&ask).await?;
+    let mut piece = vec![0; PIECE];
+    // Its first bytes: the transfer runs.
+    stream.read_exact(&mut piece).await?;
+    let received = Arc::new(AtomicU64::new(0));
+    let counter = received.clone();
+    let receiving = tokio::spawn(async move {
+        // Dropping it closes the connection.
+        let _held = connection;
+        while let Ok(n @ 1..) = stream.read(&mut piece).await {
+            counter.fetch_add(n as u64, Ordering::Relaxed);
+        }
+    });
+    let began = usage::now();
+    let mut said = ping(streams, options).await?;
+    if receiving.is_finished() {
+        return Err("the transfer ended before the round trips".into());
+    }
+    receiving.abort();
+    let rate = received.load(Ordering::Relaxed) as f64 / seconds(usage::now() - began);
+    said["rates"] = json!([rate]);
+    Ok(said)
 }
 
 /// Run `one` `count` times, `inflight` at once, or until the time limit.
