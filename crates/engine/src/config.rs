@@ -22,8 +22,8 @@ pub enum Flush {
     #[default]
     Immediate,
     /// In [`Endpoint::flush`](crate::Endpoint::flush), which an event loop calls once per pass:
-    /// the writes of many tasks then cost one wake-up. Dropping a stream flushes by itself, as
-    /// it may happen outside of the loop.
+    /// the writes of many tasks then cost one wake-up. Dropping a stream flushes by itself what the
+    /// drop does, a reset or a stop, as it may happen outside of the loop.
     OnRequest,
 }
 

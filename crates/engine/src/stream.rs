@@ -52,12 +52,15 @@ impl Stream {
         }
     }
 
-    /// `cost` was read or dropped: resume other streams of the connection that wait for credit.
-    fn release(&self, cost: usize) {
-        if self.shared.receive_credit.release(cost) {
+    /// `cost` was read or dropped: resume other streams of the connection that wait for credit. True
+    /// if there are any.
+    fn release(&self, cost: usize) -> bool {
+        let is_news = self.shared.receive_credit.release(cost);
+        if is_news {
             let Handle { shared, commands } = &*self.connection;
             commands.push(Command::Resume(shared.id));
         }
+        is_news
     }
 
     /// The QUIC stream id (RFC 9000 section 2.1).
@@ -168,11 +171,13 @@ impl Stream {
         self.end(LocalEnd::Reset(code));
     }
 
-    fn end(&self, ending: LocalEnd) {
+    /// True if the I/O thread has something to do for it.
+    fn end(&self, ending: LocalEnd) -> bool {
         let is_news = self.shared.send_queue.lock().end(ending);
         if is_news {
             self.notify();
         }
+        is_news
     }
 
     /// Stop reading with an application code below 2^62: unread bytes are dropped, and the peer
@@ -183,15 +188,21 @@ impl Stream {
     /// the finish. Some peers take STOP_SENDING for the end of both directions and would lose the
     /// tail, and closing a stream should not cause an error in the peer's program.
     pub fn stop(&self, code: u64) {
+        self.stop_reading(code);
+    }
+
+    /// True if the I/O thread has something to do for it.
+    fn stop_reading(&self, code: u64) -> bool {
         let (is_news, cost) = {
             let mut recv_queue = self.shared.recv_queue.lock();
             let cost = recv_queue.cost;
             (recv_queue.stop(code), cost)
         };
-        self.release(cost);
+        let is_any_resumed = self.release(cost);
         if is_news {
             self.notify();
         }
+        is_news || is_any_resumed
     }
 
     /// Ready when the peer has acknowledged all bytes and the FIN.
@@ -242,12 +253,15 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.shared.send_queue.lock().ending.is_none() {
-            self.reset(0);
+        let is_unfinished = self.shared.send_queue.lock().ending.is_none();
+        let is_reset = is_unfinished && self.end(LocalEnd::Reset(0));
+        let is_stopped = self.stop_reading(0);
+        // A drop may happen in any thread, and no flush may follow it. A stream that was finished and
+        // read to its end, as that of most requests, wakes nobody: the wake-up would cost a system call,
+        // and take the commands of other streams from the flush that gathers them.
+        if is_reset || is_stopped {
+            self.connection.commands.wake();
         }
-        self.stop(0);
-        // A drop may happen in any thread, and no flush may follow it.
-        self.connection.commands.wake();
     }
 }
 

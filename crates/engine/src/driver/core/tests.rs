@@ -5,7 +5,10 @@ use std::{
     any::Any,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -34,6 +37,7 @@ use crate::{
     error::{CloseKind, Party},
     identity::Identity,
     listener::Listener,
+    stream::Stream,
 };
 
 /// Where the next connection to begin panics.
@@ -202,11 +206,14 @@ impl SocketProvider for OneAddress {
     }
 }
 
-/// The test drives the cores itself.
-struct NoThread;
+/// The test drives the cores itself. Counts how often a thread would have been woken.
+#[derive(Default)]
+struct NoThread(AtomicUsize);
 
 impl IoWaker for NoThread {
-    fn wake(&self) {}
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// An endpoint with one socket.
@@ -215,13 +222,15 @@ struct Node {
     endpoint: Endpoint,
     outbox: Outbox,
     at: SocketAddr,
+    thread: Arc<NoThread>,
 }
 
 impl Node {
     fn new(at: SocketAddr) -> Self {
         let identity = Identity::generate();
         let settings = Settings::new(&identity, Config::default()).expect("settings");
-        let commands = Commands::new(Arc::new(NoThread), Flush::OnRequest);
+        let thread = Arc::new(NoThread::default());
+        let commands = Commands::new(thread.clone(), Flush::OnRequest);
         let (core, endpoint) =
             Endpoint::assemble(&identity, settings, commands, Arc::new(OneAddress(at)));
         Self {
@@ -229,7 +238,15 @@ impl Node {
             endpoint,
             outbox: Outbox::default(),
             at,
+            thread,
         }
+    }
+
+    /// How often `job` wakes the thread that would drive the core.
+    fn wakes(&self, job: impl FnOnce()) -> usize {
+        let before = self.thread.0.load(Ordering::Relaxed);
+        job();
+        self.thread.0.load(Ordering::Relaxed) - before
     }
 
     fn drive(&mut self, now: Instant) {
@@ -402,4 +419,51 @@ fn the_reason_that_a_peer_sends_is_one_line_without_control_characters() {
         ours.error().map(|error| error.reason),
         Some(sent.to_owned())
     );
+}
+
+/// All bytes of a stream whose end has arrived.
+fn all_of(stream: &Stream) -> Vec<u8> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut all, mut buf) = (Vec::new(), [0; 8]);
+    loop {
+        match stream.poll_read(&mut cx, &mut buf) {
+            Poll::Ready(Ok(0)) => return all,
+            Poll::Ready(Ok(n)) => all.extend_from_slice(&buf[..n]),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Write these bytes and finish.
+fn write_all(stream: &Stream, bytes: &[u8]) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let written = stream.poll_write(&mut cx, bytes);
+    assert!(matches!(written, Poll::Ready(Ok(n)) if n == bytes.len()));
+    stream.finish();
+}
+
+#[test]
+fn only_the_drop_of_a_stream_that_has_not_ended_wakes_the_thread() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (Poll::Ready(Ok(request)), Poll::Ready(Ok(other))) =
+        (ours.poll_open(&mut cx), ours.poll_open(&mut cx))
+    else {
+        panic!("no stream is open");
+    };
+    write_all(&request, b"request");
+    pair.run_until(|_| theirs.statistics().streams_waiting == 1);
+    let Poll::Ready(Ok(answer)) = theirs.poll_accept(&mut cx) else {
+        panic!("no stream waits");
+    };
+    assert_eq!(all_of(&answer), b"request");
+    write_all(&answer, b"answer");
+    // The command to send the answer waits for the flush.
+    assert_eq!(pair.server.wakes(|| drop(answer)), 0);
+    pair.run_until(|_| ours.statistics().receive_held > 0);
+    assert_eq!(all_of(&request), b"answer");
+    write_all(&other, b"held back");
+    assert_eq!(pair.client.wakes(|| drop(request)), 0);
+    assert_eq!(pair.client.wakes(|| drop(other)), 1);
 }
