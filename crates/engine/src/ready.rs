@@ -237,6 +237,11 @@ impl Waiters {
         }
     }
 
+    /// How many tasks wait.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
     pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.first.take() {
             waker.wake();

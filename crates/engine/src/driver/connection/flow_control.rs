@@ -58,26 +58,36 @@ impl ConnectionDriver {
         }
     }
 
-    /// Open streams ahead of need.
+    /// Open streams ahead of need, and one more for each task that waits, as all of them are woken.
     pub(in crate::driver) fn refill(&mut self, config: &Config) {
         if !self.phase.is_connected() {
             return;
         }
         let shared = self.shared.clone();
-        let mut state = shared.state.lock();
-        state.is_refilling = false;
-        let mut has_opened = false;
-        while state.opened_ahead.len() < STREAMS_OPENED_AHEAD {
+        let missing = {
+            let state = shared.state.lock();
+            let wanted = STREAMS_OPENED_AHEAD + state.openable.len();
+            wanted.saturating_sub(state.opened_ahead.len())
+        };
+        // Without the lock, for which the application's threads would wait.
+        let mut opened = Vec::new();
+        while opened.len() < missing {
             let share = |id| stream_of(&shared, id, config);
             let Some(stream) = self.streams.open(&mut self.conn, share) else {
                 break;
             };
-            state.opened_ahead.push_back(stream);
-            has_opened = true;
+            opened.push(stream);
         }
-        if has_opened {
-            state.openable.wake();
-        }
+        let mut waiters = {
+            let mut state = shared.state.lock();
+            state.is_refilling = false;
+            if opened.is_empty() || state.error.is_some() {
+                return;
+            }
+            state.opened_ahead.extend(opened);
+            state.openable.take()
+        };
+        waiters.wake();
     }
 
     /// Readers released credit: streams that waited for it continue.

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -466,4 +466,61 @@ fn only_the_drop_of_a_stream_that_has_not_ended_wakes_the_thread() {
     write_all(&other, b"held back");
     assert_eq!(pair.client.wakes(|| drop(request)), 0);
     assert_eq!(pair.client.wakes(|| drop(other)), 1);
+}
+
+/// A task that counts how often it is woken.
+#[derive(Default)]
+struct Sleeper(AtomicUsize);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn one_drive_opens_a_stream_for_each_task_that_waits() {
+    let mut pair = Pair::new();
+    let (ours, _theirs) = pair.connect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut open, mut passes) = (Vec::new(), 0);
+    // The peer allows more streams as more are in use.
+    while open.len() < 40 {
+        match ours.poll_open(&mut cx) {
+            Poll::Ready(stream) => {
+                let stream = stream.expect("a stream");
+                assert!(stream.poll_write(&mut cx, b"x").is_ready());
+                open.push(stream);
+            }
+            Poll::Pending => {
+                passes += 1;
+                assert!(passes < 1000, "the peer allows no more");
+                pair.exchange();
+            }
+        }
+    }
+    while pair.exchange() {}
+    let mut poll = |sleeper: &Arc<Sleeper>| {
+        let waker = Waker::from(sleeper.clone());
+        match ours.poll_open(&mut Context::from_waker(&waker)) {
+            Poll::Ready(stream) => {
+                open.push(stream.expect("a stream"));
+                true
+            }
+            Poll::Pending => false,
+        }
+    };
+    let sleepers: Vec<Arc<Sleeper>> = (0..70).map(|_| Arc::default()).collect();
+    let mut waiting = Vec::new();
+    for sleeper in &sleepers {
+        if !poll(sleeper) {
+            waiting.push(sleeper);
+        }
+    }
+    assert!(waiting.len() > 1);
+    pair.client.drive(pair.now);
+    for sleeper in waiting {
+        assert_eq!(sleeper.0.load(Ordering::Relaxed), 1);
+        assert!(poll(sleeper), "there is no stream for it");
+    }
 }
