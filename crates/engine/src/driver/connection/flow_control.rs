@@ -17,20 +17,27 @@ impl ConnectionDriver {
         }
         let shared = self.shared.clone();
         let share = |id| stream_of(&shared, id, config);
-        let mut opened = 0;
+        let mut opened = Vec::new();
         while let Some(stream) = self.streams.accept(&mut self.conn, now, share) {
-            self.arrived(stream);
-            opened += 1;
+            opened.push(stream);
         }
-        self.allowance.opened(opened, &mut self.conn, config);
+        let count = opened.len() as u64;
+        if count > 0 {
+            self.arrived(opened);
+        }
+        self.allowance.opened(count, &mut self.conn, config);
     }
 
-    /// The peer's stream waits for the application. At most `max_incoming_streams` do: quinn-proto
+    /// The peer's streams wait for the application. At most `max_incoming_streams` do: quinn-proto
     /// counts each until it is accepted.
-    pub(super) fn arrived(&self, stream: Arc<StreamShared>) {
-        let mut state = self.shared.state.lock();
-        state.arrived.push_back(stream);
-        state.acceptable.wake();
+    pub(super) fn arrived(&self, streams: impl IntoIterator<Item = Arc<StreamShared>>) {
+        let mut waiters = {
+            let mut state = self.shared.state.lock();
+            state.arrived.extend(streams);
+            state.acceptable.take()
+        };
+        // Once for all of them and without the lock, on which the woken thread would block at once.
+        waiters.wake();
     }
 
     /// Double the receive window if there is a reason and the endpoint's budget allows it.

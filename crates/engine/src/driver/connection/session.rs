@@ -138,7 +138,7 @@ impl ConnectionDriver {
         if let Some(code) = stopped {
             self.streams.stopped(&mut self.conn, now, id, varint(code));
         }
-        self.arrived(stream);
+        self.arrived([stream]);
     }
 
     /// Refuse the unidirectional streams of a peer that speaks libp2p: it may open some only because the listener
