@@ -293,6 +293,12 @@ impl RecvQueue {
         }
     }
 
+    /// Whether what the application did changes what QUIC does: it made room for bytes that QUIC may
+    /// hold, or it stopped reading.
+    pub(crate) fn is_news_for_quic(&self) -> bool {
+        self.is_paused || self.stopped.is_some()
+    }
+
     /// Whether the I/O thread should move more bytes out of QUIC: half of `bound` is free, so that
     /// one wake-up serves many bytes.
     pub(crate) fn wants_more(&self, bound: usize) -> bool {

@@ -39,16 +39,17 @@ fn room(shared: &StreamShared, bound: usize, cost: usize) -> usize {
     bound.saturating_sub(cost).min(shared.receive_credit.room())
 }
 
-/// Move received bytes of the stream to its queue, up to `bound` bytes there. `taken` is empty
-/// before and after. `take` puts up to the given number of bytes into it.
+/// Move received bytes of the stream to its queue, up to `bound` bytes there. `cost` is that of the
+/// queue; a reader may have lowered it meanwhile. `taken` is empty before and after. `take` puts up to
+/// the given number of bytes into it.
 pub(crate) fn fill(
     shared: &StreamShared,
     bound: usize,
+    cost: usize,
     taken: &mut Vec<Bytes>,
     mut take: impl FnMut(usize, &mut Vec<Bytes>) -> Rest,
 ) -> Filled {
     let mut filled = Filled::default();
-    let cost = shared.recv_queue.lock().cost;
     let mut left = room(shared, bound, cost);
     loop {
         // Not under the queue's lock, so that a reader need not wait. It may read meanwhile, which

@@ -73,6 +73,13 @@ struct Slot {
     is_waiting_for_credit: bool,
 }
 
+impl Slot {
+    /// Neither direction has anything to do.
+    fn is_done(&self) -> bool {
+        self.is_send_done && self.is_receive_done
+    }
+}
+
 /// quinn-proto's id of a stream, from the number on the wire (RFC 9000 section 2.1).
 fn quinn_id(id: u64) -> StreamId {
     StreamId::from(varint(id))
@@ -248,7 +255,11 @@ impl Streams {
         shared.is_queued.store(false, Ordering::Release);
         let id = quinn_id(shared.id);
         self.send(conn, id);
-        self.receive(conn, now, id);
+        // Otherwise quinn-proto held nothing when it was read last, and has an event for what comes. A
+        // request of which no answer has arrived needs no read.
+        if shared.recv_queue.lock().is_news_for_quic() {
+            self.receive(conn, now, id);
+        }
     }
 
     /// quinn-proto can take more of this stream.
@@ -326,19 +337,26 @@ impl Streams {
             waiters = out.writable.take();
         }
         drop(out);
+        let is_done = slot.is_done();
         waiters.wake();
-        self.remove_if_done(id);
+        if is_done {
+            self.slots.remove(&id);
+        }
     }
 
     /// Move received data of this stream to its queue, as far as there is room.
     pub(super) fn receive(&mut self, conn: &mut Connection, now: Instant, id: StreamId) {
-        if let Some(slot) = self.slots.get(&id) {
-            let bound = slot.shared.read_buffer();
-            self.receive_up_to(conn, now, id, bound);
-        }
+        self.receive_up_to(conn, now, id, None);
     }
 
-    fn receive_up_to(&mut self, conn: &mut Connection, now: Instant, id: StreamId, bound: usize) {
+    /// `bound` replaces that of the queue.
+    fn receive_up_to(
+        &mut self,
+        conn: &mut Connection,
+        now: Instant,
+        id: StreamId,
+        bound: Option<usize>,
+    ) {
         let codes = self.codes;
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
@@ -346,10 +364,14 @@ impl Streams {
         if slot.is_receive_done {
             return;
         }
-        let reading = slot.shared.recv_queue.lock().reading();
+        let (reading, cost) = {
+            let recv_queue = slot.shared.recv_queue.lock();
+            (recv_queue.reading(), recv_queue.cost)
+        };
         match reading {
             Reading::Open => {
-                let filled = fill(&slot.shared, bound, &mut self.taken, |room, taken| {
+                let bound = bound.unwrap_or_else(|| slot.shared.read_buffer());
+                let filled = fill(&slot.shared, bound, cost, &mut self.taken, |room, taken| {
                     take_chunks(conn, id, codes, room, taken)
                 });
                 slot.is_receive_done = filled.is_done;
@@ -360,6 +382,10 @@ impl Streams {
                 {
                     self.waiting_for_credit.push(id);
                 }
+                if slot.is_done() {
+                    self.slots.remove(&id);
+                }
+                return;
             }
             Reading::Stopped(code) => self.discard_rest(conn, now, id, Some(code)),
             Reading::Ended => self.discard_rest(conn, now, id, None),
@@ -416,9 +442,12 @@ impl Streams {
             out.is_acknowledged = true;
             out.wake_all();
         }
-        // STOP_SENDING may have waited for this.
-        self.receive(conn, now, id);
-        self.remove_if_done(id);
+        if slot.is_receive_done {
+            self.slots.remove(&id);
+        } else {
+            // STOP_SENDING may have waited for this.
+            self.receive(conn, now, id);
+        }
     }
 
     /// The peer sent STOP_SENDING on this stream.
@@ -452,7 +481,7 @@ impl Streams {
     pub(super) fn fail(&mut self, conn: &mut Connection, now: Instant, error: &ConnectionError) {
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
-            self.receive_up_to(conn, now, id, usize::MAX);
+            self.receive_up_to(conn, now, id, Some(usize::MAX));
         }
         self.abandon(error);
     }
@@ -475,7 +504,7 @@ impl Streams {
         self.begin_closing();
         let ids: Vec<_> = self.slots.keys().copied().collect();
         for id in ids {
-            self.receive_up_to(conn, now, id, usize::MAX);
+            self.receive_up_to(conn, now, id, Some(usize::MAX));
         }
         for slot in self.slots.values() {
             let end = PeerEnd::Failed(ReadError::Lost(error.clone()));
@@ -488,11 +517,7 @@ impl Streams {
     }
 
     fn remove_if_done(&mut self, id: StreamId) {
-        let is_done = self
-            .slots
-            .get(&id)
-            .is_some_and(|slot| slot.is_send_done && slot.is_receive_done);
-        if is_done {
+        if self.slots.get(&id).is_some_and(Slot::is_done) {
             self.slots.remove(&id);
         }
     }

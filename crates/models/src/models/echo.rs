@@ -83,9 +83,10 @@ impl Line {
     }
 
     fn receive(&mut self) {
-        let is_over = {
+        let (is_over, cost) = {
             let recv_queue = self.shared.recv_queue.lock();
-            recv_queue.stopped.is_some() || recv_queue.end.is_some()
+            let is_over = recv_queue.stopped.is_some() || recv_queue.end.is_some();
+            (is_over, recv_queue.cost)
         };
         if is_over {
             self.arrived.clear();
@@ -93,7 +94,7 @@ impl Line {
         }
         let (arrived, end) = (&mut self.arrived, &self.end_arrived);
         let bound = self.shared.read_buffer();
-        let filled = fill(&self.shared, bound, &mut Vec::new(), |mut room, taken| {
+        let take = |mut room: usize, taken: &mut Vec<Bytes>| {
             while room > 0 {
                 let Some(chunk) = arrived.pop_front() else {
                     return end.clone().map_or(Rest::Nothing, Rest::End);
@@ -102,7 +103,8 @@ impl Line {
                 taken.push(chunk);
             }
             Rest::More
-        });
+        };
+        let filled = fill(&self.shared, bound, cost, &mut Vec::new(), take);
         self.is_waiting_for_credit = filled.is_waiting_for_credit;
     }
 }
@@ -143,7 +145,9 @@ impl Echo {
             is_waiting_for_credit: false,
         });
         line.send(self.network.window);
-        line.receive();
+        if line.shared.recv_queue.lock().is_news_for_quic() {
+            line.receive();
+        }
     }
 
     fn is_any_on_its_way(&self) -> bool {
