@@ -7,10 +7,10 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::{
     budget::Budget,
@@ -244,6 +244,51 @@ pub(crate) struct RecvQueue {
 }
 
 impl RecvQueue {
+    /// Whether there are bytes to read; `Ok(false)`: the end.
+    fn poll_readable(&mut self, cx: &Context<'_>) -> Poll<Result<bool, ReadError>> {
+        if self.stopped.is_some() {
+            return Poll::Ready(Err(ReadError::Closed));
+        }
+        if self.len > 0 {
+            return Poll::Ready(Ok(true));
+        }
+        match &self.end {
+            Some(PeerEnd::Finished) => Poll::Ready(Ok(false)),
+            Some(PeerEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+            None => {
+                self.readable.add(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Copy up to `buf.len()` bytes. `Ok(0)` for a non-empty `buf`: the end.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize, ReadError>> {
+        if !ready!(self.poll_readable(cx))? {
+            return Poll::Ready(Ok(0));
+        }
+        let mut taken = 0;
+        while taken < buf.len() {
+            let Some(front) = self.chunks.front_mut() else {
+                break;
+            };
+            let n = front.len().min(buf.len() - taken);
+            front.copy_to_slice(&mut buf[taken..taken + n]);
+            taken += n;
+            if front.is_empty() {
+                self.chunks.pop_front();
+                self.cost -= CHUNK_COST;
+            }
+        }
+        self.len -= taken;
+        self.cost -= taken;
+        Poll::Ready(Ok(taken))
+    }
+
     /// Move up to `max` bytes, in the chunks they arrived in, to `into`. `Ok(0)`: the end.
     pub(crate) fn poll_read_chunks(
         &mut self,
@@ -251,18 +296,8 @@ impl RecvQueue {
         max: usize,
         into: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, ReadError>> {
-        if self.stopped.is_some() {
-            return Poll::Ready(Err(ReadError::Closed));
-        }
-        if self.len == 0 {
-            return match &self.end {
-                Some(PeerEnd::Finished) => Poll::Ready(Ok(0)),
-                Some(PeerEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
-                None => {
-                    self.readable.add(cx.waker());
-                    Poll::Pending
-                }
-            };
+        if !ready!(self.poll_readable(cx))? {
+            return Poll::Ready(Ok(0));
         }
         let mut taken = 0;
         while taken < max {
@@ -389,6 +424,22 @@ mod tests {
             out.poll_room(&cx(), 1, 10),
             Poll::Ready(Err(WriteError::Closed))
         );
+    }
+
+    #[test]
+    fn copies_cross_chunks_and_count_as_much_as_chunks_do() {
+        let mut inc = RecvQueue::default();
+        let came = [&[1; 3][..], &[2; 5], &[3; 4]].map(Bytes::copy_from_slice);
+        assert_eq!(inc.push(came.into_iter()), 12 + 3 * CHUNK_COST);
+        inc.finish(PeerEnd::Finished);
+        let mut buf = [0; 6];
+        assert_eq!(inc.poll_read(&cx(), &mut buf), Poll::Ready(Ok(6)));
+        assert_eq!(buf, [1, 1, 1, 2, 2, 2]);
+        assert_eq!((inc.len, inc.cost), (6, 6 + 2 * CHUNK_COST));
+        assert_eq!(inc.poll_read(&cx(), &mut buf), Poll::Ready(Ok(6)));
+        assert_eq!(buf, [2, 2, 3, 3, 3, 3]);
+        assert_eq!((inc.len, inc.cost), (0, 0));
+        assert_eq!(inc.poll_read(&cx(), &mut buf), Poll::Ready(Ok(0)));
     }
 
     #[test]

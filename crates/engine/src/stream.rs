@@ -2,7 +2,7 @@
 //! queues and notifies the I/O thread, whose part is in `driver::streams`.
 
 use std::{
-    fmt,
+    fmt, iter,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -14,11 +14,15 @@ use crate::{
     driver::Command,
     error::{ReadError, WriteError},
     handle::Handle,
-    queue::LocalEnd,
+    queue::{LocalEnd, RecvQueue},
     send_buffers,
     shared::StreamShared,
     sync::atomic::Ordering,
 };
+
+/// Up to this many bytes are copied under the lock of a queue, as taking the lock once more, and lists
+/// of chunks, cost more than such a copy. More would let the I/O thread wait.
+const COPIED_UNDER_LOCK: usize = 4096;
 
 /// A bidirectional byte stream.
 ///
@@ -83,10 +87,15 @@ impl Stream {
         max: usize,
         into: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, ReadError>> {
+        self.read_with(|recv_queue| recv_queue.poll_read_chunks(cx, max, into))
+    }
+
+    /// Read, and have more moved to the queue if there is room now.
+    fn read_with<T>(&self, read: impl FnOnce(&mut RecvQueue) -> T) -> T {
         let (result, wants_more, cost) = {
             let mut recv_queue = self.shared.recv_queue.lock();
             let before = recv_queue.cost;
-            let result = recv_queue.poll_read_chunks(cx, max, into);
+            let result = read(&mut recv_queue);
             let wants_more = recv_queue.wants_more(self.shared.read_buffer());
             (result, wants_more, before - recv_queue.cost)
         };
@@ -109,6 +118,9 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<Result<usize, ReadError>> {
+        if buf.len() <= COPIED_UNDER_LOCK {
+            return self.read_with(|recv_queue| recv_queue.poll_read(cx, buf));
+        }
         let mut chunks = Vec::new();
         let n = ready!(self.poll_read_chunks(cx, buf.len(), &mut chunks))?;
         let mut rest = buf;
@@ -129,6 +141,11 @@ impl Stream {
     /// # Cancellation
     /// Bytes are taken only when this returns `Ready`.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
+        if data.len() <= COPIED_UNDER_LOCK {
+            return self.write_with(cx, data.len(), |room| {
+                iter::once(Bytes::copy_from_slice(&data[..room]))
+            });
+        }
         // Copied without the lock, so that the I/O thread does not wait for the copy.
         let room =
             self.shared
@@ -137,16 +154,29 @@ impl Stream {
                 .poll_room(cx, data.len(), self.shared.write_buffer());
         let data = &data[..ready!(room)?];
         let chunks: Vec<Bytes> = send_buffers::copied(data).collect();
+        // There may be less room now: another thread may have written, reset or finished meanwhile.
+        self.write_with(cx, data.len(), |mut room| {
+            chunks.into_iter().map_while(move |mut chunk| {
+                chunk.truncate(room);
+                room -= chunk.len();
+                (!chunk.is_empty()).then_some(chunk)
+            })
+        })
+    }
+
+    /// Queue what `chunks` makes for the room that there is, up to `wanted` bytes. It is called only if
+    /// there is some.
+    fn write_with<I: Iterator<Item = Bytes>>(
+        &self,
+        cx: &Context<'_>,
+        wanted: usize,
+        chunks: impl FnOnce(usize) -> I,
+    ) -> Poll<Result<usize, WriteError>> {
         let (result, is_news) = {
             let mut send_queue = self.shared.send_queue.lock();
-            // Again: another thread may have written, reset or finished meanwhile.
-            let result = send_queue.poll_room(cx, data.len(), self.shared.write_buffer());
-            if let Poll::Ready(Ok(mut room)) = result {
-                send_queue.push(chunks.into_iter().map_while(|mut chunk| {
-                    chunk.truncate(room);
-                    room -= chunk.len();
-                    (!chunk.is_empty()).then_some(chunk)
-                }));
+            let result = send_queue.poll_room(cx, wanted, self.shared.write_buffer());
+            if let Poll::Ready(Ok(room @ 1..)) = result {
+                send_queue.push(chunks(room));
             }
             // A stream that flow control blocks is resumed by quinn-proto's event.
             let is_news = matches!(result, Poll::Ready(Ok(1..))) && !send_queue.is_blocked;
