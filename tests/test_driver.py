@@ -303,6 +303,32 @@ async def test_gathering_ends_after_its_limit_though_tasks_are_ready() -> None:
     assert counted.flushes == 1
 
 
+@pytest.mark.parametrize(("tasks", "hold", "flushes"), [(3, 60.0, 1), (3, 0.0, 3), (1, 60.0, 3)])
+async def test_a_flush_waits_for_several_tasks_in_checkpoints_of_the_driver(
+    tasks: int, hold: float, flushes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop()
+    streams = await loop.streams(tasks)
+    counted = Counted(loop.near)
+    monkeypatch.setattr("libp2p_quic._driver._trio._HOLD", hold)
+
+    async def write(stream: Stream) -> None:
+        for _ in range(3):
+            assert stream.write_nowait(b"x") == 1
+            loop.driver.touch(cast(Endpoint, counted))
+            await loop.driver.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for ours, _ in streams:
+            nursery.start_soon(write, ours)
+    assert counted.flushes == flushes
+    for _, theirs in streams:
+        got = b""
+        while len(got) < 3:
+            got += await loop.read(theirs)
+        assert got == b"xxx"
+
+
 async def test_unflushed_work_is_flushed_before_the_run_sleeps() -> None:
     loop = Loop()
     ((ours, theirs),) = await loop.streams()
