@@ -329,6 +329,21 @@ async def test_a_flush_waits_for_several_tasks_in_checkpoints_of_the_driver(
         assert got == b"xxx"
 
 
+async def test_every_sixteenth_call_of_a_pass_lets_others_run_and_each_one_beyond_its_bounds() -> None:
+    driver = current_driver()
+
+    async def counted(sizes: list[int]) -> list[int]:
+        """Which of the calls of one pass let other tasks run."""
+        await trio.lowlevel.checkpoint()
+        return [number for number, size in enumerate(sizes, 1) if driver.count_call(size)]
+
+    assert await counted([1] * 40) == [16, 32]
+    assert await counted([1] * 131) == [*range(16, 129, 16), 129, 130, 131]
+    assert await counted([65_536] * 18) == [16, 17, 18]
+    assert await counted([1 << 20] * 2) == [1, 2]
+    assert await counted([1] * 3) == []
+
+
 async def test_unflushed_work_is_flushed_before_the_run_sleeps() -> None:
     loop = Loop()
     ((ours, theirs),) = await loop.streams()

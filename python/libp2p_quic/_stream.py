@@ -115,7 +115,7 @@ class QUICStream(IMuxedStream):
         await self._driver.checkpoint_if_cancelled()
         data = self._take(limit)
         if data is not None:
-            if self._driver.count_call():
+            if self._driver.count_call(len(data)):
                 await self._driver.cancel_shielded_checkpoint()
             return data
         while data is None:
@@ -236,7 +236,7 @@ class QUICStream(IMuxedStream):
         if self._write_turn is None or not self._write_turn.locked():
             taken = self._give(data, 0)
             if taken == size:
-                if self._driver.count_call():
+                if self._driver.count_call(size):
                     await self._driver.cancel_shielded_checkpoint()
                 return
         if self._write_turn is None:

@@ -61,11 +61,13 @@ class Driver(Protocol):
     async def cancel_shielded_checkpoint(self) -> None:
         """The other half: lets other tasks run after a method took something."""
 
-    def count_call(self) -> bool:
-        """Count a call that did not wait. Returns whether the caller should let other tasks run.
+    def count_call(self, size: int = 0) -> bool:
+        """Count a call that did not wait and moved ``size`` bytes. Returns whether the caller should let
+        other tasks run.
 
-        True from the sixteenth call of one scheduler pass, counted over all tasks, until the pass
-        ends. A pass costs as much as moving 64 KiB (decision 0004).
+        True at every sixteenth call of one scheduler pass, counted over all tasks. In trio also at each
+        call after 128, or after those that moved 1 MiB, until the pass ends. A pass costs as much as moving
+        64 KiB (decision 0004).
         """
 
     def touch(self, endpoint: Endpoint) -> None:

@@ -183,7 +183,7 @@ class AsyncioDriver:
     async def cancel_shielded_checkpoint(self) -> None:
         """Does nothing: a cancellation that arrives while a task suspends cannot be postponed."""
 
-    def count_call(self) -> bool:
+    def count_call(self, size: int = 0) -> bool:
         self._calls += 1
         return self._calls >= _TURN
 
