@@ -187,6 +187,18 @@ async def test_what_was_sent_before_close_can_be_read_after_it() -> None:
 # Bytes
 
 
+async def test_closing_a_stream_that_nobody_reads_does_not_wake_the_event_loop() -> None:
+    async with linked() as link:
+        ours, theirs = await link.stream()
+        queue = link.dialed._driver.ready_queue
+        token = ours._engine.readable
+        ours._stop(0)
+        assert token not in queue.drain()
+        assert not ours.can_read()
+        await ours.close()
+        await theirs.close()
+
+
 async def test_one_read_returns_at_most_a_mebibyte() -> None:
     async with linked() as link:
         ours, theirs = await link.stream()

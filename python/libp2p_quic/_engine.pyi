@@ -337,8 +337,9 @@ class Stream:
     """Tokens for `read_nowait`, `write_nowait` and `finished_nowait`."""
     @property
     def id(self) -> int: ...
-    def read_nowait(self, max_bytes: int) -> bytes | None:
-        """1 to ``max_bytes`` bytes, ``b""`` at the end of the stream, None for not yet.
+    def read_nowait(self, max_bytes: int, registers: bool = True) -> bytes | None:
+        """1 to ``max_bytes`` bytes, ``b""`` at the end of the stream, None for not yet. Unless it
+        ``registers``, the token does not become ready after None.
 
         Raises StreamResetError (the peer reset the stream), StreamClosedError (this program stopped
         reading), ConnectionLostError. Bytes that were taken from QUIC before come first; a reset

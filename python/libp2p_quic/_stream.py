@@ -182,7 +182,9 @@ class QUICStream(IMuxedStream):
         self._touch()
         try:
             while self._recv is _RECV and not self._is_stopped:
-                data = self._engine.read_nowait(_MAX_READ)
+                # Nobody waits for more: a token that is registered would wake the event loop when the
+                # stream is stopped.
+                data = self._engine.read_nowait(_MAX_READ, False)
                 if data is None:
                     break
                 if not data:
@@ -345,7 +347,8 @@ class QUICStream(IMuxedStream):
 
     def _stop(self, code: int) -> None:
         if not self._is_stopped:
-            self._gather()
+            if self._recv is _RECV:
+                self._gather()
             self._is_stopped = True
             self._engine.stop(code)
             self._touch()

@@ -1,7 +1,10 @@
 //! Streams. Bytes are copied once each way: from the datagrams' buffers into a new `bytes`
 //! object, and from the caller's `bytes` into the write buffer. No Python object is retained.
 
-use std::{sync::Arc, task::Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use libp2p_quic_engine as engine;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
@@ -53,21 +56,26 @@ impl Stream {
         self.id
     }
 
+    #[pyo3(signature = (max_bytes, registers = true))]
     fn read_nowait<'py>(
         &self,
         py: Python<'py>,
         max_bytes: usize,
+        registers: bool,
     ) -> Result<Option<Bound<'py, PyBytes>>, Error> {
         if max_bytes == 0 {
             // An empty result would look like the end of the stream.
             return Err(PyValueError::new_err("max_bytes must be at least 1").into());
         }
         let mut chunks = Vec::new();
-        let read = self.stream.connection()?.poll_read_chunks(
-            &mut self.readable.context(),
-            max_bytes,
-            &mut chunks,
-        );
+        let mut context = match registers {
+            true => self.readable.context(),
+            false => Context::from_waker(Waker::noop()),
+        };
+        let read =
+            self.stream
+                .connection()?
+                .poll_read_chunks(&mut context, max_bytes, &mut chunks);
         let len = match read {
             Poll::Ready(len) => len?,
             Poll::Pending => return Ok(None),
