@@ -72,10 +72,10 @@ impl Stream {
             true => self.readable.context(),
             false => Context::from_waker(Waker::noop()),
         };
-        let read =
-            self.stream
-                .connection()?
-                .poll_read_chunks(&mut context, max_bytes, &mut chunks);
+        let read = self
+            .stream
+            .connection()?
+            .poll_read_chunks(&mut context, max_bytes, &mut chunks);
         let len = match read {
             Poll::Ready(len) => len?,
             Poll::Pending => return Ok(None),

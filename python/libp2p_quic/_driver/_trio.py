@@ -10,7 +10,7 @@ the flush waits for what they write next. When the run ends, its endpoints are c
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -67,9 +67,9 @@ class TrioDriver(trio.abc.Instrument):
         # Flushes wait until this time for tasks that are ready to run; None: they do not wait.
         self._gathering_until: float | None = None
 
-    def checkpoint(self) -> Coroutine[Any, Any, None]:
+    async def checkpoint(self) -> None:
         self._passing += 1
-        return trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
 
     async def wait(self, token: int) -> None:
         self._check_open()

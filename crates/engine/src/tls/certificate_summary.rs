@@ -76,7 +76,7 @@ impl CertificateKey {
     fn of(algorithm: &[u8], key: &[u8]) -> Self {
         let curve = CURVES.iter().find(|(id, _)| id.as_ref() == algorithm);
         if let Some((_, name)) = curve {
-            return Self::Ecdsa(*name);
+            return Self::Ecdsa(name);
         }
         if alg_id::ED25519.as_ref() == algorithm {
             return Self::Ed25519;

@@ -168,7 +168,9 @@ impl Core {
         #[cfg(test)]
         let server = self.provoke_in(server);
         let accepted = self.isolated(remote, |endpoint| {
-            endpoint.accept(incoming, now, buf, Some(server))
+            endpoint
+                .accept(incoming, now, buf, Some(server))
+                .map_err(Box::new)
         });
         let Ok(accepted) = accepted else {
             return None;
