@@ -45,6 +45,9 @@ impl Stream {
         let is_news = self.shared.send_queue.lock().accept();
         if is_news {
             self.notify();
+            // The peer's stream counts against its limit until the reset, and a program that only drops
+            // what it accepts flushes nothing.
+            self.connection.commands.wake();
         }
     }
 

@@ -105,7 +105,11 @@ pub(crate) trait IoWaker: Send + Sync {
 pub(crate) struct Commands {
     /// `None` once the core is gone, which nothing would execute commands of.
     queue: Mutex<Option<Vec<Command>>>,
+    /// There are commands, perhaps some that wait for the flush.
     has_some: AtomicBool,
+    /// There are commands to execute now. Those held back are not taken before: the I/O thread would
+    /// send a datagram for the part of a pass that it finds when it happens to be awake.
+    is_released: AtomicBool,
     waker: Arc<dyn IoWaker>,
     flush: Flush,
 }
@@ -115,6 +119,7 @@ impl Commands {
         Arc::new(Self {
             queue: Mutex::new(Some(Vec::new())),
             has_some: AtomicBool::new(false),
+            is_released: AtomicBool::new(false),
             waker,
             flush,
         })
@@ -125,6 +130,7 @@ impl Commands {
         // thread executes it.
         let may_drive = matches!(command, Command::Stream(..) | Command::Refill(_));
         let can_wait = may_drive || matches!(command, Command::Resume(_));
+        let is_held_back = can_wait && self.flush == Flush::OnRequest;
         let is_last = matches!(command, Command::CloseAll { .. });
         {
             let mut queue = self.queue.lock();
@@ -135,9 +141,12 @@ impl Commands {
             };
             commands.push(command);
             self.has_some.store(true, Ordering::SeqCst);
+            if !is_held_back {
+                self.is_released.store(true, Ordering::SeqCst);
+            }
         }
         match self.flush {
-            Flush::OnRequest if can_wait => {}
+            _ if is_held_back => {}
             Flush::Immediate if may_drive => self.waker.drive(),
             _ if is_last => self.waker.drive_all(),
             _ => self.waker.wake(),
@@ -169,27 +178,38 @@ impl Commands {
 
     /// Have the queued commands executed.
     pub(crate) fn flush(&self) {
-        if self.has_some() {
+        if self.release() {
             self.waker.drive();
         }
     }
 
     /// Have the I/O thread execute the queued commands.
     pub(crate) fn wake(&self) {
-        if self.has_some() {
+        if self.release() {
             self.waker.wake();
         }
     }
 
-    pub(crate) fn has_some(&self) -> bool {
-        self.has_some.load(Ordering::SeqCst)
+    /// Let the queued commands be executed. True if there are any.
+    fn release(&self) -> bool {
+        let has_some = self.has_some.load(Ordering::SeqCst);
+        if has_some {
+            self.is_released.store(true, Ordering::SeqCst);
+        }
+        has_some
     }
 
-    /// Swap the commands into `taken`, which must be empty.
+    /// Whether there are commands to execute now.
+    pub(crate) fn has_some(&self) -> bool {
+        self.is_released.load(Ordering::SeqCst)
+    }
+
+    /// Swap the commands into `taken`, which must be empty, if there are some to execute now.
     pub(crate) fn take(&self, taken: &mut Vec<Command>) {
         if self.has_some() {
             let mut queue = self.queue.lock();
             self.has_some.store(false, Ordering::SeqCst);
+            self.is_released.store(false, Ordering::SeqCst);
             if let Some(queue) = queue.as_mut() {
                 mem::swap(queue, taken);
             }

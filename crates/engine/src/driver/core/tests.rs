@@ -250,6 +250,7 @@ impl Node {
     }
 
     fn drive(&mut self, now: Instant) {
+        self.endpoint.flush();
         loop {
             self.core.take_commands(now);
             if !self.core.advance(now, TURNS_PER_DRIVE, &mut self.outbox) {
@@ -468,6 +469,28 @@ fn only_the_drop_of_a_stream_that_has_not_ended_wakes_the_thread() {
     assert_eq!(pair.client.wakes(|| drop(other)), 1);
 }
 
+#[test]
+fn a_stop_that_came_before_the_accept_is_answered_without_a_flush() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(request)) = ours.poll_open(&mut cx) else {
+        panic!("no stream is open");
+    };
+    assert!(request.poll_write(&mut cx, b"x").is_ready());
+    // Before the finish, after which STOP_SENDING would wait.
+    request.stop(7);
+    while pair.exchange() {}
+    request.finish();
+    while pair.exchange() {}
+    let wakes = pair.server.wakes(|| {
+        // Both directions have ended already, so that the drop itself has nothing to tell.
+        let accepted = theirs.poll_accept(&mut cx);
+        assert!(matches!(accepted, Poll::Ready(Ok(_))));
+    });
+    assert_eq!(wakes, 1, "the reset waits for a flush that nobody makes");
+}
+
 /// A task that counts how often it is woken.
 #[derive(Default)]
 struct Sleeper(AtomicUsize);
@@ -523,4 +546,31 @@ fn one_drive_opens_a_stream_for_each_task_that_waits() {
         assert_eq!(sleeper.0.load(Ordering::Relaxed), 1);
         assert!(poll(sleeper), "there is no stream for it");
     }
+}
+
+#[test]
+fn what_is_held_back_is_not_taken_before_the_flush() {
+    let mut pair = Pair::new();
+    let (ours, _theirs) = pair.connect();
+    while pair.exchange() {}
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(stream)) = ours.poll_open(&mut cx) else {
+        panic!("no stream is open");
+    };
+    write_all(&stream, b"request");
+    let now = pair.now;
+    let Node {
+        core,
+        endpoint,
+        outbox,
+        ..
+    } = &mut pair.client;
+    // As the I/O thread does when something else wakes it in the middle of a pass.
+    core.take_commands(now);
+    assert!(!core.advance(now, TURNS_PER_DRIVE, outbox));
+    assert!(outbox.0.is_empty());
+    endpoint.flush();
+    core.take_commands(now);
+    core.advance(now, TURNS_PER_DRIVE, outbox);
+    assert!(!outbox.0.is_empty());
 }
