@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from libp2p.abc import IHost, INetStream
+from libp2p.abc import IHost, INetConn, INetStream
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
@@ -21,6 +21,7 @@ from trio.testing import wait_all_tasks_blocked
 from libp2p_quic import enable_hole_punching
 from libp2p_quic._hole_punching._observers import Observers
 from testkit.census import PATIENCE, eventually
+from testkit.circuit import upgrades_of
 from testkit.near import IP4, connected_hosts, connection, near_host, quic, swarm
 from testkit.relay import Relay
 
@@ -73,6 +74,24 @@ def note_requests(host: IHost) -> list[ID]:
 
     host.set_stream_handler(IDENTIFY, noting)
     return asking
+
+
+def hold_requests(host: IHost) -> list[ID]:
+    """The peers that ask to identify ``host`` from now on, which get no answer."""
+    asking: list[ID] = []
+
+    async def hold(stream: INetStream) -> None:
+        asking.append(stream.muxed_conn.peer_id)
+        await trio.sleep_forever()
+
+    host.set_stream_handler(IDENTIFY, hold)
+    return asking
+
+
+def requests_of(host: IHost, peer: IHost) -> list[object]:
+    """The streams of ``host`` that ask ``peer``."""
+    (dialed,) = swarm(host).get_connections(peer.get_id())
+    return [each for each in dialed.get_streams() if each.get_protocol() == IDENTIFY]
 
 
 async def test_a_new_mapping_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +194,73 @@ async def test_a_change_of_the_machines_addresses_has_peers_asked(monkeypatch: p
             assert await eventually(lambda: asking == [near.get_id()])
 
 
+async def test_a_peer_that_does_not_answer_delays_no_later_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_OBSERVERS}._LIMIT", 10 * PATIENCE)
+    watched, changes = socket.socketpair(type=socket.SOCK_DGRAM)
+    monkeypatch.setattr(
+        "libp2p_quic._hole_punching._announce._subscribed", lambda: trio.socket.from_stdlib_socket(watched)
+    )
+    with changes:
+        async with connected_hosts() as (near, far):
+            enable_hole_punching(near)
+            anything: Any = near
+            assert await eventually(lambda: far.get_id() in anything._identified_peers)
+            # The watch has read the addresses.
+            await wait_all_tasks_blocked()
+            asked = hold_requests(far)
+            known = far.get_peerstore()
+
+            def is_told(address: str) -> bool:
+                if near.get_id() not in known.peers_with_addrs():
+                    return False
+                return any(str(each).startswith(address) for each in known.addrs(near.get_id()))
+
+            anything._addrs_factory = lambda _: quic("11.0.2.2|4001")
+            changes.send(b"a change")
+            assert await eventually(lambda: bool(asked))
+            anything._addrs_factory = lambda _: quic("11.0.3.2|4001")
+            changes.send(b"a change")
+            assert await eventually(lambda: is_told("/ip4/11.0.3.2/"))
+
+
+async def test_a_connection_that_may_open_no_stream_is_left_out() -> None:
+    async with near_host(IP4, config={"MAX_OUTGOING_STREAMS": 1}) as near, near_host(IP4) as far:
+        enable_hole_punching(near)
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        dialed = connection(near, far.get_id())
+        anything: Any = near
+        assert await eventually(
+            lambda: far.get_id() in anything._identified_peers and dialed._count_opened() == 0
+        )
+        held = await dialed.open_stream()
+        asking = note_requests(far)
+        await observers_of(near).renew()
+        assert asking == []
+        await held.reset()
+        await observers_of(near).renew()
+        assert asking == [near.get_id()]
+
+
+async def test_an_error_of_py_libp2p_does_not_end_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_OBSERVERS}._INTERVAL", 0.1)
+    async with connected_hosts() as (near, far):
+        anything: Any = near
+        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        asking = note_requests(far)
+        enable_hole_punching(near)
+        found = observers_of(near)
+        stock, failed = found._connections, list[bool]()
+
+        def connections() -> list[INetConn]:
+            if not failed:
+                failed.append(True)
+                raise LookupError("no connections")
+            return stock()
+
+        monkeypatch.setattr(found, "_connections", connections)
+        assert await eventually(lambda: bool(failed and asking))
+
+
 async def test_failing_upgrades_have_peers_asked_once_in_five_seconds() -> None:
     async with connected_hosts() as (near, far):
         enable_hole_punching(near)
@@ -216,3 +302,18 @@ async def test_the_undo_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         before = len(asking)
         # One may have been under way.
         assert not await eventually(lambda: len(asking) > before + 1, 1)
+
+
+async def test_a_request_that_the_undo_cancels_leaves_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_OBSERVERS}._LIMIT", 10 * PATIENCE)
+    async with connected_hosts() as (near, far):
+        enabled = enable_hole_punching(near)
+        anything: Any = near
+        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        assert await eventually(lambda: requests_of(near, far) == [])
+        asked = hold_requests(far)
+        upgrades_of(near).spawn("asking for observed addresses", observers_of(near).renew)
+        assert await eventually(lambda: bool(asked))
+        assert requests_of(near, far) != []
+        enabled.undo()
+        assert await eventually(lambda: requests_of(near, far) == [])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from libp2p.abc import IHost
@@ -37,6 +38,7 @@ class HolePunching:
     def __init__(self, host: IHost, transport: QUICTransport) -> None:
         observers = Observers(host)
         upgrades = Upgrades(host, transport, observers.renew_if_due)
+        renew = partial(upgrades.spawn, "asking for observed addresses", observers.renew)
         self.repairs = []
         self._host = host
         self._undo: list[Callable[[], None]] = []
@@ -50,7 +52,7 @@ class HolePunching:
             upgrades.begin(),
             repair_service(upgrades),
             observers.begin(upgrades.spawn),
-            AddressAnnouncer(host, transport, observers.renew).begin(),
+            AddressAnnouncer(host, transport, renew).begin(),
         ):
             if repair is not None:
                 self.repairs.append(repair.what)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -42,8 +42,8 @@ class AddressAnnouncer(Notifee):
     """Watches the machine's addresses for one host, from the first listener until the swarm ends, or
     `undo` of its `Repair`."""
 
-    def __init__(self, host: IHost, transport: QUICTransport, renew: Callable[[], Awaitable[None]]) -> None:
-        """``renew`` asks peers again how they observe the host."""
+    def __init__(self, host: IHost, transport: QUICTransport, renew: Callable[[], None]) -> None:
+        """``renew`` has peers asked again how they observe the host, and returns at once."""
         self._host = host
         self._transport = transport
         self._renew = renew
@@ -93,8 +93,9 @@ class AddressAnnouncer(Notifee):
                     if current is not None and current != told:
                         told = current
                         await push_addresses(self._host)
-                        # The machine is behind another NAT now, or behind none.
-                        await call_foreign("asking for observed addresses", self._renew)
+                        # The machine is behind another NAT now, or behind none. In a task: peers that do
+                        # not answer must not delay later addresses.
+                        self._renew()
         except OSError as error:
             logger.debug("changes of this machine's addresses cannot be watched: %s", error)
         finally:

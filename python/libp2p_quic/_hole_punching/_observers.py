@@ -19,9 +19,10 @@ from libp2p.abc import IHost, INetConn, INetStream, INetwork
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.transport.quic.exceptions import QUICStreamError
 from multiaddr import Multiaddr
 
-from libp2p_quic._callback import outcome_of
+from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._connection import QUICConnection
 from libp2p_quic._hole_punching._announce import push_addresses
 from libp2p_quic._hole_punching._exchange import ExchangeError, Messages, proposal, read_acceptance, reset
@@ -87,7 +88,8 @@ class Observers(Notifee):
         while True:
             with trio.move_on_after(_INTERVAL):
                 await trio.Event().wait()
-            await self.renew()
+            # What py-libp2p raises in one round must not end the later ones.
+            await call_foreign("asking for observed addresses", self.renew)
 
     async def renew_if_due(self) -> None:
         """`renew`, unless that began within the last `_SHORTEST_PAUSE` seconds."""
@@ -148,11 +150,16 @@ class Observers(Notifee):
                 stream = await connection.new_stream()
                 reported = await _reported(stream)
                 await stream.close()
-        except (BaseLibp2pError, ExchangeError, trio.TooSlowError) as error:
+                stream = None
+        except (BaseLibp2pError, QUICStreamError, ExchangeError, trio.TooSlowError) as error:
+            # QUICStreamError: MAX_OUTGOING_STREAMS or STREAM_OPEN_TIMEOUT, which is no BaseLibp2pError.
             logger.debug("%s does not tell the address that it observes: %r", peer_id, error)
-            if stream is not None:
-                await reset(stream)
             return False
+        finally:
+            if stream is not None:
+                # Also if this is canceled: the swarm's connection would keep the stream until it ends.
+                with trio.CancelScope(shield=True):
+                    await reset(stream)
         before = _recorded(manager, connection)
         local: list[Multiaddr] = list(getattr(self._host, "get_transport_addrs", list)())
         # An address that a peer made up may raise anything in it.
