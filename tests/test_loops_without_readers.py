@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
+from weakref import ref
 
 import pytest
 
+from libp2p_quic._driver._asyncio import AsyncioDriver, current
 from libp2p_quic._driver._watch_thread import WatchThread
 from testkit.asyncio_ends import ends
 from testkit.census import PATIENCE
@@ -117,3 +120,43 @@ def test_thread_of_a_loop_that_was_closed_ends(pipe: tuple[int, int]) -> None:
     watching._thread.join(PATIENCE)
     assert watchers() == []
     watching.end()
+
+
+def test_loop_that_is_closed_without_notice_frees_its_driver_and_thread() -> None:
+    """Without `shutdown_asyncgens`, as in test_asyncio_driver. Nothing wakes the thread afterwards."""
+
+    async def main() -> ref[AsyncioDriver]:
+        return ref(current())
+
+    loop = LoopWithoutReaders()
+    driver = loop.run_until_complete(main())
+    (thread,) = watchers()
+    loop.close()
+    gc.collect()
+    assert driver() is None
+    thread.join(PATIENCE)
+    assert watchers() == []
+
+
+def test_it_watches_on_after_an_error_of_the_callback(pipe: tuple[int, int]) -> None:
+    """As a loop does that watches descriptors itself."""
+    source, target = pipe
+    failures: list[str] = []
+
+    async def main() -> None:
+        arrived: asyncio.Queue[bytes] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(repr(context["exception"])))
+
+        def read() -> None:
+            arrived.put_nowait(data := os.read(source, 1))
+            if data == b"x":
+                raise LookupError("a defect")
+
+        watching = WatchThread(loop, source, read)
+        os.write(target, b"xy")
+        assert [await soon(arrived.get()) for _ in range(2)] == [b"x", b"y"]
+        watching.end()
+
+    run(main())
+    assert (failures, watchers()) == (["LookupError('a defect')"], [])

@@ -251,10 +251,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
             self._endpoint.connections.pop(self, None)
 
     def _closed_nowait(self) -> ConnectionLostError | None:
-        """The engine's method, whose token is also ready when the peer has moved (RFC 9000 section 9).
-
-        py-libp2p 0.8.1 copies the addresses when it gets a connection (`Swarm.add_conn`): its copy follows.
-        """
+        """Its token is ready also when the peer moved (RFC 9000 section 9): the swarm copied its address."""
         lost = self._engine.closed_nowait()
         swarm_conn = self._swarm_conn()
         if lost is None and swarm_conn is not None:

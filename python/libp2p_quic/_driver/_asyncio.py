@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequ
 from threading import Lock
 from types import coroutine
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakMethod, WeakValueDictionary, finalize
 
 from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._driver._turn import Turn
@@ -53,7 +53,7 @@ class AsyncioDriver:
         try:
             loop.add_reader(self.ready_queue.fileno(), self._drain)
         except NotImplementedError:
-            self._watch_thread = WatchThread(loop, self.ready_queue.fileno(), self._drain)
+            self._watch_thread = _watched(self, loop)
         self._drain_log()
         self._watch_end = self._until_shutdown()
         _start(self._watch_end)
@@ -282,6 +282,21 @@ class AsyncioDriver:
 def _one_pass() -> Generator[None, None, None]:
     """Suspend for one pass of the loop."""
     yield
+
+
+def _watched(driver: AsyncioDriver, loop: asyncio.AbstractEventLoop) -> WatchThread:
+    """A thread that does not keep the driver: see `_drivers`. It ends with the driver."""
+    weak = WeakMethod(driver._drain)
+
+    def drain() -> None:
+        method = weak()
+        if method is not None:
+            method()
+
+    watch_thread = WatchThread(loop, driver.ready_queue.fileno(), drain)
+    # Called before the ready queue closes its descriptor. The end of the process does not wait for it.
+    finalize(driver, watch_thread.end).atexit = False
+    return watch_thread
 
 
 def _complete(future: asyncio.Future[None]) -> None:

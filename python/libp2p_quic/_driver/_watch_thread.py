@@ -8,7 +8,7 @@ import asyncio
 import selectors
 import socket
 from collections.abc import Callable
-from threading import Thread
+from threading import Thread, current_thread
 
 
 class WatchThread:
@@ -29,12 +29,14 @@ class WatchThread:
         self._thread.start()
 
     def end(self) -> None:
-        """End the thread, and call no more. In the loop's thread, or when the loop is closed. Idempotent."""
+        """End the thread, and call no more. In the loop's thread, or when the loop is closed or freed.
+        Idempotent."""
         if not self._is_ended:
             self._is_ended = True
             self._near.close()
-            # Before the descriptor may be closed.
-            self._thread.join()
+            # Before the descriptor may be closed. A collection of garbage may call this in the thread itself.
+            if self._thread is not current_thread():
+                self._thread.join()
 
     def _run(self) -> None:
         with self._far, selectors.DefaultSelector() as selector:
@@ -52,8 +54,10 @@ class WatchThread:
                     return
 
     def _call(self) -> None:
-        if not self._is_ended:
-            self._callback()
-        # The callback may have ended it.
-        if not self._is_ended:
-            self._near.send(b".")
+        try:
+            if not self._is_ended:
+                self._callback()
+        finally:
+            # The callback may have ended it.
+            if not self._is_ended:
+                self._near.send(b".")
