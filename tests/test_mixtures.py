@@ -27,8 +27,19 @@ def outcomes(whole: int, ended: int, failed: int = 0) -> Outcomes:
         # A transport that connects to nobody: each dial times out.
         (outcomes(0, 100), False),
         (outcomes(0, 0), False),
+        # A seed that is run again.
+        (outcomes(0, 1), True),
     ],
-    ids=["whole", "as measured", "a tenth", "more than a tenth", "a failure", "none whole", "nothing"],
+    ids=[
+        "whole",
+        "as measured",
+        "a tenth",
+        "more than a tenth",
+        "a failure",
+        "none whole",
+        "nothing",
+        "one seed",
+    ],
 )
 def test_a_run_is_good_if_most_mixtures_were_whole_and_none_failed(found: Outcomes, is_good: bool) -> None:
     assert found.is_good is is_good
