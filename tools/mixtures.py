@@ -24,7 +24,10 @@ if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup  # type: ignore[import-not-found, unused-ignore]
 
 MOST_ENDED = 0.1
-"""The share of mixtures that the network may end, and one in any case: a seed is run again alone. Of 1 000 it ended 15: docs/reliability.md."""
+"""The share of mixtures that the network may end, and one in any case: a seed is run again alone.
+
+Of 1 000 it ended 15: docs/reliability.md.
+"""
 
 PROMPT = 10
 """Seconds after which a CONNECTION_CLOSE counts as lost: far more than any round trip."""
