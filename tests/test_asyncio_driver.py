@@ -384,4 +384,4 @@ async def test_calls_that_are_canceled_behind_one_that_waits_leave_nothing() -> 
     assert len(driver._turns[token]) == 1
     first.cancel()
     await passes(2)
-    assert not driver.has_turns(token)
+    assert not driver.turns(token)

@@ -207,7 +207,7 @@ async def test_asyncio_task_that_is_canceled_with_its_stream_passes_it_on() -> N
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert (await asyncio.wait_for(last, PATIENCE)).id == 16
-        assert not near._driver.has_turns(near._engine.openable)
+        assert not near._driver.turns(near._engine.openable)
 
 
 @on_both
@@ -227,7 +227,7 @@ async def test_asyncio_stream_of_a_canceled_task_is_reset_if_no_task_waits() -> 
         while near.statistics().streams_open != 3:
             assert time.monotonic() < end
             await passes(1)
-        assert not near._driver.has_turns(near._engine.openable)
+        assert not near._driver.turns(near._engine.openable)
         # The peer takes the stream that was reset, and so allows another.
         (await asyncio.wait_for(far.accept_stream(), PATIENCE)).reset()
         assert (await asyncio.wait_for(near.open_stream(), PATIENCE)).id == 20

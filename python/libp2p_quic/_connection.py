@@ -464,6 +464,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         stream = self._engine.open_stream_nowait()
         if stream is None:
             # The engine opens streams when it is flushed.
+            self._engine.want_streams(self._driver.turns(self._engine.openable))
             self._endpoint.touch()
         return stream
 

@@ -146,6 +146,11 @@ impl Connection {
         }
     }
 
+    fn want_streams(&self, tasks: usize) -> Result<(), Error> {
+        self.connection.connection()?.want_streams(tasks);
+        Ok(())
+    }
+
     fn accept_stream_nowait(&self) -> Result<Option<Stream>, Error> {
         match self
             .connection

@@ -52,6 +52,9 @@ class Driver(Protocol):
         the next that waits gets it, and if none does, it is dropped, which resets a stream.
         """
 
+    def turns(self, token: int) -> int:
+        """How many tasks wait in `in_turn` for results of ``token``."""
+
     async def checkpoint(self) -> None:
         """Let other tasks run; the caller may be canceled here."""
 

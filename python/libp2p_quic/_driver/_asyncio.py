@@ -154,9 +154,8 @@ class AsyncioDriver:
             turn.drop()
             raise
 
-    def has_turns(self, token: int) -> bool:
-        """Whether tasks wait in `in_turn` for this token."""
-        return token in self._turns
+    def turns(self, token: int) -> int:
+        return len(self._turns.get(token, ()))
 
     def _serve(self, token: int, supply: Callable[[Turn[Any]], bool] = Turn.take) -> None:
         """Get each task that waits for a result one by ``supply``, in order, until that returns False."""

@@ -151,6 +151,9 @@ class TrioDriver(trio.abc.Instrument):
         await trio.lowlevel.wait_task_rescheduled(abort)
         return turn.outcome()
 
+    def turns(self, token: int) -> int:
+        return len(self._turns.get(token, ()))
+
     def _serve(self, token: int) -> None:
         """Take a result for each task that waits for one, in order, until there is none."""
         turns = self._turns[token]

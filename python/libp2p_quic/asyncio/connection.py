@@ -94,7 +94,7 @@ class Connection:
         if len(names) == 1:
             stream.propose_lazily(names[0])
             self._proposing.add(stream)
-            if self._driver.has_turns(self._engine.openable):
+            if self._driver.turns(self._engine.openable):
                 self._send_proposals()
         elif names:
             try:
@@ -109,6 +109,7 @@ class Connection:
         if engine is None:
             self._send_proposals()
             # The engine opens streams when it is flushed.
+            self._engine.want_streams(self._driver.turns(self._engine.openable))
             self._touch()
         return engine
 

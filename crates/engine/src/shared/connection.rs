@@ -49,6 +49,8 @@ pub(crate) struct ConnectionState {
     pub(crate) opened_ahead: VecDeque<Arc<StreamShared>>,
     /// The I/O thread has been asked to refill `opened_ahead`.
     pub(crate) is_refilling: bool,
+    /// How many tasks wait for a stream behind one waker, as an event loop told.
+    pub(crate) wanted: usize,
     /// Streams opened by the peer and not yet accepted.
     pub(crate) arrived: VecDeque<Arc<StreamShared>>,
     /// As the driver published them last; the handle adds those of streams and receive credit.
@@ -114,6 +116,7 @@ impl ConnectionShared {
                 is_port_unreachable: false,
                 opened_ahead: VecDeque::new(),
                 is_refilling: false,
+                wanted: 0,
                 arrived: VecDeque::new(),
                 statistics: Statistics::default(),
                 streams_opened: 0,

@@ -72,8 +72,9 @@ impl ConnectionDriver {
         }
         let shared = self.shared.clone();
         let missing = {
-            let state = shared.state.lock();
-            let wanted = STREAMS_OPENED_AHEAD + state.openable.len();
+            let mut state = shared.state.lock();
+            let waiting = std::mem::take(&mut state.wanted).max(state.openable.len());
+            let wanted = STREAMS_OPENED_AHEAD + waiting;
             wanted.saturating_sub(state.opened_ahead.len())
         };
         // Without the lock, for which the application's threads would wait.

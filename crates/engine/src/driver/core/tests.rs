@@ -501,14 +501,11 @@ impl Wake for Sleeper {
     }
 }
 
-#[test]
-fn one_drive_opens_a_stream_for_each_task_that_waits() {
-    let mut pair = Pair::new();
-    let (ours, _theirs) = pair.connect();
+/// Open streams and write on each: the peer allows more as more are in use.
+fn in_use(pair: &mut Pair, ours: &Connection, count: usize) -> Vec<Stream> {
     let mut cx = Context::from_waker(Waker::noop());
     let (mut open, mut passes) = (Vec::new(), 0);
-    // The peer allows more streams as more are in use.
-    while open.len() < 40 {
+    while open.len() < count {
         match ours.poll_open(&mut cx) {
             Poll::Ready(stream) => {
                 let stream = stream.expect("a stream");
@@ -523,6 +520,14 @@ fn one_drive_opens_a_stream_for_each_task_that_waits() {
         }
     }
     while pair.exchange() {}
+    open
+}
+
+#[test]
+fn one_drive_opens_a_stream_for_each_task_that_waits() {
+    let mut pair = Pair::new();
+    let (ours, _theirs) = pair.connect();
+    let mut open = in_use(&mut pair, &ours, 40);
     let mut poll = |sleeper: &Arc<Sleeper>| {
         let waker = Waker::from(sleeper.clone());
         match ours.poll_open(&mut Context::from_waker(&waker)) {
@@ -545,6 +550,25 @@ fn one_drive_opens_a_stream_for_each_task_that_waits() {
     for sleeper in waiting {
         assert_eq!(sleeper.0.load(Ordering::Relaxed), 1);
         assert!(poll(sleeper), "there is no stream for it");
+    }
+}
+
+#[test]
+fn one_drive_opens_the_streams_that_an_event_loop_wants() {
+    let mut pair = Pair::new();
+    let (ours, _theirs) = pair.connect();
+    let mut open = in_use(&mut pair, &ours, 40);
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(stream) = ours.poll_open(&mut cx) {
+        open.push(stream.expect("a stream"));
+    }
+    ours.want_streams(50);
+    pair.client.drive(pair.now);
+    for _ in 0..50 {
+        assert!(
+            ours.poll_open(&mut cx).is_ready(),
+            "there is no stream for it"
+        );
     }
 }
 
