@@ -316,7 +316,7 @@ class Connection:
         """None while the peer allows no further stream. Raises ConnectionLostError."""
     def want_streams(self, tasks: int) -> None:
         """Tell how many tasks wait for a stream, after `open_stream_nowait` returned None: the next flush
-        opens so many together, as far as the peer allows."""
+        opens that many together, as far as the peer allows."""
     def accept_stream_nowait(self) -> Stream | None:
         """The peer's next stream. Streams that arrived before the connection ended come first.
         Raises ConnectionLostError."""

@@ -97,7 +97,7 @@ impl Connection {
     }
 
     /// Tell how many tasks wait for [`poll_open`](Self::poll_open) behind one waker, after it was
-    /// pending: so many streams are opened together, as far as the peer allows.
+    /// pending: that many streams are opened together, as far as the peer allows.
     pub fn want_streams(&self, tasks: usize) {
         self.shared().state.lock().wanted = tasks;
     }
