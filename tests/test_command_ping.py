@@ -124,6 +124,48 @@ def test_unanswered_round_is_lost_and_the_next_one_has_a_new_stream() -> None:
     assert "1 of 2 rounds were not answered within 2 s" in errors
 
 
+def test_new_streams_have_one_round_each() -> None:
+    async def main() -> tuple[tuple[int, str, str], list[int]]:
+        rounds: list[int] = []
+
+        async def counted(stream: Stream) -> None:
+            rounds.append(0)
+            number = len(rounds) - 1
+            while data := await stream.read(32):
+                rounds[number] += 1
+                await stream.write(data)
+
+        async with ends() as two:
+            serving = asyncio.create_task(two.listener.serve({PING: counted}))
+            told = await in_thread("ping", "-c", 3, "-i", 0, "--new-streams", "--json", two.address)
+            serving.cancel()
+        return told, rounds
+
+    (status, told, _), rounds = asyncio.run(main())
+    assert status == 0
+    assert events(told)[-1]["answered"] == 3
+    assert rounds == [1, 1, 1]
+
+
+def test_peer_may_ping_and_identify_meanwhile() -> None:
+    async def main() -> tuple[bytes, bytes]:
+        async with ends() as two:
+            with running("ping", "-W", 300, two.address) as ping:
+                connection = await two.listener.accept()
+                stream = await connection.open_stream(PING)
+                await stream.write(bytes(range(32)))
+                answered = await asyncio.wait_for(stream.read_exactly(32), 100)
+                asked = await connection.open_stream("/ipfs/id/1.0.0")
+                told = await asyncio.wait_for(asked.read(), 100)
+                ping.interrupt()
+                await asyncio.to_thread(ping.end)
+        return answered, told
+
+    answered, told = asyncio.run(main())
+    assert answered == bytes(range(32))
+    assert b"libp2p-quic/" in told
+
+
 def test_peer_without_ping_is_explained() -> None:
     async def main() -> tuple[int, str, str]:
         async with ends() as two:

@@ -1,4 +1,6 @@
-"""The connection of a command: dials, and explains a failed dial or a connection that ended."""
+"""The connection of a command: dials, answers what the peer asks, and explains a failed dial or a connection
+that ended.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,12 @@ from contextlib import asynccontextmanager
 from libp2p_quic._command.dialing import dialed
 from libp2p_quic._command.explanation import GATED, LIMIT, of_close, of_dial, of_stream
 from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output
+from libp2p_quic._command.services import PING, handlers, ping
 from libp2p_quic._exception_types import ConnectionClosed, DialError, QUICError, StreamLost
 from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.address import Address
 from libp2p_quic.asyncio.configuration import EndpointConfig
-from libp2p_quic.asyncio.connection import Connection
+from libp2p_quic.asyncio.connection import Connection, cancel_all
 from libp2p_quic.asyncio.endpoint import Endpoint
 
 
@@ -23,7 +26,9 @@ async def connected(
 ) -> AsyncIterator[Connection]:
     """A connection to ``address`` for the block. ``timeout`` is that of the handshake, in seconds.
 
-    A failed dial, and an error of the package in the block, end the command with an explanation.
+    The peer's own pings and identify are answered: rust-libp2p 0.57 answers no more pings while nobody
+    answers its streams. A failed dial, and an error of the package in the block, end the command with an
+    explanation.
     """
     async with Endpoint(identity, EndpointConfig(handshake_timeout=timeout)) as endpoint:
         try:
@@ -31,10 +36,14 @@ async def connected(
         except DialError as error:
             raise NoConnectionError(of_dial(error), output.is_json) from error
         async with connection:
+            served = handlers(connection, identity.public_key, [], {PING: ping})
+            answering = asyncio.create_task(connection.serve(served))
             try:
                 yield connection
             except (QUICError, asyncio.IncompleteReadError) as error:
                 raise await failure(connection, error, output) from error
+            finally:
+                await cancel_all({answering})
 
 
 async def failure(connection: Connection, error: Exception, output: Output) -> CommandFailedError:

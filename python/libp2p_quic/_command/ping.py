@@ -59,6 +59,7 @@ Examples:
     metavar="SECONDS",
     help="A round without an answer for this long is lost.",
 )
+@click.option("--new-streams", "has_new_streams", is_flag=True, help="A stream for each round.")
 @key_option
 @timeout_option
 @json_option
@@ -67,6 +68,7 @@ def ping(
     count: int | None,
     interval: float,
     wait: float,
+    has_new_streams: bool,
     key_file: str | None,
     timeout: float,
     is_json: bool,
@@ -82,7 +84,7 @@ def ping(
     async def command(interruption: Interruption) -> bool:
         """Whether it was interrupted before there was a result."""
         async with connected(address, identity, timeout, output) as connection:
-            rounds = _Rounds(connection, output, interval, wait)
+            rounds = _Rounds(connection, output, interval, wait, has_new_streams)
             try:
                 is_interrupted = await interruption.measured(rounds.run(count))
             finally:
@@ -93,6 +95,9 @@ def ping(
             total = rounds.lost + len(rounds.times)
             text = f"{rounds.lost} of {total} rounds were not answered within {wait:g} s"
             step = "the path loses packets or the peer is overloaded: compare with perf, which shows the loss"
+            if not has_new_streams and rounds.times:
+                # libp2p-ping 0.48 does not wait for the next ping of a stream once it has answered one.
+                step += "; rust-libp2p may answer only every other round of a stream: add --new-streams"
             raise CommandFailedError(Explanation("loss", text, step), is_json)
         return is_interrupted and not rounds.times
 
@@ -103,7 +108,9 @@ def ping(
 class _Rounds:
     """The rounds of one run."""
 
-    def __init__(self, connection: Connection, output: Output, interval: float, wait: float) -> None:
+    def __init__(
+        self, connection: Connection, output: Output, interval: float, wait: float, has_new_streams: bool
+    ) -> None:
         self.times: list[float] = []
         self.lost = 0
         self.closed: ConnectionClosed | None = None
@@ -111,6 +118,7 @@ class _Rounds:
         self._output = output
         self._interval = interval
         self._wait = wait
+        self._has_new_streams = has_new_streams
         self._stream: Stream | None = None
         self._began = time.perf_counter()
 
@@ -167,6 +175,9 @@ class _Rounds:
         if await self._stream.read_exactly(PING_SIZE) != sent:
             text, step = "the peer answered other bytes than were sent", "it does not serve ping properly"
             raise CommandFailedError(Explanation("answer", text, step), self._output.is_json)
+        if self._has_new_streams:
+            self._stream.close()
+            self._stream = None
 
     def summarize(self) -> None:
         """Print the figures of the rounds so far. Nothing before the first one ended."""
