@@ -17,6 +17,7 @@ from multiaddr import Multiaddr
 from trio.testing import wait_all_tasks_blocked
 
 from libp2p_quic import enable_hole_punching
+from testkit.address_changes import address_changes
 from testkit.census import eventually
 from testkit.far import FarHost, far_host
 from testkit.machines import Machine, machines
@@ -110,15 +111,11 @@ async def test_a_system_without_netlink_is_served_without_a_watch(monkeypatch: p
 async def test_an_addrs_factory_that_raises_does_not_end_the_host(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watched, changes = socket.socketpair(type=socket.SOCK_DGRAM)
-    monkeypatch.setattr(
-        "libp2p_quic._hole_punching._announce._subscribed", lambda: trio.socket.from_stdlib_socket(watched)
-    )
 
     def fail(_: list[Multiaddr]) -> list[Multiaddr]:
         raise LookupError("no interface eth0")
 
-    with changes:
+    with address_changes(monkeypatch) as change:
         async with near_host(IP4) as host, near_host(IP4) as other:
             await host.connect(info_from_p2p_addr(other.get_addrs()[0]))
             enable_hole_punching(host)
@@ -126,11 +123,11 @@ async def test_an_addrs_factory_that_raises_does_not_end_the_host(
             assert await eventually(lambda: other.get_id() in anything._identified_peers)
             assert ID_PUSH in host.get_peerstore().get_protocols(other.get_id())
             anything._addrs_factory = fail
-            changes.send(b"a change")
+            change()
             assert await eventually(lambda: "the host's addresses are unknown" in caplog.text)
             new = Multiaddr("/ip4/11.0.2.2/udp/4001/quic-v1")
             anything._addrs_factory = lambda _: [new]
-            changes.send(b"a change")
+            change()
             told = other.get_peerstore()
             assert await eventually(
                 lambda: any(str(each).startswith(str(new)) for each in told.addrs(host.get_id()))

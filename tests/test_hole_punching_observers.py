@@ -4,7 +4,6 @@ peers. The NAT is the relay program of `testkit.relay`, which gets another port.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from libp2p_quic import enable_hole_punching
 from libp2p_quic._hole_punching._observers import Observers
+from testkit.address_changes import address_changes
 from testkit.census import PATIENCE, eventually
 from testkit.circuit import upgrades_of
 from testkit.near import IP4, connected_hosts, connection, near_host, quic, swarm
@@ -60,6 +60,18 @@ def seen_by(peer: IHost, home: IHost) -> str:
 def observers_of(host: IHost) -> Observers:
     (found,) = (each for each in swarm(host).notifees if isinstance(each, Observers))
     return found
+
+
+async def identified(host: IHost, peer: IHost) -> None:
+    """Wait until ``host`` has identified ``peer``."""
+    anything: Any = host
+    assert await eventually(lambda: peer.get_id() in anything._identified_peers)
+
+
+def advertise(host: IHost, place: str) -> None:
+    """Have ``host`` give one address of its own."""
+    anything: Any = host
+    anything._addrs_factory = lambda _: quic(place)
 
 
 def note_requests(host: IHost) -> list[ID]:
@@ -110,8 +122,7 @@ async def test_a_host_that_enables_it_before_it_listens_asks_too(monkeypatch: py
     async with near_host() as home, near_host(IP4) as peer:
         enable_hole_punching(home)
         await home.connect(PeerInfo(peer.get_id(), list(peer.get_addrs())))
-        anything: Any = home
-        assert await eventually(lambda: peer.get_id() in anything._identified_peers)
+        await identified(home, peer)
         asking = note_requests(peer)
         for _ in range(2):
             await home.get_network().listen(Multiaddr(IP4))
@@ -177,34 +188,24 @@ async def test_a_peer_that_came_in_has_no_others_asked(monkeypatch: pytest.Monke
 
 
 async def test_a_change_of_the_machines_addresses_has_peers_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    watched, changes = socket.socketpair(type=socket.SOCK_DGRAM)
-    monkeypatch.setattr(
-        "libp2p_quic._hole_punching._announce._subscribed", lambda: trio.socket.from_stdlib_socket(watched)
-    )
-    with changes:
+    with address_changes(monkeypatch) as change:
         async with connected_hosts() as (near, far):
             enable_hole_punching(near)
-            anything: Any = near
-            assert await eventually(lambda: far.get_id() in anything._identified_peers)
+            await identified(near, far)
             # The watch has read the addresses.
             await wait_all_tasks_blocked()
             asking = note_requests(far)
-            anything._addrs_factory = lambda _: quic("11.0.2.2|4001")
-            changes.send(b"a change")
+            advertise(near, "11.0.2.2|4001")
+            change()
             assert await eventually(lambda: asking == [near.get_id()])
 
 
 async def test_a_peer_that_does_not_answer_delays_no_later_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{_OBSERVERS}._LIMIT", 10 * PATIENCE)
-    watched, changes = socket.socketpair(type=socket.SOCK_DGRAM)
-    monkeypatch.setattr(
-        "libp2p_quic._hole_punching._announce._subscribed", lambda: trio.socket.from_stdlib_socket(watched)
-    )
-    with changes:
+    with address_changes(monkeypatch) as change:
         async with connected_hosts() as (near, far):
             enable_hole_punching(near)
-            anything: Any = near
-            assert await eventually(lambda: far.get_id() in anything._identified_peers)
+            await identified(near, far)
             # The watch has read the addresses.
             await wait_all_tasks_blocked()
             asked = hold_requests(far)
@@ -215,11 +216,11 @@ async def test_a_peer_that_does_not_answer_delays_no_later_address(monkeypatch: 
                     return False
                 return any(str(each).startswith(address) for each in known.addrs(near.get_id()))
 
-            anything._addrs_factory = lambda _: quic("11.0.2.2|4001")
-            changes.send(b"a change")
+            advertise(near, "11.0.2.2|4001")
+            change()
             assert await eventually(lambda: bool(asked))
-            anything._addrs_factory = lambda _: quic("11.0.3.2|4001")
-            changes.send(b"a change")
+            advertise(near, "11.0.3.2|4001")
+            change()
             assert await eventually(lambda: is_told("/ip4/11.0.3.2/"))
 
 
@@ -244,8 +245,7 @@ async def test_a_connection_that_may_open_no_stream_is_left_out() -> None:
 async def test_an_error_of_py_libp2p_does_not_end_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{_OBSERVERS}._INTERVAL", 0.1)
     async with connected_hosts() as (near, far):
-        anything: Any = near
-        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        await identified(near, far)
         asking = note_requests(far)
         enable_hole_punching(near)
         found = observers_of(near)
@@ -264,8 +264,7 @@ async def test_an_error_of_py_libp2p_does_not_end_the_asking(monkeypatch: pytest
 async def test_failing_upgrades_have_peers_asked_once_in_five_seconds() -> None:
     async with connected_hosts() as (near, far):
         enable_hole_punching(near)
-        anything: Any = near
-        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        await identified(near, far)
         asking = note_requests(far)
         for _ in range(3):
             await observers_of(near).renew_if_due()
@@ -276,25 +275,19 @@ async def test_a_peer_that_does_not_answer_is_given_up(monkeypatch: pytest.Monke
     monkeypatch.setattr(f"{_OBSERVERS}._LIMIT", 0.5)
     async with connected_hosts() as (near, far):
         enable_hole_punching(near)
-        anything: Any = near
-        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        await identified(near, far)
 
-        async def hold(_: INetStream) -> None:
-            await trio.sleep_forever()
-
-        far.set_stream_handler(IDENTIFY, hold)
+        hold_requests(far)
         with trio.fail_after(PATIENCE):
             await observers_of(near).renew()
-        (dialed,) = swarm(near).get_connections(far.get_id())
-        assert await eventually(lambda: not [s for s in dialed.get_streams() if s.get_protocol() == IDENTIFY])
+        assert await eventually(lambda: requests_of(near, far) == [])
 
 
 async def test_the_undo_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{_OBSERVERS}._INTERVAL", 0.1)
     async with connected_hosts() as (near, far):
         enabled = enable_hole_punching(near)
-        anything: Any = near
-        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        await identified(near, far)
         asking = note_requests(far)
         assert await eventually(lambda: bool(asking))
         enabled.undo()
@@ -308,8 +301,7 @@ async def test_a_request_that_the_undo_cancels_leaves_no_stream(monkeypatch: pyt
     monkeypatch.setattr(f"{_OBSERVERS}._LIMIT", 10 * PATIENCE)
     async with connected_hosts() as (near, far):
         enabled = enable_hole_punching(near)
-        anything: Any = near
-        assert await eventually(lambda: far.get_id() in anything._identified_peers)
+        await identified(near, far)
         assert await eventually(lambda: requests_of(near, far) == [])
         asked = hold_requests(far)
         upgrades_of(near).spawn("asking for observed addresses", observers_of(near).renew)
