@@ -200,13 +200,13 @@ impl Commands {
     }
 
     /// Whether there are commands to execute now.
-    pub(crate) fn has_some(&self) -> bool {
+    pub(crate) fn has_released(&self) -> bool {
         self.is_released.load(Ordering::SeqCst)
     }
 
     /// Swap the commands into `taken`, which must be empty, if there are some to execute now.
     pub(crate) fn take(&self, taken: &mut Vec<Command>) {
-        if self.has_some() {
+        if self.has_released() {
             let mut queue = self.queue.lock();
             self.has_some.store(false, Ordering::SeqCst);
             self.is_released.store(false, Ordering::SeqCst);

@@ -271,7 +271,7 @@ impl Core {
             self.take_turn(now, handle, network, &mut buf);
         }
         self.buf = buf;
-        !self.dirty.is_empty() || self.commands.has_some()
+        !self.dirty.is_empty() || self.commands.has_released()
     }
 
     /// Take commands and advance: one pass of a thread with this core only.

@@ -166,7 +166,7 @@ impl CoreTask for EndpointTask {
     }
 
     fn has_commands(&self) -> bool {
-        self.core.commands().has_some()
+        self.core.commands().has_released()
     }
 
     fn needs_the_thread(&self) -> bool {

@@ -218,7 +218,7 @@ impl CoreTask for Echo {
     }
 
     fn has_commands(&self) -> bool {
-        self.commands.has_some()
+        self.commands.has_released()
     }
 
     fn is_releasable(&self) -> bool {

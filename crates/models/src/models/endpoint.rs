@@ -105,7 +105,7 @@ impl CoreTask for Task {
     }
 
     fn has_commands(&self) -> bool {
-        self.core.commands().has_some()
+        self.core.commands().has_released()
     }
 
     fn is_releasable(&self) -> bool {

@@ -154,7 +154,7 @@ impl CoreTask for Task {
     }
 
     fn has_commands(&self) -> bool {
-        self.commands.has_some()
+        self.commands.has_released()
     }
 
     fn is_releasable(&self) -> bool {

@@ -69,7 +69,7 @@ impl CoreTask for Offers {
     }
 
     fn has_commands(&self) -> bool {
-        self.commands.has_some()
+        self.commands.has_released()
     }
 
     fn is_releasable(&self) -> bool {
