@@ -14,14 +14,16 @@ from libp2p_quic.asyncio.stream import Stream
 CAT = "/libp2p-quic/cat/1.0.0"
 
 
+class InputError(Exception):
+    """Standard input cannot be read. The text is the reason."""
+
+
 class ByteExchange:
     """Both directions of one stream, with the number and the SHA-256 of their bytes."""
 
     def __init__(self, stream: Stream) -> None:
         self.sent = 0
         self.received = 0
-        self.input_error: OSError | None = None
-        """Why standard input could not be read."""
         self._stream = stream
         self._sent_digest = hashlib.sha256()
         self._received_digest = hashlib.sha256()
@@ -36,8 +38,8 @@ class ByteExchange:
 
     async def run(self) -> None:
         """Exchange until both sides have finished. A person at a terminal need not finish: the peer's end
-        suffices. Raises QUICError; OSError if standard input cannot be read or standard output cannot be
-        written, BrokenPipeError if nobody reads that any more."""
+        suffices. Raises QUICError, InputError, and OSError if standard output cannot be written:
+        BrokenPipeError if nobody reads it any more."""
         sending = asyncio.create_task(self._send())
         receiving = asyncio.create_task(self._receive())
         try:
@@ -61,8 +63,7 @@ class ByteExchange:
         try:
             return await standard_input.read()
         except OSError as error:
-            self.input_error = error
-            raise
+            raise InputError(error.strerror or str(error)) from error
 
     async def _receive(self) -> None:
         while data := await self._stream.read():

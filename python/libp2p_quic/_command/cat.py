@@ -8,7 +8,7 @@ import time
 
 import click
 
-from libp2p_quic._command.byte_exchange import CAT, ByteExchange
+from libp2p_quic._command.byte_exchange import CAT, ByteExchange, InputError
 from libp2p_quic._command.connecting import connected, failure
 from libp2p_quic._command.consent import Consent, consent_options
 from libp2p_quic._command.explanation import GATED, Explanation
@@ -160,12 +160,10 @@ async def _exchange(
         raise await failure(connection, error, output) from error
     except BrokenPipeError:
         raise NoReaderError from None
+    except InputError as error:
+        text, step = f"cannot read standard input: {error}", "give it a file or a pipe, or type at a terminal"
+        raise CommandFailedError(Explanation("file", text, step), output.is_json) from error
     except OSError as error:
-        if error is exchange.input_error:
-            text = f"cannot read standard input: {error.strerror or error}"
-            raise CommandFailedError(
-                Explanation("file", text, "give it a file or a pipe, or type at a terminal"), output.is_json
-            ) from error
         text = f"cannot write what the peer sent: {error.strerror or error}"
         step = "check the disk and the file that standard output goes to"
         raise CommandFailedError(Explanation("output", text, step), output.is_json) from error
