@@ -44,6 +44,7 @@ from multiaddr import Multiaddr
 import libp2p_quic
 from testkit.causes import described
 from testkit.census import PATIENCE, census, eventually
+from testkit.known_addresses import has_address
 from testkit.near import stop_auto_connector, transport_of
 from testkit.payload import blocks, drain, drawn_blocks, echoed_back, payload, sha256
 from testkit.usage import usage
@@ -138,12 +139,8 @@ class Commands:
     async def known(self, peer: str, address: str, is_known: bool, after: float = PATIENCE) -> bool:
         """Whether the peerstore has an address of the peer that begins so, or has it no more, within
         ``after`` seconds."""
-        store, identity = self.host.get_peerstore(), ID.from_string(peer)
-
-        def is_so() -> bool:
-            return any(str(each).startswith(address) for each in store.addrs(identity)) is is_known
-
-        return await eventually(is_so, after)
+        identity = ID.from_string(peer)
+        return await eventually(lambda: has_address(self.host, identity, address) is is_known, after)
 
     def _count_pushes(self) -> None:
         stock = identify_push_handler_for(self.host)

@@ -22,6 +22,7 @@ from libp2p_quic._hole_punching._observers import Observers
 from testkit.address_changes import address_changes
 from testkit.census import PATIENCE, eventually
 from testkit.circuit import upgrades_of
+from testkit.known_addresses import has_address
 from testkit.near import IP4, connected_hosts, connection, near_host, quic, swarm
 from testkit.relay import Relay
 
@@ -141,13 +142,7 @@ async def test_peers_are_told_what_the_host_advertises_then() -> None:
             new = seen_by(peer, home)
             assert observed_by(home, peer) == new
 
-            def is_told() -> bool:
-                known = peer.get_peerstore()
-                if home.get_id() not in known.peers_with_addrs():
-                    return False
-                return any(str(each).startswith(f"{new}/") for each in known.addrs(home.get_id()))
-
-            assert await eventually(is_told)
+            assert await eventually(lambda: has_address(peer, home.get_id(), f"{new}/"))
 
 
 async def test_all_peers_are_asked_once_one_reports_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,19 +204,12 @@ async def test_a_peer_that_does_not_answer_delays_no_later_address(monkeypatch: 
             # The watch has read the addresses.
             await wait_all_tasks_blocked()
             asked = hold_requests(far)
-            known = far.get_peerstore()
-
-            def is_told(address: str) -> bool:
-                if near.get_id() not in known.peers_with_addrs():
-                    return False
-                return any(str(each).startswith(address) for each in known.addrs(near.get_id()))
-
             advertise(near, "11.0.2.2|4001")
             change()
             assert await eventually(lambda: bool(asked))
             advertise(near, "11.0.3.2|4001")
             change()
-            assert await eventually(lambda: is_told("/ip4/11.0.3.2/"))
+            assert await eventually(lambda: has_address(far, near.get_id(), "/ip4/11.0.3.2/"))
 
 
 async def test_a_connection_that_may_open_no_stream_is_left_out() -> None:
