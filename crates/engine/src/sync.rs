@@ -3,8 +3,8 @@
 //! scheduler explores interleavings.
 //!
 //! Others use parking_lot directly: leaf locks under which nobody is woken (`dial_report`,
-//! `send_buffers`), the static of `driver::thread`, which no model runs, and `simulation`, which has
-//! one thread.
+//! `send_buffers`, `tls::verified`), the static of `driver::thread`, which no model runs, and
+//! `simulation`, which has one thread.
 
 pub(crate) use std::{sync::atomic, thread};
 

@@ -23,6 +23,7 @@ mod parameters;
 mod protocol_choice;
 mod reset_stream_at;
 mod server_hello;
+mod verified;
 mod verifier;
 mod web_certificate;
 mod web_session;
@@ -51,6 +52,7 @@ use hash_verifier::HashVerifier;
 use observed_session::{ObservedClient, ObservedServer};
 pub use parameters::TlsParameters;
 pub use protocol_choice::server_of_both;
+use verified::VerifiedCertificates;
 use verifier::PeerVerifier;
 pub use verifier::Refusal;
 pub(crate) use verifier::Verdict;
@@ -79,6 +81,7 @@ pub(crate) struct Tls {
     /// The same of dials with HTTP/3.
     h3_client: rustls::ClientConfig,
     initial: rustls::quic::Suite,
+    verified: Arc<VerifiedCertificates>,
 }
 
 impl Tls {
@@ -104,11 +107,13 @@ impl Tls {
             );
         }
         let certificate = Arc::new(SingleCertAndKey::from(identity.certified_key()?));
+        let verified = Arc::<VerifiedCertificates>::default();
+        let any_peer = || Arc::new(PeerVerifier::any_peer(Arc::clone(&verified)));
 
         let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(failed)?
-            .with_client_cert_verifier(Arc::new(PeerVerifier::any_peer()))
+            .with_client_cert_verifier(any_peer())
             .with_cert_resolver(Arc::clone(&certificate) as _);
         complete(&mut server, ALPN, &key_log);
 
@@ -127,10 +132,9 @@ impl Tls {
             let builder = rustls::ClientConfig::builder_with_details(provider, time)
                 .with_protocol_versions(&[&TLS13])
                 .map_err(failed)?;
-            let verifier = Arc::new(PeerVerifier::any_peer());
             Ok(builder
                 .dangerous()
-                .with_custom_certificate_verifier(verifier))
+                .with_custom_certificate_verifier(any_peer()))
         };
         let mut client = dialer()?.with_client_cert_resolver(certificate);
         complete_client(&mut client, ALPN, &key_log);
@@ -144,6 +148,7 @@ impl Tls {
             client,
             h3_client,
             initial,
+            verified,
         })
     }
 
@@ -207,10 +212,12 @@ impl Tls {
 
     fn rustls_client(&self, expected: Option<PeerId>) -> (Arc<rustls::ClientConfig>, Verdict) {
         let verdict = Verdict::default();
+        let verified = Arc::clone(&self.verified);
+        let verifier = PeerVerifier::dial(expected, verdict.clone(), verified);
         let mut config = self.client.clone();
         config
             .dangerous()
-            .set_certificate_verifier(Arc::new(PeerVerifier::dial(expected, verdict.clone())));
+            .set_certificate_verifier(Arc::new(verifier));
         (Arc::new(config), verdict)
     }
 }

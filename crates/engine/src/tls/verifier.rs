@@ -17,6 +17,7 @@ use rustls::{
 
 use super::algorithms::SIGNATURES;
 use super::certificate::{self, CertificateError};
+use super::verified::VerifiedCertificates;
 
 /// Why we refused a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,22 +67,30 @@ pub(super) struct PeerVerifier {
     expected: Option<PeerId>,
     /// Of a dial; `None` for inbound connections.
     verdict: Option<Verdict>,
+    /// Those of the whole endpoint.
+    verified: Arc<VerifiedCertificates>,
 }
 
 impl PeerVerifier {
     /// For inbound connections: every peer with a valid certificate.
-    pub(super) fn any_peer() -> Self {
+    pub(super) fn any_peer(verified: Arc<VerifiedCertificates>) -> Self {
         Self {
             expected: None,
             verdict: None,
+            verified,
         }
     }
 
     /// For one dial: a refusal is recorded in `verdict`.
-    pub(super) fn dial(expected: Option<PeerId>, verdict: Verdict) -> Self {
+    pub(super) fn dial(
+        expected: Option<PeerId>,
+        verdict: Verdict,
+        verified: Arc<VerifiedCertificates>,
+    ) -> Self {
         Self {
             expected,
             verdict: Some(verdict),
+            verified,
         }
     }
 
@@ -91,8 +100,8 @@ impl PeerVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        let actual =
-            peer_id_of(certificate, others, now).map_err(|error| self.refuse(error.into()))?;
+        let actual = peer_id_of(certificate, others, now, &self.verified)
+            .map_err(|error| self.refuse(error.into()))?;
         match self.expected {
             // libp2p tls spec, "libp2p Public Key Extension": clients MUST compare.
             Some(expected) if expected != actual => {
@@ -119,6 +128,7 @@ fn peer_id_of(
     certificate: &CertificateDer<'_>,
     others: &[CertificateDer<'_>],
     now: UnixTime,
+    verified: &VerifiedCertificates,
 ) -> Result<PeerId, CertificateError> {
     // libp2p tls spec, "Peer Authentication": abort if more than one is received.
     if !others.is_empty() {
@@ -126,7 +136,18 @@ fn peer_id_of(
             count: 1 + others.len(),
         });
     }
-    let key = certificate::parse(certificate)?.verify(now)?;
+    let parsed = certificate::parse(certificate)?;
+    let key = match verified.get(certificate) {
+        Some(key) => {
+            parsed.verify_period(now)?;
+            key
+        }
+        None => {
+            let key = parsed.verify(now)?;
+            verified.insert(certificate, &key);
+            key
+        }
+    };
     Ok(key.to_peer_id())
 }
 

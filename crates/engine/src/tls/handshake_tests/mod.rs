@@ -171,7 +171,7 @@ fn foreign_server(
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
-        .with_client_cert_verifier(Arc::new(PeerVerifier::any_peer()))
+        .with_client_cert_verifier(Arc::new(PeerVerifier::any_peer(Arc::default())))
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![ALPN.to_vec()];
     Arc::new(config)
@@ -181,7 +181,7 @@ fn foreign_client(
     provider: Arc<CryptoProvider>,
     certificate: Option<Arc<SingleCertAndKey>>,
 ) -> Arc<rustls::ClientConfig> {
-    let verifier: Arc<dyn ServerCertVerifier> = Arc::new(PeerVerifier::any_peer());
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::new(PeerVerifier::any_peer(Arc::default()));
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")

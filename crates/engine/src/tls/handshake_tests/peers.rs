@@ -1,12 +1,15 @@
 //! Authentication of peers: certificates that are accepted, and each reason to refuse one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::signature;
 use libp2p_identity::Keypair;
 use quinn_proto::Side;
 use quinn_proto::transport_parameters::TransportParameters;
 use rustls::AlertDescription;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::forge::{self, Forge, Key};
 use super::{
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::identity::Identity;
 use crate::tls::certificate::CertificateError;
+use crate::tls::verifier::PeerVerifier;
 use crate::tls::{Refusal, Verdict, peer_public_key};
 
 #[test]
@@ -75,6 +79,54 @@ fn another_peer_than_the_one_dialed_is_refused() {
     assert_eq!(
         verdict.refusal(),
         Some(&Refusal::PeerIdMismatch { expected, actual })
+    );
+}
+
+#[test]
+fn a_peer_that_connects_again_is_verified_as_at_first() {
+    let (host, key) = (Keypair::generate_ed25519(), Key::p256());
+    let peer = host.public().to_peer_id();
+    let der = Forge::new(&key, &host).build();
+    let server = foreign_server(our_provider(), presenting(vec![der.clone()], &key));
+    let ours = ours();
+    for _ in 0..2 {
+        let (client, verdict) = ours.rustls_client(Some(peer));
+        let outcome = connection_pair(client, Arc::clone(&server)).handshake();
+        outcome.expect("a handshake");
+        assert_eq!(verdict.refusal(), None);
+    }
+    // The id is compared in each dial.
+    let expected = Identity::generate().peer_id();
+    let (client, verdict) = ours.rustls_client(Some(expected));
+    connection_pair(client, Arc::clone(&server)).failure();
+    let actual = peer;
+    assert_eq!(
+        verdict.refusal(),
+        Some(&Refusal::PeerIdMismatch { expected, actual })
+    );
+    // Another peer that presents the known certificate has not its private key.
+    let thief = foreign_server(our_provider(), presenting(vec![der], &Key::p256()));
+    let (client, _) = ours.rustls_client(Some(peer));
+    let failure = connection_pair(client, thief).failure();
+    assert!(!failure.by_server);
+    assert_eq!(failure.alert, Some(AlertDescription::DecryptError));
+}
+
+#[test]
+fn a_known_certificate_expires() {
+    let (host, key) = (Keypair::generate_ed25519(), Key::p256());
+    let der = CertificateDer::from(Forge::new(&key, &host).build());
+    let verifier = PeerVerifier::any_peer(Arc::default());
+    let name = ServerName::try_from("libp2p.invalid").expect("a name");
+    let verify = |now| {
+        let verifier: &dyn ServerCertVerifier = &verifier;
+        verifier.verify_server_cert(&der, &[], &name, &[], now)
+    };
+    verify(UnixTime::now()).expect("it is valid");
+    let late = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
+    assert_eq!(
+        verify(late).expect_err("it has expired"),
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)
     );
 }
 
