@@ -68,13 +68,15 @@ async def test_every_kind_of_leak_is_detected(kind: str) -> None:
 async def ran(program: type[AsyncioProgram], loop: str, way: str, seed: int) -> Counter[str]:
     """Run one program beside a host, whose stream handlers are those of a soak run."""
     async with near_host(IP4, config=CONFIG) as home:
-        Scenarios(home, None, seed)
+        scenarios = Scenarios(home, None, seed)
         one = program(str(home.get_addrs()[0]), bytes([7]) * 32, seed, way)
         try:
             return await trio.to_thread.run_sync(one.run, loop)
         except AssertionError as error:
             # The end of the host would put it into a group.
             failure = error
+        finally:
+            scenarios.close()
     raise failure
 
 

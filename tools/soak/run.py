@@ -121,6 +121,9 @@ class _Soak:
         self._began = trio.current_time()
         self._first: dict[str, Census] = {}
 
+    def close(self) -> None:
+        self._scenarios.close()
+
     @property
     def clock(self) -> float:
         return trio.current_time() - self._began
@@ -202,4 +205,5 @@ async def soak(plan: Plan, watch: Watch) -> Record:
                     if len(run.record.failures) >= _FAILURES:
                         break
                 nursery.cancel_scope.cancel()
+        run.close()
     return run.record

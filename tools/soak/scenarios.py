@@ -63,8 +63,14 @@ class Scenarios:
         self._address = home.get_addrs()[0]
         # Always the same keys, because py-libp2p keeps an entry of every peer.
         self._seeds = [bytes([number]) * 32 for number in range(1, _PEERS + 1)]
+        # Always the same port, because a transport keeps the last failure of each of 256 addresses.
+        self._silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._silent.bind(("127.0.0.1", 0))
         home.set_stream_handler(ECHO, echo)
         home.set_stream_handler(FICKLE, fickle)
+
+    def close(self) -> None:
+        self._silent.close()
 
     @property
     def all(self) -> list[Callable[[], Awaitable[None]]]:
@@ -178,12 +184,10 @@ class Scenarios:
                 await self._home.disconnect(host.get_id())
 
     async def found_nobody(self) -> None:
-        """Dials to ports that do not answer, some of them canceled."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-            silent.bind(("127.0.0.1", 0))
-            address = Multiaddr(f"/ip4/127.0.0.1/udp/{silent.getsockname()[1]}/quic-v1")
-            with trio.move_on_after(self.dice.random() * 4), suppress(DialError):
-                await transport_of(self._home).dial(address)
+        """Dials to a port that does not answer, some of them canceled."""
+        address = Multiaddr(f"/ip4/127.0.0.1/udp/{self._silent.getsockname()[1]}/quic-v1")
+        with trio.move_on_after(self.dice.random() * 4), suppress(DialError):
+            await transport_of(self._home).dial(address)
         async with self._key() as seed:
             private_key = create_new_key_pair(seed).private_key
             dialer = QUICTransport(private_key, QUICTransportConfig(**CONFIG))
