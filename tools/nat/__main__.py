@@ -103,12 +103,17 @@ def names(told: str, known: tuple[str, ...], parser: argparse.ArgumentParser) ->
 
 
 def cells(peers: tuple[str, ...], relays: tuple[str, ...], has_stock: bool) -> list[Cell]:
-    """Every pair with ours through every relay, and the others among themselves through their own."""
+    """Every pair with ours through every relay, go with go too, as the reference, and rust with rust
+    through its own."""
     found = []
     for place in PLACES:
         for listener in peers:
             for dialer in peers:
-                among = relays if "ours" in (listener, dialer) else (listener,) if listener == dialer else ()
+                pair = (listener, dialer)
+                if "ours" in pair or pair == ("go", "go"):
+                    among = relays
+                else:
+                    among = (listener,) if listener == dialer else ()
                 found += [replace(place, listener=listener, dialer=dialer, relay=each) for each in among]
         if has_stock and place.routers == ("drop", "drop") and not place.path:
             pairs = (("stock", "ours"), ("ours", "stock"))

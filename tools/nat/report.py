@@ -169,9 +169,11 @@ class Report:
         return sorted({each.run for each in self.results})
 
     def reference(self, result: Result) -> Result | None:
-        """go-libp2p with itself, in the same place."""
-        wanted = replace(result.cell, listener="go", dialer="go", relay="go")
-        return next((each for each in self.results if each.cell == wanted), None)
+        """go-libp2p with itself in the same place, through the same relay in the same run, else through go."""
+        go = replace(result.cell, listener="go", dialer="go")
+        same = next((each for each in self.results if each.cell == go and each.run == result.run), None)
+        through_go = replace(go, relay="go")
+        return same or next((each for each in self.results if each.cell == through_go), None)
 
     def ratio(self, result: Result) -> float | None:
         """Its median as a multiple of go-libp2p's."""
@@ -275,9 +277,9 @@ class Report:
             "Each try has new network namespaces: the listener holds a reservation at the relay, the dialer "
             "comes through it, and both are behind a router. The time is the median from the relayed to the "
             "direct connection, each when the dialer's swarm has it, and its ratio to go-libp2p's with "
-            "itself in the same networks. A try is usable if a ping passes in the end, over the direct "
-            "connection if there was one. It is clean if our homes gave back every descriptor, task and "
-            "connection.",
+            "itself in the same networks, through the same relay where the run has it. A try is usable if a "
+            "ping passes in the end, over the direct connection if there was one. It is clean if our homes "
+            "gave back every descriptor, task and connection.",
             "",
             f"Expected: at least {ENOUGH:.0%} of the tries are direct; behind routers that accept input, "
             "where timing decides, the share of go-libp2p with itself; behind two symmetric routers a usable "
