@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import select
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,8 +20,9 @@ import trio.testing
 from trio.lowlevel import Task
 
 from libp2p_quic._driver import current_driver, gather_writes
+from libp2p_quic._driver._epoll import watch
 from libp2p_quic._driver._trio import TrioDriver
-from libp2p_quic._engine import Config, Connection, Endpoint, Listener, Stream
+from libp2p_quic._engine import Config, Connection, Endpoint, Listener, ReadyQueue, Stream
 from libp2p_quic._engine_errors import EndpointClosedError
 from testkit.cancel import cancel_soon
 from testkit.engine import identity
@@ -235,6 +237,38 @@ async def test_waiting_task_runs_in_the_pass_that_saw_the_wakeup() -> None:
         # The descriptor wakes the ready queue's task, which runs in the same pass.
         saw = next((number for number, name in passes.steps if "ready_queue" in name), ran)
         assert ran <= saw
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no epoll")
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_sleeping_run_is_woken_without_a_task_where_trio_can_watch_the_queue(
+    is_watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_watched:
+        monkeypatch.setattr("libp2p_quic._driver._trio.watch", lambda _: None)
+
+    async def main() -> list[str]:
+        loop = Loop()
+        ((ours, theirs),) = await loop.streams()
+        with watched() as passes, trio.fail_after(20):
+            for _ in range(5):
+                loop.write(theirs, b"x")
+                assert await loop.read(ours) == b"x"
+        return [name for _, name in passes.steps if "ready_queue" in name]
+
+    assert bool(trio.run(main)) is not is_watched
+
+
+def test_a_descriptor_that_a_task_waits_for_is_not_watched_beside_it() -> None:
+    async def main() -> None:
+        queue = ReadyQueue()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.lowlevel.wait_readable, queue.fileno())
+            await trio.testing.wait_all_tasks_blocked()
+            assert watch(queue.fileno()) is None
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 class Counted:

@@ -63,9 +63,13 @@ class ReadyQueue:
         """Whether a socket is lent to this queue now."""
     def fileno(self) -> int:
         """The descriptor to watch. It stays owned by this object."""
-    def drain(self) -> list[int]:
+    def drain(self, in_pass: bool = False) -> list[int]:
         """Take all ready tokens and make the descriptor unreadable. Tokens may occur twice. Cheap
-        if empty."""
+        if empty. ``in_pass``: tokens do not make it readable again before `before_wait`, as the loop
+        drains in each pass."""
+    def before_wait(self) -> None:
+        """The loop is about to wait: tokens make the descriptor readable from now on, and at once if some
+        have come since the last drain. Needed after a drain ``in_pass`` only."""
 
 @final
 class LogQueue:

@@ -47,17 +47,29 @@ impl ReadyQueue {
             .is_some_and(|ready_queue| ready_queue.is_receiver())
     }
 
-    fn drain(&self, py: Python<'_>) -> Vec<u64> {
+    #[pyo3(signature = (in_pass = false))]
+    fn drain(&self, py: Python<'_>, in_pass: bool) -> Vec<u64> {
         let mut taken = Vec::new();
         // A forked child shares the parent's descriptors: draining would cost the parent a wake-up
         // or a datagram.
         if let Some(ready_queue) = self.0.get() {
+            let drain = |taken: &mut Vec<u64>| match in_pass {
+                true => ready_queue.drain_in_pass(taken),
+                false => ready_queue.drain(taken),
+            };
             match ready_queue.is_receiver() {
-                true => py.detach(|| ready_queue.drain(&mut taken)),
-                false => ready_queue.drain(&mut taken),
+                true => py.detach(|| drain(&mut taken)),
+                false => drain(&mut taken),
             }
         }
         taken
+    }
+
+    fn before_wait(&self) {
+        // The child of a fork would wake the parent's loop.
+        if let Some(ready_queue) = self.0.get() {
+            ready_queue.before_wait();
+        }
     }
 }
 

@@ -56,6 +56,8 @@ struct Ready {
     is_receiving: bool,
     /// The signal was raised, or will be: the next drain clears it.
     is_signaled: bool,
+    /// The loop drains again before it waits, or calls `before_wait`: tokens need no signal.
+    is_in_pass: bool,
 }
 
 impl ReadyQueue {
@@ -109,6 +111,33 @@ impl ReadyQueue {
     /// occurs once for each wake. Receives from lent sockets first. The caller must hold no lock of
     /// the engine.
     pub fn drain(&self, taken: &mut Vec<u64>) {
+        self.take(taken, false);
+    }
+
+    /// [`drain`](Self::drain) for a loop that drains in each pass, and calls
+    /// [`before_wait`](Self::before_wait) before it waits for the descriptor. Until then tokens do not
+    /// make it readable: a busy loop needs no system call for them, neither here nor where they come
+    /// from.
+    pub fn drain_in_pass(&self, taken: &mut Vec<u64>) {
+        self.take(taken, true);
+    }
+
+    /// The loop is about to wait for the descriptor: tokens make it readable from now on, and at once if
+    /// some have come since the last drain.
+    pub fn before_wait(&self) {
+        let must_raise = {
+            let mut ready = self.ready.lock();
+            ready.is_in_pass = false;
+            let must_raise = !ready.tokens.is_empty() && !ready.is_signaled;
+            ready.is_signaled |= must_raise;
+            must_raise
+        };
+        if must_raise {
+            self.raise();
+        }
+    }
+
+    fn take(&self, taken: &mut Vec<u64>, is_in_pass: bool) {
         taken.clear();
         self.drains.fetch_add(1, Ordering::SeqCst);
         if self.is_receiver() {
@@ -116,6 +145,7 @@ impl ReadyQueue {
         }
         let mut ready = self.ready.lock();
         ready.is_receiving = false;
+        ready.is_in_pass = is_in_pass;
         let is_signaled = std::mem::take(&mut ready.is_signaled);
         // Cleared under the lock: the next token finds an empty queue and raises the signal again.
         if self.is_raised.swap(false, Ordering::SeqCst) || is_signaled {
@@ -164,16 +194,21 @@ impl ReadyQueue {
         let must_raise = {
             let mut ready = self.ready.lock();
             ready.tokens.push(token);
-            let must_raise = ready.tokens.len() == 1 && !ready.is_receiving;
+            let is_drained_next = ready.is_receiving || ready.is_in_pass;
+            let must_raise = ready.tokens.len() == 1 && !is_drained_next;
             ready.is_signaled |= must_raise;
             must_raise
         };
         if must_raise {
-            // Without the lock, on which the woken thread would block at once. If `drain` took the
-            // token meanwhile, the signal is stale; the note, which comes later, has it cleared.
-            self.signal.raise();
-            self.is_raised.store(true, Ordering::SeqCst);
+            self.raise();
         }
+    }
+
+    /// Without the lock, on which the woken thread would block at once. If `drain` took the token
+    /// meanwhile, the signal is stale; the note, which comes later, has it cleared.
+    fn raise(&self) {
+        self.signal.raise();
+        self.is_raised.store(true, Ordering::SeqCst);
     }
 }
 
@@ -286,6 +321,36 @@ mod tests {
         assert_eq!(taken, [1]);
         queue.drain(&mut taken);
         assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn tokens_of_a_pass_raise_the_signal_only_before_a_wait() {
+        let queue = ReadyQueue::new().expect("a descriptor");
+        let (one, two) = (queue.waker(1), queue.waker(2));
+        let mut taken = Vec::new();
+        queue.drain_in_pass(&mut taken);
+        one.wake_by_ref();
+        assert!(!is_readable(&queue));
+        queue.drain_in_pass(&mut taken);
+        assert_eq!(taken, [1]);
+        // One that comes in the pass is not lost when the loop waits.
+        two.wake_by_ref();
+        assert!(!is_readable(&queue));
+        queue.before_wait();
+        assert!(is_readable(&queue));
+        queue.drain_in_pass(&mut taken);
+        assert_eq!(taken, [2]);
+        assert!(!is_readable(&queue));
+        // One that comes while it waits.
+        queue.before_wait();
+        assert!(!is_readable(&queue));
+        one.wake_by_ref();
+        assert!(is_readable(&queue));
+        queue.drain(&mut taken);
+        assert_eq!(taken, [1]);
+        // A loop that only drains is woken by every token.
+        two.wake_by_ref();
+        assert!(is_readable(&queue));
     }
 
     #[test]

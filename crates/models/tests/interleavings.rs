@@ -36,6 +36,11 @@ fn ready_queue() {
 }
 
 #[test]
+fn ready_queue_of_passes() {
+    explore(models::ready_queue_of_passes);
+}
+
+#[test]
 fn inline_driving() {
     explore(models::inline_driving);
 }

@@ -1,10 +1,10 @@
 """The driver of one trio run.
 
-A system task waits for the ready queue's descriptor and so wakes a sleeping run. An instrument
-drains the queue directly after trio polls for I/O, so that woken tasks run in the same scheduler
-pass. It flushes the endpoints directly before trio polls again, so that all writes of one pass
-cost one wake-up of the engine. While several tasks are on their way through a checkpoint of this driver,
-the flush waits for what they write next. When the run ends, its endpoints are closed.
+The ready queue's descriptor wakes a sleeping run: trio's epoll set watches it, or a system task waits for it
+where that is not possible. An instrument drains the queue directly after trio polls for I/O, so that woken
+tasks run in the same scheduler pass. It flushes the endpoints directly before trio polls again, so that all
+writes of one pass cost one wake-up of the engine. While several tasks are on their way through a checkpoint
+of this driver, the flush waits for what they write next. When the run ends, its endpoints are closed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import trio
 from trio.lowlevel import Abort, RunVar, Task
 
+from libp2p_quic._driver._epoll import watch
 from libp2p_quic._driver._log import EngineLog, follow_level
 from libp2p_quic._driver._turn import Turn
 from libp2p_quic._engine import Endpoint, ReadyQueue
@@ -206,6 +207,9 @@ class TrioDriver(trio.abc.Instrument):
         self._held_since = None
         while self._dirty:
             self._dirty.pop().flush()
+        if timeout > 0:
+            # Without a wait `after_io_wait` drains the queue at once, and needs no signal.
+            self.ready_queue.before_wait()
 
     def _may_hold(self) -> bool:
         """Whether the flush of this pass may wait for the next one."""
@@ -220,7 +224,7 @@ class TrioDriver(trio.abc.Instrument):
     def _drain(self) -> None:
         # A token without a waiting task is dropped: a later caller calls the method before it
         # waits, and gets the result.
-        for token in self.ready_queue.drain():
+        for token in self.ready_queue.drain(True):
             for task in self._waiting.pop(token, ()):
                 if self._choosing:
                     self._leave(task)
@@ -230,12 +234,17 @@ class TrioDriver(trio.abc.Instrument):
 
     async def run(self) -> None:
         """Wake a sleeping run when a token is ready; clean up when the run ends."""
+        end_watch = watch(self.ready_queue.fileno())
         try:
+            if end_watch is not None:
+                await trio.sleep_forever()
             while True:
                 await trio.lowlevel.wait_readable(self.ready_queue.fileno())
                 # Usually `after_io_wait` has already drained the queue.
                 self._drain()
         finally:
+            if end_watch is not None:
+                end_watch()
             self._close()
 
     async def log(self) -> None:
@@ -250,6 +259,8 @@ class TrioDriver(trio.abc.Instrument):
             endpoint.close(0, b"")
         for endpoint in self._endpoints | self._dirty:
             endpoint.flush()
+        # No pass drains the queue any more.
+        self.ready_queue.before_wait()
         self._log.close()
         self._endpoints.clear()
         self._dirty.clear()

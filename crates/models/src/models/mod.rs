@@ -65,6 +65,46 @@ pub fn ready_queue() {
     assert!(taken.is_empty() && !queue.signal.is_raised());
 }
 
+/// The same with a loop that drains twice in a pass: tokens that come in the pass raise no signal, and none is
+/// lost when the loop waits.
+///
+/// It fails if `ReadyQueue::before_wait` raises no signal for tokens that are there, or if `ReadyQueue::push` looks
+/// at the pass before it takes the lock.
+pub fn ready_queue_of_passes() {
+    const WAKERS: u64 = 2;
+    const WAKES: u64 = 2;
+    let queue = ReadyQueue::new().expect("a model's");
+    let wakers: Vec<_> = (0..WAKERS)
+        .map(|waker| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                for wake in 0..WAKES {
+                    queue.waker(waker * WAKES + wake).wake();
+                }
+            })
+        })
+        .collect();
+    let (mut seen, mut taken) = (Vec::new(), Vec::new());
+    while seen.len() < (WAKERS * WAKES) as usize {
+        queue.before_wait();
+        queue.signal.wait();
+        for _ in 0..2 {
+            queue.drain_in_pass(&mut taken);
+            seen.append(&mut taken);
+        }
+    }
+    seen.sort_unstable();
+    assert!(
+        seen.into_iter().eq(0..WAKERS * WAKES),
+        "a token was lost or doubled"
+    );
+    wakers
+        .into_iter()
+        .for_each(|each| each.join().expect("a waking thread"));
+    queue.drain(&mut taken);
+    assert!(taken.is_empty() && !queue.signal.is_raised());
+}
+
 /// Send a byte and read its echo, `times` times: each write must get the I/O thread going.
 fn ping(stream: &Stream, times: u8) {
     for byte in 0..times {
