@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from libp2p.custom_types import TProtocol
 from libp2p.host.ping import PingService
 from libp2p.identity.identify.identify import ID as IDENTIFY
@@ -127,6 +128,15 @@ async def test_both_ends_report_the_same_connection() -> None:
         for end in (link.dialed, link.accepted):
             assert end.is_established
             assert not end.is_closed
+
+
+async def test_a_nursery_is_there_for_a_handler_only() -> None:
+    async with linked() as link:
+        # Each keeper is running once it waits for the end.
+        await trio.testing.wait_all_tasks_blocked()
+        for end, nurseries in ((link.dialed, 0), (link.accepted, 1)):
+            assert end._keeper is not None
+            assert len(end._keeper.child_nurseries) == nurseries
 
 
 @pytest.mark.parametrize("closer", ["dialer", "listener"])

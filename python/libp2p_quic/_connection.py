@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from math import inf
 from typing import TypeVar
@@ -35,7 +35,7 @@ from libp2p_quic._engine import Connection, Stream
 from libp2p_quic._engine_errors import ConnectionLostError
 from libp2p_quic._error_mapping import connection_error
 from libp2p_quic._exception_types import ended_text
-from libp2p_quic._gate import GATED
+from libp2p_quic._gate import GATED, GATED_BY_GO
 from libp2p_quic._state import ConnectionState
 from libp2p_quic._statistics import ConnectionStatistics
 from libp2p_quic._stream import QUICStream
@@ -50,8 +50,8 @@ T = TypeVar("T")
 
 # libp2p's connection error code for a limit.
 LIMIT_REACHED = 0x1001
-# A listener refuses a verified peer with either.
-REFUSALS = (GATED, LIMIT_REACHED)
+# A listener refuses a verified peer with one of these.
+REFUSALS = (GATED, GATED_BY_GO, LIMIT_REACHED)
 # Time limit of the swarm's close hook, also while the run is canceled. Seconds.
 _ON_CLOSE_BOUND = 5.0
 # How often it is looked at whether the notifees of an inbound connection have ended. Seconds.
@@ -176,8 +176,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
 
     def _end(self) -> ConnectionClosed | None:
         """What `closed` returns; None while the connection is open."""
-        lost = self._engine.closed_nowait()
-        return None if lost is None else connection_error(lost)
+        return connection_error(lost) if (lost := self._engine.closed_nowait()) is not None else None
 
     def _warn_of_idle_host(self) -> None:
         """Warn of a host that dials before it runs.
@@ -202,8 +201,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
         connection (`Swarm._handle_inbound_connection`, `Swarm.add_conn`), and passes no code.
         """
         is_handler = trio.lowlevel.current_task() is self._handler_task
-        is_open = self._state is ConnectionState.OPEN
-        return is_handler and is_open and self._endpoint.gates.swarm is not None
+        return is_handler and self._state is ConnectionState.OPEN and self._endpoint.gates.swarm is not None
 
     def _close(self, code: int = 0, reason: bytes = b"") -> None:
         """Close if it is open."""
@@ -227,10 +225,13 @@ class QUICConnection(IRawConnection, IMuxedConn):
 
     async def _run(self, handler: ConnectionHandler | None) -> None:
         self._keeper = trio.lowlevel.current_task()
+        home: AbstractAsyncContextManager[trio.Nursery | None] = nullcontext()
+        if handler is not None:
+            home = trio.open_nursery()
         try:
             with self._keeper_scope:
-                async with trio.open_nursery() as nursery:
-                    if handler is not None:
+                async with home as nursery:
+                    if nursery is not None and handler is not None:
                         nursery.start_soon(self._handle, handler)
                     lost = await self._driver.ready(self._closed_nowait, self._engine.closed)
                     if lost.by == "local":
@@ -239,7 +240,7 @@ class QUICConnection(IRawConnection, IMuxedConn):
                         await self._drain(lost)
                     self._advance(ConnectionState.DRAINED)
                     await self._report_end()
-                    if self.on_close is not None:
+                    if nursery is not None and self.on_close is not None:
                         # A swarm's handler then only holds the slot. A handler that set no
                         # `on_close` may still be at work, and ends by itself.
                         await self._until_notified()
@@ -415,9 +416,8 @@ class QUICConnection(IRawConnection, IMuxedConn):
             self._progress.set()
 
     def _report_refusal(self, lost: ConnectionLostError) -> None:
-        if self._on_refused is None or (lost.by, lost.kind) != ("peer", "closed"):
-            return
-        if lost.code in REFUSALS:
+        is_refusal = (lost.by, lost.kind) == ("peer", "closed") and lost.code in REFUSALS
+        if self._on_refused is not None and is_refusal:
             self._on_refused(self.peer_id, trio.current_time() - self._began)
 
     def _log_end(self, lost: ConnectionLostError) -> None:
