@@ -18,7 +18,7 @@ from libp2p.peer.peerinfo import PeerInfo
 from libp2p.transport.quic.exceptions import QUICConnectionClosedError
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICListener, QUICTransport
+from libp2p_quic import QUICConnection, QUICListener, QUICTransport
 from libp2p_quic._engine import Connection
 from libp2p_quic._engine_errors import ConnectionLostError
 from libp2p_quic._error_mapping import joint_dial_error
@@ -39,6 +39,8 @@ from testkit.near import connection, near_host, near_transport
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 DEAD = ["127.0.0.66", "127.0.0.67", "127.0.0.68"]
 GOOD = "127.0.0.1"
+# Attempts of which at least one meets no other work on a busy machine of two cores.
+TRIES = 20
 
 
 @pytest.fixture
@@ -85,35 +87,40 @@ def named(port: int, *hosts: str) -> Multiaddr:
     return Multiaddr(f"/dns/node.test/udp/{port}/quic-v1")
 
 
-async def quickest(dial: Callable[[], Awaitable[Any]], attempts: int = 3) -> float:
-    """Seconds of the fastest attempt, because other work on this machine only adds time."""
-    took = []
-    for _ in range(attempts):
+async def quickest(dial: Callable[[], Awaitable[Any]], attempts: int = 3, enough: float = 0.0) -> float:
+    """Seconds of the fastest attempt, because other work on this machine only adds time.
+
+    The first that takes at most ``enough`` seconds is the last.
+    """
+    took: list[float] = []
+    while len(took) < attempts and min(took, default=float("inf")) > enough:
         began = trio.current_time()
         await dial()
         took.append(trio.current_time() - began)
     return min(took)
 
 
-@pytest.mark.parametrize(("before", "least", "most"), [(0, 0, 0.25), (1, 0.25, 0.5), (2, 0.5, 0.75)])
+@pytest.mark.parametrize(("before", "least", "most"), [(0, 0, 0.25), (1, 0.25, 0.3), (2, 0.5, 0.6)])
 async def test_unreachable_addresses_before_the_good_one_take_250_ms_each(
     port: int, dead: list[socket.socket], before: int, least: float, most: float
 ) -> None:
     async with good_peer(port):
         dialer = near_transport()
         address = named(port, *DEAD[:before], GOOD)
+        made: list[QUICConnection] = []
 
         async def dial() -> None:
             dialed = await dialer.dial(address)
+            made.append(dialed)
             assert dialed.get_remote_address() == (GOOD, port)
             assert str(dialed.get_transport_addresses()[0]) == f"/ip4/{GOOD}/udp/{port}/quic-v1"
 
-        took = await quickest(dial)
+        took = await quickest(dial, TRIES, most)
         assert least <= took <= most
         assert all(has_heard(each) for each in dead[:before])
         # The attempts that lost have ended, the connections have not.
         engine = dialer._open_endpoint().engine
-        assert await eventually(lambda: engine.census()["connections"] == 3, 10)
+        assert await eventually(lambda: engine.census()["connections"] == len(made), 10)
         await dialer.close()
 
 

@@ -45,8 +45,10 @@ from testkit.names import Names
 from testkit.near import IP4, near_host, near_transport, reasons, swarm, transport_of
 from testkit.relay import Relay
 
-# How long py-libp2p 0.8.1 waits in every dial for a failure of the last address. Seconds.
-SWARM_DELAY = 0.25
+# What a connect over loopback may take. py-libp2p 0.8.1 itself waits for 250 ms in every dial. Seconds.
+PROMPT = 0.02
+# Connects of which at least one meets no other work on a busy machine of two cores.
+TRIES = 20
 
 
 @contextmanager
@@ -78,10 +80,10 @@ async def seconds(host: IHost, peer: ID, addresses: list[Multiaddr]) -> float:
 
 
 async def quickest(count: int, limit: float) -> float:
-    """The least time of up to five connects to a peer with ``count`` dead addresses before its own, or the
+    """The least time of up to `TRIES` connects to a peer with ``count`` dead addresses before its own, or the
     first below ``limit``: the promise is for a machine that does nothing else. Seconds."""
     times: list[float] = []
-    while len(times) < 5 and min(times, default=limit) >= limit:
+    while len(times) < TRIES and min(times, default=limit) >= limit:
         async with dialer() as near, near_host(IP4) as far:
             with dead(count) as nobody:
                 times.append(await seconds(near, far.get_id(), [*nobody, *far.get_addrs()]))
@@ -90,14 +92,12 @@ async def quickest(count: int, limit: float) -> float:
 
 
 async def test_a_connect_returns_when_it_is_connected() -> None:
-    # py-libp2p's own waits for so long.
-    assert await quickest(0, SWARM_DELAY) < SWARM_DELAY
+    assert await quickest(0, PROMPT) < PROMPT
 
 
-@pytest.mark.parametrize("count", [1, 2])
-async def test_dead_addresses_cost_a_quarter_of_a_second_each(count: int) -> None:
-    least = count * ATTEMPT_DELAY
-    assert least <= await quickest(count, least + SWARM_DELAY) < least + SWARM_DELAY
+@pytest.mark.parametrize(("count", "most"), [(1, 0.3), (2, 0.6)])
+async def test_dead_addresses_cost_a_quarter_of_a_second_each(count: int, most: float) -> None:
+    assert count * ATTEMPT_DELAY <= await quickest(count, most) < most
 
 
 async def test_every_cause_is_told() -> None:
