@@ -9,8 +9,6 @@ crates/engine/tests/simulation/paths.rs.
 from __future__ import annotations
 
 import signal
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -32,6 +30,7 @@ from testkit.machines import Machine, machines
 from testkit.near import IP4, connection, gone, inbound, near_host, swarm
 from testkit.payload import BLOCK, MIB, blocks, payload, sha256
 from testkit.relay import Relay
+from testkit.routers import forget_mappings, masquerade
 from tools.nat.network import missing
 
 pytestmark = [
@@ -61,16 +60,6 @@ NETS = {"near": (1, 5), "far": (2, 6)}
 PREFIX = {4: 24, 6: 64}
 PORT = 4001
 
-_MASQUERADE = """
-table ip nat
-delete table ip nat
-table ip nat {
-  chain postrouting {
-    type nat hook postrouting priority 100;
-    oifname "wan" meta l4proto udp masquerade RANGE
-  }
-}
-"""
 _FORWARD = """
 table ip forwarded
 delete table ip forwarded
@@ -166,25 +155,10 @@ class Topology:
         forget_mappings(router)
 
 
-def masquerade(router: Machine, ports: str = "") -> None:
-    router.run("nft -f -", _MASQUERADE.replace("RANGE", ports))
-
-
 def forward(router: Machine, outer: str) -> None:
     """The listener's port."""
     inside = private(4, NETS["far"][0], 2)
     router.run("nft -f -", _FORWARD.replace("INSIDE", inside).replace("OUTER", outer))
-
-
-def forget_mappings(router: Machine) -> None:
-    """Flush the connection tracking: ctnetlink's IPCTNL_MSG_CT_DELETE for all entries."""
-    # linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h
-    nfnl_ctnetlink, delete, request, acknowledge, netfilter = 1, 2, 1, 4, 12
-    message = struct.pack("=IHHIIBBH", 20, nfnl_ctnetlink << 8 | delete, request | acknowledge, 1, 0, 0, 0, 0)
-    with router.entered(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netfilter) as asking:
-        asking.send(message)
-        (error,) = struct.unpack_from("=i", asking.recv(4096), 16)
-    assert error == 0, f"the connection tracking cannot be flushed: error {error}"
 
 
 @contextmanager

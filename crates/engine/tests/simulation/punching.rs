@@ -225,6 +225,22 @@ fn a_hole_is_punched_again_after_the_mappings_expired() {
 }
 
 #[test]
+fn the_next_attempt_reaches_the_port_that_a_nat_mapped_after_the_exchange() {
+    let mut town = Town::new(14, [Nat::default(); 2], |c| c.handshake_timeout = secs(5));
+    town.world.rebind(&town.homes[0].node);
+    assert_eq!(town.dial(true), Err(CloseKind::HandshakeTimeout));
+    // What the server sends to the relay shows it the new port.
+    let server = &mut town.homes[0];
+    let [ours, theirs] = &server.relayed;
+    town.world.block_on(a_byte_crosses(ours, theirs));
+    let observed = theirs.remote_addr();
+    assert_ne!(observed, server.observed);
+    server.observed = observed;
+    assert_eq!(town.dial(true), Ok(()));
+    town.leave_nothing();
+}
+
+#[test]
 fn punched_connections_outlive_mappings_of_five_seconds() {
     // Both sides send keep-alives, or only one of them.
     for quiet_one in [None, Some(0), Some(1)] {
