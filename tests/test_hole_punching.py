@@ -20,8 +20,10 @@ from libp2p.host.autonat.autonat import AutoNATService
 from libp2p.host.autonat.pb.autonat_pb2 import Message
 from libp2p.host.exceptions import StreamFailure
 from libp2p.host.ping import PingService
+from libp2p.identity.identify import identify
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
+from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.stream.net_stream import NetStream
@@ -40,7 +42,7 @@ from libp2p_quic._hole_punching._repair import is_circuit, is_relayed
 from libp2p_quic._hole_punching._tls import _knows_its_connection
 from testkit.census import PATIENCE, eventually
 from testkit.circuit import circuit, upgrades_of
-from testkit.near import IP4, connected_hosts, near_host, new_stream, quic, swarm, transport_of
+from testkit.near import IP4, IP6, connected_hosts, near_host, new_stream, quic, swarm, transport_of
 from tools.nat.network import missing
 from tools.nat.trial import Cell, attempt
 from tools.nat.watch import Watch
@@ -48,13 +50,18 @@ from tools.nat.watch import Watch
 _needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
-async def identified(host: IHost, peer: ID) -> Multiaddr:
-    """The address of ``host`` that the peer reports."""
+async def answered(host: IHost, peer: ID) -> Identify:
+    """The peer's answer to identify."""
     stream = await new_stream(host, peer, IDENTIFY)
     answer = b""
     while part := await _read(stream):
         answer += part
-    return Multiaddr(parse_identify_response(answer).observed_addr)
+    return parse_identify_response(answer)
+
+
+async def identified(host: IHost, peer: ID) -> Multiaddr:
+    """The address of ``host`` that the peer reports."""
+    return Multiaddr((await answered(host, peer)).observed_addr)
 
 
 async def _read(stream: object) -> bytes:
@@ -410,6 +417,37 @@ async def test_identify_answers_without_an_address_that_it_cannot_tell(
     async with connected_hosts() as (near, far):
         enable_hole_punching(far)
         assert (await identified(near, far.get_id())).to_bytes() == b""
+
+
+async def test_an_answer_to_identify_is_built_again_once_the_host_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[IHost] = []
+    stock = identify._mk_identify_protobuf
+
+    def noting(host: IHost, observed: Multiaddr | None) -> Identify:
+        built.append(host)
+        return stock(host, observed)
+
+    monkeypatch.setattr(identify, "_mk_identify_protobuf", noting)
+    async with connected_hosts() as (near, far):
+        enable_hole_punching(far)
+        before = await answered(near, far.get_id())
+        count = built.count(far)
+        assert await answered(near, far.get_id()) == before
+        assert built.count(far) == count
+        protocol = TProtocol("/test/later")
+
+        async def nothing(_: INetStream) -> None:
+            return None
+
+        far.set_stream_handler(protocol, nothing)
+        assert protocol in (await answered(near, far.get_id())).protocols
+        await far.get_network().listen(Multiaddr(IP6))
+        assert len((await answered(near, far.get_id())).listen_addrs) == 2
+        advertise(far)
+        told = (await answered(near, far.get_id())).listen_addrs
+        assert [Multiaddr(each) for each in told] == quic("11.0.2.2|4001")
 
 
 async def test_undoing_leaves_nothing_in_the_host(caplog: pytest.LogCaptureFixture) -> None:

@@ -38,9 +38,11 @@ def repair_identify(host: IHost) -> Repair | None:
     if _reported_by_stock() == _PROBED:
         return None
 
+    answers = _Answers(host)
+
     async def handle(stream: INetStream) -> None:
         # It calls py-libp2p, whose exceptions in a handler would end the swarm.
-        await call_foreign("identify", partial(_answer, host, stream))
+        await call_foreign("identify", partial(_answer, host, answers, stream))
 
     what = "identify reports observed UDP addresses, each of the connection that was asked on"
     return Repair(what, set_handler(host, identify.ID, handle))
@@ -62,14 +64,45 @@ def observed_address(stream: INetStream) -> Multiaddr | None:
     return Multiaddr(f"/ip{6 if ':' in str(ip) else 4}/{ip}/tcp/{remote[1]}")
 
 
-async def _answer(host: IHost, stream: INetStream) -> None:
-    # Built by py-libp2p: everything in it but the observed address is right.
-    build = partial(identify._mk_identify_protobuf, host)
-    built = await outcome_of(lambda: build(observed_address(stream)))
+class _Answers:
+    """The answers of one host, which differ in the observed address only.
+
+    For each, py-libp2p makes the host's addresses twice, and parses those of the signed record to compare
+    them. go-libp2p waits for the answer over a relayed connection before it begins the upgrade.
+    """
+
+    def __init__(self, host: IHost) -> None:
+        self._host = host
+        self._built = Identify()
+        self._built_of: object = None
+
+    def answer(self, observed: Multiaddr | None) -> Identify:
+        """The answer to a peer that is observed at this address."""
+        if self._built_of != self._inputs():
+            # By py-libp2p: everything in it but the observed address is right.
+            self._built = identify._mk_identify_protobuf(self._host, None)
+            # After that, as it may have signed a new record.
+            self._built_of = self._inputs()
+        answer = Identify()
+        answer.CopyFrom(self._built)
+        answer.observed_addr = b"" if observed is None else observed.to_bytes()
+        return answer
+
+    def _inputs(self) -> object:
+        """What py-libp2p builds an answer of, less the host's key."""
+        host: Any = self._host
+        addresses = [each.to_bytes() for each in host.get_addrs() or host.get_transport_addrs()]
+        return addresses, list(host.get_mux().get_protocols()), host.get_peerstore().get_local_record()
+
+
+async def _answer(host: IHost, answers: _Answers, stream: INetStream) -> None:
+    built = await outcome_of(lambda: answers.answer(observed_address(stream)))
     if built.error is not None:
         logger.debug("identify reports no observed address: %r", built.error)
-    # As py-libp2p answers if it does not know the address.
-    answer = build(None) if built.error is not None else cast(Identify, built.value)
+        # As py-libp2p answers if it does not know the address.
+        answer = identify._mk_identify_protobuf(host, None)
+    else:
+        answer = cast(Identify, built.value)
     message = answer.SerializeToString()
     try:
         await stream.write(varint.encode_uvarint(len(message)) + message)
