@@ -5,9 +5,12 @@ Real hosts; each failure is one that `docs/errors.md` lists.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -22,6 +25,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.stream.exceptions import StreamReset as NetStreamReset
 from libp2p.network.stream.net_stream import NetStream, StreamState
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
@@ -208,6 +212,34 @@ async def test_a_peer_without_an_address_of_quic() -> None:
         error = await failure_of(host, NOBODY, "/ip4/127.0.0.1/tcp/9")
     assert explain(error).startswith("No supported transport found for peer")
     assert "no address has /quic-v1" in explain(error)
+
+
+async def test_a_stream_to_a_peer_without_an_address() -> None:
+    async with near_host() as host:
+        with pytest.raises(SwarmException) as caught:
+            await host.new_stream(NOBODY, [TProtocol("/nope/1")])
+    assert "peer ID not found" in explain(caught.value)
+    assert "this host knows no address of the peer" in explain(caught.value)
+
+
+async def test_a_peer_whose_addresses_have_expired() -> None:
+    async with near_host() as host:
+        store: Any = host.get_peerstore()
+        store.add_addrs(NOBODY, [Multiaddr("/ip4/127.0.0.1/udp/9/quic-v1")], 1)
+        store.peer_data_map[NOBODY].last_identified = 0
+        with pytest.raises(SwarmException) as caught:
+            await host.new_stream(NOBODY, [TProtocol("/nope/1")])
+    assert "peer ID is expired" in explain(caught.value)
+    assert "this host knows no address of the peer" in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Maximum connections limit reached", "Connection denied by resource manager", "Stream limit exceeded"],
+)
+def test_a_limit_of_this_host_is_told_from_one_of_the_peer(text: str) -> None:
+    assert f'SwarmException("{text}")' in Path(inspect.getfile(Swarm)).read_text()
+    assert "this host, not" in explain(SwarmException(text))
 
 
 async def test_a_second_dial_that_the_swarm_refuses() -> None:

@@ -31,6 +31,7 @@ from libp2p_quic.asyncio import Address, Connection, Endpoint, EndpointConfig, I
 from testkit.asyncio_ends import LOOPBACK, ends
 from testkit.command import COMMAND, ended, events, finished, running, terminal
 from testkit.expired_server import expired_server
+from testkit.refusing_server import refusing_server
 from testkit.relay import Relay
 from testkit.unwilling import black_hole, dead_port, old_server, one_answer_of, other_server
 
@@ -172,6 +173,29 @@ def test_certificate_that_is_not_valid_now_is_a_wrong_clock(protocol: str) -> No
     assert (status, error["cause"]) == (3, "clock")
 
 
+@pytest.mark.parametrize(
+    ("alert", "cause", "told"),
+    [
+        (40, "refused_handshake", "the peer ended the TLS handshake (TLS alert handshake_failure)"),
+        (42, "refused_certificate", "the peer does not accept our certificate (TLS alert bad_certificate)"),
+        (45, "clock", "our certificate is not valid at the time of the peer's clock"),
+        (49, "gated", "the peer does not admit our host key (TLS alert access_denied)"),
+    ],
+)
+def test_peer_that_refuses_with_a_tls_alert(alert: int, cause: str, told: str) -> None:
+    """The dialer's handshake is complete by then; it is no connection."""
+
+    async def serve() -> Failure:
+        async with refusing_server(alert, "invalid peer certificate: BadEncoding") as address:
+            return await asyncio.to_thread(failure, address)
+
+    status, error = with_loop(serve)
+    assert (status, error["cause"]) == (3, cause)
+    code = f"{0x100 + alert:#x}"
+    assert f"handshake refused by the peer (code {code}): invalid peer certificate: Bad" in error["text"]
+    assert told in error["text"]
+
+
 def test_address_with_the_hash_of_an_old_certificate() -> None:
     async def serve() -> Failure:
         async with Endpoint(Identity.generate()) as far:
@@ -218,7 +242,9 @@ def test_listener_that_refuses_before_the_handshake(key: str) -> None:
     assert with_loop(serve)[1]["cause"] == "limit"
 
 
-@pytest.mark.parametrize(("code", "cause"), [(0x1001, "limit"), (0x1007, "gated")])
+@pytest.mark.parametrize(
+    ("code", "cause"), [(0x1001, "limit"), (0x1002, "limit"), (0x1007, "gated"), (0x4741_5445, "gated")]
+)
 def test_listener_that_refuses_after_the_handshake(code: int, cause: str) -> None:
     async def serve() -> Failure:
         async with ends() as two:

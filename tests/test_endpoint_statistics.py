@@ -16,10 +16,12 @@ from multiaddr import Multiaddr
 from libp2p_quic import (
     DialError,
     EndpointStatistics,
+    HandshakeRefusedError,
     QUICListener,
     QUICTransport,
     process_statistics,
 )
+from libp2p_quic._dial_counts import cause_of
 from libp2p_quic.asyncio import EndpointConfig, PeerIdMismatchError
 from testkit.asyncio_ends import ends, raw_streams
 from testkit.census import PATIENCE, eventually
@@ -199,6 +201,11 @@ async def test_a_dial_that_our_gate_denies_counts_as_gated() -> None:
             await dialer.dial(listener.get_addrs()[0])
         assert failures(dialer) == {"gated": 1}
         await dialer.close()
+
+
+def test_a_dial_that_a_gate_of_go_libp2p_denies_counts_as_gated() -> None:
+    # Its program is none of the tests'.
+    assert cause_of(HandshakeRefusedError("closed by the peer", 0x4741_5445)) == "gated"
 
 
 async def test_a_canceled_dial_counts_as_canceled() -> None:

@@ -29,11 +29,13 @@ from libp2p_quic._engine_errors import (
     CloseKind,
     ConnectionLostError,
     EngineError,
+    Party,
     StreamClosedError,
     StreamResetError,
     StreamStoppedError,
 )
-from libp2p_quic._error_mapping import dial_error, stream_error
+from libp2p_quic._error_mapping import connection_error, dial_error, stream_error
+from libp2p_quic._last_failures import without_traceback
 from libp2p_quic.exceptions import (
     DialError,
     HandshakeRefusedError,
@@ -178,6 +180,22 @@ def test_every_close_kind_has_its_error_of_a_dial(kind: CloseKind) -> None:
     assert error.error_code == 7
     assert "/ip4/192.0.2.1" in str(error)
     assert "why" in str(error)
+
+
+def test_a_refusal_by_a_tls_alert_says_who_refused_what() -> None:
+    """In every error, also in the copy that `last_failure` returns: the peer's text has neither."""
+    lost = ConnectionLostError("invalid peer certificate", "peer", "refused", 0x12A, "")
+    failed = dial_error(lost, "/ip4/192.0.2.1")
+    for error in (failed, without_traceback(failed), connection_error(lost), stream_error(lost, "3")):
+        assert "the peer does not accept our certificate (TLS alert bad_certificate)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("by", "kind", "code"),
+    [("local", "refused", 0x12A), ("peer", "closed", 0x12A), ("peer", "refused", 0x2)],
+)
+def test_other_ends_are_told_as_the_engine_does(by: Party, kind: CloseKind, code: int) -> None:
+    assert str(ConnectionLostError("why", by, kind, code, "")) == "why"
 
 
 @pytest.mark.parametrize(

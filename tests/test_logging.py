@@ -247,6 +247,17 @@ async def test_a_new_level_takes_effect_with_the_next_connection(
         assert await eventually(lambda: bool(lines(caplog, logging.DEBUG, ENGINE)), 10)
 
 
+async def test_a_new_level_takes_effect_with_the_next_dial_also_if_it_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with linked() as link:
+        transport_behind(link.listener).deny_addresses(["127.0.0.1"])
+        caplog.set_level(logging.DEBUG, "libp2p_quic")
+        with pytest.raises(DialError):
+            await link.dialer.dial(link.listener.get_addrs()[0])
+        assert await eventually(lambda: bool(lines(caplog, logging.DEBUG, ENGINE)), 10)
+
+
 class Broken(logging.Handler):
     def __init__(self) -> None:
         super().__init__()

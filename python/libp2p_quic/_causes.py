@@ -20,12 +20,24 @@ from libp2p_quic._limited_dials import limited_dials
 from libp2p_quic._state import RecvState
 
 _IS_RUNNING = "is host.run() active?"
+_NO_ADDRESS = (
+    "this host knows no address of the peer, or no longer: give host.connect a PeerInfo with its addresses"
+)
+_OWN_MANAGER = "by the resource manager of this host, not by the peer"
 # What is added to texts of py-libp2p 0.8.1 that do not say what to do.
 _HINTS = {
     "Connection closed while starting": _IS_RUNNING,
     # A host that was never run.
     "'Swarm' object has no attribute '_manager'": _IS_RUNNING,
     "No supported transport found": "no address has /quic-v1, which QUICTransport needs",
+    # The peer store forgets addresses after a time, and the swarm those of a peer that was another one.
+    "No known addresses": _NO_ADDRESS,
+    "peer ID not found": _NO_ADDRESS,
+    "peer ID is expired": _NO_ADDRESS,
+    "Maximum connections limit reached": "of this host, not of the peer: max_connections of its "
+    "connection_config (ConnectionConfig)",
+    "Connection denied by resource manager": _OWN_MANAGER,
+    "Stream limit exceeded": _OWN_MANAGER,
     "(negative cache)": "the swarm dials it again after 60 s, or after unblock_peer(peer_id) of the network; "
     "last_failure(address) of the transport has the cause",
 }

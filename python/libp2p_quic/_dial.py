@@ -250,6 +250,7 @@ class Dialer:
                 raise DialError(f"{what}: {denial.reason}") from denial.cause
         if endpoint.is_over:
             raise DialError(f"cannot dial {address.at(host)}: {CLOSED}")
+        endpoint.driver.follow_log_level()
         peer_id = address.peer_id.to_bytes() if address.peer_id else None
         try:
             hashes = list(address.certificate_hashes) if address.is_webtransport else None

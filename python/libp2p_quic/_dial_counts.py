@@ -13,7 +13,7 @@ from libp2p_quic._exception_types import (
     PeerIdMismatchError,
     UnreachableError,
 )
-from libp2p_quic._gate import GATED
+from libp2p_quic._gate import GATED, GATED_BY_GO
 
 DialCause = Literal[
     "canceled",  # by the program
@@ -43,7 +43,7 @@ def no_failures() -> dict[DialCause, int]:
 
 def cause_of(error: DialError) -> DialCause:
     """Why a dial failed."""
-    if error.error_code == GATED:
+    if error.error_code in (GATED, GATED_BY_GO):
         return "gated"
     if error.error_code == _LIMIT_REACHED:
         return "limit"

@@ -24,6 +24,67 @@ CloseKind = Literal[
     "forked",  # the connection belongs to the parent of this process
 ]
 
+# A transport error code of this range carries a TLS alert in its low byte (RFC 9001 section 4.8).
+_CRYPTO_ERRORS = range(0x100, 0x200)
+# RFC 8446 appendix B.2, and RFC 7301 section 3.2 for the last one. Peers seldom send the names.
+_ALERTS = {
+    0: "close_notify",
+    10: "unexpected_message",
+    20: "bad_record_mac",
+    22: "record_overflow",
+    40: "handshake_failure",
+    42: "bad_certificate",
+    43: "unsupported_certificate",
+    44: "certificate_revoked",
+    45: "certificate_expired",
+    46: "certificate_unknown",
+    47: "illegal_parameter",
+    48: "unknown_ca",
+    49: "access_denied",
+    50: "decode_error",
+    51: "decrypt_error",
+    70: "protocol_version",
+    71: "insufficient_security",
+    80: "internal_error",
+    86: "inappropriate_fallback",
+    90: "user_canceled",
+    109: "missing_extension",
+    110: "unsupported_extension",
+    112: "unrecognized_name",
+    113: "bad_certificate_status_response",
+    115: "unknown_psk_identity",
+    116: "certificate_required",
+    120: "no_application_protocol",
+}
+# RFC 8446 section 6.2. rustls sends decrypt_error for a wrong signature in a certificate, too.
+CERTIFICATE_ALERTS = frozenset({42, 43, 44, 45, 46, 48, 51, 116})
+CERTIFICATE_EXPIRED, ACCESS_DENIED, NO_APPLICATION_PROTOCOL = 45, 49, 120
+# How the engine's reasons begin if the peer gives no session of WebTransport. Their codes are HTTP/3's.
+NO_SESSION = ("no WebTransport session", "it takes no more WebTransport sessions")
+
+
+def alert_of(code: int | None, reason: str) -> int | None:
+    """The TLS alert with which the peer refused a handshake, from the ``code`` and ``reason`` of its close;
+    None if the code is another one."""
+    if code is None or code not in _CRYPTO_ERRORS or reason.startswith(NO_SESSION):
+        return None
+    return code & 0xFF
+
+
+def _refusal(alert: int) -> str:
+    """What the peer refused with ``alert``, and what to check. The peer's own reason seldom says it: rustls
+    tells us of an "invalid peer certificate", which is ours."""
+    name = f"TLS alert {_ALERTS.get(alert, alert)}"
+    if alert == CERTIFICATE_EXPIRED:
+        return f"our certificate is not valid at the time of the peer's clock ({name}): check both clocks"
+    if alert in CERTIFICATE_ALERTS:
+        return f"the peer does not accept our certificate ({name}): check the type of the host key"
+    if alert == ACCESS_DENIED:
+        return f"the peer does not admit our host key ({name}): ask its operator"
+    if alert == NO_APPLICATION_PROTOCOL:
+        return f"the peer does not serve the dialed protocol there ({name}): check the address"
+    return f"the peer ended the TLS handshake ({name}): check its log"
+
 
 class EngineError(Exception):
     """Base class of the engine's exceptions."""
@@ -51,7 +112,8 @@ class EndpointClosedError(EngineError):
 class ConnectionLostError(EngineError):
     """The connection is over. It is never reported as the end of a stream.
 
-    ``code`` is the error code if the close carried one, ``reason`` the text that came with it.
+    ``code`` is the error code if the close carried one, ``reason`` the text that came with it. If the peer
+    refused the handshake with a TLS alert, the text also says what the peer refused and what to check.
     """
 
     def __init__(self, message: str, by: Party, kind: CloseKind, code: int | None, reason: str) -> None:
@@ -61,8 +123,16 @@ class ConnectionLostError(EngineError):
         self.code = code
         self.reason = reason
 
+    @property
+    def alert(self) -> int | None:
+        """The TLS alert with which the peer refused the handshake; None if it did not, or in another way."""
+        if self.by != "peer" or self.kind != "refused":
+            return None
+        return alert_of(self.code, self.reason)
+
     def __str__(self) -> str:
-        return str(self.args[0])
+        told, alert = str(self.args[0]), self.alert
+        return told if alert is None else f"{told}; {_refusal(alert)}"
 
 
 class StreamError(EngineError):

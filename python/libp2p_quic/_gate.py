@@ -16,8 +16,9 @@ from libp2p_quic._throttle import Throttle
 
 logger = logging.getLogger("libp2p_quic.gate")
 
-# libp2p's connection error code for a peer that a gate denies.
-GATED = 0x1007
+# libp2p's connection error code for a peer that a gate denies, and that of go-libp2p's gates before it had
+# one, which go-libp2p's gate for WebTransport still has: "GATE" in ASCII.
+GATED, GATED_BY_GO = 0x1007, 0x47415445
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import click
 from libp2p_quic._command.byte_exchange import CAT, ByteExchange, InputError
 from libp2p_quic._command.connecting import connected, failure
 from libp2p_quic._command.consent import Consent, consent_options
-from libp2p_quic._command.explanation import GATED, Explanation
+from libp2p_quic._command.explanation import Explanation
 from libp2p_quic._command.interruption import Interruption, run
 from libp2p_quic._command.listening import PeerGate, announce, opened, peer_gate, serve_until
 from libp2p_quic._command.options import address_of, identity_of, key_option, timeout_option
 from libp2p_quic._command.output import INTERRUPTED, CommandFailedError, NoReaderError, Output, json_option
 from libp2p_quic._command.quantity import duration, size
 from libp2p_quic._exception_types import QUICError, StreamLost
+from libp2p_quic._gate import GATED
 from libp2p_quic._identity import Identity
 from libp2p_quic.asyncio.configuration import EndpointConfig
 from libp2p_quic.asyncio.connection import Connection

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from libp2p_quic._command.dialing import dialed
-from libp2p_quic._command.explanation import GATED, LIMIT, of_close, of_dial, of_stream
+from libp2p_quic._command.explanation import of_close, of_dial, of_stream
 from libp2p_quic._command.output import CommandFailedError, NoConnectionError, Output
 from libp2p_quic._command.services import PING, handlers, ping
 from libp2p_quic._exception_types import ConnectionClosed, DialError, QUICError, StreamLost
@@ -55,6 +55,8 @@ async def failure(connection: Connection, error: Exception, output: Output) -> C
 
 def ended(closed: ConnectionClosed, output: Output) -> CommandFailedError:
     """The end of a command whose connection is over. A listener's gate and limits refuse it after the
-    handshake; that is no connection."""
-    refused = closed.by == "peer" and closed.error_code in (GATED, LIMIT)
-    return (NoConnectionError if refused else CommandFailedError)(of_close(closed), output.is_json)
+    handshake, and so does a listener that does not accept our certificate; that is no connection."""
+    explanation = of_close(closed)
+    is_refusal = closed.kind == "refused" or explanation.cause in ("gated", "limit")
+    refused = closed.by == "peer" and is_refusal
+    return (NoConnectionError if refused else CommandFailedError)(explanation, output.is_json)

@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from libp2p_quic._engine_errors import ConnectionLostError
+from libp2p_quic._engine_errors import (
+    ACCESS_DENIED,
+    CERTIFICATE_ALERTS,
+    CERTIFICATE_EXPIRED,
+    NO_APPLICATION_PROTOCOL,
+    NO_SESSION,
+    ConnectionLostError,
+    alert_of,
+)
 from libp2p_quic._exception_types import (
     ConnectionClosed,
     DialError,
@@ -17,17 +25,37 @@ from libp2p_quic._exception_types import (
     PeerIdMismatchError,
     ProtocolNotSupportedError,
 )
+from libp2p_quic._gate import GATED, GATED_BY_GO
 from libp2p_quic._webtransport_address import NEEDS_CERTHASH
 
-# TLS alerts as QUIC transport errors (RFC 9001 section 4.8), and RFC 9000 section 20.1.
-_NO_APPLICATION_PROTOCOL = 0x178
-_CERTIFICATE_EXPIRED = 0x12D
+# RFC 9000 section 20.1, and TLS alerts as QUIC transport errors (RFC 9001 section 4.8).
 _CONNECTION_REFUSED = 0x2
+_CRYPTO_ERROR = 0x100
 # Why the engine refuses the certificate that browsers see: TLS has one alert for both.
 _OTHER_CERTIFICATE = "the certificate's hash is none of the dialed address's"
 _NOT_VALID_NOW = "the certificate is not valid now"
+# Why it refuses a server after TLS: by Noise, and by HTTP/3.
+_NOT_CONFIRMED = "does not confirm the certificate hash"
+_NO_WEBTRANSPORT = "the server's SETTINGS do not offer WebTransport"
+# The statuses with which go-libp2p's gate and limits refuse a session, and RFC 6585's for limits; then the
+# code of RFC 9114 section 8.1 with which this package's listener refuses a second one.
+_FORBIDDEN, _TOO_MANY, _UNAVAILABLE = "status 403", "status 429", "status 503"
+_REQUEST_REJECTED = 0x10B
 # libp2p's connection error codes.
-LIMIT, GATED = 0x1001, 0x1007
+LIMIT = 0x1001
+_RATE_LIMITED, _SUPPLANTED, _GARBAGE_COLLECTED, _SHUTDOWN = 0x1002, 0x1004, 0x1005, 0x1006
+_CLOSE_STEPS = {
+    0x0: (
+        "the peer's program closed it: look into its log. Several libp2ps send code 0x0 for their limits, too"
+    ),
+    _SUPPLANTED: "the peer has another connection with this peer id: use that one, or another --key",
+    _GARBAGE_COLLECTED: "the peer closes connections that it does not need when it has many: connect again",
+    _SHUTDOWN: "the peer's program ends: connect again when it runs",
+}
+_DEFECT = (
+    "this is a defect of libp2p-quic: report it, with the lines of its log, at "
+    "https://github.com/libp2p/libp2p-quic/issues"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,13 @@ _TIMEOUTS = (
         "dead_port",
         "no program listens on this UDP port, or a firewall rejects it: check the port, and that the peer "
         "runs and listens with QUIC",
+    ),
+    (
+        # The first datagrams have 1 200 bytes, and are not fragmented (RFC 9000 section 14).
+        "(EMSGSIZE)",
+        "mtu",
+        "this machine or a router cannot send datagrams of 1 200 bytes, which QUIC needs: ip link shows the "
+        "MTU of each interface, and that of a VPN should be 1 280 at least",
     ),
     (
         "the system said last",
@@ -94,6 +129,10 @@ def of_dial(error: DialError) -> Explanation:
         return Explanation("version", text, step)
     if isinstance(error, HandshakeRefusedError):
         return _refused(lost, text)
+    if lost.kind == "internal":
+        return Explanation("internal", text, _DEFECT)
+    if lost.by == "local" and lost.reason == _NO_WEBTRANSPORT:
+        return _without_webtransport(text)
     return Explanation(lost.kind, text, "dial again; if it persists, look into the peer's log")
 
 
@@ -121,41 +160,78 @@ def _unreachable(lost: ConnectionLostError, text: str) -> Explanation:
 
 
 def _refused(lost: ConnectionLostError, text: str) -> Explanation:
-    if lost.code == _CONNECTION_REFUSED:
-        step = "wait and dial again; the listener's log says which limit, or that it denies this address"
-        return Explanation("limit", text, step)
-    is_ours = lost.by == "local"
+    # The codes of applications mean nothing in TLS.
+    if lost.kind == "closed":
+        return of_close_code(lost.code, text)
+    if lost.by == "peer":
+        return _refused_by_peer(lost.code, lost.reason, text)
     # A certificate that is not valid yet has the same alert.
-    if lost.code == _CERTIFICATE_EXPIRED or (is_ours and lost.reason.startswith(_NOT_VALID_NOW)):
-        step = (
-            "a clock is wrong, this machine's or the peer's: compare both with the true time (date -u), and "
-            "set the wrong one"
-        )
-        return Explanation("clock", text, step)
-    # Some servers have a general alert for it, and say so in the reason.
-    if lost.code == _NO_APPLICATION_PROTOCOL or (lost.by == "peer" and "ALPN" in lost.reason):
-        if "/webtransport" in text.partition(": ")[0]:
-            step = "the server does not serve WebTransport: dial its address that ends with /quic-v1"
-            return Explanation("no_webtransport", text, step)
-        step = "a QUIC server of another protocol listens there, as HTTP/3: check the port"
-        return Explanation("not_libp2p", text, step)
-    if is_ours and lost.reason.startswith(_OTHER_CERTIFICATE):
+    if lost.code == _CRYPTO_ERROR + CERTIFICATE_EXPIRED or lost.reason.startswith(_NOT_VALID_NOW):
+        return _wrong_clock(text)
+    if lost.code == _CRYPTO_ERROR + NO_APPLICATION_PROTOCOL:
+        return _other_protocol(text)
+    if lost.reason.startswith(_OTHER_CERTIFICATE) or _NOT_CONFIRMED in lost.reason:
         step = (
             "take the peer's current address, as the hashes in it change within weeks, or dial the one that "
             "ends with /quic-v1"
         )
         return Explanation("certhash", text, step)
-    if is_ours:
+    step = "the server proves no libp2p identity: it is no libp2p node, or a defective one. Check the port"
+    return Explanation("certificate", text, step)
+
+
+def _refused_by_peer(code: int | None, reason: str, text: str) -> Explanation:
+    """Why the peer refused the handshake, or the session of WebTransport after it."""
+    if code == _CONNECTION_REFUSED:
+        step = "wait and dial again; the listener's log says which limit, or that it denies this address"
+        return Explanation("limit", text, step)
+    if reason.startswith(NO_SESSION):
+        return _no_session(code, reason, text)
+    alert = alert_of(code, reason)
+    if alert == CERTIFICATE_EXPIRED:
+        return _wrong_clock(text)
+    # Some servers have a general alert for it, and say so in the reason.
+    if alert == NO_APPLICATION_PROTOCOL or "ALPN" in reason:
+        return _other_protocol(text)
+    if alert == ACCESS_DENIED:
+        return of_close_code(GATED, text)
+    if alert in CERTIFICATE_ALERTS:
         step = (
-            "the server proves no libp2p identity: it is no libp2p node, or a defective one. Check the port"
+            "the peer does not accept our certificate: try without --key, since every libp2p accepts Ed25519 "
+            "keys"
         )
-        return Explanation("certificate", text, step)
-    if lost.kind == "closed":
-        return of_close_code(lost.code, text)
+        return Explanation("refused_certificate", text, step)
+    step = "the peer refused the TLS handshake, and not our certificate: check the port, and the peer's log"
+    return Explanation("refused_handshake", text, step)
+
+
+def _wrong_clock(text: str) -> Explanation:
     step = (
-        "the peer does not accept our certificate: try without --key, since every libp2p accepts Ed25519 keys"
+        "a clock is wrong, this machine's or the peer's: compare both with the true time (date -u), and "
+        "set the wrong one"
     )
-    return Explanation("refused_certificate", text, step)
+    return Explanation("clock", text, step)
+
+
+def _other_protocol(text: str) -> Explanation:
+    if "/webtransport" in text.partition(": ")[0]:
+        return _without_webtransport(text)
+    step = "a QUIC server of another protocol listens there, as HTTP/3: check the port"
+    return Explanation("not_libp2p", text, step)
+
+
+def _without_webtransport(text: str) -> Explanation:
+    step = "the server does not serve WebTransport: dial its address that ends with /quic-v1"
+    return Explanation("no_webtransport", text, step)
+
+
+def _no_session(code: int | None, reason: str, text: str) -> Explanation:
+    if reason.endswith(_FORBIDDEN):
+        return of_close_code(GATED, text)
+    is_limit = reason.endswith((_TOO_MANY, _UNAVAILABLE)) or code == _REQUEST_REJECTED
+    if is_limit or not reason.startswith(NO_SESSION[0]):
+        return of_close_code(LIMIT, text)
+    return _without_webtransport(text)
 
 
 def of_close(error: ConnectionClosed) -> Explanation:
@@ -163,7 +239,11 @@ def of_close(error: ConnectionClosed) -> Explanation:
     text = str(error)
     if error.kind == "closed" and error.by == "peer":
         return of_close_code(error.error_code, text)
+    # The dialer completes the handshake before the listener has seen its certificate (RFC 8446 section 2).
+    if error.kind == "refused" and error.by == "peer":
+        return _refused_by_peer(error.error_code, error.reason, text)
     steps = {
+        "internal": _DEFECT,
         "idle_timeout": "the peer or the network is down: connect again",
         "stateless_reset": "the peer has restarted: connect again",
     }
@@ -173,18 +253,16 @@ def of_close(error: ConnectionClosed) -> Explanation:
 
 def of_close_code(code: int | None, text: str) -> Explanation:
     """Why the peer's program closed a connection."""
-    if code == GATED:
+    if code in (GATED, GATED_BY_GO):
         return Explanation(
             "gated", text, "the peer admits certain peers only: ask its operator to admit your peer id"
         )
-    if code == LIMIT:
+    if code in (LIMIT, _RATE_LIMITED):
         return Explanation(
             "limit", text, "the peer has too many connections: wait and dial again, or ask its operator"
         )
     step = "the peer's program closed it: look into its log"
-    if code == 0:
-        step += ". Several libp2ps send code 0x0 for their limits, too"
-    return Explanation("closed", text, step)
+    return Explanation("closed", text, step if code is None else _CLOSE_STEPS.get(code, step))
 
 
 def of_stream(error: Exception) -> Explanation:
@@ -192,7 +270,9 @@ def of_stream(error: Exception) -> Explanation:
     if isinstance(error, ProtocolNotSupportedError):
         step = "libp2p-quic dial ADDR lists the protocols that the peer serves"
         return Explanation("protocol", str(error), step)
-    return Explanation("stream", str(error), "try again; if it persists, look into the peer's log")
+    # Of asyncio's IncompleteReadError the text has only numbers of bytes.
+    text = f"the peer ended the stream too early: {error}" if isinstance(error, EOFError) else str(error)
+    return Explanation("stream", text, "try again; if it persists, look into the peer's log")
 
 
 def of_address(text: str, error: InvalidAddressError) -> Explanation:

@@ -208,7 +208,8 @@ class Endpoint:
         """Start an attempt at one address. Raises DialError."""
         peer_id = bytes(address.peer_id) if address.peer_id is not None else None
         try:
-            _, engine, touch = self._opened()
+            driver, engine, touch = self._opened()
+            driver.follow_log_level()
             hashes = list(address.certificate_hashes) if address.is_webtransport else None
             attempt = engine.connect(host, address.port, peer_id, certificate_hashes=hashes)
         except (OSError, ValueError, EndpointClosedError) as error:
