@@ -169,7 +169,7 @@ class Report:
         return sorted({each.run for each in self.results})
 
     def reference(self, result: Result) -> Result | None:
-        """go-libp2p with itself in the same place, through the same relay in the same run, else through go."""
+        """go-libp2p with itself in the same place: through the same relay in the same run, or through go."""
         go = replace(result.cell, listener="go", dialer="go")
         same = next((each for each in self.results if each.cell == go and each.run == result.run), None)
         through_go = replace(go, relay="go")
