@@ -6,7 +6,9 @@ The peers of the matrix themselves are run by `make interop` and `make interop-c
 from __future__ import annotations
 
 import math
+import os
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 import trio
 
+from testkit.census import PATIENCE
 from tools.interop import matrix, peer
 from tools.interop.__main__ import build_all, chosen
 from tools.interop.case import CASES, Case, Failed, is_code, read
@@ -69,6 +72,12 @@ def made(folder: Path, *steps: list[str]) -> Peer:
     return Peer("fake", list(steps), [sys.executable, "-c", f"print('{about}')"], build_limit=60)
 
 
+async def arrived(*peers: Peer) -> AsyncIterator[Peer]:
+    """All of them, as if they had just been built."""
+    for each in peers:
+        yield each
+
+
 async def test_the_description_of_a_peer_is_kept(build_folder: Path) -> None:
     fake = made(build_folder, ["true"])
     assert await build_all([fake], math.inf) == ([fake], {})
@@ -120,7 +129,7 @@ async def test_both_programs_of_a_row_listen_by_its_transport_and_cases_of_quic_
         Case("a group", "listened", "a title", listened),
         Case("a group", "quic", "a title", listened, quic_only="a reason"),
     ]
-    results = await matrix.run(peers, {}, cases, 1, math.inf, lambda _: None)
+    results = await matrix.run(arrived(*peers), cases, 1, math.inf, lambda _: None)
     listen = "listen --key ed25519 --ip 4"
     over = "listen --transport webtransport --key ed25519 --ip 4"
     assert set(addresses) == {
@@ -133,6 +142,62 @@ async def test_both_programs_of_a_row_listen_by_its_transport_and_cases_of_quic_
     assert {each.peer for each in absent} == {"ours-webtransport", "fake-webtransport"}
     assert {(each.case, each.evidence) for each in absent} == {("quic", "over QUIC only: a reason")}
     assert len(results) - len(absent) == sum(each.outcome == "green" for each in results) == 9
+
+
+async def test_the_longest_builds_begin_first_and_downloads_at_once(
+    build_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two longest end only after the download has begun."""
+    os.mkfifo(build_folder / "one")
+    os.mkfifo(build_folder / "two")
+    builds = {
+        "short": (1, "true"),
+        "long": (2, "read line < ../one"),
+        "longer": (3, "read line < ../two"),
+        "download": (0, "echo > ../one; echo > ../two"),
+    }
+    peers: list[Peer] = []
+    for name, (seconds, script) in builds.items():
+        (build_folder / name).mkdir()
+        peers.append(replace(made(build_folder, ["sh", "-c", script]), name=name, build_seconds=seconds))
+    told: list[str] = []
+    with trio.fail_after(PATIENCE):
+        assert await build_all(peers, math.inf, lambda each: told.append(each.name)) == (peers, {})
+    begun = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("build ")]
+    assert [name for name in begun if name != "download"] == ["longer", "long", "short"]
+    assert sorted(told) == sorted(builds)
+
+
+async def test_cases_begin_as_soon_as_a_peer_and_ours_are_built(build_folder: Path) -> None:
+    async def passes(_: matrix.Stage) -> None:
+        pass
+
+    cases = [Case("a group", "passes", "a title", passes)]
+    ours, early, late = (replace(made(build_folder), name=name) for name in ("ours", "early", "late"))
+    build, built = trio.open_memory_channel[Peer](0)
+    tell, told = trio.open_memory_channel[Result](math.inf)
+    with trio.fail_after(PATIENCE), built, tell, told:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(matrix.run, built, cases, 1, math.inf, tell.send_nowait)
+            with build:
+                await build.send(early)
+                await build.send(ours)
+                assert sorted([(await told.receive()).peer for _ in range(3)]) == ["early", "early", "ours"]
+                await build.send(late)
+            assert [(await told.receive()).peer for _ in range(2)] == ["late", "late"]
+
+
+async def test_without_ours_no_case_is_run(build_folder: Path) -> None:
+    fake = made(build_folder)
+    assert await matrix.run(arrived(fake), chosen(["ping"]), 1, math.inf, lambda _: None) == []
+
+
+def test_every_cell_of_a_peer_that_could_not_be_built_has_the_reason() -> None:
+    cells = matrix.not_run({"go": "no network"}, chosen(["ping", "echo"]))
+    assert {(each.case, each.direction) for each in cells} == {
+        (case, direction) for case in ("ping", "echo") for direction in matrix.DIRECTIONS
+    }
+    assert {(each.peer, each.outcome, each.evidence) for each in cells} == {("go", "unbuilt", "no network")}
 
 
 async def test_a_build_that_fails_reports_its_last_output(build_folder: Path) -> None:
@@ -166,7 +231,7 @@ async def test_asyncio_programs_pass_cases_with_hosts_and_with_each_other(
     assert failures == {}
     cases = chosen(["ed25519", "ping", "echo", "streams", "reset", "close", "restart"])
     reported: list[Result] = []
-    results = await matrix.run(built, {}, cases, 2, math.inf, reported.append)
+    results = await matrix.run(arrived(*built), cases, 2, math.inf, reported.append)
     assert [each for each in results if each.outcome != "green"] == []
     assert len(results) == cells * len(cases)
 
@@ -174,7 +239,7 @@ async def test_asyncio_programs_pass_cases_with_hosts_and_with_each_other(
 async def test_a_case_that_is_too_late_is_red_and_not_left_out(build_folder: Path) -> None:
     ours = replace(made(build_folder), name="ours")
     reported: list[Result] = []
-    results = await matrix.run([ours], {}, chosen(["ping", "idle"]), 1, -math.inf, reported.append)
+    results = await matrix.run(arrived(ours), chosen(["ping", "idle"]), 1, -math.inf, reported.append)
     assert sorted(each.case for each in results) == ["idle", "ping"]
     assert {each.outcome for each in results} == {"red"}
     assert reported == results
@@ -184,7 +249,7 @@ async def test_a_listener_without_an_address_fails_its_cases_only(build_folder: 
     listening = 'print(json.dumps({"peer": "", "addrs": []}), flush=True)'
     ours = replace(made(build_folder), name="ours")
     ours.command = [sys.executable, "-c", f"import json, sys; {listening}; sys.stdin.read()"]
-    results = await matrix.run([ours], {}, chosen(["ping", "echo"]), 1, math.inf, lambda _: None)
+    results = await matrix.run(arrived(ours), chosen(["ping", "echo"]), 1, math.inf, lambda _: None)
     assert {each.evidence for each in results} == {"the listener has no address"}
     assert [each.outcome for each in results] == ["red", "red"]
 

@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -23,7 +24,7 @@ from tools.interop.picture import svg
 from tools.interop.report import SIGNS, Report
 
 _BUILDS = 2
-"""Concurrent builds: while one links or downloads, another uses the processors."""
+"""Concurrent builds that mostly compute: while one links or downloads, another uses the processors."""
 
 PAGES = Path(__file__).parents[2] / "docs" / "reports" / "interop"
 
@@ -70,20 +71,12 @@ def chosen(names: list[str]) -> list[Case]:
 async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     deadline = trio.current_time() + arguments.limit
-    built, failures = await build_all(peers, deadline)
-    unbuilt = {name: matrix.placeless(str(error)) for name, error in failures.items()}
-    if not any(peer.name == OURS for peer in built):
-        print("\nOur own peer could not be built, and every case needs it.")
-        return 1
-    print()
-    total = sum(2 if peer.name != OURS else 1 for peer in built) * len(cases)
+    total = sum(2 if peer.name != OURS else 1 for peer in peers) * len(cases)
     done = 0
     listed = defects.known()
 
     def show(result: matrix.Result) -> None:
         nonlocal done
-        if result.outcome == "unbuilt":
-            return
         done += 1
         status, _ = defects.verdict(result, listed)
         line = f"[{done:3}/{total}] {SIGNS[status]} {result.peer:18} {result.direction:10} {result.case:12}"
@@ -91,7 +84,24 @@ async def whole(peers: list[Peer], cases: list[Case], arguments: argparse.Namesp
         if result.themselves:
             print(f"{'':13}two of {result.peer}: {result.themselves[:300]}", flush=True)
 
-    results = await matrix.run(built, unbuilt, cases, arguments.jobs, deadline, show)
+    built: list[Peer] = []
+    failures: dict[str, BuildError] = {}
+    send, receive = trio.open_memory_channel[Peer](len(peers))
+
+    async def build() -> None:
+        nonlocal built, failures
+        with send:
+            built, failures = await build_all(peers, deadline, send.send_nowait)
+
+    async with trio.open_nursery() as builds:
+        builds.start_soon(build)
+        with receive:
+            results = await matrix.run(receive, cases, arguments.jobs, deadline, show)
+    if not any(peer.name == OURS for peer in built):
+        print("\nOur own peer could not be built, and every case needs it.")
+        return 1
+    unbuilt = {name: matrix.placeless(str(error)) for name, error in failures.items()}
+    results += matrix.not_run(unbuilt, cases)
     report = Report(built, unbuilt, cases, results, listed, time.monotonic() - began)
     status = shown(report, arguments.pages)
     is_tolerated = arguments.missing_tools_pass
@@ -111,29 +121,47 @@ def shown(report: Report, has_pages: bool) -> int:
     return 1 if report.count("red") else 0
 
 
-async def build_all(peers: list[Peer], deadline: float) -> tuple[list[Peer], dict[str, BuildError]]:
-    """Build each program once. Returns the peers that were built, and the errors of the others, by rows."""
+async def build_all(
+    peers: list[Peer], deadline: float, on_built: Callable[[Peer], None] | None = None
+) -> tuple[list[Peer], dict[str, BuildError]]:
+    """Build each program once: the longest first, and those that mostly wait for the network at once.
+
+    ``on_built`` gets each row as soon as it is built. Returns the peers that were built, and the errors of
+    the others, by rows.
+    """
     failures: dict[str, BuildError] = {}
-    turns = trio.Semaphore(_BUILDS)
 
     async def build(rows: list[Peer]) -> None:
-        async with turns:
-            name = rows[0].name
-            began = time.monotonic()
-            try:
-                await rows[0].build(lambda step: print(f"build {step}", flush=True), deadline)
+        name = rows[0].name
+        began = time.monotonic()
+        try:
+            await rows[0].build(lambda step: print(f"build {step}", flush=True), deadline)
+            for peer in rows:
+                await peer.describe()
+        except BuildError as error:
+            failures.update({peer.row: error for peer in rows})
+            print(f"build {name:9} FAILED: {error}", flush=True)
+        else:
+            seconds = time.monotonic() - began
+            print(f"built {name:9} {rows[0].label}, {seconds:.0f} s", flush=True)
+            if on_built is not None:
                 for peer in rows:
-                    await peer.describe()
-            except BuildError as error:
-                failures.update({peer.row: error for peer in rows})
-                print(f"build {name:9} FAILED: {error}", flush=True)
-            else:
-                seconds = time.monotonic() - began
-                print(f"built {name:9} {rows[0].label}, {seconds:.0f} s", flush=True)
+                    on_built(peer)
+
+    programs = [[peer for peer in peers if peer.name == name] for name in {peer.name: None for peer in peers}]
+    programs.sort(key=lambda rows: -rows[0].build_seconds)
+    longest_first = iter([rows for rows in programs if rows[0].build_seconds])
+
+    async def work() -> None:
+        for rows in longest_first:
+            await build(rows)
 
     async with trio.open_nursery() as nursery:
-        for name in {peer.name: None for peer in peers}:
-            nursery.start_soon(build, [peer for peer in peers if peer.name == name])
+        for _ in range(_BUILDS):
+            nursery.start_soon(work)
+        for rows in programs:
+            if not rows[0].build_seconds:
+                nursery.start_soon(build, rows)
     built = [peer for peer in peers if peer.row not in failures]
     return built, {peer.row: failures[peer.row] for peer in peers if peer.row in failures}
 

@@ -1,13 +1,15 @@
 """Runs the matrix: which peer dials which, which cases run concurrently, and the results.
 
-Listeners are started once and shared by all cases that need the same kind; each case has its own dialer
-process. Defines no cases and prints nothing.
+The cases of a peer begin as soon as it is built, while others are still being built. Listeners are started
+once and shared by all cases that need the same kind; each case has its own dialer process. Defines no cases
+and prints nothing.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,30 +167,25 @@ class Stage:
             return said
 
 
+_Todo = tuple[Stage, Case, Direction]
+
+
 async def run(
-    peers: list[Peer],
-    unbuilt: dict[str, str],
+    built: AsyncIterable[Peer],
     cases: list[Case],
     jobs: int,
     deadline: float,
     report: Callable[[Result], None],
 ) -> list[Result]:
-    """Run every case in both directions; `report` gets each result at once. A case that did not start
-    before ``deadline`` is red."""
+    """Run every case in both directions, with each peer as soon as ``built`` yields it and ours of its
+    transport; without ours, none. `report` gets each result at once. A case that did not start before
+    ``deadline`` is red."""
     results: list[Result] = []
-    ours_over = {peer.transport: peer for peer in peers if peer.name == OURS}
     async with trio.open_nursery() as keepers:
         listeners = Listeners(keepers)
-        todo: list[tuple[Stage, Case, Direction]] = []
-        for peer in peers:
-            ours = ours_over[peer.transport]
-            for case in cases:
-                todo.append((Stage(peer, ours, peer, listeners), case, "we dial"))
-                if peer.name != OURS:
-                    todo.append((Stage(peer, peer, ours, listeners), case, "they dial"))
 
-        async def work(through: Iterator[tuple[Stage, Case, Direction]]) -> None:
-            for stage, case, direction in through:
+        async def work(through: AsyncIterable[_Todo]) -> None:
+            async for stage, case, direction in through:
                 if trio.current_time() > deadline:
                     late = Result(
                         stage.peer.row, direction, case.name, "red", 0, "not run: the time limit was reached"
@@ -207,19 +204,46 @@ async def run(
                 results.append(result)
                 report(result)
 
-        quiet = iter([each for each in todo if each[1].is_quiet])
-        busy = iter([each for each in todo if not each[1].is_quiet])
-        async with trio.open_nursery() as workers:
-            for _ in range(_QUIET_JOBS):
-                workers.start_soon(work, quiet)
-            for _ in range(jobs):
-                workers.start_soon(work, busy)
+        to_quiet, quiet = trio.open_memory_channel[_Todo](math.inf)
+        to_busy, busy = trio.open_memory_channel[_Todo](math.inf)
+        with quiet, busy:
+            async with trio.open_nursery() as workers:
+                for _ in range(_QUIET_JOBS):
+                    workers.start_soon(work, quiet)
+                for _ in range(jobs):
+                    workers.start_soon(work, busy)
+                with to_quiet, to_busy:
+                    async for peer, ours in _with_ours(built):
+                        for case in cases:
+                            to = to_quiet if case.is_quiet else to_busy
+                            to.send_nowait((Stage(peer, ours, peer, listeners), case, "we dial"))
+                            if peer.name != OURS:
+                                to.send_nowait((Stage(peer, peer, ours, listeners), case, "they dial"))
         keepers.cancel_scope.cancel()
-    for name, reason in unbuilt.items():
-        for case in cases:
-            for direction in DIRECTIONS:
-                results.append(Result(name, direction, case.name, "unbuilt", 0, reason))
     return results
+
+
+async def _with_ours(built: AsyncIterable[Peer]) -> AsyncIterator[tuple[Peer, Peer]]:
+    """Each peer and ours of the same transport, when both are built."""
+    ours_over: dict[str, Peer] = {}
+    early: list[Peer] = []
+    async for peer in built:
+        early.append(peer)
+        if peer.name == OURS:
+            ours_over[peer.transport] = peer
+        for each in [each for each in early if each.transport in ours_over]:
+            early.remove(each)
+            yield each, ours_over[each.transport]
+
+
+def not_run(unbuilt: dict[str, str], cases: list[Case]) -> list[Result]:
+    """The cells of the rows that could not be built; ``unbuilt`` has the reasons."""
+    return [
+        Result(row, direction, case.name, "unbuilt", 0, reason)
+        for row, reason in unbuilt.items()
+        for case in cases
+        for direction in DIRECTIONS
+    ]
 
 
 async def between_themselves(stage: Stage, case: Case, direction: Direction) -> str:

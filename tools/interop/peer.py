@@ -48,6 +48,9 @@ class Peer:
     steps: list[list[str]]
     command: list[str]
     build_limit: float
+    """Seconds for each step."""
+    build_seconds: float = 0
+    """About how long a build from nothing computes; 0 if it mostly waits for the network."""
     environment: dict[str, str] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
     """Programs that the steps and the command need besides the first one of each step."""
@@ -178,6 +181,7 @@ def _read(name: str, path: Path) -> list[Peer]:
         steps=[filled(step) for step in manifest.get("build", [])],
         command=filled(manifest["run"]),
         build_limit=manifest.get("build_limit", 600),
+        build_seconds=manifest.get("build_seconds", 0),
         tools=tuple(manifest.get("tools", ())),
         stack_of=manifest.get("stack_of", ""),
         environment={key: value.format(**places) for key, value in manifest.get("environment", {}).items()},
