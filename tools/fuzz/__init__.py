@@ -1,1 +1,1 @@
-"""Fuzzing: every target in turn, for a chosen time. See README.md."""
+"""Fuzzing: every target for a chosen time, one for each processor at once. See README.md."""

@@ -1,4 +1,4 @@
-"""`make fuzz`: run the targets in turn, show progress, end with a table.
+"""`make fuzz`: run the targets, one for each processor at once; show progress, end with a table.
 
 Exits with 1 if anything was found, and says how to reproduce and keep it, or if a target tried no input; with
 2 if no target can run here.
@@ -7,12 +7,14 @@ Exits with 1 if anything was found, and says how to reproduce and keep it, or if
 from __future__ import annotations
 
 import argparse
+import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.fuzz.targets import (
@@ -40,16 +42,48 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
-def processor_seconds() -> float:
-    """CPU seconds of ended children, because on a busy machine an hour of time is less work."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def run(target: str, time_for: float, built: Path | None) -> Outcome:
+class Progress:
+    """What the running targets have done. Several threads report; no output is within that of another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, str] = {}
+        self._is_terminal = sys.stdout.isatty()
+        # Seconds between two lines; a terminal replaces the last one.
+        self._interval = 1.0 if self._is_terminal else 60.0
+        self._shown = time.monotonic()
+
+    def update(self, target: str, text: str) -> None:
+        """Show a line of all running targets from time to time."""
+        with self._lock:
+            self._running[target] = text
+            now = time.monotonic()
+            if now - self._shown < self._interval:
+                return
+            self._shown = now
+            line = "   ".join(f"{name} {done}" for name, done in self._running.items())
+            if self._is_terminal:
+                # A longer line would wrap, and the next one could not replace it.
+                width = shutil.get_terminal_size().columns - 1
+                print(f"\r\033[K{line[:width]}", end="", flush=True)
+            else:
+                print(line, flush=True)
+
+    def end(self, target: str, text: str) -> None:
+        """Show the result of a target."""
+        with self._lock:
+            self._running.pop(target, None)
+            print(f"\r\033[K{text}" if self._is_terminal else text, flush=True)
+
+
+def run(target: str, time_for: float, built: Path | None, progress: Progress) -> Outcome:
     """Run one target for its time, and show its progress."""
-    before, began, shown = finds(target), time.monotonic(), 0.0
-    worked = processor_seconds()
+    before, began = finds(target), time.monotonic()
     tried = reached = None
     output: list[str] = []
     with subprocess.Popen(
@@ -64,19 +98,26 @@ def run(target: str, time_for: float, built: Path | None) -> Outcome:
         for line in process.stdout:
             output = [*output[-400:], line]
             tried, reached = executions(line) or tried, edges(line) or reached
-            now = time.monotonic()
-            if now - shown > 1:
-                shown = now
-                print(f"\r{target:<14} {now - began:6.0f} s  {tried or 0:>9} executions", end="", flush=True)
-    print("\r\033[K" if sys.stdout.isatty() else "", end="", flush=True)
+            progress.update(target, f"{time.monotonic() - began:.0f} s, {tried or 0} executions")
+        # The processor time of this child alone; on a busy machine an hour of time is less work.
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - began
     found = tuple(sorted(finds(target) - before))
     # A target that tried nothing shows nothing.
     is_good = process.returncode == 0 and not found and bool(tried)
+    text = f"{target:<14} {seconds:6.0f} s {tried or 0:>12} executions"
     if not is_good:
-        print(f"\n{target} ended with {process.returncode}. Its last output:\n{''.join(output[-80:])}")
-    return Outcome(
-        target, time.monotonic() - began, processor_seconds() - worked, tried, reached, found, is_good
-    )
+        text += f"\n\n{target} ended with {process.returncode}. Its last output:\n{''.join(output[-80:])}"
+    progress.end(target, text)
+    return Outcome(target, seconds, used.ru_utime + used.ru_stime, tried, reached, found, is_good)
+
+
+def run_all(targets: list[str], time_for: float, built: Path | None, jobs: int) -> list[Outcome]:
+    """Run ``jobs`` targets at once. After Ctrl-C, which also ends those that run, no further one begins."""
+    progress = Progress()
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(lambda target: run(target, time_for, built, progress), targets))
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -94,8 +135,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--time", type=seconds, default=60.0, help="for each target: 60s, 10m, 1h")
     parser.add_argument("--only", default="", help=f"some of {','.join([*RUST, *PYTHON])}")
+    parser.add_argument(
+        "--jobs", type=int, default=processors(), help="targets at once (default: one for each processor)"
+    )
     arguments = parser.parse_args()
-    chosen = [name for name in arguments.only.split(",") if name] or [*RUST, *PYTHON]
+    # Two processes of one target would share a corpus and its findings.
+    chosen = list(dict.fromkeys(name for name in arguments.only.split(",") if name)) or [*RUST, *PYTHON]
+    if arguments.jobs < 1:
+        parser.error(f"--jobs must be >= 1, got {arguments.jobs}")
     if unknown := set(chosen) - {*RUST, *PYTHON}:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     if shutil.which("cargo") is None or not has_compiler():
@@ -106,7 +153,7 @@ def main() -> int:
         if not chosen:
             parser.error("no target is left to run")
     built = build() if set(chosen) & set(RUST) else None
-    outcomes = [run(target, arguments.time, built) for target in chosen]
+    outcomes = run_all(chosen, arguments.time, built, arguments.jobs)
     print(f"\n{table(outcomes)}")
     bad = [each for each in outcomes if not each.is_good]
     if bad and built is not None:
