@@ -109,7 +109,7 @@ sanitize: ## the engine over sockets under LeakSanitizer
 		--target $$(rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: fuzz
-fuzz: build ## every fuzz target in turn (FUZZ=10m for each; a part: ONLY=peer,methods)
+fuzz: build ## every fuzz target, one for each processor at once (FUZZ=10m for each; a part: ONLY=peer,methods)
 	$(BIN)/python -m tools.fuzz --time "$(or $(FUZZ),60s)" --only "$(ONLY)"
 
 .PHONY: soak
