@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools.wheels import engine_tests
-from tools.wheels.engine_tests import command, counted, environment, missing, split, told
+from tools.wheels.engine_tests import command, counted, environment, failures, missing, split, told
 
 _MUSL = "x86_64-unknown-linux-musl"
 _ARM = "aarch64-unknown-linux-musl"
@@ -115,10 +115,27 @@ def test_the_results_of_all_programs_are_summed_up() -> None:
     assert told(_MACOS, 0, [], 61) == "compiled in 1 min"
 
 
-def test_a_run_that_does_not_end_is_ended() -> None:
+def test_a_program_that_does_not_compile_is_no_failed_test() -> None:
+    assert told(_MUSL, 101, ["error: linking with `cc` failed\n"], 61) == "FAILED to compile"
+
+
+def test_failed_tests_are_named() -> None:
+    lines = [
+        "test receive::reads_on ... ok\n",
+        "test transfers::a_ping ... FAILED\n",
+        "test crates/engine/src/lib.rs - (line 13) ... FAILED\n",
+        "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n",
+    ]
+    assert failures(lines) == ["transfers::a_ping", "crates/engine/src/lib.rs"]
+
+
+def test_a_run_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    log = tmp_path / "cross" / "tests.log"
     waits = "import signal; print('begun', flush=True); signal.pause()"
     inner = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
-    status, _ = engine_tests._run([sys.executable, "-c", inner], dict(os.environ), 1)
+    status, _ = engine_tests._run([sys.executable, "-c", inner], dict(os.environ), 1, log)
     assert status is None
-    status, lines = engine_tests._run([sys.executable, "-c", "print('done')"], dict(os.environ), 60)
-    assert (status, lines) == (0, ["done\n"])
+    prints = "import sys; print('done', flush=True); print('a warning', file=sys.stderr)"
+    status, lines = engine_tests._run([sys.executable, "-c", prints], dict(os.environ), 60, log)
+    assert (status, lines) == (0, ["done\n", "a warning\n"])
+    assert log.read_text() == "done\na warning\n"

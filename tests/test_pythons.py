@@ -34,3 +34,5 @@ def test_a_report_is_counted(tmp_path: Path) -> None:
         '<testsuites><testsuite tests="10" failures="1" errors="2" skipped="3"></testsuite></testsuites>'
     )
     assert counted(report) == "4 passed, 3 failed, 3 skipped"
+    report.write_text("<testsuites><testsuite")
+    assert counted(report).startswith("a broken report")

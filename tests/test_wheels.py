@@ -4,15 +4,20 @@ no trace of a build in what it publishes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import select
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tools.wheels import archive, bom, identity, page
+from tools.wheels import archive, bom, identity, linkedit, page, running
 from tools.wheels.page import Row, RunResult
 from tools.wheels.platforms import PLATFORMS, chosen, runs_wherever
 
@@ -134,10 +139,13 @@ def test_the_uuid_of_a_macos_module_depends_on_its_contents_alone() -> None:
 
 
 def _pe(time: int, number: bytes) -> bytes:
-    """A PE file of one section, with an export table at its begin and a debug directory behind it."""
+    """A PE file of one section, with an export table at its begin and a debug directory behind it. Its
+    checksum depends on the time.
+    """
     directories = [(0, 0)] * 16
     directories[0], directories[6] = (0x1000, 40), (0x1028, 28)
-    options = struct.pack("<H", 0x20B).ljust(108, b"\0") + struct.pack("<I", 16)
+    options = struct.pack("<H", 0x20B).ljust(64, b"\0") + struct.pack("<I", time)
+    options = options.ljust(108, b"\0") + struct.pack("<I", 16)
     options += b"".join(struct.pack("<II", *each) for each in directories)
     head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
     head += b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, 1, time, 0, 0, len(options), 0x2022) + options
@@ -183,3 +191,117 @@ def test_a_result_replaces_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"platforms\.md lacks the lines"):
         page.keep_tests(RunResult("macOS", "engine", "compiled only", "", "2026-11-30"), results, shown)
     assert len(json.loads(results.read_text())) == 2
+
+
+def test_an_interrupted_build_is_ended_with_its_descendants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "TOLD_EVERY", 0.05)
+    waits = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
+    log = tmp_path / "build.log"
+
+    def interrupt(line: str) -> None:
+        if line.isdigit():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run_logged([sys.executable, "-c", outer], log, 60, interrupt, tmp_path)
+    # The process has ended. Its number is free only after its new parent has asked for the status.
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(int(running.last_line(log)))
+        ended, _, _ = select.select([descriptor], [], [], 20)
+        os.close(descriptor)
+        assert ended
+
+
+def test_a_build_that_fails_or_takes_too_long_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    with pytest.raises(subprocess.TimeoutExpired):
+        command = [sys.executable, "-c", "import signal; signal.pause()"]
+        running.run_logged(command, log, 0, print, tmp_path)
+    assert running.last_line(log) == "no output yet"
+    with pytest.raises(subprocess.CalledProcessError):
+        command = [sys.executable, "-c", "import sys; sys.exit('error: no linker\\n')"]
+        running.run_logged(command, log, 60, print, tmp_path)
+    assert running.last_line(log) == "error: no linker"
+
+
+def test_a_wheel_of_an_unexpected_form_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lief", reason="needs make wheels' requirements")
+    from tools.wheels import __main__ as program
+
+    def refused(*_: object) -> None:
+        raise struct.error("unpack_from requires a buffer")
+
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setattr(program, "_WORK", tmp_path / "target")
+    monkeypatch.setattr(program, "_OUT", tmp_path / "dist")
+    monkeypatch.setattr(program, "built", refused)
+    old = tmp_path / "dist" / f"libp2p_quic-0.1.0-{PLATFORMS[0].tag}.whl"
+    old.parent.mkdir()
+    old.touch()
+    row = program.made(PLATFORMS[0], compare=True)
+    assert (row.state, row.why) == ("FAILED", "unpack_from requires a buffer")
+    assert not old.exists()
+
+
+def test_a_wheel_without_the_package_is_refused(tmp_path: Path) -> None:
+    inspection = pytest.importorskip("tools.wheels.inspection", reason="needs make wheels' requirements")
+    names = ("__init__.py", "_engine.abi3.so", "_engine.pyi", "asyncio/__init__.py", "py.typed")
+    files = {f"libp2p_quic/{name}": b"" for name in names}
+    files["libp2p_quic-1.dist-info/RECORD"] = b""
+    wheel = tmp_path / "libp2p_quic.whl"
+    archive.write(wheel, files, 1_700_000_000)
+    assert inspection.contents(wheel) == len(files)
+    del files["libp2p_quic/py.typed"]
+    archive.write(wheel, files, 1_700_000_000)
+    with pytest.raises(inspection.Unfit, match=r"lacks libp2p_quic/py\.typed"):
+        inspection.contents(wheel)
+
+
+def _linked(names: bytes, is_signed: bool) -> bytes:
+    """A Mach-O file with the commands LC_SEGMENT_64, LC_SYMTAB and, if it is signed, LC_CODE_SIGNATURE. The
+    names of its symbols begin at an offset that is a multiple of 4, but of no more.
+    """
+    count, length = (3, 72 + 24 + 16) if is_signed else (2, 72 + 24)
+    begin = 5004
+    limit = begin + len(names)
+    limit += -limit % 16 if is_signed else 0
+    directory = struct.pack(">IIIIIIIII", 0xFADE0C02, 48 + 64, 0x20000, 2, 48, 44, 0, 2, limit)
+    directory += struct.pack(">BBBBI", 32, 2, 0, 12, 0) + b"_e\0\0"
+    signature = struct.pack(">IIIII", 0xFADE0CC0, 20 + 48 + 64, 1, 0, 20) + directory + bytes(64)
+    end = limit + len(signature) if is_signed else limit
+    commands = struct.pack("<II16sQQQQ", 0x19, 72, b"__LINKEDIT", 0x4000, 0x4000, 4096, end - 4096)
+    commands = commands.ljust(72, b"\0")
+    commands += struct.pack("<IIIIII", 0x2, 24, 4096, 1, begin, len(names))
+    commands += struct.pack("<IIII", 0x1D, 16, limit, len(signature)) if is_signed else b""
+    header = struct.pack("<IIIIIIII", 0xFEEDFACF, 0x0100000C, 0, 6, count, length, 0, 0)
+    unsigned = ((header + commands).ljust(begin, b"\1") + names).ljust(limit, b"\0")
+    return unsigned + (signature if is_signed else b"")
+
+
+def test_the_names_of_symbols_are_aligned_for_macos_27() -> None:
+    module = _linked(b"\0_PyInit__engine\0", is_signed=False)
+    assert linkedit.misaligned(module) == ["names of symbols at 5004"]
+    moved = linkedit.aligned(module)
+    assert linkedit.misaligned(moved) == []
+    assert moved[5008:] == b"\0_PyInit__engine\0"
+    assert struct.unpack_from("<Q", moved, 32 + 48) == (len(moved) - 4096,)
+    assert linkedit.aligned(moved) == moved
+    with pytest.raises(ValueError, match="16 bytes follow the names"):
+        linkedit.aligned(module + bytes(16))
+
+
+def test_an_aligned_module_is_signed_again() -> None:
+    inspection = pytest.importorskip("tools.wheels.inspection", reason="needs make wheels' requirements")
+    # The padding moves the end of the names over that of the page.
+    names = bytes(8192 - 5004 - 2)
+    module = _linked(names, is_signed=True)
+    moved = linkedit.aligned(module)
+    assert linkedit.misaligned(moved) == []
+    offset, size = struct.unpack_from("<II", moved, 32 + 72 + 24 + 8)
+    assert (offset, offset + size) == (8208, len(moved))
+    assert inspection.has_its_hashes(moved, offset)
+    assert struct.unpack_from(">I", moved, offset + 4) == (size,)
+    assert identity.uuid_of_contents(moved) != identity.uuid_of_contents(module)

@@ -113,7 +113,10 @@ def counted(report: Path) -> str:
     """How many tests passed, failed and were skipped, of pytest's JUnit report."""
     if not report.exists():
         return "no test"
-    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    try:
+        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    except ElementTree.ParseError as error:
+        return f"a broken report ({error})"
     tests, failed, errors, skipped = (
         sum(int(each.get(name, 0)) for each in suites) for name in ("tests", "failures", "errors", "skipped")
     )
@@ -155,14 +158,19 @@ def main() -> int:
     if missing := only - {each.name for each in chosen}:
         parser.error(f"not on this machine: {', '.join(sorted(missing))}")
     arguments = options.arguments or [f"--numprocesses={2 * (os.cpu_count() or 1) + 1}", "--maxschedchunk=1"]
-    outcomes = []
-    for interpreter in chosen:
-        outcomes.append(tested(interpreter, wheels[-1], arguments))
-        if not options.arguments:
-            kept(outcomes[-1])
+    outcomes: list[Outcome] = []
+    is_interrupted = False
+    try:
+        for interpreter in chosen:
+            outcomes.append(tested(interpreter, wheels[-1], arguments))
+            if not options.arguments:
+                kept(outcomes[-1])
+    except KeyboardInterrupt:
+        is_interrupted = True
+        print(f"interrupted after {len(outcomes)} of {len(chosen)} interpreters", file=sys.stderr)
     for each in outcomes:
         print(f"{each.result:<8} {each.interpreter.name:<6} {each.detail}")
-    return any(each.result != "passed" for each in outcomes)
+    return 130 if is_interrupted else any(each.result != "passed" for each in outcomes)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ import argparse
 import datetime
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
+import zipfile
 from pathlib import Path
 
-from tools.wheels import inspection, page
+from tools.wheels import inspection, page, running
 from tools.wheels.building import ROOT, built
 from tools.wheels.page import Row
 from tools.wheels.platforms import PLATFORMS, Platform, chosen, missing, runs_wherever
@@ -23,25 +26,46 @@ from tools.wheels.trials import NotRun, trials
 _WORK = ROOT / "target" / "wheels"
 _OUT = ROOT / "dist" / "wheels"
 _BEGAN = time.monotonic()
+# What a wheel of an unexpected form, or another version of a tool, brings: it fails that wheel alone.
+_UNEXPECTED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    StopIteration,
+    struct.error,
+    zipfile.BadZipFile,
+    inspection.Unfit,
+)
 
 
 def say(text: str) -> None:
     print(f"{time.monotonic() - _BEGAN:6.0f} s  {text}", flush=True)
 
 
-def made(platform: Platform, compare: bool) -> Row:
-    """Build, check and try the wheel of one platform."""
+def made(platform: Platform, compare: bool, with_zig: bool = True) -> Row:
+    """Build, check and try the wheel of one platform. Without zig, mingw links that of Windows."""
+    with_zig = with_zig or platform.system != "windows"
     row = Row(platform.name, tag=platform.tag, on=datetime.date.today().isoformat())
     log = _WORK / "logs" / f"{platform.name}.log"
     say(f"{platform.name}: building; what the tools print is in {log.relative_to(ROOT)}")
+
+    def tell(text: str) -> None:
+        say(f"{platform.name}:   {text[:100]}")
+
+    # A wheel of an earlier run must not be taken for this one if this one fails.
+    for old in _OUT.glob(f"*-{platform.tag}.*"):
+        old.unlink()
     try:
-        wheel, debug_file = built(platform, _WORK / "first", log)
+        wheel, debug_file = built(platform, _WORK / "first", log, tell, with_zig)
         row.size = inspection.size(wheel)
         checked(wheel, platform)
         if compare:
             log = log.with_suffix(".again.log")
             say(f"{platform.name}: building again, in another folder; log: {log.relative_to(ROOT)}")
-            again, debug_again = built(platform, _WORK / "second" / "elsewhere", log)
+            elsewhere = _WORK / "second" / "elsewhere"
+            again, debug_again = built(platform, elsewhere, log, tell, with_zig)
             are_symbols_equal = debug_file.read_bytes() == debug_again.read_bytes()
             row.reproducible = "different"
             inspection.equal(wheel, again)
@@ -52,8 +76,11 @@ def made(platform: Platform, compare: bool) -> Row:
         row.state = "built"
     except subprocess.SubprocessError as error:
         row.state, row.why = "FAILED", reason(log) or one_line(error)
-    except (OSError, ValueError, inspection.Unfit) as error:
+    except _UNEXPECTED as error:
         row.state, row.why = "FAILED", one_line(error)
+        if log.exists():
+            with log.open("a") as output:
+                traceback.print_exc(file=output)
     if row.state != "built":
         say(f"{platform.name}: FAILED: {row.why}")
         return row
@@ -65,17 +92,20 @@ def made(platform: Platform, compare: bool) -> Row:
                 row.tested.append(f"{trial.how} ({trial.name}): {seen}")
             except NotRun as error:
                 row.tested.append(f"{trial.name}: NOT RUN: {error}")
-            except (OSError, subprocess.SubprocessError) as error:
+                say(f"{platform.name}: {row.tested[-1]}")
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
                 row.state = "FAILED"
                 row.why = f"{trial.name}: {one_line(error)}"
                 say(f"{platform.name}: FAILED: {error}")
-        say(f"{platform.name}: {(row.tested or [row.why])[-1]}")
+            else:
+                say(f"{platform.name}: {row.tested[-1]}")
     return row
 
 
 def checked(wheel: Path, platform: Platform) -> None:
     """All checks that need no run of the wheel; `inspection.Unfit` if one fails."""
     inspection.tags(wheel, platform)
+    inspection.contents(wheel)
     libraries = inspection.libraries(wheel, platform)
     inspection.no_symbols(wheel, platform)
     inspection.signature(wheel, platform)
@@ -101,7 +131,7 @@ def audited(wheel: Path, platform: Platform) -> None:
 
 def one_line(error: Exception) -> str:
     """The first line of an error's text, for a cell of the table."""
-    return without_root(next(iter(str(error).splitlines()), type(error).__name__))
+    return without_root(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def without_root(text: str) -> str:
@@ -128,21 +158,28 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"platforms, separated by commas (default: all): {names}")
     parser.add_argument("--once", action="store_true", help="do not build again to compare")
     parser.add_argument("--no-page", action="store_true", help="leave docs/platforms.md as it is")
+    parser.add_argument("--without-zig", action="store_true", help="link the wheel of Windows with mingw")
     options = parser.parse_args()
-    if problem := missing():
+    if problem := missing(with_zig=not options.without_zig):
         sys.exit(f"NOT RUN: {problem}")
     try:
         platforms = chosen(options.only)
     except ValueError as error:
         parser.error(str(error))
-    rows = []
-    for index, each in enumerate(platforms, 1):
-        say(f"{each.name}: wheel {index} of {len(platforms)}")
-        rows.append(made(each, compare=not options.once))
-        if not options.no_page:
-            page.keep(rows)
+    running.interrupt_when_ended()
+    rows: list[Row] = []
+    is_interrupted = False
+    try:
+        for index, each in enumerate(platforms, 1):
+            say(f"{each.name}: wheel {index} of {len(platforms)}")
+            rows.append(made(each, compare=not options.once, with_zig=not options.without_zig))
+            if not options.no_page:
+                page.keep(rows)
+    except KeyboardInterrupt:
+        is_interrupted = True
+        say(f"interrupted: {len(rows)} of {len(platforms)} wheels are done, and kept in the table")
     print(f"\n{page.printed(rows)}\n\nwheels and debug files: {_OUT.relative_to(ROOT)}")
-    return any(each.state != "built" for each in rows)
+    return 130 if is_interrupted else any(each.state != "built" for each in rows)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tools.wheels import archive, bom, symbols
+from tools.wheels import archive, bom, running, symbols
 from tools.wheels.platforms import Platform
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -77,8 +78,11 @@ def environment(folder: Path, sources: Path, at: int) -> dict[str, str]:
     }
 
 
-def built(platform: Platform, folder: Path, log: Path) -> tuple[Path, Path]:
-    """Build the wheel of a platform in `folder`, and its debug file. What the tools print goes into `log`.
+def built(
+    platform: Platform, folder: Path, log: Path, tell: Callable[[str], None], with_zig: bool = True
+) -> tuple[Path, Path]:
+    """Build the wheel of a platform in `folder`, and its debug file. What the tools print goes into `log`;
+    its last line is told every minute. Without zig, the target's own linker is used: mingw's for Windows.
 
     subprocess.SubprocessError if the build fails or does not end.
     """
@@ -87,29 +91,16 @@ def built(platform: Platform, folder: Path, log: Path) -> tuple[Path, Path]:
     shutil.rmtree(raw, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = ["maturin", "build", "--release", "--locked", "--zig", "--strip", "false"]
+    command = ["maturin", "build", "--release", "--locked", "--strip", "false"]
+    command += ["--zig"] if with_zig else []
     command += ["--target", platform.target, "--out", str(raw)]
     if platform.compatibility is not None:
         command += ["--compatibility", platform.compatibility, "--auditwheel", "check"]
     if platform.python is not None:
         command += ["--interpreter", f"python{platform.python}"]
-    with log.open("wb") as output:
-        subprocess.run(
-            ["rustup", "target", "add", platform.target],
-            check=True,
-            cwd=sources,
-            stdout=output,
-            stderr=output,
-        )
-        subprocess.run(
-            command,
-            check=True,
-            cwd=sources,
-            env=environment(folder, sources, at),
-            stdout=output,
-            stderr=output,
-            timeout=_LONGEST,
-        )
+    log.write_bytes(b"")
+    running.run_logged(["rustup", "target", "add", platform.target], log, _LONGEST, tell, sources)
+    running.run_logged(command, log, _LONGEST, tell, sources, environment(folder, sources, at))
     (linked,) = raw.glob("*.whl")
     files = archive.read(linked)
     for each in filter(bom.is_bom, files):

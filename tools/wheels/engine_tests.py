@@ -10,12 +10,12 @@ tests of a target shows goes into the table of tests in docs/platforms.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -24,15 +24,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from tools.wheels import page
+from tools.wheels import page, running
 from tools.wheels.building import ROOT, search_path
+from tools.wheels.platforms import MINGW
 
 _QEMU = {"aarch64": "qemu-aarch64", "i686": "qemu-i386", "x86_64": "qemu-x86_64"}
 _WINE_FOLDERS = ("/usr/lib/wine",)
 """Where Debian has it, outside PATH."""
 _WINE_FILES = ROOT / "target" / "wine"
 _PRNG = Path(__file__).resolve().parent / "wine" / "prng.c"
-_MINGW = "x86_64-w64-mingw32-gcc"
 _NOT_UNDER_WINE = {
     # Wine 8 does not tell the destination address of a datagram (IP_PKTINFO).
     "addresses::a_wildcard_of_each_family_shares_a_port",
@@ -54,6 +54,7 @@ _PARTS = {"i686-unknown-linux-musl": ["--test", "simulation"]}
 _RESULT = re.compile(
     r"test result: .* (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; (\d+) filtered out"
 )
+_FAILED = re.compile(r"test (\S+).* \.\.\. FAILED\s*")
 
 
 def is_windows(target: str) -> bool:
@@ -89,8 +90,8 @@ def missing(target: str, machine: str = platform.machine(), with_zig: bool = Tru
     if is_windows(target):
         if wine() is None:
             return "wine64 is missing, which runs programs of Windows: apt-get install wine64"
-        if not with_zig and shutil.which(_MINGW) is None:
-            return f"{_MINGW} is missing: apt-get install gcc-mingw-w64-x86-64"
+        if not with_zig and shutil.which(MINGW) is None:
+            return f"{MINGW} is missing: apt-get install gcc-mingw-w64-x86-64"
         return None
     qemu = emulator(target, machine)
     if qemu is not None and shutil.which(qemu) is None:
@@ -108,6 +109,8 @@ def environment(target: str, machine: str = platform.machine()) -> dict[str, str
         variables[runner] = wine() or "wine64"
         variables["WINEDEBUG"] = "-all"
         variables["WINEPREFIX"] = str(_WINE_FILES / "prefix")
+        # The first start makes the prefix. It would look for Mono and Gecko, to install them in a window.
+        variables["WINEDLLOVERRIDES"] = "mscoree,mshtml="
         # Wine's drive Z is the root of this machine.
         variables["WINEPATH"] = "Z:" + str(_WINE_FILES).replace("/", "\\")
     elif not is_macos(target) and (qemu := emulator(target, machine)) is not None:
@@ -152,28 +155,51 @@ def counted(lines: Iterable[str]) -> tuple[int, int, int, int]:
     return passed, failed, ignored, left_out
 
 
+def failures(lines: Iterable[str]) -> list[str]:
+    """The names of the tests that failed, in cargo's output."""
+    return [match[1] for match in map(_FAILED.fullmatch, lines) if match]
+
+
 def _make_prng(variables: dict[str, str], with_zig: bool) -> None:
     """Compile the library that Rust's programs need and Wine 8 lacks."""
     _WINE_FILES.mkdir(parents=True, exist_ok=True)
     library = _WINE_FILES / "bcryptprimitives.dll"
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
-    compiler = [*(zig if with_zig else [_MINGW]), "-shared", "-o", str(library), str(_PRNG), "-ladvapi32"]
-    subprocess.run(compiler, check=True, cwd=_WINE_FILES, env=variables)
+    compiler = [*(zig if with_zig else [MINGW]), "-O2", "-shared", "-o", str(library), str(_PRNG)]
+    subprocess.run([*compiler, "-ladvapi32"], check=True, cwd=_WINE_FILES, env=variables)
 
 
-def _copied(source: IO[str], lines: list[str]) -> None:
-    for line in source:
-        print(line, end="", flush=True)
-        lines.append(line)
+def _end_wine(variables: dict[str, str]) -> None:
+    """End Wine's server and the programs of the tests' prefix: they are in no group of processes of ours."""
+    program = Path(wine() or "wine64").with_name("wineserver")
+    if program.exists():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run([program, "--kill"], env=variables, timeout=60)
 
 
-def _run(line: list[str], variables: dict[str, str], seconds: float) -> tuple[int | None, list[str]]:
-    """Run a command for that long at most; returns its status, `None` if it was ended, and its output."""
+def _copied(source: IO[str], lines: list[str], log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as written:
+        for line in source:
+            print(line, end="", flush=True)
+            lines.append(line)
+            written.write(line)
+            written.flush()
+
+
+def _run(
+    line: list[str], variables: dict[str, str], seconds: float, log: Path
+) -> tuple[int | None, list[str]]:
+    """Run a command for that long at most; returns its status, `None` if it was ended, and its output and
+    errors, which are also written into `log` as they come.
+    """
     process = subprocess.Popen(
         line,
         cwd=ROOT,
         env=variables,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         # A group of its own, so that all of its descendants can be ended.
@@ -182,7 +208,7 @@ def _run(line: list[str], variables: dict[str, str], seconds: float) -> tuple[in
     assert process.stdout is not None
     lines: list[str] = []
     # A thread, as a process that Wine leaves behind may hold the pipe open after cargo's end.
-    copying = threading.Thread(target=_copied, args=(process.stdout, lines), daemon=True)
+    copying = threading.Thread(target=_copied, args=(process.stdout, lines, log), daemon=True)
     copying.start()
     status: int | None = None
     try:
@@ -190,9 +216,7 @@ def _run(line: list[str], variables: dict[str, str], seconds: float) -> tuple[in
     except subprocess.TimeoutExpired:
         print(f"ended after {seconds / 60:.0f} minutes: --minutes allows more", file=sys.stderr, flush=True)
     finally:
-        if status is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        running.end(process)
     copying.join(10)
     if not copying.is_alive():
         process.stdout.close()
@@ -225,11 +249,19 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         sys.exit(f"NOT RUN: {' '.join(error.cmd)} ended with {error.returncode}: see above")
     began = time.monotonic()
-    status, lines = _run(command(target, arguments, with_zig), variables, options.minutes * 60)
-    result = told(target, status, lines, time.monotonic() - began)
     log = ROOT / "target" / "cross" / f"{target}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(lines))
+    running.interrupt_when_ended()
+    try:
+        status, lines = _run(command(target, arguments, with_zig), variables, options.minutes * 60, log)
+    except KeyboardInterrupt:
+        print(f"interrupted, and ended; log: {log.relative_to(ROOT)}", file=sys.stderr, flush=True)
+        return 130
+    finally:
+        if is_windows(target):
+            _end_wine(variables)
+    result = told(target, status, lines, time.monotonic() - began)
+    for name in failures(lines):
+        print(f"failed: {name}")
     print(f"{PLATFORMS[target]}, {how(target)}: {result}; log: {log.relative_to(ROOT)}", flush=True)
     if not arguments:
         part = " ".join(_PARTS.get(target, []))
@@ -247,6 +279,8 @@ def told(target: str, status: int | None, lines: list[str], seconds: float) -> s
     minutes = f"in {seconds / 60:.0f} min"
     if is_macos(target):
         return f"compiled {minutes}" if status == 0 else "FAILED to compile"
+    if status and not any(map(_RESULT.search, lines)):
+        return "FAILED to compile"
     passed, failed, ignored, left_out = counted(lines)
     counts = f"{passed} passed, {failed} failed, {ignored} ignored, {left_out} left out {minutes}"
     if status is None:

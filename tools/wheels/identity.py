@@ -11,7 +11,7 @@ from collections.abc import Iterator
 # Numbers of `mach-o/loader.h`.
 _MACH_O_64 = 0xFEEDFACF
 _LC_UUID = 0x1B
-_LC_CODE_SIGNATURE = 0x1D
+LC_CODE_SIGNATURE = 0x1D
 
 # Numbers of the PE format ("PE Format" in Microsoft's documentation).
 _PE32_PLUS = 0x20B
@@ -21,7 +21,7 @@ _CODE_VIEW = 2
 
 def with_uuid(module: bytes, uuid: bytes) -> bytes:
     """A Mach-O file with that UUID, of 16 bytes, in place of its own; unchanged if it has none."""
-    for kind, at in _load_commands(module):
+    for kind, at in load_commands(module):
         if kind == _LC_UUID:
             return module[: at + 8] + uuid + module[at + 24 :]
     return module
@@ -30,8 +30,8 @@ def with_uuid(module: bytes, uuid: bytes) -> bytes:
 def uuid_of_contents(module: bytes) -> bytes:
     """A UUID that depends on all of a Mach-O file but its own UUID and its signature."""
     end = len(module)
-    for kind, at in _load_commands(module):
-        if kind == _LC_CODE_SIGNATURE:
+    for kind, at in load_commands(module):
+        if kind == LC_CODE_SIGNATURE:
             (end,) = struct.unpack_from("<I", module, at + 8)
     digest = bytearray(hashlib.sha256(with_uuid(module, bytes(16))[:end]).digest()[:16])
     # The form of version 5 (RFC 9562 section 5.5).
@@ -40,7 +40,7 @@ def uuid_of_contents(module: bytes) -> bytes:
     return bytes(digest)
 
 
-def _load_commands(module: bytes) -> Iterator[tuple[int, int]]:
+def load_commands(module: bytes) -> Iterator[tuple[int, int]]:
     """The kind and the offset of each load command of a Mach-O file."""
     magic, _, _, _, count = struct.unpack_from("<IIIII", module)
     if magic != _MACH_O_64:
@@ -53,8 +53,8 @@ def _load_commands(module: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without_times(module: bytes) -> bytes:
-    """A PE file with zero in place of each time of linking, and of the number of a PDB file, which is not
-    published.
+    """A PE file with zero in place of each time of linking, of the checksum, which depends on them, and of
+    the number of a PDB file, which is not published. Windows compares the checksum of drivers alone.
     """
     data = bytearray(module)
     (header,) = struct.unpack_from("<I", data, 0x3C)
@@ -76,6 +76,7 @@ def without_times(module: bytes) -> bytes:
         return 0, 0
 
     struct.pack_into("<I", data, header + 8, 0)
+    struct.pack_into("<I", data, options + 64, 0)
     exports, length = directory(_EXPORTS)
     if length:
         struct.pack_into("<I", data, exports + 4, 0)

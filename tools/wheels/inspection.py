@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lief
 
-from tools.wheels import archive, bom
+from tools.wheels import archive, bom, linkedit
 from tools.wheels.platforms import Platform
 
 LARGEST = 6_000_000
@@ -55,6 +55,18 @@ def size(wheel: Path) -> int:
     if found > LARGEST:
         raise Unfit(f"{wheel.name} has {found:,} bytes, and may have {LARGEST:,}")
     return found
+
+
+def contents(wheel: Path) -> int:
+    """How many files the wheel has. Those that Python and type checkers look for must be among them."""
+    files = archive.read(wheel)
+    package = {name.partition("/")[2] for name in files if name.startswith("libp2p_quic/")}
+    wanted = {"__init__.py", "_engine.pyi", "py.typed", "asyncio/__init__.py"}
+    if lacking := wanted - package:
+        raise Unfit(f"{wheel.name} lacks libp2p_quic/{', libp2p_quic/'.join(sorted(lacking))}")
+    if left := sorted(name for name in files if "__pycache__" in name):
+        raise Unfit(f"{wheel.name} contains {left[0]}")
+    return len(files)
 
 
 def sbom(wheel: Path) -> int:
@@ -105,12 +117,16 @@ def no_symbols(wheel: Path, platform: Platform) -> None:
 
 
 def signature(wheel: Path, platform: Platform) -> None:
-    """macOS on ARM loads only modules whose pages have the hashes of their signature. Others have none."""
+    """macOS on ARM loads only modules whose pages have the hashes of their signature, and macOS 27 only those
+    whose tables are aligned. Other systems need neither.
+    """
     if platform.system != "macos":
         return
     files = archive.read(wheel)
     binary, module = _parsed(files, platform), files[archive.module_name(files)]
     assert isinstance(binary, lief.MachO.Binary)
+    if found := linkedit.misaligned(module):
+        raise Unfit(f"{wheel.name}: macOS 27 will not load the module: {', '.join(found)} is not aligned")
     signed = binary.code_signature
     if signed is None:
         if platform.processor == "aarch64":

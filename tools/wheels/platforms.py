@@ -10,6 +10,8 @@ import shutil
 import sys
 from dataclasses import dataclass
 
+MINGW = "x86_64-w64-mingw32-gcc"
+"""The other linker for Windows."""
 _FREE_THREADED = "3.14t"
 _MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
 
@@ -88,12 +90,16 @@ def runs_wherever(each: Platform, found: str) -> bool:
     return is_old_enough and needs[3] == promised[3]
 
 
-def missing() -> str | None:
-    """What this machine lacks to build wheels, and where to get it; `None` if nothing."""
+def missing(with_zig: bool = True) -> str | None:
+    """What this machine lacks to build wheels, and where to get it; `None` if nothing. Without zig, mingw
+    links for Windows.
+    """
     if sys.platform != "linux":
         return f"wheels are cross-built on Linux, and this is {sys.platform}"
     if shutil.which("rustup") is None:
         return "rustup is missing, which installs Rust's libraries for other platforms: https://rustup.rs"
+    if not with_zig and shutil.which(MINGW) is None:
+        return f"{MINGW} is missing: apt-get install gcc-mingw-w64-x86-64"
     return None
 
 

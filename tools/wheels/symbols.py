@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tools.wheels import identity
+from tools.wheels import identity, linkedit
 from tools.wheels.platforms import Platform
 
 
@@ -30,7 +30,7 @@ def objcopy() -> Path:
 
 def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
     """The module without symbols. They are in `debug_file`, on Linux and Windows with line numbers. What the
-    linker wrote about its own run is replaced.
+    linker wrote about its own run is replaced. OSError if objcopy refuses the module.
 
     On macOS the debug file is the module as it was linked: it names functions, but lines would need Apple's
     dsymutil.
@@ -54,11 +54,15 @@ def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
         else:
             _run(program, "--only-keep-debug", whole, debug_file)
             options = ["--strip-all"]
-            if platform.system == "linux":
+            if platform.system == "windows":
+                debug_file.write_bytes(identity.without_times(debug_file.read_bytes()))
+            else:
                 # gdb finds the file by this name, in a folder that it is told.
                 options.append(f"--add-gnu-debuglink={debug_file}")
         _run(program, *options, whole, stripped)
         found = stripped.read_bytes()
+        if platform.system == "macos":
+            return linkedit.aligned(found)
         return identity.without_times(found) if platform.system == "windows" else found
     finally:
         whole.unlink()
@@ -67,5 +71,7 @@ def separated(module: bytes, platform: Platform, debug_file: Path) -> bytes:
 
 def _run(program: Path, *arguments: str | os.PathLike[str]) -> None:
     # It loads LLVM from the toolchain's lib, which rustc's own start adds for it.
-    libraries = program.parents[3]
-    subprocess.run([program, *arguments], check=True, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
+    variables = {**os.environ, "LD_LIBRARY_PATH": str(program.parents[3])}
+    run = subprocess.run([program, *arguments], capture_output=True, text=True, env=variables)
+    if run.returncode:
+        raise OSError(f"{program.name} ended with {run.returncode}: {run.stderr.strip()[-500:]}")
