@@ -271,6 +271,20 @@ def test_a_descriptor_that_a_task_waits_for_is_not_watched_beside_it() -> None:
     trio.run(main)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no epoll")
+def test_a_run_closes_its_endpoints_though_the_queue_is_watched_no_more() -> None:
+    async def main() -> Endpoint:
+        loop = Loop()
+        await trio.testing.wait_all_tasks_blocked()
+        # It also removes the descriptor from the epoll set.
+        trio.lowlevel.notify_closing(loop.driver.ready_queue.fileno())
+        return loop.near
+
+    near = trio.run(main)
+    with pytest.raises(EndpointClosedError):
+        near.listen("127.0.0.1", 0)
+
+
 class Counted:
     """A real endpoint that counts calls of flush."""
 

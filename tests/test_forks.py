@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import subprocess
 import sys
 import textwrap
@@ -19,9 +20,11 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from multiaddr import Multiaddr
 
 from libp2p_quic import process_statistics
+from libp2p_quic._driver._epoll import watch
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue
 from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
 from testkit.census import PATIENCE
@@ -176,6 +179,20 @@ async def test_multiprocessing_in_the_middle_of_a_run() -> None:
         far_end.close()
         await ours.write(b"after")
         assert await theirs.read(10) == b"after"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no epoll")
+async def test_a_child_does_not_end_the_watch_of_its_parents_run() -> None:
+    queue = ReadyQueue()
+    end = watch(queue.fileno())
+    assert end is not None
+    in_a_child(end)
+    # A second watch fails while the descriptor is in trio's epoll set, which a fork shares.
+    assert watch(queue.fileno()) is None
+    end()
+    again = watch(queue.fileno())
+    assert again is not None
+    again()
 
 
 def test_a_transport_from_before_the_fork_dials_in_the_child() -> None:

@@ -8,10 +8,11 @@ work.
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -20,8 +21,8 @@ import trio
 def watch(fd: int) -> Callable[[], None] | None:
     """Have the current trio run make a pass while ``fd`` is readable. No task may wait for ``fd``.
 
-    Returns what ends it, to be called once before ``fd`` or the run is closed. None if this trio, or this
-    system, cannot do it. Raises RuntimeError outside a task.
+    Returns what ends it, to be called once before ``fd`` or the run is closed; it raises nothing. None if
+    this trio, or this system, cannot do it. Raises RuntimeError outside a task.
     """
     if sys.platform != "linux":
         return None
@@ -41,4 +42,13 @@ def watch(fd: int) -> Callable[[], None] | None:
     except (AttributeError, LookupError, OSError, TypeError, ValueError):
         epoll.unregister(fd)
         return None
-    return partial(epoll.unregister, fd)
+    owner = os.getpid()
+
+    def end() -> None:
+        # A fork shares the epoll set: the child of one would end the watch of its parent's run.
+        if os.getpid() == owner:
+            # As in trio: the set may be closed, or `fd` no member any more. The run still has to clean up.
+            with suppress(OSError, ValueError):
+                epoll.unregister(fd)
+
+    return end
