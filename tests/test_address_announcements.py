@@ -1,30 +1,34 @@
-"""A host tells its peers when its machine gets or loses an address: in network namespaces, whose tests need
-root.
+"""A host tells its peers when its machine gets or loses an address, and again those that did not take it. The
+tests in network namespaces need root.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+from libp2p.abc import IHost, INetStream
 from libp2p.identity.identify_push.identify_push import ID_PUSH
-from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from multiaddr import Multiaddr
 from trio.testing import wait_all_tasks_blocked
 
 from libp2p_quic import enable_hole_punching
+from libp2p_quic._hole_punching._announce import push_addresses
 from testkit.address_changes import address_changes
-from testkit.census import eventually
+from testkit.census import PATIENCE, eventually
 from testkit.far import FarHost, far_host
 from testkit.known_addresses import has_address
 from testkit.machines import Machine, machines
-from testkit.near import IP4, near_host
+from testkit.near import IP4, gone, near_host, quic, swarm
 
 WILDCARD = "/ip4/0.0.0.0/udp/4001/quic-v1"
+_PUSH = "libp2p_quic._hole_punching._push"
 
 
 @contextmanager
@@ -81,19 +85,19 @@ async def test_addresses_that_come_together_are_told_once() -> None:
 async def test_the_watch_begins_with_a_listener_and_ends_with_the_undo() -> None:
     async with near_host() as host:
         enabled = enable_hole_punching(host)
-        assert _watches() == 0
+        assert _running("AddressAnnouncer._watch") == 0
         await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1"))
         await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1"))
         await wait_all_tasks_blocked()
-        assert _watches() == 1
+        assert _running("AddressAnnouncer._watch") == 1
         enabled.undo()
         await wait_all_tasks_blocked()
-        assert _watches() == 0
+        assert _running("AddressAnnouncer._watch") == 0
         # A host that listens already.
         enable_hole_punching(host)
         await wait_all_tasks_blocked()
-        assert _watches() == 1
-    assert _watches() == 0
+        assert _running("AddressAnnouncer._watch") == 1
+    assert _running("AddressAnnouncer._watch") == 0
 
 
 async def test_a_system_without_netlink_is_served_without_a_watch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +108,7 @@ async def test_a_system_without_netlink_is_served_without_a_watch(monkeypatch: p
         address = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
         await host.get_network().listen(address)
         await wait_all_tasks_blocked()
-        assert _watches() == 0
+        assert _running("AddressAnnouncer._watch") == 0
         async with near_host("/ip4/127.0.0.1/udp/0/quic-v1") as other:
             await host.connect(info_from_p2p_addr(other.get_addrs()[0]))
 
@@ -132,14 +136,213 @@ async def test_an_addrs_factory_that_raises_does_not_end_the_host(
             assert await eventually(lambda: has_address(other, host.get_id(), str(new)))
 
 
-def _watches() -> int:
-    """Tasks that watch addresses."""
+@asynccontextmanager
+async def told_hosts(
+    count: int = 1, config: dict[str, Any] | None = None, peer_config: dict[str, Any] | None = None
+) -> AsyncIterator[tuple[IHost, list[IHost]]]:
+    """A host with hole punching, and peers that it dialed. All have identified each other."""
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(near_host(IP4, config=peer_config)) for _ in range(count)]
+        host = await stack.enter_async_context(near_host(IP4, config=config))
+        enable_hole_punching(host)
+        for peer in peers:
+            await host.connect(PeerInfo(peer.get_id(), list(peer.get_addrs())))
+            await _identified(host, peer)
+            await _identified(peer, host)
+        yield host, peers
+
+
+async def test_a_peer_that_does_not_answer_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", 0.5)
+    monkeypatch.setattr(f"{_PUSH}._PAUSES", (0.1,) * 100)
+    async with told_hosts() as (host, (peer,)):
+        held, release = _hold_streams(peer)
+        _advertise(host, "11.0.2.2|4001")
+        push_addresses(host)
+        assert await eventually(lambda: len(held) >= 2)
+        # What the host advertises now, not at the first try.
+        _advertise(host, "11.0.3.2|4001")
+        release()
+        assert await eventually(lambda: has_address(peer, host.get_id(), "/ip4/11.0.3.2/"))
+        assert await eventually(lambda: _running("AddressPushes") == 0)
+
+
+async def test_a_peer_that_does_not_read_is_told_again_and_keeps_no_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", 1.0)
+    monkeypatch.setattr(f"{_PUSH}._PAUSES", (0.5,) * 100)
+    # Both together are smaller than the message.
+    sender, reader = {"STREAM_SEND_BUFFER_HIGH_WATERMARK": 500}, {"MAX_STREAM_RECEIVE_BUFFER": 4_000}
+    async with told_hosts(config=sender, peer_config=reader) as (host, (peer,)):
+        stock = peer.get_mux().handlers[ID_PUSH]
+        assert stock is not None
+        held: list[INetStream] = []
+        peer.set_stream_handler(ID_PUSH, partial(_hold, held))
+        _advertise(host, *(f"11.0.{number}.2|4001" for number in range(200)))
+        push_addresses(host)
+        assert await eventually(lambda: bool(held) and bool(_pushes(host, peer)))
+        assert await eventually(lambda: not _pushes(host, peer))
+        peer.set_stream_handler(ID_PUSH, stock)
+        assert await eventually(lambda: has_address(peer, host.get_id(), "/ip4/11.0.199.2/"))
+        assert await eventually(lambda: not _pushes(host, peer))
+
+
+async def test_peers_that_do_not_answer_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """py-libp2p pushes to ten at a time."""
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", 10 * PATIENCE)
+    async with told_hosts(12) as (host, (quick, *silent)):
+        for each in silent:
+            _hold_streams(each)
+        _advertise(host, "11.0.2.2|4001")
+        push_addresses(host)
+        assert await eventually(lambda: has_address(quick, host.get_id(), "/ip4/11.0.2.2/"), 5)
+
+
+async def test_the_time_of_a_peer_begins_when_it_is_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_PUSH}._AT_ONCE", 1)
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", 1.0)
+    monkeypatch.setattr(f"{_PUSH}._PAUSES", ())
+    async with told_hosts(4) as (host, (quick, *silent)):
+        held = [_hold_streams(each)[0] for each in silent]
+        _advertise(host, "11.0.2.2|4001")
+        push_addresses(host)
+        assert await eventually(lambda: _running("AddressPushes") == 0)
+        # In any order.
+        assert has_address(quick, host.get_id(), "/ip4/11.0.2.2/")
+        assert [len(each) for each in held] == [1, 1, 1]
+
+
+async def test_a_peer_that_refuses_is_left_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_PUSH}._PAUSES", (0.1, 0.2, 0.3))
+    async with told_hosts() as (host, (peer,)):
+        tries = _refuse_streams(peer)
+        push_addresses(host)
+        assert await eventually(lambda: _running("AddressPushes") == 0)
+        assert len(tries) == 4
+
+
+async def test_a_peer_that_is_gone_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_PUSH}._PAUSES", (0.5, 0.5, 0.5))
+    async with told_hosts() as (host, (peer,)):
+        tries = _refuse_streams(peer)
+        push_addresses(host)
+        assert await eventually(lambda: bool(tries))
+        await host.disconnect(peer.get_id())
+        await gone(host, peer.get_id())
+        before = len(tries)
+        assert await eventually(lambda: _running("AddressPushes") == 0)
+        # Not dialed either.
+        assert len(tries) == before
+        assert not swarm(host).get_connections(peer.get_id())
+
+
+async def test_a_newer_change_replaces_the_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", 10 * PATIENCE)
+    async with told_hosts() as (host, (peer,)):
+        held, _ = _hold_streams(peer)
+
+        def is_under_way(number: int) -> bool:
+            # Alone.
+            tasks = [_running(f"AddressPushes.{each}") for each in ("_run", "_push")]
+            return len(held) == number and tasks == [1, 1]
+
+        push_addresses(host)
+        assert await eventually(lambda: is_under_way(1))
+        push_addresses(host)
+        assert await eventually(lambda: is_under_way(2))
+
+
+async def test_a_peer_that_does_not_answer_does_not_delay_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", 10 * PATIENCE)
+    with address_changes(monkeypatch) as change:
+        async with told_hosts() as (host, (peer,)):
+            # The watch has read the addresses.
+            await wait_all_tasks_blocked()
+            _, release = _hold_streams(peer)
+            _advertise(host, "11.0.2.2|4001")
+            change()
+            assert await eventually(lambda: _running("AddressPushes._push") == 1)
+            release()
+            _advertise(host, "11.0.3.2|4001")
+            change()
+            assert await eventually(lambda: has_address(peer, host.get_id(), "/ip4/11.0.3.2/"), 5)
+
+
+# In a try, and in the pause after it.
+@pytest.mark.parametrize(("limit", "trying"), [(10 * PATIENCE, 1), (1.0, 0)])
+@pytest.mark.parametrize("is_undone", [True, False])
+async def test_the_undo_and_the_end_of_the_host_leave_no_task(
+    monkeypatch: pytest.MonkeyPatch, limit: float, trying: int, is_undone: bool
+) -> None:
+    monkeypatch.setattr(f"{_PUSH}._LIMIT", limit)
+    monkeypatch.setattr(f"{_PUSH}._PAUSES", (10 * PATIENCE,))
+    async with told_hosts() as (host, (peer,)):
+        held, _ = _hold_streams(peer)
+        push_addresses(host)
+        assert await eventually(lambda: bool(held) and _running("AddressPushes._push") == trying)
+        assert _running("AddressPushes._run") == 1
+        if is_undone:
+            enable_hole_punching(host).undo()
+            assert await eventually(lambda: _running("AddressPushes") == 0)
+            # Nor do later ones begin.
+            push_addresses(host)
+            assert _running("AddressPushes") == 0
+    assert _running("AddressPushes") == 0
+
+
+def _advertise(host: IHost, *places: str) -> None:
+    """Have ``host`` give only these addresses of its own."""
+    anything: Any = host
+    advertised = quic(*places)
+    anything._addrs_factory = lambda _: advertised
+
+
+async def _identified(host: IHost, peer: IHost) -> None:
+    """Wait until ``host`` has identified ``peer``."""
+    anything: Any = host
+    assert await eventually(lambda: peer.get_id() in anything._identified_peers)
+
+
+def _hold_streams(host: IHost) -> tuple[list[INetStream], Callable[[], None]]:
+    """The streams that arrive at ``host`` from now on and get no answer, and a call that ends that."""
+    held: list[INetStream] = []
+    stock = swarm(host).common_stream_handler
+    swarm(host).set_stream_handler(partial(_hold, held))
+    return held, partial(swarm(host).set_stream_handler, stock)
+
+
+async def _hold(held: list[INetStream], stream: INetStream) -> None:
+    held.append(stream)
+    await trio.sleep_forever()
+
+
+def _refuse_streams(host: IHost) -> list[INetStream]:
+    """The streams that arrive at ``host`` from now on, which it resets."""
+    refused: list[INetStream] = []
+
+    async def refuse(stream: INetStream) -> None:
+        refused.append(stream)
+        await stream.reset()
+
+    swarm(host).set_stream_handler(refuse)
+    return refused
+
+
+def _pushes(host: IHost, peer: IHost) -> list[INetStream]:
+    """The streams of ``host`` that push to ``peer``."""
+    (dialed,) = swarm(host).get_connections(peer.get_id())
+    return [each for each in dialed.get_streams() if each.get_protocol() == ID_PUSH]
+
+
+def _running(what: str) -> int:
+    """Tasks with this in their name."""
     root = trio.lowlevel.current_root_task()
     assert root is not None
     waiting, found = [root], 0
     while waiting:
         task = waiting.pop()
-        found += "AddressAnnouncer._watch" in task.name
+        found += what in task.name
         for nursery in task.child_nurseries:
             waiting.extend(nursery.child_tasks)
     return found

@@ -250,7 +250,7 @@ def test_identify_builds_its_message_for_an_observed_address() -> None:
     assert parameters(identify._mk_identify_protobuf) == ["host", "observed_multiaddr"]
 
 
-async def test_identify_push_goes_to_the_peers_that_are_named() -> None:
+async def test_identify_push_tells_whether_the_peer_took_it() -> None:
     async with near_host(IP4) as near, near_host(IP4) as far, near_host(IP4) as other:
         for each in (far, other):
             await near.connect(PeerInfo(each.get_id(), list(each.get_addrs())))
@@ -259,11 +259,15 @@ async def test_identify_push_goes_to_the_peers_that_are_named() -> None:
             assert await eventually(lambda known=identified: near.get_id() in known)  # type: ignore[misc]
             each.get_peerstore().clear_addrs(near.get_id())
         assert identify_push.ID_PUSH in far.get_mux().handlers
-        await identify_push.push_identify_to_peers(near, {far.get_id()})
+        limit = trio.CapacityLimiter(1)
+        assert await identify_push.push_identify_to_peer(near, far.get_id(), limit=limit) is True
         told = far.get_peerstore()
         assert await eventually(lambda: near.get_id() in told.peers_with_addrs())
         assert set(told.addrs(near.get_id())) >= set(near.get_addrs())
         assert near.get_id() not in other.get_peerstore().peers_with_addrs()
+        other.remove_stream_handler(identify_push.ID_PUSH)
+        assert await identify_push.push_identify_to_peer(near, other.get_id(), limit=limit) is False
+        assert limit.borrowed_tokens == 0
 
 
 async def test_identify_begins_by_a_method_of_the_host() -> None:

@@ -16,14 +16,12 @@ from typing import cast
 
 import trio
 from libp2p.abc import IHost, INetwork
-from libp2p.identity.identify_push.identify_push import ID_PUSH, push_identify_to_peers
-from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStoreError
 from multiaddr import Multiaddr
 
-from libp2p_quic._callback import call_foreign, outcome_of
+from libp2p_quic._callback import outcome_of
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._hole_punching._push import AddressPushes
 from libp2p_quic._hole_punching._repair import Repair
 from libp2p_quic._transport import QUICTransport
 
@@ -34,8 +32,6 @@ _GROUPS = 0x10 | 0x100
 _LONGEST = 65_536
 # An interface that comes up gets its addresses within some milliseconds: one push tells them all. Seconds.
 _SETTLING = 0.25
-# For the pushes to all peers: one that does not answer must not delay later addresses. Seconds.
-_LIMIT = 5.0
 
 
 class AddressAnnouncer(Notifee):
@@ -47,6 +43,7 @@ class AddressAnnouncer(Notifee):
         self._host = host
         self._transport = transport
         self._renew = renew
+        self._pushes = AddressPushes(host, transport)
         self._watching: trio.CancelScope | None = None
         self._is_on = False
 
@@ -61,10 +58,15 @@ class AddressAnnouncer(Notifee):
         def undo() -> None:
             self._is_on = False
             network.remove_notifee(self)
+            self._pushes.cancel()
             if self._watching is not None:
                 self._watching.cancel()
 
         return Repair("peers are told the host's new addresses when the machine's change", undo)
+
+    def announce(self) -> None:
+        """Tell connected peers what the host advertises now. Returns at once."""
+        self._pushes.begin()
 
     async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
         self._start()
@@ -92,9 +94,9 @@ class AddressAnnouncer(Notifee):
                     current = await self._addresses()
                     if current is not None and current != told:
                         told = current
-                        await push_addresses(self._host)
-                        # The machine is behind another NAT now, or behind none. In a task: peers that do
-                        # not answer must not delay later addresses.
+                        # In tasks, both: peers that do not answer must not delay later addresses.
+                        self.announce()
+                        # The machine is behind another NAT now, or behind none.
                         self._renew()
         except OSError as error:
             logger.debug("changes of this machine's addresses cannot be watched: %s", error)
@@ -112,21 +114,11 @@ class AddressAnnouncer(Notifee):
         return set(cast("list[Multiaddr]", outcome.value))
 
 
-async def push_addresses(host: IHost) -> None:
-    """Tell connected peers what the host advertises now, in at most `_LIMIT` seconds."""
-    peers = {each for each in host.get_connected_peers() if _takes_pushes(host, each)}
-    logger.debug("telling %d peers the host's new addresses", len(peers))
-    with trio.move_on_after(_LIMIT):
-        # It calls py-libp2p, whose exceptions must not end the swarm.
-        await call_foreign("identify/push", partial(push_identify_to_peers, host, peers))
-
-
-def _takes_pushes(host: IHost, peer_id: ID) -> bool:
-    """py-libp2p logs an ERROR for each peer that does not."""
-    try:
-        return ID_PUSH in host.get_peerstore().get_protocols(peer_id)
-    except PeerStoreError:
-        return False
+def push_addresses(host: IHost) -> None:
+    """Have the announcer of ``host`` tell connected peers what the host advertises now. Returns at once."""
+    for each in getattr(host.get_network(), "notifees", ()):
+        if isinstance(each, AddressAnnouncer):
+            each.announce()
 
 
 def _subscribed() -> trio.socket.SocketType:

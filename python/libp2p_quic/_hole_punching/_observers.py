@@ -111,7 +111,7 @@ class Observers(Notifee):
         if changed:
             after = await outcome_of(self._host.get_addrs)
             if after.error is None and after.value != before.value:
-                await push_addresses(self._host)
+                push_addresses(self._host)
 
     def _manager(self) -> Any:
         """py-libp2p's `ObservedAddrManager`. None if the program disabled it."""
