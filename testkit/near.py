@@ -60,6 +60,12 @@ async def answers(address: Multiaddr | str, peer: ID) -> bool:
     return dialed.peer_id == peer
 
 
+def with_another_peer(address: Multiaddr) -> Multiaddr:
+    """``address`` with /p2p of a peer that does not exist."""
+    other = ID.from_pubkey(create_new_key_pair().public_key)
+    return Multiaddr(f"{str(address).partition('/p2p/')[0]}/p2p/{other}")
+
+
 def quic(*addresses: str) -> list[Multiaddr]:
     """The multiaddrs of addresses that are written "11.0.3.2|4001"."""
     return [

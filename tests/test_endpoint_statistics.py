@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import trio
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic import (
@@ -22,12 +20,12 @@ from libp2p_quic import (
     process_statistics,
 )
 from libp2p_quic._dial_counts import cause_of
-from libp2p_quic.asyncio import EndpointConfig, PeerIdMismatchError
+from libp2p_quic.asyncio import Endpoint, EndpointConfig, Identity, PeerIdMismatchError
 from testkit.asyncio_ends import ends, raw_streams
 from testkit.census import PATIENCE, eventually
 from testkit.linked import linked, listening, transport_behind
 from testkit.loops import on_both, passes
-from testkit.near import IP4, IP6, near_transport
+from testkit.near import IP4, IP6, near_transport, with_another_peer
 from testkit.payload import MIB
 from testkit.unwilling import black_hole
 
@@ -73,6 +71,33 @@ async def test_connections_are_counted_while_open_and_after(listen: str, version
         assert sum(theirs.connections_closed.values()) == 3
         assert getattr(near, f"dialed_closed_{version}") == 3
         assert getattr(theirs, f"accepted_closed_{version}") == 3
+
+
+@pytest.mark.parametrize(("listen", "version"), [(IP4, "ip4"), (IP6, "ip6")])
+async def test_sessions_of_webtransport_are_counted_among_all_connections(listen: str, version: str) -> None:
+    async with (
+        listening(f"{listen}/webtransport") as (browsers, sessions),
+        listening(listen) as (listener, _),
+    ):
+        far, dialer = transport_behind(browsers), near_transport()
+        session = await dialer.dial(browsers.get_addrs()[0])
+        await sessions.receive()
+        await dialer.dial(listener.get_addrs()[0])
+        near, theirs = dialer.statistics(), far.statistics()
+        assert getattr(near, f"dialed_{version}") == 2
+        assert getattr(near, f"dialed_webtransport_{version}") == 1
+        assert getattr(theirs, f"accepted_{version}") == 1
+        assert getattr(theirs, f"accepted_webtransport_{version}") == 1
+        assert (near.handshake_times.total, near.webtransport_handshake_times.total) == (2, 1)
+        assert near.handshake_times.seconds > near.webtransport_handshake_times.seconds > 0
+        assert theirs.handshake_times == theirs.webtransport_handshake_times
+        await session.close()
+        ended = f"accepted_closed_webtransport_{version}"
+        assert await eventually(lambda: getattr(far.statistics(), ended) == 1)
+        ended = f"dialed_closed_webtransport_{version}"
+        assert await eventually(lambda: getattr(dialer.statistics(), ended) == 1)
+        assert getattr(dialer.statistics(), f"dialed_closed_{version}") == 1
+        await dialer.close()
 
 
 async def test_an_endpoint_has_the_sums_of_its_connections() -> None:
@@ -154,8 +179,7 @@ async def test_any_thread_may_ask() -> None:
 
 
 async def mismatch(dialer: QUICTransport, listener: QUICListener) -> None:
-    other = ID.from_pubkey(create_new_key_pair().public_key)
-    await dialer.dial(Multiaddr(f"{listener.get_addrs()[0]}/p2p/{other}"))
+    await dialer.dial(with_another_peer(listener.get_addrs()[0]))
 
 
 async def denied(dialer: QUICTransport, listener: QUICListener) -> None:
@@ -191,6 +215,24 @@ async def test_a_failed_dial_counts_by_its_cause(cause: str) -> None:
         assert failures(dialer) == {cause: 1}
         assert (counted.dials_started, counted.dials_succeeded, counted.dialed_ip4) == (1, 0, 0)
         assert await eventually(lambda: dialer.statistics().handshakes_outbound == 0)
+        await dialer.close()
+
+
+async def test_a_dial_of_webtransport_counts_among_all_dials() -> None:
+    async with listening(f"{IP4}/webtransport") as (listener, _):
+        dialer = near_transport()
+        (address,) = listener.get_addrs()
+        await dialer.dial(address)
+        with pytest.raises(DialError):
+            await dialer.dial(with_another_peer(address))
+        with pytest.raises(DialError):
+            await dialer.dial(Multiaddr("/ip4/255.255.255.255/udp/4001/quic-v1"))
+        counted = dialer.statistics()
+        assert (counted.dials_started, counted.webtransport_dials_started) == (3, 2)
+        assert (counted.dials_succeeded, counted.webtransport_dials_succeeded) == (1, 1)
+        assert failures(dialer) == {"peer_id_mismatch": 1, "unreachable": 1}
+        sessions = counted.webtransport_dials_failed
+        assert {cause: n for cause, n in sessions.items() if n} == {"peer_id_mismatch": 1}
         await dialer.close()
 
 
@@ -293,6 +335,23 @@ async def test_an_asyncio_endpoint_counts_the_same() -> None:
             await passes(1)
         assert both.far.statistics().connections_closed["peer", "closed"] == 1
     assert both.near.statistics().dialed_closed_ip4 == 1
+
+
+@on_both
+async def test_an_asyncio_endpoint_counts_sessions_of_webtransport() -> None:
+    async with Endpoint(Identity.generate()) as far, Endpoint(Identity.generate()) as near:
+        listener = await far.listen(f"{IP4}/webtransport")
+        kept = []
+        for address in (f"{listener.address}/p2p/{far.peer_id}", listener.webtransport_address):
+            assert address is not None
+            kept.append((await near.connect(address), await listener.accept()))
+        counted = near.statistics()
+        assert (counted.dialed_ip4, counted.dialed_webtransport_ip4) == (2, 1)
+        assert (counted.dials_started, counted.webtransport_dials_started) == (2, 1)
+        assert (counted.dials_succeeded, counted.webtransport_dials_succeeded) == (2, 1)
+        assert (counted.handshake_times.total, counted.webtransport_handshake_times.total) == (2, 1)
+        counted = far.statistics()
+        assert (counted.accepted_ip4, counted.accepted_webtransport_ip4) == (2, 1)
 
 
 @on_both

@@ -213,6 +213,9 @@ def test_endpoint_statistics(two: Pair) -> None:
         "dials_started",
         "dials_succeeded",
         "dials_failed",
+        "webtransport_dials_started",
+        "webtransport_dials_succeeded",
+        "webtransport_dials_failed",
         "refused_by_gate",
         "refused_by_swarm",
     }

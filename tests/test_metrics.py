@@ -17,13 +17,20 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from libp2p_quic import DialError, __version__
+from libp2p_quic import (
+    DialError,
+    Distribution,
+    EndpointStatistics,
+    PeerIdMismatchError,
+    __version__,
+    process_statistics,
+)
 from libp2p_quic.metrics import FAMILIES, QUICCollector
 from testkit.asyncio_ends import ends, raw_streams
 from testkit.census import eventually
-from testkit.linked import linked, transport_behind
+from testkit.linked import linked, listening, transport_behind
 from testkit.loops import on_both, passes
-from testkit.near import IP4, near_host, near_transport, new_stream, transport_of
+from testkit.near import IP4, near_host, near_transport, new_stream, transport_of, with_another_peer
 from testkit.payload import MIB
 from tools import metrics_page
 
@@ -122,7 +129,8 @@ async def test_a_scrape_of_a_host_under_load_grows_with_the_load() -> None:
     assert (before[opened], after["libp2p_quic_connections_open"]) == (0, 1)
     assert after.value("libp2p_quic_streams_total", dir="inbound") >= 1
     assert after["libp2p_swarm_handshake_latency_seconds_count"] == 1
-    assert after.value("libp2p_swarm_handshake_latency_seconds_bucket", le="+Inf") == 1
+    handshakes = "libp2p_swarm_handshake_latency_seconds_bucket"
+    assert after.value(handshakes, le="+Inf", transport="quic-v1") == 1
     assert after.value("libp2p_quic_smoothed_rtt_seconds_bucket", le="+Inf") == 1
     assert after.value("libp2p_quic_memory_reserved_bytes", purpose="receive") > 0
     assert after.value("libp2p_quic_build_info", version=__version__) == 1
@@ -141,7 +149,7 @@ async def test_refusals_dials_and_ends_have_their_labels() -> None:
             assert await eventually(lambda: link.accepted.is_closed)
             near, far = await scrape(near_url), await scrape(far_url)
     assert near["libp2p_quic_dials_total"] == 2
-    assert near.value("libp2p_swarm_dial_errors_total", error="refused") == 1
+    assert near.value("libp2p_swarm_dial_errors_total", error="refused", transport="quic-v1") == 1
     assert near["libp2p_swarm_dial_errors_total"] == 1
     assert near.value("libp2p_quic_connections_ended_total", by="local", kind="closed") == 1
     assert far.value("libp2p_quic_inbound_refused_total", limit="max_connections") == 1
@@ -155,8 +163,53 @@ async def test_several_nodes_are_one_sum() -> None:
             both = await scrape(url)
     assert both["libp2p_quic_connections_open"] == 2
     opened = "libp2p_swarm_connections_opened_total"
-    assert both.value(opened, dir="inbound", ip_version="ip4") == 1
-    assert both.value(opened, dir="outbound", ip_version="ip4") == 1
+    assert both.value(opened, dir="inbound", ip_version="ip4", transport="quic-v1") == 1
+    assert both.value(opened, dir="outbound", ip_version="ip4", transport="quic-v1") == 1
+
+
+async def test_webtransport_is_told_apart_from_quic() -> None:
+    async with listening(f"{IP4}/webtransport") as (browsers, sessions), listening() as (listener, _):
+        far, dialer = transport_behind(browsers), near_transport()
+        (address,) = browsers.get_addrs()
+        session = await dialer.dial(address)
+        await sessions.receive()
+        await dialer.dial(listener.get_addrs()[0])
+        with pytest.raises(PeerIdMismatchError):
+            await dialer.dial(with_another_peer(address))
+        await session.close()
+        assert await eventually(lambda: dialer.statistics().dialed_closed_webtransport_ip4 == 1)
+        assert await eventually(lambda: far.statistics().accepted_closed_webtransport_ip4 == 1)
+        with exposed(dialer) as near_url, exposed(far) as far_url:
+            near, theirs = await scrape(near_url), await scrape(far_url)
+        await dialer.close()
+    swarm, outbound = "libp2p_swarm", {"dir": "outbound", "ip_version": "ip4"}
+    refused = {"error": "peer_id_mismatch"}
+    for transport, closed, failed, dials in (("quic-v1", 0, 0, 1), ("webtransport", 1, 1, 2)):
+        assert near.value(f"{swarm}_connections_opened_total", transport=transport, **outbound) == 1
+        assert near.value(f"{swarm}_connections_closed_total", transport=transport, **outbound) == closed
+        assert near.value(f"{swarm}_handshake_latency_seconds_count", transport=transport) == 1
+        assert near.value(f"{swarm}_handshake_latency_seconds_sum", transport=transport) > 0
+        assert near.value(f"{swarm}_dial_errors_total", transport=transport, **refused) == failed
+        assert near.value("libp2p_quic_dials_total", transport=transport) == dials
+        inbound = {"dir": "inbound", "ip_version": "ip4", "transport": transport}
+        assert theirs.value(f"{swarm}_connections_opened_total", **inbound) == closed
+        assert theirs.value(f"{swarm}_connections_closed_total", **inbound) == closed
+
+
+def test_sessions_do_not_change_the_handshake_times_of_quic() -> None:
+    (family,) = (each for each in FAMILIES if each.name == "libp2p_swarm_handshake_latency_seconds")
+    found = set()
+    for tenths in range(100):
+        # The difference of these floats is not always the same.
+        node = EndpointStatistics(
+            handshake_times=Distribution(seconds=(tenths + 3) / 10),
+            webtransport_handshake_times=Distribution(seconds=tenths / 10),
+        )
+        for labels, times in family.samples(node, process_statistics()):
+            assert isinstance(times, Distribution)
+            if labels[0] == "quic-v1":
+                found.add(times.seconds)
+    assert found == {0.3}
 
 
 @on_both

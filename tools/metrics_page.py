@@ -45,6 +45,8 @@ asks, 9464 for example. With several nodes in one process, `QUICCollector(one, o
 - Names that begin with `libp2p_swarm_`, and their labels, are go-libp2p's, so that its dashboard of the
   swarm shows these nodes too. `security` and `muxer` are empty, as in go-libp2p: QUIC has both. `error` has
   this package's causes. `ip_version` of an error is `unknown`, as a dial may try addresses of both.
+- `transport` is `webtransport` for sessions of WebTransport and dials of its addresses, and `quic-v1` for all
+  others. A handshake of WebTransport takes two round trips more.
 - Counters begin at zero when the program starts, which `rate()` knows. A transport that runs again goes on
   counting.
 
@@ -123,8 +125,8 @@ def _rate(name: str, by: str = "") -> str:
     return f"{grouped}(rate({name}{NODES}[$__rate_interval]))"
 
 
-def _quantile(quantile: float, name: str) -> str:
-    return f"histogram_quantile({quantile}, sum by (le) ({name}))"
+def _quantile(quantile: float, name: str, by: str = "le") -> str:
+    return f"histogram_quantile({quantile}, sum by ({by}) ({name}))"
 
 
 def _per(part: str, whole: str) -> str:
@@ -148,7 +150,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Connections opened",
             "cps",
-            ((_rate("libp2p_swarm_connections_opened_total", "dir, ip_version"), "{{dir}} {{ip_version}}"),),
+            (
+                (
+                    _rate("libp2p_swarm_connections_opened_total", "dir, transport, ip_version"),
+                    "{{dir}} {{transport}} {{ip_version}}",
+                ),
+            ),
         ),
         Panel(
             "Connections ended, by whom and how",
@@ -166,7 +173,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Handshake latency",
             "s",
-            tuple((_quantile(q, _HANDSHAKES), f"{100 * q:g} %") for q in (0.5, 0.9, 0.99)),
+            tuple(
+                (_quantile(q, _HANDSHAKES, "le, transport"), f"{{{{transport}}}} {100 * q:g} %")
+                for q in (0.5, 0.9, 0.99)
+            ),
         ),
         Panel(
             "Handshakes in progress",

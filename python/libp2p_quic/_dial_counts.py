@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from libp2p_quic._exception_types import (
     DialError,
@@ -51,18 +53,41 @@ def cause_of(error: DialError) -> DialCause:
     return next(found, "other")
 
 
+@dataclass
+class _Dials:
+    """The dials of one kind of address."""
+
+    started: int = 0
+    succeeded: int = 0
+    failed: dict[DialCause, int] = field(default_factory=no_failures)
+
+
 class DialCounts:
     """The dials of one transport or endpoint."""
 
     def __init__(self) -> None:
-        self.started = 0
-        self.succeeded = 0
-        self.failed = no_failures()
+        # Apart: two counters of one dial could be read in another thread between their changes.
+        self._quic = _Dials()
+        self._webtransport = _Dials()
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `EndpointStatistics` that count dials. May be called in any thread."""
+        quic, webtransport = deepcopy(self._quic), deepcopy(self._webtransport)
+        return {
+            "dials_started": quic.started + webtransport.started,
+            "dials_succeeded": quic.succeeded + webtransport.succeeded,
+            "dials_failed": {cause: n + webtransport.failed[cause] for cause, n in quic.failed.items()},
+            "webtransport_dials_started": webtransport.started,
+            "webtransport_dials_succeeded": webtransport.succeeded,
+            "webtransport_dials_failed": webtransport.failed,
+        }
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the dial of the ``with`` block."""
-        self.started += 1
+    def counted(self, is_webtransport: bool = False) -> Iterator[None]:
+        """Count the dial of the ``with`` block. ``is_webtransport`` (default: False) is the kind of its
+        addresses."""
+        dials = self._webtransport if is_webtransport else self._quic
+        dials.started += 1
         cause: DialCause | None = "canceled"
         try:
             yield
@@ -72,6 +97,6 @@ class DialCounts:
             raise
         finally:
             if cause is None:
-                self.succeeded += 1
+                dials.succeeded += 1
             else:
-                self.failed[cause] += 1
+                dials.failed[cause] += 1

@@ -201,9 +201,10 @@ class Endpoint:
 
         Numbers: endpoints (1, or 0 once it has ended), and the fields of
         `libp2p_quic.EndpointStatistics` that the engine counts, dialed, accepted and refused
-        connections by IP version and limit. Budgets in bytes. handshake_times and round_trip_times
-        are pairs of a list, of how many times are in each bucket of `time_bounds`, and the sum in
-        seconds. connections_closed has the number for each pair of who ended a connection and how.
+        connections by IP version and limit. Budgets in bytes. handshake_times,
+        webtransport_handshake_times and round_trip_times are pairs of a list, of how many times are in
+        each bucket of `time_bounds`, and the sum in seconds. connections_closed has the number for each
+        pair of who ended a connection and how.
         """
     def census(self) -> dict[str, int]:
         """What the endpoint holds, for tests of leaks: connections, handshakes (inbound), streams,

@@ -155,6 +155,12 @@ class EndpointStatistics(NamedTuple):
     """Dials that failed, for each cause: "canceled" (by the program), "gated" (by a gate of either side),
     "limit" (the peer's), "peer_id_mismatch", "refused" (in the handshake), "timeout", "unreachable",
     "other"."""
+    webtransport_dials_started: int = 0
+    """Dials of addresses of WebTransport. Part of ``dials_started``."""
+    webtransport_dials_succeeded: int = 0
+    """Dials of addresses of WebTransport. Part of ``dials_succeeded``."""
+    webtransport_dials_failed: Mapping[DialCause, int] = no_failures()
+    """Dials of addresses of WebTransport. Part of ``dials_failed``."""
     dialed_ip4: int = 0
     """Dialed connections over IPv4 whose handshake completed."""
     dialed_ip6: int = 0
@@ -171,11 +177,29 @@ class EndpointStatistics(NamedTuple):
     """Inbound connections over IPv4 that have ended after their handshake."""
     accepted_closed_ip6: int = 0
     """Inbound connections over IPv6 that have ended after their handshake."""
+    dialed_webtransport_ip4: int = 0
+    """Sessions of WebTransport. Part of ``dialed_ip4``."""
+    dialed_webtransport_ip6: int = 0
+    """Sessions of WebTransport. Part of ``dialed_ip6``."""
+    accepted_webtransport_ip4: int = 0
+    """Sessions of WebTransport. Part of ``accepted_ip4``."""
+    accepted_webtransport_ip6: int = 0
+    """Sessions of WebTransport. Part of ``accepted_ip6``."""
+    dialed_closed_webtransport_ip4: int = 0
+    """Sessions of WebTransport. Part of ``dialed_closed_ip4``."""
+    dialed_closed_webtransport_ip6: int = 0
+    """Sessions of WebTransport. Part of ``dialed_closed_ip6``."""
+    accepted_closed_webtransport_ip4: int = 0
+    """Sessions of WebTransport. Part of ``accepted_closed_ip4``."""
+    accepted_closed_webtransport_ip6: int = 0
+    """Sessions of WebTransport. Part of ``accepted_closed_ip6``."""
     connections_closed: Mapping[tuple[Party, CloseKind], int] = MappingProxyType({})
     """Connections of both directions that ended after their handshake, for each pair of who ended it and
     how, as `ConnectionClosed` has them in ``by`` and ``kind``. Pairs that did not occur are missing."""
     handshake_times: Distribution = Distribution()
     """The durations of completed handshakes of both directions."""
+    webtransport_handshake_times: Distribution = Distribution()
+    """Those of WebTransport, up to the proof of the peer's identity. Part of ``handshake_times``."""
 
     handshakes_started: int = 0
     """Inbound handshakes started."""
@@ -297,7 +321,7 @@ def endpoint_statistics(engine: Endpoint | None) -> EndpointStatistics:
         # In the child of a fork: it belongs to the parent.
         return EndpointStatistics()
     del counted["endpoints"]
-    for name in ("handshake_times", "round_trip_times"):
+    for name in ("handshake_times", "webtransport_handshake_times", "round_trip_times"):
         buckets, total = counted[name]
         counted[name] = Distribution(tuple(buckets), total)
     closed = counted["connections_closed"]

@@ -124,9 +124,7 @@ class QUICTransport(ITransport):
         """
         counted = added(self._earlier, endpoint_statistics(self._counting))
         return counted._replace(
-            dials_started=self._dials.started,
-            dials_succeeded=self._dials.succeeded,
-            dials_failed=dict(self._dials.failed),
+            **self._dials.fields(),
             refused_by_gate=self._gates.denied,
             refused_by_swarm=self._gates.refused_by_swarm,
         )
@@ -237,10 +235,12 @@ class QUICTransport(ITransport):
         # Outside a trio run this raises an error that says so.
         current_driver()
         deadline = trio.current_effective_deadline()
-        progress = DialProgress(_readable(maddr) if len(maddrs) == 1 else f"{len(maddrs)} addresses")
+        text = _readable(maddr)
+        progress = DialProgress(text if len(maddrs) == 1 else f"{len(maddrs)} addresses")
         connection: QUICConnection | None = None
         try:
-            with self._dials.counted():
+            # Several addresses of a peer are all of one kind.
+            with self._dials.counted("/webtransport" in text):
                 if is_peer:
                     connection = await self._dialer.dial_peer(maddrs, progress)
                 else:

@@ -39,8 +39,9 @@ except ModuleNotFoundError as error:
 
 __all__ = ["Node", "QUICCollector"]
 
-# go-libp2p's values for a QUIC connection: TLS and streams are QUIC's own.
+# go-libp2p's values for a connection over QUIC, and over WebTransport: TLS and streams are QUIC's own.
 _QUIC = ("quic-v1", "", "", "false")
+_WEBTRANSPORT = ("webtransport", "", "", "false")
 _GO = ("transport", "security", "muxer", "early_muxer")
 
 Value = int | float | Distribution
@@ -121,14 +122,34 @@ def _both(
 
 
 def _connections(name: str, text: str, ending: str) -> Family:
-    """A counter of connections with go-libp2p's labels, from four fields."""
+    """A counter of connections with go-libp2p's labels, from eight fields."""
 
     def samples(node: EndpointStatistics, _: ProcessStatistics) -> Iterator[tuple[tuple[str, ...], Value]]:
         for direction, field in (("outbound", "dialed"), ("inbound", "accepted")):
             for version in ("ip4", "ip6"):
-                yield (direction, *_QUIC, version), getattr(node, f"{field}{ending}_{version}")
+                sessions = getattr(node, f"{field}{ending}_webtransport_{version}")
+                rest = getattr(node, f"{field}{ending}_{version}") - sessions
+                yield (direction, *_QUIC, version), rest
+                yield (direction, *_WEBTRANSPORT, version), sessions
 
     return Family(f"libp2p_swarm_connections_{name}", "counter", text, ("dir", *_GO, "ip_version"), samples)
+
+
+def _handshake_times(node: EndpointStatistics, _: ProcessStatistics) -> Samples:
+    every, sessions = node.handshake_times, node.webtransport_handshake_times
+    buckets = (n - part for n, part in zip(every.buckets, sessions.buckets, strict=True))
+    # The engine counts whole microseconds. Without the rounding the difference could become a little
+    # smaller from one scrape to the next, which Prometheus takes for a restart.
+    seconds = round(every.seconds - sessions.seconds, 6)
+    yield _QUIC, Distribution(tuple(buckets), seconds)
+    yield _WEBTRANSPORT, sessions
+
+
+def _dial_errors(node: EndpointStatistics, _: ProcessStatistics) -> Samples:
+    for cause, failed in node.dials_failed.items():
+        webtransport = node.webtransport_dials_failed[cause]
+        yield ("quic-v1", cause, "unknown"), failed - webtransport
+        yield ("webtransport", cause, "unknown"), webtransport
 
 
 FAMILIES = (
@@ -139,16 +160,25 @@ FAMILIES = (
         "histogram",
         "Durations of completed handshakes.",
         _GO,
-        lambda node, _: [(_QUIC, node.handshake_times)],
+        _handshake_times,
     ),
     Family(
         "libp2p_swarm_dial_errors",
         "counter",
         "Dials that failed.",
         ("transport", "error", "ip_version"),
-        lambda node, _: [(("quic-v1", cause, "unknown"), n) for cause, n in node.dials_failed.items()],
+        _dial_errors,
     ),
-    _plain("libp2p_quic_dials", "counter", "Dials that the program began.", lambda node: node.dials_started),
+    _both(
+        "libp2p_quic_dials",
+        "counter",
+        "Dials that the program began.",
+        "transport",
+        lambda node: [
+            ("quic-v1", node.dials_started - node.webtransport_dials_started),
+            ("webtransport", node.webtransport_dials_started),
+        ],
+    ),
     _plain(
         "libp2p_quic_connections_open",
         "gauge",

@@ -60,6 +60,10 @@ pub(crate) fn of_endpoint<'py>(
     set!(dict, counted: receive_budget, receive_reserved, send_budget, send_reserved);
     for (name, times) in [
         ("handshake_times", &counted.handshake_times),
+        (
+            "webtransport_handshake_times",
+            &counted.webtransport_handshake_times,
+        ),
         ("round_trip_times", &counted.round_trip_times),
     ] {
         dict.set_item(name, (times.buckets.to_vec(), times.sum.as_secs_f64()))?;

@@ -51,6 +51,13 @@ pub struct Distribution {
 impl Distribution {
     /// The upper bounds of all buckets but the last.
     pub const BOUNDS: &[Duration] = &BOUNDS;
+
+    fn add(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket += more;
+        }
+        self.sum += other.sum;
+    }
 }
 
 /// A [`Distribution`] that can be counted into. A gauge takes out what it put in.
@@ -117,6 +124,8 @@ macro_rules! totals {
             pub connections_closed: [[u64; KINDS]; PARTIES],
             /// The durations of completed handshakes.
             pub handshake_times: Distribution,
+            /// Those of sessions of WebTransport, up to the proof of the peer's identity.
+            pub webtransport_handshake_times: Distribution,
             /// The smoothed round-trip times of the open connections now.
             pub round_trip_times: Distribution,
             /// Bytes that all connections together may hold for readers
@@ -138,11 +147,13 @@ macro_rules! totals {
             }
         }
 
-        /// The counters behind [`EndpointStatistics`].
+        /// The counters behind [`EndpointStatistics`]. A session of WebTransport counts in those that
+        /// have its name only, and [`with_sessions`](EndpointStatistics::with_sessions) makes the sums.
         pub(crate) struct Totals {
             $(pub(crate) $name: AtomicU64,)*
             closed: [[AtomicU64; KINDS]; PARTIES],
             handshake_times: Times,
+            webtransport_handshake_times: Times,
             round_trip_times: Times,
         }
 
@@ -152,6 +163,7 @@ macro_rules! totals {
                     $($name: AtomicU64::new(0),)*
                     closed: [const { [const { AtomicU64::new(0) }; KINDS] }; PARTIES],
                     handshake_times: Times::zero(),
+                    webtransport_handshake_times: Times::zero(),
                     round_trip_times: Times::zero(),
                 }
             }
@@ -163,9 +175,11 @@ macro_rules! totals {
                         array::from_fn(|kind| self.closed[party][kind].load(Ordering::Relaxed))
                     }),
                     handshake_times: self.handshake_times.read(),
+                    webtransport_handshake_times: self.webtransport_handshake_times.read(),
                     round_trip_times: self.round_trip_times.read(),
                     ..EndpointStatistics::default()
                 }
+                .with_sessions()
             }
 
             fn reset(&self) {
@@ -174,6 +188,7 @@ macro_rules! totals {
                     counter.store(0, Ordering::Relaxed);
                 }
                 self.handshake_times.reset();
+                self.webtransport_handshake_times.reset();
                 self.round_trip_times.reset();
             }
         }
@@ -208,6 +223,22 @@ totals! {
     accepted_closed_ip4,
     /// Inbound connections over IPv6 that have ended after their handshake.
     accepted_closed_ip6,
+    /// Sessions of WebTransport among `dialed_ip4`.
+    dialed_webtransport_ip4,
+    /// Sessions of WebTransport among `dialed_ip6`.
+    dialed_webtransport_ip6,
+    /// Sessions of WebTransport among `accepted_ip4`.
+    accepted_webtransport_ip4,
+    /// Sessions of WebTransport among `accepted_ip6`.
+    accepted_webtransport_ip6,
+    /// Sessions of WebTransport among `dialed_closed_ip4`.
+    dialed_closed_webtransport_ip4,
+    /// Sessions of WebTransport among `dialed_closed_ip6`.
+    dialed_closed_webtransport_ip6,
+    /// Sessions of WebTransport among `accepted_closed_ip4`.
+    accepted_closed_webtransport_ip4,
+    /// Sessions of WebTransport among `accepted_closed_ip6`.
+    accepted_closed_webtransport_ip6,
     /// Inbound handshakes started.
     handshakes_started,
     /// Inbound handshakes that failed, for any reason.
@@ -270,6 +301,40 @@ totals! {
     streams_accepted,
 }
 
+impl EndpointStatistics {
+    /// Add sessions of WebTransport to the numbers of all connections. They are counted apart: if two
+    /// counters had each session, a snapshot between both would make the difference, the connections
+    /// without WebTransport, too large, and smaller in the next snapshot.
+    fn with_sessions(mut self) -> Self {
+        for (all, sessions) in [
+            (&mut self.dialed_ip4, self.dialed_webtransport_ip4),
+            (&mut self.dialed_ip6, self.dialed_webtransport_ip6),
+            (&mut self.accepted_ip4, self.accepted_webtransport_ip4),
+            (&mut self.accepted_ip6, self.accepted_webtransport_ip6),
+            (
+                &mut self.dialed_closed_ip4,
+                self.dialed_closed_webtransport_ip4,
+            ),
+            (
+                &mut self.dialed_closed_ip6,
+                self.dialed_closed_webtransport_ip6,
+            ),
+            (
+                &mut self.accepted_closed_ip4,
+                self.accepted_closed_webtransport_ip4,
+            ),
+            (
+                &mut self.accepted_closed_ip6,
+                self.accepted_closed_webtransport_ip6,
+            ),
+        ] {
+            *all += sessions;
+        }
+        self.handshake_times.add(&self.webtransport_handshake_times);
+        self
+    }
+}
+
 /// The sums of all endpoints of the process.
 pub(crate) static PROCESS: Totals = Totals::zero();
 
@@ -295,31 +360,48 @@ impl Totals {
     }
 
     /// A connection ended after its handshake.
-    pub(crate) fn closed(&self, error: &ConnectionError, is_inbound: bool, remote: SocketAddr) {
+    pub(crate) fn closed(
+        &self,
+        error: &ConnectionError,
+        is_inbound: bool,
+        is_webtransport: bool,
+        remote: SocketAddr,
+    ) {
         let (party, kind) = (error.by as usize, error.kind as usize);
         self.add(|totals| &totals.closed[party][kind], 1);
-        match (is_inbound, is_ip6(remote)) {
-            (false, false) => self.add(|totals| &totals.dialed_closed_ip4, 1),
-            (false, true) => self.add(|totals| &totals.dialed_closed_ip6, 1),
-            (true, false) => self.add(|totals| &totals.accepted_closed_ip4, 1),
-            (true, true) => self.add(|totals| &totals.accepted_closed_ip6, 1),
+        match (is_inbound, is_webtransport, is_ip6(remote)) {
+            (false, false, false) => self.add(|totals| &totals.dialed_closed_ip4, 1),
+            (false, false, true) => self.add(|totals| &totals.dialed_closed_ip6, 1),
+            (false, true, false) => self.add(|totals| &totals.dialed_closed_webtransport_ip4, 1),
+            (false, true, true) => self.add(|totals| &totals.dialed_closed_webtransport_ip6, 1),
+            (true, false, false) => self.add(|totals| &totals.accepted_closed_ip4, 1),
+            (true, false, true) => self.add(|totals| &totals.accepted_closed_ip6, 1),
+            (true, true, false) => self.add(|totals| &totals.accepted_closed_webtransport_ip4, 1),
+            (true, true, true) => self.add(|totals| &totals.accepted_closed_webtransport_ip6, 1),
         }
     }
 
     /// The handshake of a connection with `remote` completed. Inbound ones are then offered to a listener.
-    pub(crate) fn opened(&self, is_inbound: bool, remote: SocketAddr) {
-        match (is_inbound, is_ip6(remote)) {
-            (false, false) => self.add(|totals| &totals.dialed_ip4, 1),
-            (false, true) => self.add(|totals| &totals.dialed_ip6, 1),
-            (true, false) => self.add(|totals| &totals.accepted_ip4, 1),
-            (true, true) => self.add(|totals| &totals.accepted_ip6, 1),
+    pub(crate) fn opened(&self, is_inbound: bool, is_webtransport: bool, remote: SocketAddr) {
+        match (is_inbound, is_webtransport, is_ip6(remote)) {
+            (false, false, false) => self.add(|totals| &totals.dialed_ip4, 1),
+            (false, false, true) => self.add(|totals| &totals.dialed_ip6, 1),
+            (false, true, false) => self.add(|totals| &totals.dialed_webtransport_ip4, 1),
+            (false, true, true) => self.add(|totals| &totals.dialed_webtransport_ip6, 1),
+            (true, false, false) => self.add(|totals| &totals.accepted_ip4, 1),
+            (true, false, true) => self.add(|totals| &totals.accepted_ip6, 1),
+            (true, true, false) => self.add(|totals| &totals.accepted_webtransport_ip4, 1),
+            (true, true, true) => self.add(|totals| &totals.accepted_webtransport_ip6, 1),
         }
     }
 
     /// A handshake completed in this time.
-    pub(crate) fn handshake_completed(&self, time: Duration) {
+    pub(crate) fn handshake_completed(&self, time: Duration, is_webtransport: bool) {
         for totals in [self, &PROCESS] {
-            totals.handshake_times.insert(time);
+            match is_webtransport {
+                true => totals.webtransport_handshake_times.insert(time),
+                false => totals.handshake_times.insert(time),
+            }
         }
     }
 
@@ -372,6 +454,8 @@ pub(crate) fn forget() {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
@@ -408,13 +492,61 @@ mod tests {
     fn the_end_of_a_connection_counts_by_who_and_how() {
         let totals = Totals::zero();
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        totals.closed(&ConnectionError::closed_here(0, b""), true, remote);
+        totals.closed(&ConnectionError::closed_here(0, b""), true, false, remote);
         let read = totals.read();
         let (party, kind) = (Party::Local as usize, CloseKind::Closed as usize);
         assert_eq!(read.connections_closed[party][kind], 1);
         assert_eq!((read.accepted_closed_ip4, read.dialed_closed_ip4), (1, 0));
         assert_eq!(Party::ALL[party], Party::Local);
         assert_eq!(CloseKind::ALL[kind], CloseKind::Closed);
+    }
+
+    #[test]
+    fn a_session_of_webtransport_is_one_of_all_connections() {
+        let ip4 = SocketAddr::from(([127, 0, 0, 1], 1));
+        let ip6 = SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 1));
+        for (is_inbound, direction) in [(false, "dialed"), (true, "accepted")] {
+            for (remote, version) in [(ip4, "ip4"), (ip6, "ip6")] {
+                let totals = Totals::zero();
+                for is_webtransport in [false, true, true] {
+                    totals.opened(is_inbound, is_webtransport, remote);
+                }
+                totals.closed(
+                    &ConnectionError::closed_here(0, b""),
+                    is_inbound,
+                    true,
+                    remote,
+                );
+                let read = totals.read();
+                let counted: HashMap<_, _> = read.counters().filter(|it| it.1 > 0).collect();
+                assert_eq!(counted.len(), 4, "{counted:?}");
+                for (kind, expected) in [
+                    ("", 3),
+                    ("_webtransport", 2),
+                    ("_closed", 1),
+                    ("_closed_webtransport", 1),
+                ] {
+                    let name = format!("{direction}{kind}_{version}");
+                    assert_eq!(counted.get(&*name), Some(&expected), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_handshake_of_webtransport_is_one_of_all_handshakes() {
+        let totals = Totals::zero();
+        let ms = Duration::from_millis;
+        totals.handshake_completed(ms(10), false);
+        totals.handshake_completed(ms(40), true);
+        let read = totals.read();
+        let of = |times: Distribution| (times.buckets.iter().sum::<u64>(), times.sum);
+        assert_eq!(of(read.handshake_times), (2, ms(50)));
+        assert_eq!(of(read.webtransport_handshake_times), (1, ms(40)));
+        totals.reset();
+        let read = totals.read();
+        assert_eq!(read.handshake_times, Distribution::default());
+        assert_eq!(read.webtransport_handshake_times, Distribution::default());
     }
 
     #[test]

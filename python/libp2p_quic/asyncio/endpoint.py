@@ -148,7 +148,7 @@ class Endpoint:
         parsed = Address.parse(address)
         progress = DialProgress(str(address), attempts)
         try:
-            with self._dials.counted():
+            with self._dials.counted(parsed.is_webtransport):
                 connection = await self._connect(parsed, address, progress)
         except DialError as error:
             self._note_failure(parsed, error)
@@ -259,9 +259,7 @@ class Endpoint:
         thread, and after `close`. `libp2p_quic.metrics` gives it to Prometheus.
         """
         return endpoint_statistics(None if self._open is None else self._open[1])._replace(
-            dials_started=self._dials.started,
-            dials_succeeded=self._dials.succeeded,
-            dials_failed=dict(self._dials.failed),
+            **self._dials.fields(),
             refused_by_gate=self._gated_before + sum(listener.gated for listener in self._listeners),
         )
 

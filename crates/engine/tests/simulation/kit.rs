@@ -200,6 +200,22 @@ fn assert_nothing_in_use(seed: u64, counted: &EndpointStatistics) {
     let closed: u64 = counted.connections_closed.iter().flatten().sum();
     let opened = counted.handshake_times.buckets.iter().sum::<u64>();
     assert_eq!(closed, opened, "seed {seed}");
+    let opened_sessions = [
+        counted.dialed_webtransport_ip4,
+        counted.dialed_webtransport_ip6,
+        counted.accepted_webtransport_ip4,
+        counted.accepted_webtransport_ip6,
+    ];
+    let closed_sessions = [
+        counted.dialed_closed_webtransport_ip4,
+        counted.dialed_closed_webtransport_ip6,
+        counted.accepted_closed_webtransport_ip4,
+        counted.accepted_closed_webtransport_ip6,
+    ];
+    assert_eq!(opened_sessions, closed_sessions, "seed {seed}");
+    let proven = counted.webtransport_handshake_times.buckets;
+    let sessions: u64 = opened_sessions.iter().sum();
+    assert_eq!(sessions, proven.iter().sum::<u64>(), "seed {seed}");
 }
 
 /// Do both at once: programs that write all before they read hold each other up where their

@@ -3,7 +3,10 @@
 
 use libp2p_quic_engine::{CloseKind, Config, Connection, EcnState, Party, tls::CertificateKey};
 
-use crate::kit::{Pair, a_byte_crosses, config, each_seed, ms, secs};
+use crate::{
+    browsers::session,
+    kit::{Pair, a_byte_crosses, config, each_seed, ms, secs},
+};
 
 /// When the flights of a dial left and came, in milliseconds since it began: the first Initial
 /// packet, the first answer, the ServerHello, the end of the handshake, HANDSHAKE_DONE.
@@ -138,6 +141,36 @@ fn a_peer_that_moves_and_one_that_is_silent_are_counted() {
         assert_eq!(near.keep_alives_sent, ours.statistics().keep_alives_sent);
         assert_eq!(ours.statistics().ecn, EcnState::Capable);
         drop((ours, theirs));
+        pair.leave_nothing();
+    });
+}
+
+#[test]
+fn sessions_of_webtransport_are_counted_among_all_connections() {
+    let name = "statistics::sessions_of_webtransport_are_counted_among_all_connections";
+    each_seed(name, 5, |seed| {
+        let mut pair = Pair::new(seed);
+        let (ours, theirs) = session(&mut pair);
+        let plain = pair.connect();
+        let near = pair.client.endpoint().statistics();
+        assert_eq!((near.dialed_ip4, near.dialed_webtransport_ip4), (2, 1));
+        let micros = |dial: &Connection| dial.statistics().handshake.as_micros();
+        let times = [near.handshake_times, near.webtransport_handshake_times];
+        let [all, sessions] = times.map(|it| it.sum.as_micros());
+        assert_eq!(sessions, micros(&ours));
+        assert_eq!(all, micros(&ours) + micros(&plain.0));
+        // A listener that serves both learns only in the handshake which of them the peer speaks.
+        let far = pair.server.endpoint().statistics();
+        assert_eq!((far.accepted_ip4, far.accepted_webtransport_ip4), (2, 1));
+        ours.close(0, b"");
+        pair.world.run_for(secs(10));
+        let near = pair.client.endpoint().statistics();
+        assert_eq!(near.dialed_closed_webtransport_ip4, 1);
+        assert_eq!(near.dialed_closed_ip4, 1);
+        let far = pair.server.endpoint().statistics();
+        assert_eq!(far.accepted_closed_webtransport_ip4, 1);
+        assert_eq!(far.accepted_closed_ip4, 1);
+        drop((ours, theirs, plain));
         pair.leave_nothing();
     });
 }

@@ -109,8 +109,9 @@ impl ConnectionDriver {
         }
         if stage == Stage::Open {
             totals.round_trip_time_changed(None, Some(self.reported.rtt));
-            totals.handshake_completed(self.reported.handshake);
-            totals.opened(is_inbound, self.conn.remote_address());
+            let is_webtransport = self.webtransport.is_some();
+            totals.handshake_completed(self.reported.handshake, is_webtransport);
+            totals.opened(is_inbound, is_webtransport, self.conn.remote_address());
         }
     }
 
@@ -118,7 +119,9 @@ impl ConnectionDriver {
     pub(super) fn leave(&mut self, error: &ConnectionError) {
         if self.stage == Stage::Open {
             let (is_inbound, remote) = (self.listener.is_some(), self.conn.remote_address());
-            self.shared.totals.closed(error, is_inbound, remote);
+            let is_webtransport = self.webtransport.is_some();
+            let totals = &self.shared.totals;
+            totals.closed(error, is_inbound, is_webtransport, remote);
         }
         self.enter(Stage::Over);
     }
