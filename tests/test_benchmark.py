@@ -17,6 +17,7 @@ from tools.bench import cell, front, goals, page
 from tools.bench.__main__ import run_all
 from tools.bench.contender import Contender, load
 from tools.bench.measure import MEASURES, Line, Measure
+from tools.bench.python.level import Stream, running
 from tools.bench.results import Cell, Results, begin, read, shown
 
 SMALL = {"size": 4 << 20, "count": 200, "limit": 2_000}
@@ -55,6 +56,30 @@ async def test_a_cell_of_an_asyncio_contender_gives_every_figure(contender: str,
     line = await cell.run(found, measure)
     figures = {key: figure.of(line) for key, figure in measure.figures.items()}
     assert name == "idle1000" or all(value > 0 for value in figures.values()), figures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["up", "down", "ping", "requests1", "handshakes1"])
+@pytest.mark.parametrize("contender", ["webtransport", "beside"])
+async def test_a_cell_with_webtransport_gives_every_figure(contender: str, name: str) -> None:
+    (found,) = load([contender])
+    measure = small(name)
+    assert cell.absence(found, measure) is None
+    line = await cell.run(found, measure)
+    figures = {key: figure.of(line) for key, figure in measure.figures.items()}
+    assert all(value > 0 for value in figures.values()), figures
+
+
+@pytest.mark.parametrize(("web", "is_dialed_by_it"), [("off", False), ("only", True), ("beside", False)])
+async def test_a_node_is_dialed_over_webtransport_only_if_it_listens_on_nothing_else(
+    web: str, is_dialed_by_it: bool
+) -> None:
+    async def refuse(stream: Stream) -> None:
+        await stream.close()
+
+    async with running(False, False, False, is_listener=True, web=web) as node:
+        address = await node.listen(refuse)
+    assert ("/webtransport/certhash/" in address) is is_dialed_by_it
 
 
 @pytest.mark.slow
@@ -198,6 +223,19 @@ def test_goals_of_asyncio_are_the_ratios_to_the_adapter_and_to_aioquic() -> None
     for text, (ratio, is_met) in expected.items():
         assert judged[text].figure(found) == pytest.approx(ratio)
         assert judged[text].is_met(found) == is_met
+
+
+def test_goals_of_webtransport_are_ratios_to_the_adapter() -> None:
+    found = begin(load(["adapter", "webtransport", "beside"]), runs=1)
+    for name, gbits in (("adapter", 8.0), ("webtransport", 6.0), ("beside", 7.9)):
+        found.cells += [Cell(way, name, goodput(gbits, 0)) for way in ("up", "down")]
+    judged = {goal.text: goal for goal in goals.GOALS}
+    for text, figure, is_met in (
+        ("one-stream goodput, WebTransport / adapter", 0.75, False),
+        ("one-stream goodput, beside WebTransport / adapter", 0.9875, True),
+    ):
+        assert judged[text].figure(found) == pytest.approx(figure), text
+        assert judged[text].is_met(found) == is_met, text
 
 
 def test_goals_of_latency_requests_and_handshakes_compare_the_named_contenders() -> None:

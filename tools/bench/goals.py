@@ -14,7 +14,9 @@ from pathlib import Path
 from tools.bench import results
 from tools.bench.results import Results, shown
 
-ADAPTER, HOST, ENGINE, ASYNCIO, UVLOOP = OURS = "adapter", "host", "engine", "asyncio", "uvloop"
+ADAPTER, HOST, ENGINE, ASYNCIO, UVLOOP = "adapter", "host", "engine", "asyncio", "uvloop"
+WEBTRANSPORT, BESIDE = "webtransport", "beside"
+OURS = ADAPTER, HOST, ENGINE, ASYNCIO, UVLOOP, WEBTRANSPORT, BESIDE
 QUINN, RUST, GO, STOCK, AIOQUIC = "quinn", "rust-libp2p", "go-libp2p", "stock", "aioquic"
 FLOOR = "udp", "aes"
 """What no transfer can do without: sending datagrams, and encryption. Their CPU is added."""
@@ -145,6 +147,8 @@ GOALS = (
     Goal("goodput at 100 ms, 1 % loss, adapter / best other", _against_best("path-100-1"), 1.0),
     Goal("one-stream goodput, asyncio / adapter", _both_ways(ASYNCIO, ADAPTER), 0.9),
     Goal("one-stream goodput, asyncio / aioquic", _both_ways(ASYNCIO, AIOQUIC), 50.0),
+    Goal("one-stream goodput, WebTransport / adapter", _both_ways(WEBTRANSPORT, ADAPTER), 0.8),
+    Goal("one-stream goodput, beside WebTransport / adapter", _both_ways(BESIDE, ADAPTER), 0.98),
     Goal("ping-pong p50, asyncio / adapter", _times("ping", "p50", ASYNCIO, ADAPTER), 1.0, is_most=True),
     Goal(
         "new streams, 100 in flight, asyncio / adapter",

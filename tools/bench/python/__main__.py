@@ -1,5 +1,5 @@
 """A contender in Python, with the command line of tools/bench/README.md:
-`python -m tools.bench.python [--stock] [--host] [--defaults] serve`, or
+`python -m tools.bench.python [--stock] [--host] [--defaults] [--web only] serve`, or
 `... dial ADDRESS MEASURE name=value...`. This module has the arguments and the listener.
 """
 
@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-from tools.bench.python.level import ENDS, Stream, running
+from tools.bench.python.level import ENDS, WEB, Stream, running
 from tools.bench.python.measures import MEASURES, drain, fill, measured, read_numbers
 from tools.bench.python.usage import PIECE, usage
 
@@ -49,7 +49,8 @@ async def tell(stream: Stream, *numbers: int) -> None:
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    async with running(arguments.host, arguments.stock, arguments.defaults, is_listener=True) as node:
+    levels = (arguments.host, arguments.stock, arguments.defaults)
+    async with running(*levels, is_listener=True, web=arguments.web) as node:
         print(json.dumps({"address": await node.listen(answer)}), flush=True)
         await trio.lowlevel.wait_readable(sys.stdin.fileno())
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport")
     parser.add_argument("--host", action="store_true", help="through a py-libp2p host")
     parser.add_argument("--defaults", action="store_true", help="py-libp2p's default windows and datagrams")
+    parser.add_argument("--web", choices=WEB, default="off", help="listen on WebTransport too, or only")
     roles = parser.add_subparsers(required=True)
     roles.add_parser("serve").set_defaults(role=serve)
     dialing = roles.add_parser("dial")

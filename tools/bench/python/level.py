@@ -27,6 +27,8 @@ from multiaddr import Multiaddr
 from libp2p_quic import QUICTransport, QUICTransportConfig
 
 LISTEN = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
+WEB = ("off", "only", "beside")
+"""Whether a node listens on WebTransport, and is dialed by it, or listens on it beside QUIC on one port."""
 ENDS = (BaseLibp2pError, QUICError, OSError, EOFError)
 """The errors after the other side has ended."""
 PROTOCOL = TProtocol("/libp2p-quic/bench/1.0.0")
@@ -89,10 +91,10 @@ class _Muxed:
 
 
 class _TransportNode:
-    def __init__(self, transport: ITransport, peer: ID, nursery: trio.Nursery) -> None:
+    def __init__(self, transport: ITransport, peer: ID, web: str) -> None:
         self._transport = transport
         self._peer = peer
-        self._nursery = nursery
+        self._web = web
 
     async def listen(self, handler: Handler) -> str:
         async def serve(connection: Any) -> None:
@@ -105,9 +107,16 @@ class _TransportNode:
                         return
                     nursery.start_soon(handler, stream)
 
-        listener = self._transport.create_listener(cast(Any, serve))
-        await listener.listen(LISTEN)
-        return f"{listener.get_addrs()[0]}/p2p/{self._peer}"
+        async def listen(address: str) -> Multiaddr:
+            listener = self._transport.create_listener(cast(Any, serve))
+            await listener.listen(Multiaddr(address))
+            return listener.get_addrs()[0]
+
+        address = await listen(f"{LISTEN}/webtransport" if self._web == "only" else str(LISTEN))
+        if self._web == "beside":
+            await listen(f"{address}/webtransport")
+        # Addresses of WebTransport have it.
+        return str(address) if self._web == "only" else f"{address}/p2p/{self._peer}"
 
     async def dial(self, address: str) -> Connection:
         return _Muxed(await self._transport.dial(Multiaddr(address)))
@@ -143,9 +152,9 @@ class _HostNode:
 
 @asynccontextmanager
 async def running(
-    is_hosted: bool, is_stock: bool, has_defaults: bool, is_listener: bool
+    is_hosted: bool, is_stock: bool, has_defaults: bool, is_listener: bool, web: str = "off"
 ) -> AsyncIterator[Node]:
-    """A node; its tasks are canceled at the end of the block."""
+    """A node; its tasks are canceled at the end of the block. ``web`` is one of `WEB`, without a host."""
     key_pair = create_new_key_pair()
     transport = make_transport(is_stock, has_defaults, key_pair)
     if is_hosted:
@@ -155,6 +164,6 @@ async def running(
         return
     async with trio.open_nursery() as nursery:
         cast(Any, transport).set_background_nursery(nursery)
-        yield _TransportNode(transport, ID.from_pubkey(key_pair.public_key), nursery)
+        yield _TransportNode(transport, ID.from_pubkey(key_pair.public_key), web)
         await cast(Any, transport).close()
         nursery.cancel_scope.cancel()
