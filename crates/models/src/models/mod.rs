@@ -36,16 +36,7 @@ pub fn ready_queue() {
     const WAKERS: u64 = 3;
     const WAKES: u64 = 2;
     let queue = ReadyQueue::new().expect("a model's");
-    let wakers: Vec<_> = (0..WAKERS)
-        .map(|waker| {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                for wake in 0..WAKES {
-                    queue.waker(waker * WAKES + wake).wake();
-                }
-            })
-        })
-        .collect();
+    let wakers = waking(&queue, WAKERS, WAKES);
     let (mut seen, mut taken) = (Vec::new(), Vec::new());
     while seen.len() < (WAKERS * WAKES) as usize {
         queue.signal.wait();
@@ -53,16 +44,7 @@ pub fn ready_queue() {
         queue.drain(&mut taken);
         seen.append(&mut taken);
     }
-    seen.sort_unstable();
-    assert!(
-        seen.into_iter().eq(0..WAKERS * WAKES),
-        "a token was lost or doubled"
-    );
-    wakers
-        .into_iter()
-        .for_each(|each| each.join().expect("a waking thread"));
-    queue.drain(&mut taken);
-    assert!(taken.is_empty() && !queue.signal.is_raised());
+    all_arrived_once(&queue, WAKERS * WAKES, seen, wakers);
 }
 
 /// The same with a loop that drains twice in a pass: tokens that come in the pass raise no signal, and none is
@@ -74,16 +56,7 @@ pub fn ready_queue_of_passes() {
     const WAKERS: u64 = 2;
     const WAKES: u64 = 2;
     let queue = ReadyQueue::new().expect("a model's");
-    let wakers: Vec<_> = (0..WAKERS)
-        .map(|waker| {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                for wake in 0..WAKES {
-                    queue.waker(waker * WAKES + wake).wake();
-                }
-            })
-        })
-        .collect();
+    let wakers = waking(&queue, WAKERS, WAKES);
     let (mut seen, mut taken) = (Vec::new(), Vec::new());
     while seen.len() < (WAKERS * WAKES) as usize {
         queue.before_wait();
@@ -93,14 +66,39 @@ pub fn ready_queue_of_passes() {
             seen.append(&mut taken);
         }
     }
+    all_arrived_once(&queue, WAKERS * WAKES, seen, wakers);
+}
+
+/// Threads that wake `wakes` tokens each, all of them different.
+fn waking(queue: &Arc<ReadyQueue>, threads: u64, wakes: u64) -> Vec<thread::JoinHandle<()>> {
+    (0..threads)
+        .map(|waker| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                for wake in 0..wakes {
+                    queue.waker(waker * wakes + wake).wake();
+                }
+            })
+        })
+        .collect()
+}
+
+/// Assert that `seen` has each token of these threads once, and that nothing is left in the queue.
+fn all_arrived_once(
+    queue: &ReadyQueue,
+    tokens: u64,
+    mut seen: Vec<u64>,
+    wakers: Vec<thread::JoinHandle<()>>,
+) {
     seen.sort_unstable();
     assert!(
-        seen.into_iter().eq(0..WAKERS * WAKES),
+        seen.into_iter().eq(0..tokens),
         "a token was lost or doubled"
     );
-    wakers
-        .into_iter()
-        .for_each(|each| each.join().expect("a waking thread"));
+    for each in wakers {
+        each.join().expect("a waking thread");
+    }
+    let mut taken = Vec::new();
     queue.drain(&mut taken);
     assert!(taken.is_empty() && !queue.signal.is_raised());
 }
