@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
-from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import HandshakeCompleted, QuicEvent
@@ -20,7 +19,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from libp2p.transport.quic.security import CertificateGenerator
 
-from testkit.unwilling import address_of
+from testkit.unwilling import aioquic_server
 
 
 @asynccontextmanager
@@ -44,10 +43,5 @@ async def refusing_server(alert: int, reason: str = "") -> AsyncIterator[str]:
     def make(connection: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> Refusing:
         return Refusing(connection, stream_handler)
 
-    server = await serve("127.0.0.1", 0, configuration=configuration, create_protocol=make)
-    transport = server._transport
-    assert transport is not None
-    try:
-        yield address_of(transport.get_extra_info("sockname")[1])
-    finally:
-        server.close()
+    async with aioquic_server(configuration, make) as address:
+        yield address

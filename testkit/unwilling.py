@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import cast
 
+from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 
@@ -92,7 +93,21 @@ async def other_server(protocol: str) -> AsyncIterator[str]:
     """A QUIC server with that ALPN protocol, and a certificate that proves no libp2p identity."""
     configuration = QuicConfiguration(is_client=False, alpn_protocols=[protocol])
     certify(configuration)
-    server = await serve("127.0.0.1", 0, configuration=configuration)
+    async with aioquic_server(configuration) as address:
+        yield address
+
+
+@asynccontextmanager
+async def aioquic_server(
+    configuration: QuicConfiguration, create_protocol: Callable[..., QuicConnectionProtocol] | None = None
+) -> AsyncIterator[str]:
+    """A server of aioquic. Gives its address."""
+    server = await serve(
+        "127.0.0.1",
+        0,
+        configuration=configuration,
+        create_protocol=create_protocol or QuicConnectionProtocol,
+    )
     transport = server._transport
     assert transport is not None
     try:
