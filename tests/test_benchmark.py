@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -46,28 +47,22 @@ async def test_a_cell_gives_every_figure_of_its_measure(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["up", "down", "streams10", "ping", "requests100", "handshakes32", "idle1000"]
+    ("contender", "name"),
+    [
+        *product(
+            ["asyncio", "uvloop", "aioquic"],
+            ["up", "down", "streams10", "ping", "requests100", "handshakes32", "idle1000"],
+        ),
+        *product(["webtransport", "beside"], ["up", "down", "ping", "requests1", "handshakes1"]),
+    ],
 )
-@pytest.mark.parametrize("contender", ["asyncio", "uvloop", "aioquic"])
-async def test_a_cell_of_an_asyncio_contender_gives_every_figure(contender: str, name: str) -> None:
+async def test_a_cell_of_another_contender_gives_every_figure(contender: str, name: str) -> None:
     (found,) = load([contender])
     measure = small(name)
     assert cell.absence(found, measure) is None
     line = await cell.run(found, measure)
     figures = {key: figure.of(line) for key, figure in measure.figures.items()}
     assert name == "idle1000" or all(value > 0 for value in figures.values()), figures
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["up", "down", "ping", "requests1", "handshakes1"])
-@pytest.mark.parametrize("contender", ["webtransport", "beside"])
-async def test_a_cell_with_webtransport_gives_every_figure(contender: str, name: str) -> None:
-    (found,) = load([contender])
-    measure = small(name)
-    assert cell.absence(found, measure) is None
-    line = await cell.run(found, measure)
-    figures = {key: figure.of(line) for key, figure in measure.figures.items()}
-    assert all(value > 0 for value in figures.values()), figures
 
 
 @pytest.mark.parametrize(("web", "is_dialed_by_it"), [("off", False), ("only", True), ("beside", False)])
