@@ -359,3 +359,9 @@ def test_the_picture_has_every_cell_and_is_valid_svg() -> None:
     assert len(groups) == len(cells)
     signs = [group.findtext("{http://www.w3.org/2000/svg}text") for group in groups]
     assert sorted(signs, key=str) == ["1", "✓", "✓", "✓"]
+
+
+def test_a_page_has_no_path_of_the_machine() -> None:
+    tools = Path(matrix.__file__).parents[1]
+    text = f'File "{tools}/interop/x.py", "{tools.parent}/.venv/lib/y.py", "{Path.home()}/z"'
+    assert matrix.placeless(text) == 'File "interop/x.py", ".venv/lib/y.py", "~/z"'

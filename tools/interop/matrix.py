@@ -277,4 +277,6 @@ async def cell(stage: Stage, case: Case, direction: Direction) -> Result:
 
 def placeless(text: str) -> str:
     """The text without paths of this machine, which do not belong on a page."""
-    return text.replace(f"{HERE.parent}/", "").replace(f"{Path.home()}/", "~/")
+    for folder, shown in ((HERE.parent, ""), (HERE.parents[1], ""), (Path.home(), "~/")):
+        text = text.replace(f"{folder}/", shown)
+    return text
