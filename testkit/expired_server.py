@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,7 +18,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.transport.quic.security import LIBP2P_TLS_EXTENSION_OID, LibP2PExtensionHandler
 
 from testkit.census import PATIENCE
-from testkit.unwilling import address_of
+from testkit.unwilling import aioquic_server
 
 # A dialer of WebTransport takes no certificate that is valid for more than 14 days.
 _VALIDITY = datetime.timedelta(days=10)
@@ -50,24 +49,19 @@ def expired_server(protocol: str) -> Iterator[tuple[str, bytes]]:
     configuration = _configuration(protocol)
     assert isinstance(configuration.certificate, x509.Certificate)
     encoded = configuration.certificate.public_bytes(serialization.Encoding.DER)
-    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = Future()
 
     async def main() -> None:
         over = asyncio.Event()
-        server = await serve("127.0.0.1", 0, configuration=configuration)
-        transport = server._transport
-        assert transport is not None
-        try:
-            ready.set_result((asyncio.get_running_loop(), over, transport.get_extra_info("sockname")[1]))
+        async with aioquic_server(configuration) as address:
+            ready.set_result((asyncio.get_running_loop(), over, address))
             await over.wait()
-        finally:
-            server.close()
 
     with ThreadPoolExecutor(1) as pool:
         serving = pool.submit(asyncio.run, main())
-        loop, over, port = ready.result(PATIENCE)
+        loop, over, address = ready.result(PATIENCE)
         try:
-            yield address_of(port), b"\x12\x20" + hashlib.sha256(encoded).digest()
+            yield address, b"\x12\x20" + hashlib.sha256(encoded).digest()
         finally:
             loop.call_soon_threadsafe(over.set)
             serving.result(PATIENCE)
