@@ -19,9 +19,9 @@ from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.transport.quic import transport as stock
 from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
 from libp2p.transport.quic.exceptions import QUICError
-from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport, QUICTransportConfig
@@ -66,7 +66,7 @@ def make_transport(is_stock: bool, has_defaults: bool, key_pair: KeyPair) -> ITr
         )
         return QUICTransport(key_pair.private_key, ours)
     if has_defaults:
-        return StockTransport(key_pair.private_key)
+        return stock.QUICTransport(key_pair.private_key)
     config = StockConfig(
         max_datagram_size=1452,
         STREAM_FLOW_CONTROL_WINDOW=10_000_000,
@@ -74,7 +74,7 @@ def make_transport(is_stock: bool, has_defaults: bool, key_pair: KeyPair) -> ITr
         MAX_STREAM_RECEIVE_BUFFER=20_000_000,
         STREAM_SEND_BUFFER_HIGH_WATERMARK=10_000_000,
     )
-    return StockTransport(key_pair.private_key, config)
+    return stock.QUICTransport(key_pair.private_key, config)
 
 
 class _Muxed:
