@@ -49,6 +49,8 @@ def test_a_line_to_an_example_that_has_ended_is_an_error_of_the_example() -> Non
         program = examples._Program(process)
         with pytest.raises(examples.ProgramError, match="ended before 'message 1'"):
             program.say("message 1")
+        # Its thread must not read while the block closes the output.
+        program.end()
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             # The line is still in its buffer.

@@ -52,6 +52,12 @@ class _Program:
         with self._news:
             return "".join(self._lines)
 
+    def end(self) -> None:
+        """Kills the process, and returns when all that it printed has been read."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
     def say(self, line: str) -> None:
         """Raises ProgramError if the program has ended."""
         assert self.process.stdin is not None
@@ -93,11 +99,11 @@ def _started(where: Path, *arguments: str, environment: Mapping[str, str] = {}) 
         stderr=subprocess.STDOUT,
         text=True,
     )
+    program = _Program(process)
     try:
-        yield _Program(process)
+        yield program
     finally:
-        process.kill()
-        process.wait()
+        program.end()
 
 
 def echo(where: Path) -> str:
