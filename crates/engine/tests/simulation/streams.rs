@@ -233,9 +233,10 @@ fn a_hundred_streams_at_once() {
     each_seed("streams::a_hundred_streams_at_once", 4, |seed| {
         let mut pair = Pair::new(seed);
         let (ours, theirs) = pair.connect();
+        let mut tasks = Vec::new();
         for i in 0..100u64 {
             let (ours, theirs) = (ours.clone(), theirs.clone());
-            let _writer = pair.world.spawn(async move {
+            tasks.push(pair.world.spawn(async move {
                 let stream = operations::open(&ours).await.expect("a stream");
                 operations::write_all(&stream, &i.to_le_bytes())
                     .await
@@ -246,8 +247,8 @@ fn a_hundred_streams_at_once() {
                 stream.finish();
                 let back = operations::read_to_end(&stream).await.expect("all bytes");
                 assert!(back == pattern(!i, 10_000));
-            });
-            let _reader = pair.world.spawn(async move {
+            }));
+            tasks.push(pair.world.spawn(async move {
                 let stream = operations::accept_stream(&theirs).await.expect("a stream");
                 let got = operations::read_to_end(&stream).await.expect("all bytes");
                 let (name, rest) = got.split_first_chunk().expect("a name");
@@ -258,7 +259,10 @@ fn a_hundred_streams_at_once() {
                     .expect("written");
                 stream.finish();
                 operations::finished(&stream).await.expect("delivered");
-            });
+            }));
+        }
+        for task in tasks {
+            pair.world.block_on(task);
         }
         // Eight are kept in stock by each side.
         let is_done = pair.world.run_until(secs(30), |world| {
