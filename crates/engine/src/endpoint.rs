@@ -403,7 +403,7 @@ impl Endpoint {
         self.0.sockets.census().unwrap_or_default()
     }
 
-    /// A snapshot of the counters. Reads some sixty atomics and waits for nothing, so that a node with
+    /// A snapshot of the counters. Reads a hundred or so atomics and waits for nothing, so that a node with
     /// any number of connections may ask each second.
     pub fn statistics(&self) -> EndpointStatistics {
         let settings = &self.0.settings;
