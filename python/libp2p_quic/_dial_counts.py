@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from libp2p_quic._engine_errors import ConnectionLostError, session_refusal
 from libp2p_quic._exception_types import (
     DialError,
     HandshakeRefusedError,
@@ -49,8 +50,22 @@ def cause_of(error: DialError) -> DialCause:
         return "gated"
     if error.error_code == _LIMIT_REACHED:
         return "limit"
+    refused_by = _session_refusal(error)
+    if refused_by is not None:
+        return refused_by
     found = (cause for cls, cause in _CAUSES.items() if isinstance(error, cls))
     return next(found, "other")
+
+
+def _session_refusal(error: DialError) -> DialCause | None:
+    """Whether a gate or a limit of the peer refused a session of WebTransport: a listener asks them before
+    there is one, so that the error has a status of HTTP and none of libp2p's codes."""
+    cause: BaseException | None = error
+    while isinstance(cause, DialError):
+        cause = cause.__cause__
+    if isinstance(cause, ConnectionLostError) and (cause.by, cause.kind) == ("peer", "refused"):
+        return session_refusal(cause.code, cause.reason)
+    return None
 
 
 @dataclass

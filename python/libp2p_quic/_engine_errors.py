@@ -61,6 +61,10 @@ CERTIFICATE_ALERTS = frozenset({42, 43, 44, 45, 46, 48, 51, 116})
 CERTIFICATE_EXPIRED, ACCESS_DENIED, NO_APPLICATION_PROTOCOL = 45, 49, 120
 # How the engine's reasons begin if the peer gives no session of WebTransport. Their codes are HTTP/3's.
 NO_SESSION = ("no WebTransport session", "it takes no more WebTransport sessions")
+# The statuses with which go-libp2p's gate and limits refuse a session, and RFC 6585's for limits; then the
+# code of RFC 9114 section 8.1 with which this package's listener refuses a second one.
+_FORBIDDEN, _TOO_MANY, _UNAVAILABLE = "status 403", "status 429", "status 503"
+_REQUEST_REJECTED = 0x10B
 
 
 def alert_of(code: int | None, reason: str) -> int | None:
@@ -71,10 +75,25 @@ def alert_of(code: int | None, reason: str) -> int | None:
     return code & 0xFF
 
 
+def session_refusal(code: int | None, reason: str) -> Literal["gated", "limit"] | None:
+    """Whether a gate or a limit of the peer refused a session of WebTransport, from the ``code`` and
+    ``reason`` of the refusal; None if neither did."""
+    if not reason.startswith(NO_SESSION):
+        return None
+    if reason.endswith(_FORBIDDEN):
+        return "gated"
+    is_limit = reason.endswith((_TOO_MANY, _UNAVAILABLE)) or code == _REQUEST_REJECTED
+    return "limit" if is_limit or not reason.startswith(NO_SESSION[0]) else None
+
+
+def _named(alert: int) -> str:
+    return f"TLS alert {_ALERTS.get(alert, alert)}"
+
+
 def _refusal(alert: int) -> str:
     """What the peer refused with ``alert``, and what to check. The peer's own reason seldom says it: rustls
     tells us of an "invalid peer certificate", which is ours."""
-    name = f"TLS alert {_ALERTS.get(alert, alert)}"
+    name = _named(alert)
     if alert == CERTIFICATE_EXPIRED:
         return f"our certificate is not valid at the time of the peer's clock ({name}): check both clocks"
     if alert in CERTIFICATE_ALERTS:
@@ -113,7 +132,8 @@ class ConnectionLostError(EngineError):
     """The connection is over. It is never reported as the end of a stream.
 
     ``code`` is the error code if the close carried one, ``reason`` the text that came with it. If the peer
-    refused the handshake with a TLS alert, the text also says what the peer refused and what to check.
+    refused the handshake with a TLS alert, the text also says what the peer refused and what to check; if it
+    ended an established connection with one, the text names the alert.
     """
 
     def __init__(self, message: str, by: Party, kind: CloseKind, code: int | None, reason: str) -> None:
@@ -132,7 +152,10 @@ class ConnectionLostError(EngineError):
 
     def __str__(self) -> str:
         told, alert = str(self.args[0]), self.alert
-        return told if alert is None else f"{told}; {_refusal(alert)}"
+        if alert is not None:
+            return f"{told}; {_refusal(alert)}"
+        late = alert_of(self.code, self.reason) if self.by == "peer" and self.kind == "transport" else None
+        return told if late is None else f"{told}; {_named(late)}"
 
 
 class StreamError(EngineError):

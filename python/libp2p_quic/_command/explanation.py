@@ -16,6 +16,7 @@ from libp2p_quic._engine_errors import (
     NO_SESSION,
     ConnectionLostError,
     alert_of,
+    session_refusal,
 )
 from libp2p_quic._exception_types import (
     ConnectionClosed,
@@ -37,10 +38,6 @@ _NOT_VALID_NOW = "the certificate is not valid now"
 # Why it refuses a server after TLS: by Noise, and by HTTP/3.
 _NOT_CONFIRMED = "does not confirm the certificate hash"
 _NO_WEBTRANSPORT = "the server's SETTINGS do not offer WebTransport"
-# The statuses with which go-libp2p's gate and limits refuse a session, and RFC 6585's for limits; then the
-# code of RFC 9114 section 8.1 with which this package's listener refuses a second one.
-_FORBIDDEN, _TOO_MANY, _UNAVAILABLE = "status 403", "status 429", "status 503"
-_REQUEST_REJECTED = 0x10B
 # libp2p's connection error codes.
 LIMIT = 0x1001
 _RATE_LIMITED, _SUPPLANTED, _GARBAGE_COLLECTED, _SHUTDOWN = 0x1002, 0x1004, 0x1005, 0x1006
@@ -226,12 +223,10 @@ def _without_webtransport(text: str) -> Explanation:
 
 
 def _no_session(code: int | None, reason: str, text: str) -> Explanation:
-    if reason.endswith(_FORBIDDEN):
-        return of_close_code(GATED, text)
-    is_limit = reason.endswith((_TOO_MANY, _UNAVAILABLE)) or code == _REQUEST_REJECTED
-    if is_limit or not reason.startswith(NO_SESSION[0]):
-        return of_close_code(LIMIT, text)
-    return _without_webtransport(text)
+    refused_by = session_refusal(code, reason)
+    if refused_by is None:
+        return _without_webtransport(text)
+    return of_close_code(GATED if refused_by == "gated" else LIMIT, text)
 
 
 def of_close(error: ConnectionClosed) -> Explanation:

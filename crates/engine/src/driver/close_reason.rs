@@ -20,9 +20,13 @@ const CONNECTION_REFUSED: u64 = 0x2;
 const AT_A_LIMIT: &str = "it takes no connection from here now: it has too many, in all or from \
      this address, or its operator denies the address";
 
+/// `was_connected`: our side had completed the handshake. `is_confirmed`: both sides had (RFC 9001 section
+/// 4.1.2), so that the peer no longer
+/// refuses it.
 pub(super) fn from_quinn(
     reason: Quinn,
     was_connected: bool,
+    is_confirmed: bool,
     verdict: Option<&Verdict>,
 ) -> ConnectionError {
     if let Some(refusal) = verdict.and_then(Verdict::refusal) {
@@ -37,7 +41,8 @@ pub(super) fn from_quinn(
         ),
         Quinn::ConnectionClosed(close) => {
             let code = u64::from(close.error_code);
-            let is_refusal = CRYPTO_ERRORS.contains(&code) || code == CONNECTION_REFUSED;
+            let is_refusal =
+                !is_confirmed && (CRYPTO_ERRORS.contains(&code) || code == CONNECTION_REFUSED);
             let kind = if is_refusal {
                 CloseKind::Refused
             } else {
@@ -45,7 +50,7 @@ pub(super) fn from_quinn(
             };
             let sent = String::from_utf8_lossy(&close.reason);
             let sent = readable(&sent);
-            let reason = if sent.is_empty() && code == CONNECTION_REFUSED {
+            let reason = if sent.is_empty() && is_refusal && code == CONNECTION_REFUSED {
                 AT_A_LIMIT.to_owned()
             } else if sent.is_empty() {
                 close.error_code.to_string()
@@ -168,6 +173,22 @@ mod tests {
         assert_eq!(readable(told), "Peer ID mismatch: expected a (or b)");
         let fixed = "invalid peer certificate: BadEncoding";
         assert_eq!(readable(fixed), fixed);
+    }
+
+    #[test]
+    fn an_alert_refuses_a_handshake_until_it_is_confirmed() {
+        let close = || {
+            Quinn::ConnectionClosed(quinn_proto::ConnectionClose {
+                error_code: quinn_proto::TransportErrorCode::crypto(80),
+                frame_type: None,
+                reason: bytes::Bytes::new(),
+            })
+        };
+        for (is_confirmed, kind) in [(false, CloseKind::Refused), (true, CloseKind::Transport)] {
+            let error = from_quinn(close(), true, is_confirmed, None);
+            let told = (error.by, error.kind, error.code);
+            assert_eq!(told, (Party::Peer, kind, Some(0x150)));
+        }
     }
 
     #[test]

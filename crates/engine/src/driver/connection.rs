@@ -94,7 +94,7 @@ pub(super) struct ConnectionDriver {
     /// The listener that accepted it; `None` for a dialed connection.
     listener: Option<Arc<ListenerShared>>,
     verdict: Option<Verdict>,
-    /// What its dial met; `None` for an accepted connection.
+    /// What its dial met; `None` for an accepted connection, and once the handshake has completed.
     dial: Option<Arc<DialReport>>,
     /// Its slot in the admission control; `None` for a dialed connection.
     pub(super) inbound_slot: Option<InboundSlot>,
@@ -424,8 +424,12 @@ impl ConnectionDriver {
                         self.handshake_timeout(now)
                     }
                     reason => {
+                        // The dialer completes the handshake before the listener has verified it.
+                        let is_confirmed = was_connected
+                            && (self.listener.is_some() || FinalFlight::is_confirmed(&self.conn));
                         let verdict = self.verdict.as_ref();
-                        let error = close_reason::from_quinn(reason, was_connected, verdict);
+                        let error =
+                            close_reason::from_quinn(reason, was_connected, is_confirmed, verdict);
                         self.without_http3_code(error)
                     }
                 };
