@@ -39,8 +39,9 @@ pub(crate) struct SendQueue {
     pub(crate) ending: Option<LocalEnd>,
     /// The peer acknowledged all bytes and our FIN.
     pub(crate) is_acknowledged: bool,
-    /// Why nothing more can be sent.
-    pub(crate) error: Option<WriteError>,
+    /// Why nothing more can be sent. Few streams fail, and a connection holds streams opened ahead, so
+    /// that it is boxed.
+    error: Option<Box<WriteError>>,
     /// The peer opened the stream and the application has not accepted it. Until then the peer's
     /// STOP_SENDING stays unanswered, so that the stream counts against the peer's stream limit:
     /// streams that wait to be accepted are then bounded by it.
@@ -97,7 +98,7 @@ impl SendQueue {
         wanted: usize,
         bound: usize,
     ) -> Poll<Result<usize, WriteError>> {
-        if let Some(error) = &self.error {
+        if let Some(error) = self.error.as_deref() {
             return Poll::Ready(Err(error.clone()));
         }
         if self.ending.is_some() {
@@ -133,7 +134,7 @@ impl SendQueue {
         if self.is_acknowledged {
             return Poll::Ready(Ok(()));
         }
-        if let Some(error) = &self.error {
+        if let Some(error) = self.error.as_deref() {
             return Poll::Ready(Err(error.clone()));
         }
         if let Some(LocalEnd::Reset(_)) = self.ending {
@@ -167,7 +168,7 @@ impl SendQueue {
     /// Drop all bytes: nothing more can be sent because of `error`.
     pub(crate) fn fail(&mut self, error: WriteError) {
         self.drop_chunks();
-        self.error.get_or_insert(error);
+        self.error.get_or_insert_with(|| Box::new(error));
         self.wake_all();
     }
 
@@ -179,8 +180,8 @@ impl SendQueue {
 
     /// The code of the peer's STOP_SENDING that must be answered now.
     pub(crate) fn stop_to_answer(&self) -> Option<u64> {
-        match self.error {
-            Some(WriteError::Stopped(code)) if !self.is_unaccepted => Some(code),
+        match self.error.as_deref() {
+            Some(WriteError::Stopped(code)) if !self.is_unaccepted => Some(*code),
             _ => None,
         }
     }
@@ -217,6 +218,22 @@ pub(crate) enum PeerEnd {
     Failed(ReadError),
 }
 
+/// A [`PeerEnd`] in a receive queue. Few streams fail, and a connection holds streams opened ahead, so
+/// that the error is boxed.
+pub(crate) enum StoredEnd {
+    Finished,
+    Failed(Box<ReadError>),
+}
+
+impl From<PeerEnd> for StoredEnd {
+    fn from(end: PeerEnd) -> Self {
+        match end {
+            PeerEnd::Finished => Self::Finished,
+            PeerEnd::Failed(error) => Self::Failed(Box::new(error)),
+        }
+    }
+}
+
 /// Whether received bytes go to a receive queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
@@ -235,7 +252,7 @@ pub(crate) struct RecvQueue {
     pub(crate) len: usize,
     /// Their cost: their bytes, and `CHUNK_COST` for each chunk.
     pub(crate) cost: usize,
-    pub(crate) end: Option<PeerEnd>,
+    pub(crate) end: Option<StoredEnd>,
     /// This program stopped reading, with this code.
     pub(crate) stopped: Option<u64>,
     /// The bound is reached and QUIC may hold more: a read must notify the I/O thread.
@@ -253,8 +270,8 @@ impl RecvQueue {
             return Poll::Ready(Ok(true));
         }
         match &self.end {
-            Some(PeerEnd::Finished) => Poll::Ready(Ok(false)),
-            Some(PeerEnd::Failed(error)) => Poll::Ready(Err(error.clone())),
+            Some(StoredEnd::Finished) => Poll::Ready(Ok(false)),
+            Some(StoredEnd::Failed(error)) => Poll::Ready(Err(ReadError::clone(error))),
             None => {
                 self.readable.add(cx.waker());
                 Poll::Pending
@@ -354,8 +371,13 @@ impl RecvQueue {
 
     /// The peer's side has ended. Queued bytes stay readable.
     pub(crate) fn finish(&mut self, end: PeerEnd) {
-        self.end.get_or_insert(end);
+        self.note_end(end);
         self.readable.wake();
+    }
+
+    /// The same, and the caller wakes readers. The first end counts.
+    pub(crate) fn note_end(&mut self, end: PeerEnd) {
+        self.end.get_or_insert_with(|| end.into());
     }
 
     /// Stop reading and drop all bytes. True when the peer must be asked to stop.

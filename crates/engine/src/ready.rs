@@ -256,32 +256,44 @@ impl Wake for TokenWaker {
 pub(crate) struct Waiters {
     /// Nearly always the only one, so that nothing is allocated.
     first: Option<Waker>,
-    more: Vec<Waker>,
+    /// Boxed, as an idle connection has nearly thirty `Waiters`, and a `Vec` takes as much as three boxes.
+    more: Option<Box<More>>,
+}
+
+/// The wakers beyond the first.
+#[derive(Default)]
+struct More {
+    wakers: Vec<Waker>,
 }
 
 impl Waiters {
     pub(crate) fn add(&mut self, waker: &Waker) {
-        let mut known = self.first.iter().chain(&self.more);
+        let more = self.more.iter().flat_map(|more| &more.wakers);
+        let mut known = self.first.iter().chain(more);
         if known.any(|known| known.will_wake(waker)) {
             return;
         }
         if self.first.is_none() {
             self.first = Some(waker.clone());
         } else {
-            self.more.push(waker.clone());
+            let more = self.more.get_or_insert_default();
+            more.wakers.push(waker.clone());
         }
     }
 
     /// How many tasks wait.
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.more.len()
+        let more = self.more.as_ref().map_or(0, |more| more.wakers.len());
+        usize::from(self.first.is_some()) + more
     }
 
     pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.first.take() {
             waker.wake();
         }
-        self.more.drain(..).for_each(Waker::wake);
+        if let Some(more) = self.more.take() {
+            more.wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Take all wakers, to wake them after releasing a lock. Waking is a system call, and woken

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from weakref import WeakSet
@@ -64,8 +63,9 @@ class Connection:
         self._owner = Owner(str(self.peer_id))
         # Opened streams whose only proposal may not be sent yet.
         self._proposing: WeakSet[Stream] = WeakSet()
-        # Accepted streams whose negotiation was canceled with `accept_stream`.
-        self._interrupted: deque[tuple[Stream, Selector]] = deque()
+        # Accepted streams whose negotiation was canceled with `accept_stream`. A list, as an empty deque
+        # takes 0.7 KiB.
+        self._interrupted: list[tuple[Stream, Selector]] = []
 
     # Streams
 
@@ -148,7 +148,7 @@ class Connection:
 
     async def _next_to_select(self) -> tuple[Stream, Selector]:
         if self._interrupted:
-            return self._interrupted.popleft()
+            return self._interrupted.pop(0)
         return await self._accept(), Selector(())
 
     async def _accept(self) -> Stream:

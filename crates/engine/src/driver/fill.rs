@@ -69,7 +69,7 @@ pub(crate) fn fill(
         incoming.is_paused = is_paused;
         let has_news = incoming.len > 0 || end.is_some();
         if let Some(end) = end {
-            incoming.end.get_or_insert(end);
+            incoming.note_end(end);
         }
         let mut waiters = Waiters::default();
         if has_news {

@@ -35,7 +35,8 @@ pub(super) struct Marking {
     is_over: bool,
     /// Bytes of copies in the handshake, which quinn-proto does not count.
     copied: u64,
-    answer: Option<Answer>,
+    /// Boxed, as it is for the handshake alone.
+    answer: Option<Box<Answer>>,
 }
 
 /// Our flight of the handshake, kept for a dialer whose first datagram came unmarked.
@@ -66,12 +67,12 @@ impl Marking {
 
     /// The dialer's first datagram came unmarked.
     pub(super) fn dialer_is_unmarked(&mut self, now: Instant) {
-        self.answer = Some(Answer {
+        self.answer = Some(Box::new(Answer {
             datagrams: Vec::new(),
             received: 0,
             repeat_at: now + ANSWER_WAIT,
             is_due: false,
-        });
+        }));
     }
 
     /// Whether datagrams are marked on the current path.

@@ -36,11 +36,15 @@ use crate::{
 /// writes its last bytes should not cause one. The bytes are dropped.
 const STOP_DELAY: Duration = Duration::from_secs(1);
 
+/// A list of chunks with room for at most this many is freed after use: most connections carry small
+/// messages, and are idle for most of the time. That of a bulk transfer is larger, and is used again.
+const SMALL_LIST: usize = 4;
+
 pub(super) struct Streams {
     slots: FxHashMap<StreamId, Slot>,
     /// When to send STOP_SENDING on a stream, in order of time.
     stops: VecDeque<(Instant, StreamId)>,
-    /// Chunks moving from quinn-proto to a queue; empty between calls.
+    /// Chunks moving from quinn-proto to a queue; empty between calls. See `SMALL_LIST`.
     taken: Vec<Bytes>,
     /// Streams that wait for receive credit, each once.
     waiting_for_credit: Vec<StreamId>,
@@ -67,8 +71,11 @@ struct Slot {
     is_receive_done: bool,
     /// quinn-proto was told to finish the stream.
     is_finish_sent: bool,
-    /// When to send STOP_SENDING.
-    stop_at: Option<Instant>,
+    /// It was put into the list `stops`, which has the time. A slot is small, as the table of an idle
+    /// connection has room for 14.
+    is_stop_scheduled: bool,
+    /// That time has passed.
+    is_stop_due: bool,
     /// It is in the list `waiting_for_credit`.
     is_waiting_for_credit: bool,
 }
@@ -166,6 +173,9 @@ impl Streams {
     pub(super) fn expire(&mut self, conn: &mut Connection, now: Instant) {
         while self.stops.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, id)) = self.stops.pop_front() {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.is_stop_due = true;
+                }
                 self.receive(conn, now, id);
             }
         }
@@ -242,7 +252,8 @@ impl Streams {
                 is_send_done: false,
                 is_receive_done: false,
                 is_finish_sent: false,
-                stop_at: None,
+                is_stop_scheduled: false,
+                is_stop_due: false,
                 is_waiting_for_credit: false,
             },
         );
@@ -374,6 +385,9 @@ impl Streams {
                 let filled = fill(&slot.shared, bound, cost, &mut self.taken, |room, taken| {
                     take_chunks(conn, id, codes, room, taken)
                 });
+                if self.taken.capacity() <= SMALL_LIST {
+                    self.taken = Vec::new();
+                }
                 slot.is_receive_done = filled.is_done;
                 self.handed += filled.cost;
                 self.is_lagging |= filled.is_paused;
@@ -416,12 +430,11 @@ impl Streams {
             (out.ending == Some(LocalEnd::Finish), out.is_undelivered())
         };
         if is_finished {
-            let stop_at = *slot.stop_at.get_or_insert_with(|| {
+            if !std::mem::replace(&mut slot.is_stop_scheduled, true) {
                 self.stops.push_back((now + STOP_DELAY, id));
-                now + STOP_DELAY
-            });
+            }
             // The peer must also have acknowledged our finish: see `Stream::stop`.
-            if now < stop_at || is_undelivered {
+            if !slot.is_stop_due || is_undelivered {
                 return;
             }
         } else if self.is_closing {

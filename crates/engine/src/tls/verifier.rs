@@ -44,20 +44,21 @@ pub enum Refusal {
     WebCertificateValidity,
 }
 
-/// Why our verifier refused the peer of one dial, if it did. All clones share one answer.
+/// Why our verifier refused the peer of one dial, if it did. All clones share one answer, which is boxed:
+/// rustls keeps the verifier as long as the connection, and few peers are refused.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Verdict(Arc<OnceLock<Refusal>>);
+pub(crate) struct Verdict(Arc<OnceLock<Box<Refusal>>>);
 
 impl Verdict {
     /// The reason, once the verifier has refused the peer. `None` before the certificate is
     /// verified, when it is accepted, and when the handshake failed for another reason.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
-        self.0.get()
+        self.0.get().map(Box::as_ref)
     }
 
     /// Record why. A handshake has one certificate, so that there is at most one refusal.
     pub(super) fn refuse(&self, refusal: Refusal) {
-        let _ = self.0.set(refusal);
+        let _ = self.0.set(Box::new(refusal));
     }
 }
 

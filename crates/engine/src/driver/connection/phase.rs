@@ -31,14 +31,14 @@ pub(super) enum Phase {
 pub(super) struct Established {
     /// `None` if keep-alives are not configured.
     pub(super) keep_alive: Option<KeepAlive>,
-    /// For a dialed connection, until the listener has confirmed the handshake.
-    pub(super) final_flight: Option<FinalFlight>,
+    /// For a dialed connection, until the listener has confirmed the handshake: boxed, as that is soon.
+    pub(super) final_flight: Option<Box<FinalFlight>>,
 }
 
 impl Established {
     fn deadline(&self, rtt: Duration) -> Option<Instant> {
         let keep_alive = self.keep_alive.as_ref().map(|it| it.deadline(rtt));
-        let final_flight = self.final_flight.as_ref().map(FinalFlight::deadline);
+        let final_flight = self.final_flight.as_deref().map(FinalFlight::deadline);
         [keep_alive, final_flight].into_iter().flatten().min()
     }
 

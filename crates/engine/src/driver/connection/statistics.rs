@@ -77,7 +77,7 @@ impl ConnectionDriver {
             state.statistics = current;
             // quinn-proto counts one attempt, and not what the system refused at first. The error of the
             // dial tells what left in all, and both must agree.
-            if let Some(dial) = self.dial.as_ref().filter(|_| !self.phase.was_connected()) {
+            if let Some(dial) = &self.dial {
                 state.statistics.datagrams_sent = dial.sent();
             }
         }

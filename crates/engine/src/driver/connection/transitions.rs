@@ -85,9 +85,10 @@ impl ConnectionDriver {
             // A session of WebTransport confirms the handshake.
             final_flight: match self.listener.is_some() || self.webtransport.is_some() {
                 true => None,
-                false => Some(FinalFlight::new(now, self.conn.rtt())),
+                false => Some(Box::new(FinalFlight::new(now, self.conn.rtt()))),
             },
         });
+        self.dial = None;
         self.refill(config);
         self.publish(now, true);
         if let Some(listener) = &self.listener
