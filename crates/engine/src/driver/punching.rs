@@ -127,8 +127,8 @@ impl Punching {
     }
 }
 
-/// A datagram that no QUIC endpoint answers. Its form is that of a long header, as quinn answers
-/// one with a short header with a stateless reset. The fixed bit is clear, by which quic-go knows
+/// A datagram that no QUIC endpoint answers. Its form is that of a long header, as an endpoint may answer
+/// a short header with a stateless reset (RFC 9000 section 10.3). The fixed bit is clear, by which quic-go knows
 /// that it is not QUIC. Its version is one of those that nobody may support (RFC 9000 section 15).
 fn datagram(random: &mut u64) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];

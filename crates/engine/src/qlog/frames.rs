@@ -455,8 +455,12 @@ mod tests {
             &[0xc0],
             &[0x18, 1, 0, 20],
         ] {
-            let (out, _) = written(payload);
+            // A PING behind it is no frame of the list.
+            let mut followed: Vec<u8> = payload.to_vec();
+            followed.push(0x01);
+            let (out, _) = written(&followed);
             assert!(out.starts_with("{\"f\":[") && out.ends_with("]}"), "{out}");
+            assert!(!out.contains("ping"), "{out}");
         }
     }
 

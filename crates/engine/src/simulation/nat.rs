@@ -153,8 +153,8 @@ impl Translator {
         SocketAddr::new(self.outer, mapping.outer_port)
     }
 
-    /// The inner port where it is free (section 4.2.1, port preservation); a symmetric NAT takes
-    /// another for each mapping.
+    /// The inner port where it is free (section 4.2.1, port preservation); a NAT whose mappings
+    /// depend on the remote endpoint takes another for each.
     fn free_port(&mut self, wanted: u16, remote: SocketAddr) -> u16 {
         let is_free = |port: u16| {
             self.mappings.iter().all(|m| m.outer_port != port)
@@ -187,5 +187,39 @@ impl Translator {
             self.dropped.push((outer_port, remote));
         }
         inner
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_for_all_remotes_or_for_an_address_or_for_a_port() {
+        let now = Instant::now();
+        let inner = SocketAddr::from(([10, 0, 0, 1], 4001));
+        let remotes = [
+            SocketAddr::from(([192, 0, 2, 1], 4001)),
+            SocketAddr::from(([192, 0, 2, 1], 4002)),
+            SocketAddr::from(([192, 0, 2, 2], 4001)),
+        ];
+        for (mapping, count) in [
+            (Behavior::EndpointIndependent, 1),
+            (Behavior::AddressDependent, 2),
+            (Behavior::AddressAndPortDependent, 3),
+        ] {
+            let nat = Nat {
+                mapping,
+                ..Nat::default()
+            };
+            let mut translator = Translator::new(1, nat);
+            let outer: BTreeSet<SocketAddr> = remotes
+                .iter()
+                .map(|remote| translator.outbound(now, inner, *remote))
+                .collect();
+            assert_eq!(outer.len(), count, "{mapping:?}");
+        }
     }
 }

@@ -139,6 +139,8 @@ fn absurd_transport_parameters_end_a_handshake_and_nothing_else() {
         let from = pair.world.raw_address();
         pair.world.inject(from, to, &packet);
         pair.world.run_for(ms(50));
+        // A close, or the server's flight: the packet was not dropped unread.
+        assert!(!pair.world.received(from).is_empty(), "{parameters:?}");
     }
     assert!(census(&pair).quic_connections <= 2);
     pair.world.block_on(a_byte_crosses(&ours, &theirs));
@@ -536,10 +538,8 @@ fn a_peer_that_asks_for_much_and_takes_nothing_is_lost_in_time() {
     // It acknowledged the handshake and is silent from now on.
     let sent = pair.world.block_on(fill(&ours, 4, 1 << 20));
     let held: usize = sent.iter().map(|(_, written)| written).sum();
-    assert!(
-        held <= 10_000_000 + 4 * 262_144,
-        "the program is held back, too"
-    );
+    // It would write a megabyte on each of four streams.
+    assert!(held < 4 << 20, "the program is not held back: {held}");
     pair.world.crash(&pair.client);
     let error = pair.world.block_on(operations::closed(&ours));
     assert_eq!(

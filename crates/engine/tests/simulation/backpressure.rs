@@ -199,17 +199,20 @@ fn a_reset_overtakes_bytes_that_nobody_reads() {
     let mut pair = Pair::with(1, small(), small());
     let (ours, theirs) = pair.connect();
     let (a, b) = pair.world.block_on(stream(&ours, &theirs));
-    fill(&mut pair.world, &a);
+    let written = fill(&mut pair.world, &a);
     a.reset(77);
     pair.world.run_for(secs(1));
-    let error = pair.world.block_on(async {
+    let (got, error) = pair.world.block_on(async {
+        let mut got = 0;
         loop {
-            if let Err(error) = operations::read(&b, 1_000_000).await {
-                break error;
+            match operations::read(&b, 1_000_000).await {
+                Ok(bytes) => got += bytes.len(),
+                Err(error) => break (got, error),
             }
         }
     });
     assert_eq!(error, ReadError::Reset(77));
+    assert!(got < written, "the reset waited for all {written} bytes");
     drop((a, b, ours, theirs));
     pair.leave_nothing();
 }

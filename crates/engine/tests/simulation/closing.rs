@@ -1,6 +1,8 @@
 //! Closing, from either side and by dropping: what is delivered, who hears what, and that
 //! nothing is left.
 
+use std::rc::Rc;
+
 use libp2p_quic_engine::{
     CloseKind, Config, CongestionControl, ConnectionError, Party, ReadError, WriteError,
     simulation::{Conditions, operations},
@@ -117,35 +119,41 @@ fn a_slow_peer_cannot_have_what_is_over_kept() {
 fn who_waits_hears_of_a_local_close() {
     let mut pair = Pair::new(1);
     let (ours, theirs) = pair.connect();
-    let a = pair
-        .world
-        .block_on(operations::open(&ours))
-        .expect("a stream");
-    let task = |world: &mut libp2p_quic_engine::simulation::World| {
-        let (one, two, three) = (ours.clone(), ours.clone(), a);
-        world.spawn(async move {
-            let accept = operations::accept_stream(&one)
-                .await
-                .expect_err("it is closed");
-            let closed = operations::closed(&two).await;
-            let read = operations::read(&three, 1).await.expect_err("it is closed");
-            let write = operations::finished(&three)
-                .await
-                .expect_err("it is closed");
-            (accept, closed, read, write)
-        })
-    };
-    let task = task(&mut pair.world);
+    let opened = pair.world.block_on(operations::open(&ours));
+    let a = Rc::new(opened.expect("a stream"));
+    // A task for each: one after the other, only the first would wait.
+    let accept = pair.world.spawn({
+        let ours = ours.clone();
+        async move { operations::accept_stream(&ours).await.map(drop) }
+    });
+    let closed = pair.world.spawn({
+        let ours = ours.clone();
+        async move { operations::closed(&ours).await }
+    });
+    let read = pair.world.spawn({
+        let a = a.clone();
+        async move { operations::read(&a, 1).await }
+    });
+    let write = pair.world.spawn({
+        let a = a.clone();
+        async move { operations::finished(&a).await }
+    });
     pair.world.run_for(ms(1));
+    let done = [
+        accept.is_done(),
+        closed.is_done(),
+        read.is_done(),
+        write.is_done(),
+    ];
+    assert_eq!(done, [false; 4]);
     ours.close(5, b"enough");
-    let (accept, closed, read, write) = pair.world.block_on(task);
     let error: ConnectionError = ours.error().expect("closed");
-    assert_eq!((&accept, &closed), (&error, &error));
-    assert_eq!(
-        (read, write),
-        (ReadError::Lost(error.clone()), WriteError::Lost(error))
-    );
-    drop((ours, theirs));
+    assert_eq!(pair.world.block_on(accept), Err(error.clone()));
+    assert_eq!(pair.world.block_on(closed), error);
+    let lost = ReadError::Lost(error.clone());
+    assert_eq!(pair.world.block_on(read), Err(lost));
+    assert_eq!(pair.world.block_on(write), Err(WriteError::Lost(error)));
+    drop((a, ours, theirs));
     pair.leave_nothing();
 }
 

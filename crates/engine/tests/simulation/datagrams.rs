@@ -218,6 +218,7 @@ fn a_replayed_conversation_changes_nothing() {
     }
     pair.world.run_for(secs(1));
     assert_eq!((ours.error(), theirs.error()), (None, None));
+    pair.world.block_on(a_byte_crosses(&ours, &theirs));
     drop((ours, theirs));
     pair.leave_nothing();
 }

@@ -77,6 +77,7 @@ fn a_panic_in_an_inbound_handshake_is_counted_once() {
     pair.world.run_for(ms(100));
     let census = pair.world.census(&pair.server).expect("running");
     assert_eq!((census.inbound_handshakes, census.connections), (0, 1));
+    assert_eq!(pair.listener.statistics().handshakes_failed, 1);
     drop((doomed, other));
     pair.leave_nothing();
 }

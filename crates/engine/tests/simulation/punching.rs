@@ -150,7 +150,7 @@ fn nats_with_endpoint_independent_mapping_are_punched() {
                     town.world.record();
                     assert_eq!(town.dial(true), Ok(()), "{server:?}, {client:?}");
                     // The proven connection ends the punches.
-                    town.world.recorded();
+                    assert!(!punches(town.world.recorded()).is_empty());
                     town.world.run_for(LONGEST_PUNCH);
                     assert!(punches(town.world.recorded()).is_empty());
                     town.leave_nothing();
@@ -171,6 +171,29 @@ fn a_symmetric_nat_is_punched_if_the_other_side_lets_everybody_in() {
             _ => Err(CloseKind::HandshakeTimeout),
         };
         assert_eq!(town.dial(true), expected);
+        town.leave_nothing();
+    }
+}
+
+#[test]
+fn a_nat_with_address_dependent_mapping_is_punched_unless_the_other_side_filters_by_port() {
+    // The relay sees another port than the server does, to which the server punches.
+    let dependent = Nat {
+        mapping: Behavior::AddressDependent,
+        ..Nat::default()
+    };
+    let open = filtering(Behavior::EndpointIndependent);
+    let timeout = Err(CloseKind::HandshakeTimeout);
+    for (nats, expected) in [
+        ([open, dependent], Ok(())),
+        ([filtering(Behavior::AddressDependent), dependent], Ok(())),
+        ([Nat::default(), dependent], timeout),
+        ([dependent, dependent], timeout),
+        // As the server it punches from another port than the one that is dialed.
+        ([dependent, open], timeout),
+    ] {
+        let mut town = Town::new(15, nats, |c| c.handshake_timeout = secs(5));
+        assert_eq!(town.dial(true), expected, "{nats:?}");
         town.leave_nothing();
     }
 }
@@ -320,18 +343,25 @@ fn a_dial_that_comes_before_the_punch_is_repeated_at_once() {
 
 #[test]
 fn a_dial_to_a_victim_sends_few_packets() {
-    let mut pair = Pair::with(12, quiet(|_| ()), quiet(|_| ()));
-    let victim = pair.world.raw_address();
-    let mode = DialMode::Punched { rtt: ms(10) };
-    pair.world.record();
-    let dialed = pair.client.connect_as(victim, None, mode);
-    let dialed = dialed.expect("a socket");
-    pair.world.run_for(LONGEST_PUNCH);
-    let sent: usize = pair.world.recorded().iter().map(|d| d.data.len()).sum();
-    // The first flight of two packets, and twice that at 30, 90, 210, 450, 930, 1890 and 3810 ms.
-    assert!((12_000..=36_000).contains(&sent), "{sent}");
-    drop(dialed);
-    pair.leave_nothing();
+    // Whatever round-trip time a peer feigns, and without a punch.
+    for mode in [
+        DialMode::Punched { rtt: ms(0) },
+        DialMode::Punched { rtt: secs(60) },
+        DialMode::Plain,
+    ] {
+        let mut pair = Pair::with(12, quiet(|_| ()), quiet(|_| ()));
+        let victim = pair.world.raw_address();
+        pair.world.record();
+        let dialed = pair.client.connect_as(victim, None, mode);
+        let dialed = dialed.expect("a socket");
+        pair.world.run_for(LONGEST_PUNCH);
+        let sent: usize = pair.world.recorded().iter().map(|d| d.data.len()).sum();
+        // Most if the round trip takes 10 ms or less: the first flight of two packets, and twice
+        // that at 30, 90, 210, 450, 930, 1890 and 3810 ms.
+        assert!((1_200..=36_000).contains(&sent), "{mode:?}: {sent}");
+        drop(dialed);
+        pair.leave_nothing();
+    }
 }
 
 #[test]
@@ -395,12 +425,13 @@ fn punches_are_bounded_by_time_and_rate_and_answered_by_nobody() {
 #[test]
 fn a_dropped_waiter_punches_no_more() {
     let mut pair = Pair::with(6, quiet(|_| ()), quiet(|_| ()));
+    pair.world.record();
     let waiter = pair.server.next_inbound(pair.client.peer_id());
     let punched = waiter.punch(pair.client.v4(4001), LONGEST_PUNCH);
     punched.expect("an address to punch to");
     pair.world.run_for(ms(500));
+    assert!(!punches(pair.world.recorded()).is_empty());
     drop(waiter);
-    pair.world.record();
     pair.world.run_for(LONGEST_PUNCH);
     assert!(pair.world.recorded().is_empty());
     pair.leave_nothing();
@@ -485,7 +516,8 @@ fn a_waiter_learns_of_the_connection_of_its_peer_only() {
 #[test]
 fn the_random_datagrams_that_others_punch_with_cost_nothing() {
     // go-libp2p and rust-libp2p send 64 wholly random bytes, so that half of them look like a
-    // packet of a connection that is lost, and draw a stateless reset each.
+    // packet of a connection that is lost. Its id lacks our tag of 32 bits: one in 2^32 of those
+    // would draw a stateless reset.
     const PUNCHES: u64 = 400;
     each_seed(
         "punching::the_random_datagrams_that_others_punch_with_cost_nothing",
@@ -496,18 +528,13 @@ fn the_random_datagrams_that_others_punch_with_cost_nothing() {
             let mut dice = pair.world.dice();
             let from = pair.world.raw_address();
             let to = pair.listener.local_addr();
-            let mut answers = 0;
             for _ in 0..PUNCHES {
                 pair.world.inject(from, to, &dice.bytes::<64>());
                 pair.world.run_for(ms(25));
-                for (_, answer) in pair.world.received(from) {
-                    assert!(answer.len() < 64);
-                    answers += 1;
-                }
             }
+            assert!(pair.world.received(from).is_empty());
             let statistics = pair.listener.statistics();
-            assert_eq!(statistics.resets_sent, answers);
-            assert!(answers <= PUNCHES * 6 / 10, "{answers}");
+            assert_eq!(statistics.resets_sent, 0);
             assert_eq!(statistics.handshakes_started, 1);
             assert_eq!(
                 pair.world.census(&pair.server).map(|it| it.connections),

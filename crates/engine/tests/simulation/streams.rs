@@ -178,15 +178,25 @@ fn stopped_streams_give_their_place_back() {
 
 #[test]
 fn stopping_waits_until_the_finish_is_acknowledged() {
-    let mut pair = Pair::new(1);
+    // Less than what is written: the finish is acknowledged only when the peer reads.
+    let small = || {
+        quiet(|c| {
+            c.stream_receive_window = 50_000;
+            c.read_buffer = 20_000;
+        })
+    };
+    let mut pair = Pair::with(1, small(), small());
     let (ours, theirs) = pair.connect();
+    let (a, b) = pair.world.block_on(stream(&ours, &theirs));
+    pair.world
+        .block_on(operations::write_all(&a, &[5; 100_000]))
+        .expect("written");
+    a.finish();
+    a.stop(9);
+    // A stop waits for a second in any case.
+    pair.world.run_for(secs(3));
     pair.world.block_on(async {
-        let (a, b) = stream(&ours, &theirs).await;
-        operations::write_all(&a, &[5; 100_000])
-            .await
-            .expect("written");
-        a.finish();
-        a.stop(9);
+        assert_eq!(operations::write_all(&b, b"x").await, Ok(()));
         assert_eq!(
             operations::read_to_end(&b).await.expect("all bytes").len(),
             100_000
@@ -299,7 +309,9 @@ fn a_write_of_nothing_and_a_read_of_nothing_do_nothing() {
     pair.world.block_on(async {
         let (a, b) = stream(&ours, &theirs).await;
         assert_eq!(poll_fn(|cx| a.poll_write(cx, b"")).await, Ok(0));
-        operations::write_all(&a, b"x").await.expect("written");
+        operations::write_all(&a, b"xy").await.expect("written");
         assert_eq!(operations::read(&b, 1).await.expect("a byte"), &b"x"[..]);
+        assert_eq!(operations::read(&b, 0).await.expect("nothing"), &b""[..]);
+        assert_eq!(operations::read(&b, 1).await.expect("a byte"), &b"y"[..]);
     });
 }
