@@ -9,8 +9,10 @@ of this driver, the flush waits for what they write next. When the run ends, its
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -78,10 +80,7 @@ class TrioDriver(trio.abc.Instrument):
         self._waiting.setdefault(token, []).append(task)
 
         def abort(_: object) -> Abort:
-            tasks = self._waiting[token]
-            tasks.remove(task)
-            if not tasks:
-                del self._waiting[token]
+            self._forget(task, token)
             return Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -103,11 +102,15 @@ class TrioDriver(trio.abc.Instrument):
     def _leave(self, task: Task) -> None:
         """Remove ``task`` from all tokens of its `wait_any`, if it is in one."""
         for token in self._choosing.pop(task, ()):
-            tasks = self._waiting.get(token, [])
-            if task in tasks:
-                tasks.remove(task)
-                if not tasks:
-                    del self._waiting[token]
+            self._forget(task, token)
+
+    def _forget(self, task: Task, token: int) -> None:
+        """Remove ``task`` from those that wait for ``token``, unless an interrupted `_wake` has done so."""
+        tasks = self._waiting.get(token, [])
+        if task in tasks:
+            tasks.remove(task)
+            if not tasks:
+                del self._waiting[token]
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -144,8 +147,9 @@ class TrioDriver(trio.abc.Instrument):
 
         # Not called for a task that is rescheduled: no result is lost.
         def abort(_: object) -> Abort:
-            del turns[task]
-            if not turns:
+            # An interrupted `_serve` may have removed it.
+            turns.pop(task, None)
+            if not turns and self._turns.get(token) is turns:
                 del self._turns[token]
             return Abort.SUCCEEDED
 
@@ -192,24 +196,31 @@ class TrioDriver(trio.abc.Instrument):
         self._endpoints.discard(endpoint)
 
     # trio calls the next two methods in every pass. They must not raise: trio removes an
-    # instrument that does, and waiting tasks would never wake.
+    # instrument that does. A signal handler of the program may still raise in them.
 
     def before_io_wait(self, timeout: float) -> None:
-        self._calls = self._moved = 0
-        passing, self._passing = self._passing, 0
-        # Without a timeout a task is ready to run, and may write more.
-        if self._gathering_until is not None:
-            if timeout <= 0 and self.current_time() < self._gathering_until:
-                return
-            self._gathering_until = None
-        elif timeout <= 0 and passing >= _SEVERAL and self._dirty and self._may_hold():
-            return
-        self._held_since = None
-        while self._dirty:
-            self._dirty.pop().flush()
-        if timeout > 0:
-            # Without a wait `after_io_wait` drains the queue at once, and needs no signal.
-            self.ready_queue.before_wait()
+        is_whole = is_held = False
+        try:
+            self._calls = self._moved = 0
+            passing, self._passing = self._passing, 0
+            # Without a timeout a task is ready to run, and may write more.
+            if self._gathering_until is not None:
+                is_held = timeout <= 0 and self.current_time() < self._gathering_until
+                if not is_held:
+                    self._gathering_until = None
+            elif timeout <= 0 and passing >= _SEVERAL and self._dirty and self._may_hold():
+                is_held = True
+            if not is_held:
+                self._held_since = None
+                while self._dirty:
+                    self._dirty.pop().flush()
+                if timeout > 0:
+                    # Without a wait `after_io_wait` drains the queue at once, and needs no signal.
+                    self.ready_queue.before_wait()
+            is_whole = True
+        finally:
+            if not is_whole:
+                self._restore_soon()
 
     def _may_hold(self) -> bool:
         """Whether the flush of this pass may wait for the next one."""
@@ -218,13 +229,35 @@ class TrioDriver(trio.abc.Instrument):
         return perf_counter() - self._held_since < _HOLD
 
     def after_io_wait(self, timeout: float) -> None:
-        self._pass_began = perf_counter()
-        self._drain()
+        is_whole = False
+        try:
+            self._pass_began = perf_counter()
+            self._wake(self.ready_queue.drain(True))
+            is_whole = True
+        finally:
+            if not is_whole:
+                self._restore_soon()
 
-    def _drain(self) -> None:
+    def _restore_soon(self) -> None:
+        """Have the run call `_restore` for the error that is being raised, also if it is about to sleep."""
+        trio.lowlevel.current_trio_token().run_sync_soon(self._restore, sys.exc_info()[1])
+
+    def _restore(self, error: BaseException | None) -> None:
+        """Go on after ``error`` interrupted a method of the instrument: trio has logged it, and removed the
+        instrument. Otherwise the watched descriptor would stay readable, and the run would never sleep."""
+        if not self._is_closed:
+            trio.lowlevel.add_instrument(self)
+            # What was interrupted is unknown: flush every endpoint, and have each task look for its result.
+            self._dirty.update(self._endpoints)
+            self._wake([*self._waiting, *self._turns])
+        if error is not None and not isinstance(error, Exception):
+            # As SystemExit: the handler ends the program. It ends the run as in trio's own code.
+            raise error
+
+    def _wake(self, tokens: Iterable[int]) -> None:
         # A token without a waiting task is dropped: a later caller calls the method before it
         # waits, and gets the result.
-        for token in self.ready_queue.drain(True):
+        for token in tokens:
             for task in self._waiting.pop(token, ()):
                 if self._choosing:
                     self._leave(task)
@@ -241,7 +274,7 @@ class TrioDriver(trio.abc.Instrument):
             while True:
                 await trio.lowlevel.wait_readable(self.ready_queue.fileno())
                 # Usually `after_io_wait` has already drained the queue.
-                self._drain()
+                self._wake(self.ready_queue.drain(True))
         finally:
             if end_watch is not None:
                 end_watch()
@@ -254,7 +287,9 @@ class TrioDriver(trio.abc.Instrument):
 
     def _close(self) -> None:
         self._is_closed = True
-        trio.lowlevel.remove_instrument(self)
+        with suppress(KeyError):
+            # trio has removed it if one of its methods was interrupted and the run ended before `_restore`.
+            trio.lowlevel.remove_instrument(self)
         for endpoint in self._endpoints:
             endpoint.close(0, b"")
         for endpoint in self._endpoints | self._dirty:
