@@ -450,14 +450,12 @@ async def test_an_answer_to_identify_is_built_again_once_the_host_has_changed(
         assert [Multiaddr(each) for each in told] == quic("11.0.2.2|4001")
 
 
-async def test_undoing_leaves_nothing_in_the_host(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "libp2p_quic.hole_punching")
+async def test_undoing_leaves_nothing_in_the_host() -> None:
     async with near_host(IP4) as host:
         network = swarm(host)
         before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
         enabled = enable_hole_punching(host)
-        told = [each for each in caplog.records if each.name == "libp2p_quic.hole_punching"]
-        assert len(told) == len(enabled.repairs) == 10
+        assert len(enabled.repairs) == 10
         enabled.undo()
         enabled.undo()
         assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before
@@ -477,7 +475,8 @@ async def test_relayed_connections_under_tls_are_told_apart_while_a_host_wants_i
 
 
 async def test_a_host_that_is_gone_leaves_nothing_in_py_libp2p() -> None:
-    gc.collect()
+    # Hosts of earlier tests that nobody undid.
+    assert await eventually(lambda: gc.collect() >= 0 and not _knows_its_connection())
     stock = AutoNATService._try_dial
     async with near_host(IP4) as host:
         enable_hole_punching(host)

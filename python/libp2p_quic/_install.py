@@ -22,7 +22,7 @@ from libp2p.network.swarm import Swarm
 
 from libp2p_quic._hole_punching import enable_hole_punching
 from libp2p_quic._listener import QUICListener
-from libp2p_quic._peer_dial import dial_all_addresses
+from libp2p_quic._peer_dial import repair_dials
 from libp2p_quic._transport import QUICTransport
 from libp2p_quic._webtransport import WebTransportTransport
 
@@ -71,7 +71,7 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
 
 
 def _dial_all_addresses(transport: QUICTransport, swarm: Swarm) -> None:
-    dial_all_addresses(swarm, transport)
+    repair_dials(swarm, transport)
 
 
 def _punch_holes(_: QUICTransport, swarm: Swarm) -> None:

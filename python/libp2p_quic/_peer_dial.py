@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import trio
@@ -26,12 +28,32 @@ from multiaddr import Multiaddr
 from libp2p_quic._addr import PeerAddresses, QUICAddress
 from libp2p_quic._causes import explain
 from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY
+from libp2p_quic._hole_punching._repair import Repair, result_in_run, stand_in_swarm
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.transport")
 
 # More are not dialed: a peer may tell a thousand.
 _MOST_ADDRESSES = 16
+
+# The addresses of the probe's peer, of which the second is alive.
+_DEAD, _ALIVE = (Multiaddr(f"/ip4/192.0.2.{each}/udp/4001/quic-v1") for each in (1, 2))
+
+
+def repair_dials(swarm: Swarm, transport: QUICTransport) -> Repair | None:
+    """`dial_all_addresses`, unless py-libp2p's own dial goes on to a second address and returns at once.
+
+    Logs it once in this process.
+    """
+    if _is_mended():
+        return None
+    repair = Repair(
+        "a peer is dialed at all its QUIC addresses, and a dial returns once it is connected",
+        dial_all_addresses(swarm, transport),
+        why="py-libp2p 0.8.1 dials the first one only, and waits 250 ms in each dial for a failure",
+    )
+    repair.tell(logger)
+    return repair
 
 
 def dial_all_addresses(swarm: Swarm, transport: QUICTransport) -> Callable[[], None]:
@@ -180,6 +202,29 @@ class _PeerDialer:
         event.peer_id = peer_id.pretty()
         vars(event).update(what)
         await self._swarm.metric_send_channel.send(event)
+
+
+@cache
+def _is_mended() -> bool:
+    return result_in_run(_dials_promptly) is True
+
+
+async def _dials_promptly() -> bool:
+    """Whether py-libp2p's dial of a peer whose first address is dead takes the second, and no time beyond. It
+    raises if it does not reach the peer."""
+    swarm, peer_id = stand_in_swarm(SimpleNamespace(can_dial=lambda _: True), [_DEAD, _ALIVE])
+    connection: Any = SimpleNamespace(is_closed=False)
+
+    async def dial(address: Multiaddr, *_: object, **__: object) -> object:
+        if str(address).startswith(str(_DEAD)):
+            raise SwarmException("nobody answers")
+        return connection
+
+    for method in ("dial_addr", "_dial_with_retry", "_dial_addr_single_attempt"):
+        setattr(swarm, method, dial)
+    began = trio.current_time()
+    connections = await Swarm.dial_peer(swarm, peer_id)
+    return connections == [connection] and trio.current_time() - began < ATTEMPT_DELAY
 
 
 def _copy_of(error: SwarmDialAllFailedError) -> SwarmDialAllFailedError:

@@ -33,7 +33,7 @@ class HolePunching:
     """What `enable_hole_punching` changed in a host."""
 
     repairs: list[str]
-    """What was repaired in py-libp2p, one text for each defect that was found."""
+    """What was changed in py-libp2p, and why: a text for each defect found, and for each addition."""
 
     def __init__(self, host: IHost, transport: QUICTransport) -> None:
         observers = Observers(host)
@@ -55,8 +55,9 @@ class HolePunching:
             AddressAnnouncer(host, transport, renew).begin(),
         ):
             if repair is not None:
-                self.repairs.append(repair.what)
+                self.repairs.append(repair.text)
                 self._undo.append(repair.undo)
+                repair.tell(logger)
 
     def undo(self) -> None:
         """Restore py-libp2p's own behavior. Connections stay open. Idempotent."""
@@ -89,8 +90,6 @@ def enable_hole_punching(host: IHost) -> HolePunching:
         return known
     enabled = HolePunching(host, _transport_of(host))
     setattr(host, _ATTRIBUTE, enabled)
-    for what in enabled.repairs:
-        logger.info("repaired in py-libp2p: %s", what)
     return enabled
 
 

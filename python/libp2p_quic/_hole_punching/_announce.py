@@ -62,7 +62,12 @@ class AddressAnnouncer(Notifee):
             if self._watching is not None:
                 self._watching.cancel()
 
-        return Repair("peers are told the host's new addresses when the machine's change", undo)
+        return Repair(
+            "peers are told the host's new addresses when the machine's change",
+            undo,
+            why="py-libp2p 0.8.1 tells them only when a listener is added",
+            is_addition=True,
+        )
 
     def announce(self) -> None:
         """Tell connected peers what the host advertises now. Returns at once."""

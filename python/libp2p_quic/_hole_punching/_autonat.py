@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -47,7 +48,7 @@ _stock: _TryDial = AutoNATService._try_dial
 
 def repair_autonat(host: IHost, transport: QUICTransport) -> Repair | None:
     """Dial back by `_try_dial`, unless py-libp2p no longer takes a connected peer for reachable."""
-    if not _believes_an_old_connection():
+    if _is_mended():
         return None
     _transports[host] = ref(transport)
     end_patch = _patch.apply(host)
@@ -56,7 +57,11 @@ def repair_autonat(host: IHost, transport: QUICTransport) -> Repair | None:
         _transports.pop(host, None)
         end_patch()
 
-    return Repair("AutoNAT dials the address that it was asked about, from a fresh port", undo)
+    return Repair(
+        "AutoNAT dials the address that it was asked about, from a fresh port",
+        undo,
+        why="py-libp2p 0.8.1 dials no peer that is connected, and tells each that it is public",
+    )
 
 
 async def _try_dial(service: Any, peer_id: ID, addrs: list[bytes]) -> bytes | None:
@@ -116,6 +121,11 @@ async def _is_reachable_otherwise(host: IHost, peer_id: ID, maddr: Multiaddr) ->
         return False
     await connection.close()
     return True
+
+
+@cache
+def _is_mended() -> bool:
+    return not _believes_an_old_connection()
 
 
 def _believes_an_old_connection() -> bool:

@@ -8,7 +8,7 @@ learns a TCP address that does not exist.
 from __future__ import annotations
 
 import logging
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ _PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
 
 def repair_identify(host: IHost) -> Repair | None:
     """Set a handler that reports UDP addresses, unless py-libp2p's own does."""
-    if _reported_by_stock() == _PROBED:
+    if _is_mended():
         return None
 
     answers = _Answers(host)
@@ -44,8 +44,11 @@ def repair_identify(host: IHost) -> Repair | None:
         # It calls py-libp2p, whose exceptions in a handler would end the swarm.
         await call_foreign("identify", partial(_answer, host, answers, stream))
 
-    what = "identify reports observed UDP addresses, each of the connection that was asked on"
-    return Repair(what, set_handler(host, identify.ID, handle))
+    return Repair(
+        "identify reports observed UDP addresses, each of the connection that was asked on",
+        set_handler(host, identify.ID, handle),
+        why="py-libp2p 0.8.1 calls them TCP, and tells a relayed peer its circuit address on each connection",
+    )
 
 
 def observed_address(stream: INetStream) -> Multiaddr | None:
@@ -109,6 +112,11 @@ async def _answer(host: IHost, answers: _Answers, stream: INetStream) -> None:
         await stream.close()
     except (StreamError, MuxedStreamError):
         await stream.reset()
+
+
+@cache
+def _is_mended() -> bool:
+    return bool(_reported_by_stock() == _PROBED)
 
 
 def _reported_by_stock() -> Multiaddr | None:

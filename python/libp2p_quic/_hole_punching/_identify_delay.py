@@ -47,4 +47,9 @@ def delay_identify(upgrades: Upgrades) -> Repair | None:
         if vars(host).get("_schedule_identify") is schedule:
             del host._schedule_identify
 
-    return Repair("a peer that comes through a relay is identified after its upgrade", undo)
+    return Repair(
+        "a peer that comes through a relay is identified after its upgrade",
+        undo,
+        why="py-libp2p 0.8.1 identifies it at once, and both compete for the interpreter",
+        is_addition=True,
+    )

@@ -33,8 +33,9 @@ logger = logging.getLogger("libp2p_quic.hole_punching")
 
 # rust-libp2p's interval of identify. Seconds.
 _INTERVAL = 300.0
-# Between renewals that failing upgrades cause: as long as an attempt lasts. Seconds.
-_SHORTEST_PAUSE = 5.0
+# Between renewals that failing upgrades cause: less than an attempt lasts, so that each attempt of an upgrade
+# has its own even if the one before came late. Seconds.
+_SHORTEST_PAUSE = 4.0
 # Connections that are asked: twice as many as py-libp2p needs to advertise an address. The others, which may
 # have reported the old address, are asked once a peer that was dialed reports another one.
 _MOST = 8
@@ -73,7 +74,12 @@ class Observers(Notifee):
             self._spawn = None
             self._swarm.remove_notifee(self)
 
-        return Repair("peers are asked again at which address they observe the host", undo)
+        return Repair(
+            "peers are asked again at which address they observe the host",
+            undo,
+            why="py-libp2p 0.8.1 asks once in a connection, and a NAT may change the address",
+            is_addition=True,
+        )
 
     async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
         self._start()

@@ -1,7 +1,8 @@
 """Pushes the host's addresses to connected peers by identify/push, and again to those that did not take it.
 
 py-libp2p 0.8.1 pushes to ten peers at a time and drops the results. Ten peers that do not answer keep it from
-all others, and a peer that missed the push has the old addresses until it identifies the host again.
+all others, and a peer that missed the push has the old addresses until it identifies the host again. This is
+part of an addition, so no probe precedes it: what py-libp2p leaves open is looked for after each push.
 """
 
 from __future__ import annotations

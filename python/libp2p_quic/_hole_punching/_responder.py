@@ -6,22 +6,29 @@ QUIC connection cannot change its role.
 
 from __future__ import annotations
 
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from libp2p.abc import INetConn
 from libp2p.network.exceptions import SwarmException
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from libp2p_quic._hole_punching._repair import Repair
+from libp2p_quic._connection import QUICConnection
+from libp2p_quic._hole_punching._repair import Repair, result_of, stand_in_swarm
 from libp2p_quic._hole_punching._upgrade import LIMIT, Upgrades
+
+_PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
 
 
 def repair_responder(upgrades: Upgrades) -> Repair | None:
-    """Wrap the method of this swarm, for addresses that our transport serves."""
+    """Wrap the method of this swarm, for addresses that our transport serves, unless py-libp2p's own gives a
+    connection for them."""
     swarm: Any = upgrades.swarm
     stock = getattr(swarm, "dial_addr_as_responder", None)
-    if stock is None:
+    if stock is None or _is_mended():
         return None
 
     async def dial_addr_as_responder(
@@ -41,4 +48,34 @@ def repair_responder(upgrades: Upgrades) -> Repair | None:
         if vars(swarm).get("dial_addr_as_responder") is dial_addr_as_responder:
             del swarm.dial_addr_as_responder
 
-    return Repair("dial_addr_as_responder over QUIC punches, and gives the connection that comes in", undo)
+    return Repair(
+        "dial_addr_as_responder over QUIC punches, and gives the connection that comes in",
+        undo,
+        why="py-libp2p 0.8.1 dials as the client, and closes the connection after its handshake",
+    )
+
+
+@cache
+def _is_mended() -> bool:
+    return result_of(_given_by_stock) is not None
+
+
+async def _given_by_stock() -> object:
+    """The connection that py-libp2p gives if the transport's dial succeeds. It raises if it gives none."""
+    # Not initialized: its class says that it is multiplexed, and that its role cannot change.
+    dialed: Any = QUICConnection.__new__(QUICConnection)
+
+    async def close() -> None:
+        return None
+
+    async def dial(*_: object) -> object:
+        return dialed
+
+    async def add_conn(*_: object, **__: object) -> object:
+        return SimpleNamespace(muxed_conn=dialed)
+
+    transport = SimpleNamespace(can_dial=lambda _: True, dial=dial, dial_with_source=dial)
+    swarm, dialed.peer_id = stand_in_swarm(transport, [_PROBED])
+    dialed.close = close
+    swarm.add_conn = add_conn
+    return await Swarm.dial_addr_as_responder(swarm, _PROBED, dialed.peer_id)

@@ -7,6 +7,7 @@ AttributeError. go-libp2p prefers TLS to Noise: its relayed connections then pas
 from __future__ import annotations
 
 import ssl
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,10 +22,13 @@ def repair_tls(host: IHost) -> Repair | None:
 
     The repair ends with the last host that wanted it.
     """
-    if not _patch.is_applied and _knows_its_connection():
+    if _is_mended():
         return None
-    what = "connections that TLS secures know their addresses, so that relayed ones are told apart"
-    return Repair(what, _patch.apply(host))
+    return Repair(
+        "connections that TLS secures know their addresses, so that relayed ones are told apart",
+        _patch.apply(host),
+        why="py-libp2p 0.8.1 forgets the raw connection under its TLS",
+    )
 
 
 def _raw_connection(secured: Any) -> Any:
@@ -34,7 +38,13 @@ def _raw_connection(secured: Any) -> Any:
 _patch = ClassPatch(TLSReadWriter, "conn", property(_raw_connection))
 
 
+@cache
+def _is_mended() -> bool:
+    return _knows_its_connection()
+
+
 def _knows_its_connection() -> bool:
+    """Whether a connection that py-libp2p secures by TLS knows its addresses."""
     addresses = ["/p2p-circuit"]
     raw: Any = SimpleNamespace(get_transport_addresses=lambda: addresses)
     secured = TLSReadWriter(raw, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), b"")

@@ -130,7 +130,8 @@ class Upgrades(Notifee):
                 scope.cancel()
 
         what = "DCUtR over QUIC: punches from the listening socket, with the addresses that peers observe"
-        return Repair(what, undo)
+        why = "py-libp2p 0.8.1 punches from a socket that nobody uses, and only if a program runs it"
+        return Repair(what, undo, why, is_addition=True)
 
     def serve_again(self) -> None:
         """Set the handler if it was removed: py-libp2p's own service does so when it ends."""
@@ -423,7 +424,8 @@ class Upgrades(Notifee):
         peer_id = connection.peer_id
         counts = self._counts.setdefault(connection, Counter())
         counts["asked"] += 1
-        is_served = is_relayed_stream(stream) and counts["asked"] <= _MOST_ASKED
+        attempt = counts["asked"]
+        is_served = is_relayed_stream(stream) and attempt <= _MOST_ASKED
         if not is_served or self.direct(peer_id) is not None:
             await reset(stream)
             return
@@ -444,6 +446,11 @@ class Upgrades(Notifee):
             logger.debug("dialing %s at %s", peer_id, _Joined(addresses))
             with trio.move_on_after(LIMIT):
                 await direct.wait()
+        if self.is_only_relayed(peer_id):
+            # The peer does not say which attempt is its last.
+            level = logging.DEBUG if attempt % ATTEMPTS else logging.INFO
+            what = "no direct connection to %s after attempt %d that it began: it stays relayed"
+            logger.log(level, what, peer_id, attempt)
 
     def _begin_dial(self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float) -> None:
         """Dial in a task of its own.
@@ -458,12 +465,15 @@ class Upgrades(Notifee):
     async def _dial(
         self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
     ) -> None:
-        with self._dials.slot(peer_id) as is_admitted, trio.move_on_after(LIMIT):
-            if not is_admitted:
-                logger.debug("did not dial %s: too many dials to addresses that peers named", peer_id)
+        wanted = len(addresses)
+        with self._dials.admitted(peer_id, wanted) as count, trio.move_on_after(LIMIT):
+            if count < wanted:
+                what = "dialing %d of %d addresses of %s: too many dials to addresses that peers named"
+                logger.debug(what, count, wanted, peer_id)
+            if not count:
                 return
             try:
-                connection = await self.transport._dial_any(addresses, 0.0, punched_rtt)
+                connection = await self.transport._dial_any(addresses[:count], 0.0, punched_rtt)
             except DialError as error:
                 logger.debug("%s", error)
                 return

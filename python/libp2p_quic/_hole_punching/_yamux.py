@@ -8,6 +8,7 @@ decrypted: most frames of an exchange of addresses were such updates.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,10 +26,13 @@ def repair_yamux(host: IHost) -> Repair | None:
 
     The repair ends with the last host that wanted it.
     """
-    if not _patch.is_applied and not _updates_for_a_byte():
+    if _is_mended():
         return None
-    what = "a read over yamux sends a window update once half of the window is used"
-    return Repair(what, _patch.apply(host))
+    return Repair(
+        "a read over yamux sends a window update once half of the window is used",
+        _patch.apply(host),
+        why="py-libp2p 0.8.1 sends one after each read, also of a single byte",
+    )
 
 
 async def _update_if_due(stream: Any, *, bytes_read: int = 0) -> None:
@@ -40,6 +44,11 @@ async def _update_if_due(stream: Any, *, bytes_read: int = 0) -> None:
 
 
 _patch = ClassPatch(YamuxStream, _METHOD, _update_if_due)
+
+
+@cache
+def _is_mended() -> bool:
+    return not _updates_for_a_byte()
 
 
 def _updates_for_a_byte() -> bool:
