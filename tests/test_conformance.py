@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tools.conformance import page
-from tools.conformance.exclusions import Exclusion, read_exclusions
-from tools.conformance.parts import QUIC, WIDE, Part
+from tools.conformance import page, runs, suite
+from tools.conformance.exclusions import DIFFERENCES, Exclusion, read_exclusions
+from tools.conformance.parts import PUNCHING, QUIC, WIDE, Part
 from tools.conformance.report import Comparison, text
 from tools.conformance.runs import Result, skipped
 from tools.conformance.trials import Trial
@@ -132,6 +133,91 @@ def test_only_a_star_is_special_in_an_exclusion() -> None:
     assert not Exclusion("a.py::t[12]", "why").matches("a.py::t1")
 
 
+DIFFERENT = [each.pattern for each in read_exclusions(DIFFERENCES)]
+
+
+def with_hole_punching(*failed: str) -> Comparison:
+    """These tests failed on ours with hole punching, and pass on the stock transport."""
+    return Comparison(
+        PUNCHING,
+        {test: Result(test, "failed", punching=True) for test in failed},
+        {test: Result(test, "passed") for test in failed},
+        {test: Trial(0, 3, "E  Error: x") for test in failed},
+        {test: Trial(3, 3) for test in failed},
+    )
+
+
+def test_a_test_that_asserts_a_repaired_defect_must_fail_with_hole_punching() -> None:
+    comparison = with_hole_punching(*DIFFERENT)
+    assert not comparison.regressions()
+    assert not comparison.stale_differences()
+    shown = page.section(comparison, page.Run("", 1))
+    assert "**green**, " in shown
+    assert "What failed with hole punching, as it must:" in shown
+    # Without hole punching it must not.
+    assert len(replace(comparison, part=WIDE).regressions()) == len(DIFFERENT)
+    assert not replace(comparison, part=WIDE).stale_differences()
+    first, *rest = DIFFERENT
+    stale = with_hole_punching(*rest)
+    assert stale.stale_differences() == [first]
+    shown = page.section(stale, page.Run("", 1))
+    assert "**red**, " in shown
+    assert f"DID NOT FAIL:\n\n- `{first}`: " in shown
+
+
+def test_any_other_failure_with_hole_punching_is_red() -> None:
+    other = "tests/core/host/test_autonat.py::test_another"
+    comparison = with_hole_punching(*DIFFERENT, other)
+    assert [each.test for each in comparison.regressions()] == [other]
+    # Nor may a test be left out that must fail.
+    left_out = Comparison(PUNCHING, {}, {test: Result(test, "passed") for test in DIFFERENT})
+    assert len(left_out.regressions()) == len(DIFFERENT)
+
+
+def test_the_page_counts_the_tests_whose_hosts_punch_holes() -> None:
+    shown = page.section(with_hole_punching(*DIFFERENT), page.Run("", 1))
+    count = len(DIFFERENT)
+    assert "| tests | over QUIC | punching | passed |" in shown
+    assert f"| together | {count} | 0 | {count} | 0 | {count} | {count} | 0 | 0 | 0 |" in shown
+
+
+HOSTS = """
+from libp2p import new_host, new_swarm
+from libp2p.host.basic_host import BasicHost
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+ADDRESS = Multiaddr("/ip4/127.0.0.1/tcp/0")
+
+def is_punching(host):
+    return "/libp2p/dcutr" in host.get_mux().handlers
+
+async def test_a_host_that_is_run():
+    host = new_host()
+    async with host.run([ADDRESS]):
+        assert is_punching(host)
+
+async def test_a_host_for_a_swarm_that_runs():
+    swarm = new_swarm()
+    async with background_trio_service(swarm):
+        await swarm.listen(ADDRESS)
+        assert is_punching(BasicHost(swarm))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("transport", "outcome"), [("ours", "passed"), ("stock", "failed")])
+def test_every_host_on_ours_punches_holes(transport: str, outcome: str, tmp_path: Path) -> None:
+    """The suite makes most of its hosts when their swarms run, where `install` does not find them."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
+    (tmp_path / "test_hosts.py").write_text(HOSTS)
+    results = runs.run_alone(PUNCHING, transport, tmp_path, ["test_hosts.py"])
+    assert len(results) == 2
+    for each in results.values():
+        assert (each.outcome, each.over_quic) == (outcome, True), each.why
+        assert each.punching is (transport == "ours")
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=580
@@ -152,6 +238,20 @@ def test_every_public_quic_test_of_py_libp2p_passes_on_ours() -> None:
     assert failed == 0
     # None of them is skipped.
     assert int(counts[-1]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_tests_of_py_libp2p_about_the_repairs_pass_with_hole_punching() -> None:
+    """`make conformance` runs the other rows, which take minutes."""
+    rows = ("hole punching (DCUtR)", "AutoNAT", "identify")
+    part = replace(PUNCHING, rows={row: PUNCHING.rows[row] for row in rows})
+    results = runs.run(part, "ours", suite.fetch(), 2, lambda _: None)
+    comparison = Comparison(part, results, None)
+    assert comparison.regressions() == []
+    assert comparison.stale_differences() == []
+    # They passed with hole punching, and not because no test was run.
+    assert sum(each.punching for each in results.values()) > 20
 
 
 @pytest.mark.slow

@@ -2,50 +2,78 @@
 the package has to follow.
 
 A failure here names what changed. The defects that this package repairs are listed at the end: a test
-that fails there means that py-libp2p has mended itself, and that the repair may go.
+that fails there means that py-libp2p has mended itself, and that the repair may go. The hooks that only hole
+punching has are in `test_py_libp2p_hooks_hole_punching.py`.
 """
 
 from __future__ import annotations
 
 import gc
 import inspect
+import threading
+import time
 from collections.abc import Callable
+from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any
 
 import libp2p
 import libp2p.host.basic_host
 import libp2p.transport.manager
+import libp2p.transport.webtransport
+import libp2p.transport.webtransport.transport
 import pytest
 import trio
 from libp2p import new_host
-from libp2p.abc import IHost, IListener, IMuxedConn, IMuxedStream, IRawConnection, ITransport
+from libp2p.abc import (
+    IHost,
+    IListener,
+    IMuxedConn,
+    IMuxedStream,
+    INetConn,
+    INetStream,
+    INetwork,
+    IRawConnection,
+    ITransport,
+)
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import MultiError
 from libp2p.host.autonat import autonat
 from libp2p.host.observed_addr_manager import ObservedAddrManager
 from libp2p.identity.identify import identify
 from libp2p.identity.identify_push import identify_push
+from libp2p.metrics.swarm import SwarmEvent
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.exceptions import SwarmDialAllFailedError
+from libp2p.network.stream.exceptions import StreamEOF, StreamReset
+from libp2p.network.stream.net_stream import StreamState
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.rcmgr.cidr_limits import CIDRLimiter
 from libp2p.rcmgr.manager import new_resource_manager
 from libp2p.relay.circuit_v2 import dcutr
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 from libp2p.transport.quic import listener as stock_listener
 from libp2p.transport.quic import transport as stock_transport
 from libp2p.transport.quic.config import QUICTransportConfig
+from libp2p.transport.quic.stream import _QUICStreamEOF
+from libp2p.transport.webtransport.config import WebTransportConfig
+from libp2p.utils.address_validation import get_available_interfaces, has_public_ipv6, is_public_ipv6_address
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport
 from libp2p_quic._addr import PeerAddresses
 from libp2p_quic._hole_punching._autonat import _believes_an_old_connection
 from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
-from libp2p_quic._hole_punching._tls import _knows_its_connection
+from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._hole_punching._tls import _knows_its_connection, _patch
 from libp2p_quic._hole_punching._yamux import _updates_for_a_byte
-from testkit.census import eventually
-from testkit.near import IP4, inbound, near_host, swarm, transport_of
+from testkit.census import PATIENCE, eventually
+from testkit.near import IP4, connected_hosts, inbound, near_host, new_stream, swarm, transport_of
 from testkit.near import connection as connection_to
 
 
@@ -60,7 +88,9 @@ def parameters(call: Callable[..., Any]) -> list[str]:
 @pytest.fixture(autouse=True)
 def no_host_of_an_earlier_test() -> None:
     """Repairs of py-libp2p's classes end with the last host that wanted them."""
-    gc.collect()
+    deadline, never = time.monotonic() + PATIENCE, threading.Event()
+    while gc.collect() >= 0 and _patch.is_applied and time.monotonic() < deadline:
+        never.wait(0.01)
 
 
 # What py-libp2p calls
@@ -86,6 +116,7 @@ def test_every_abstract_method_is_there(ours: type, interfaces: tuple[type, ...]
 def test_new_host_takes_what_the_readme_gives() -> None:
     known = set(parameters(new_host))
     assert {"key_pair", "transports", "enable_quic", "quic_transport_opt", "listen_addrs"} <= known
+    assert "enable_webtransport" in known
 
 
 def test_install_finds_the_names_to_replace() -> None:
@@ -93,6 +124,9 @@ def test_install_finds_the_names_to_replace() -> None:
     assert stock_transport.QUICTransport.__name__ == "QUICTransport"
     assert stock_transport.QUICListener.__name__ == "QUICListener"  # type: ignore[attr-defined]
     assert stock_listener.QUICListener.__name__ == "QUICListener"
+    webtransport = libp2p.transport.webtransport
+    assert webtransport.WebTransportTransport.__name__ == "WebTransportTransport"
+    assert webtransport.transport.WebTransportTransport.__name__ == "WebTransportTransport"
     # The host recognizes a QUIC transport by this name.
     assert QUICTransport.__name__ == "QUICTransport"
 
@@ -162,8 +196,109 @@ async def test_the_swarm_lists_a_stream_before_it_has_a_protocol() -> None:
 def test_the_configuration_has_the_fields_that_ours_maps() -> None:
     for name in ("idle_timeout", "CONNECTION_HANDSHAKE_TIMEOUT", "STREAM_OPEN_TIMEOUT", "max_connections"):
         assert hasattr(QUICTransportConfig(), name), name
-    for name in ("max_connections", "min_connections", "max_connections_per_peer"):
+    for name in ("max_connections", "min_connections", "max_connections_per_peer", "connection_timeout"):
         assert hasattr(ConnectionConfig(), name), name
+    for config in (QUICTransportConfig(), ConnectionConfig()):
+        assert config.outbound_upgrade_timeout > 0
+    for name in ("cert_manager", "handshake_timeout", "idle_timeout", "max_concurrent_streams"):
+        assert hasattr(WebTransportConfig(), name), name
+
+
+async def test_the_host_takes_its_limit_of_a_negotiation_from_the_transport() -> None:
+    async with near_host(config={"NEGOTIATE_TIMEOUT": 7.0}) as host:
+        assert host.negotiate_timeout == 7  # type: ignore[attr-defined]
+
+
+def test_an_ed25519_key_is_written_as_its_seed() -> None:
+    assert len(create_new_key_pair().private_key.to_bytes()) == 32
+
+
+def test_the_interfaces_of_the_machine_are_given_as_addresses() -> None:
+    found = [str(each) for each in get_available_interfaces(4001, "udp")]
+    assert all(each.startswith(("/ip4/", "/ip6/")) for each in found)
+    assert all(each.endswith("/udp/4001") for each in found)
+
+
+# Connections and their streams
+
+
+async def test_a_connection_of_the_swarm_tells_its_end_by_an_event() -> None:
+    async with connected_hosts() as (near, far):
+        listed: Any = swarm(near).get_connections(far.get_id())[0]
+        assert not listed.event_closed.is_set()
+        await connection_to(far, near.get_id()).close()
+        with trio.fail_after(PATIENCE):
+            await listed.event_closed.wait()
+        assert listed.is_closed
+
+
+async def test_the_swarm_forgets_a_connection_without_closing_it() -> None:
+    async with connected_hosts() as (near, far):
+        network: Any = swarm(near)
+        (listed,) = network.get_connections(far.get_id())
+        network.remove_conn(listed)
+        assert network.get_connections(far.get_id()) == []
+        assert not listed.is_closed
+        assert not listed.muxed_conn.is_closed
+
+
+async def test_the_swarm_counts_its_connections() -> None:
+    async with connected_hosts() as (near, far):
+        for host, inbound_count in ((near, 0), (far, 1)):
+            counts = swarm(host).get_metrics()
+            assert (counts["inbound"], counts["total"]) == (inbound_count, 1)
+
+
+async def test_notifees_of_an_inbound_connection_run_below_its_handler() -> None:
+    """By that it is known when the handler may be canceled."""
+    may_end = trio.Event()
+
+    class Slow(Notifee):
+        async def connected(self, network: INetwork, conn: INetConn) -> None:
+            await may_end.wait()
+
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        swarm(far).register_notifee(Slow())
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        accepted: Any = await inbound(far, near.get_id())
+        assert await eventually(lambda: bool(accepted._handler_task.child_nurseries))
+        may_end.set()
+        assert await eventually(lambda: not accepted._handler_task.child_nurseries)
+
+
+async def test_the_end_of_a_stream_is_told_by_an_exception_of_the_stock_transport() -> None:
+    assert issubclass(_QUICStreamEOF, MuxedStreamEOF)
+    async with connected_hosts() as (near, far):
+
+        async def finish(stream: INetStream) -> None:
+            await stream.close()
+
+        far.set_stream_handler(TProtocol("/test/end"), finish)
+        stream = await new_stream(near, far.get_id(), "/test/end")
+        with pytest.raises(StreamEOF) as ended:
+            await stream.read(1)
+        assert isinstance(ended.value.__cause__, _QUICStreamEOF)
+
+
+async def test_the_streams_of_a_connection_that_is_over_raise_no_error_of_ours() -> None:
+    """The cause is found by the stream in the traceback."""
+    may_end = trio.Event()
+    async with connected_hosts() as (near, far):
+
+        async def hold(_: INetStream) -> None:
+            await may_end.wait()
+
+        far.set_stream_handler(TProtocol("/test/hold"), hold)
+        stream = await new_stream(near, far.get_id(), "/test/hold")
+        await connection_to(far, near.get_id()).close()
+        assert await eventually(lambda: stream._state is StreamState.RESET)
+        with pytest.raises(StreamReset) as refused:
+            await stream.read(1)
+        assert refused.value.__cause__ is None
+        found = [frame.f_locals.get("self") for frame, _ in walk_tb(refused.value.__traceback__)]
+        assert stream in found
+        assert stream.muxed_stream.muxed_conn is stream.muxed_conn
+        may_end.set()
 
 
 # What hole punching and dials of all addresses call
@@ -182,13 +317,97 @@ async def test_the_swarm_has_the_state_that_a_dial_of_all_addresses_shares() -> 
     async with near_host() as host:
         network: Any = swarm(host)
         assert network._ongoing_dials == {}
-        assert network._negative_peer_cache.is_blocked("nobody") is False
+        cache = network._negative_peer_cache
+        assert cache.is_blocked("nobody") is False
+        cache.mark_failed("nobody")
+        assert cache.is_blocked("nobody") is True
+        cache.evict("nobody")
+        assert cache.is_blocked("nobody") is False
+        assert network.psk is None
         assert await network.connection_gate.is_allowed(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1"))
         assert network._global_dial_limiter.total_tokens > 0
         assert network.metric_send_channel is None
         assert network.retry_config.max_retries >= 0
         maddr = Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1")
         assert isinstance(network.transport_manager.transport_for_dialing(maddr), QUICTransport)
+
+
+async def test_a_swarm_has_a_manager_from_its_start_on() -> None:
+    key_pair = create_new_key_pair()
+    host = new_host(key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)])
+    network: Any = swarm(host)
+    # A dial of a host that was never run fails with this error.
+    with pytest.raises(AttributeError, match="'Swarm' object has no attribute '_manager'"):
+        assert network.manager
+    async with host.run(listen_addrs=[]):
+        assert network._manager is network.get_manager()
+        assert network._manager.is_running
+    assert not network._manager.is_running
+
+
+def test_the_swarm_has_the_resource_manager_of_the_host() -> None:
+    key_pair, manager = create_new_key_pair(), new_resource_manager()
+    transports = [QUICTransport(key_pair.private_key)]
+    host: Any = new_host(key_pair=key_pair, transports=transports, resource_manager=manager)
+    assert host.get_network()._resource_manager is manager
+
+
+async def test_a_host_dials_by_the_method_that_its_swarm_has_now() -> None:
+    asked: list[ID] = []
+    async with near_host() as near, near_host(IP4) as far:
+        network: Any = swarm(near)
+        dial = network.dial_peer
+
+        async def noting(peer_id: ID) -> Any:
+            asked.append(peer_id)
+            return await dial(peer_id)
+
+        network.dial_peer = noting
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        assert asked == [far.get_id()]
+
+
+async def test_the_swarm_has_its_listeners_and_notifees() -> None:
+    async with near_host() as deaf, near_host(IP4) as listening:
+        assert not swarm(deaf).listeners
+        assert len(swarm(listening).listeners) == 1
+        for network in map(swarm, (deaf, listening)):
+            notifee = Notifee()
+            network.register_notifee(notifee)
+            assert notifee in network.notifees
+            network.remove_notifee(notifee)
+            assert notifee not in network.notifees
+
+
+async def test_a_swarm_that_closes_says_so_to_the_notifees_of_its_connections() -> None:
+    told: list[bool] = []
+
+    class Noting(Notifee):
+        async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+            told.append(network._closing)  # type: ignore[attr-defined]
+
+    async with connected_hosts() as (near, _far):
+        assert swarm(near)._closing is False
+        swarm(near).register_notifee(Noting())
+        await near.close()
+    assert told == [True]
+
+
+def test_the_errors_and_events_of_a_dial_have_their_fields() -> None:
+    error = SwarmDialAllFailedError("text", peer_id="peer", num_addrs_tried=2)
+    assert (str(error), error.peer_id, error.num_addrs_tried) == ("text", "peer", 2)
+    assert MultiError([error]).errors == [error]
+    event: Any = SwarmEvent()
+    assert (event.dial_attempt, event.dial_attempt_error) == (False, False)
+    vars(event).update(dial_attempt=True, dial_attempt_error=True)
+    assert (event.dial_attempt, event.dial_attempt_error) == (True, True)
+
+
+def test_ipv6_addresses_are_told_apart_as_the_swarm_does() -> None:
+    quic = [Multiaddr(f"/ip6/{ip}/udp/4001/quic-v1") for ip in ("2a00::1", "fe80::1", "::1")]
+    quic.append(Multiaddr("/ip4/11.0.2.2/udp/4001/quic-v1"))
+    assert [is_public_ipv6_address(each) for each in quic] == [True, False, False, False]
+    assert has_public_ipv6() in (True, False)
 
 
 async def test_the_swarm_passes_an_address_with_a_peer_id_on_unchanged() -> None:

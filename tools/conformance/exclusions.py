@@ -1,4 +1,7 @@
-"""Reads `exclusions.txt`: which of py-libp2p's tests cannot be run on any other transport, and why."""
+"""Reads `exclusions.txt`: which of py-libp2p's tests cannot be run on any other transport, and why.
+
+`differences.txt` has the same form: tests that are run, and fail because they assert a defect.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = Path(__file__).parent / "exclusions.txt"
+DIFFERENCES = Path(__file__).parent / "differences.txt"
 # The prefix that marks a skipped test as excluded.
 EXCLUDED = "excluded: "
 
@@ -22,15 +26,15 @@ class Exclusion:
         return re.fullmatch(".*".join(map(re.escape, self.pattern.split("*"))), test) is not None
 
 
-def read_exclusions() -> list[Exclusion]:
-    """Read all exclusions. Raises ValueError for a pattern without a reason above it."""
+def read_exclusions(file: Path = FILE) -> list[Exclusion]:
+    """Read all entries of ``file``. Raises ValueError for a pattern without a reason above it."""
     exclusions = []
     reason: str | None = None
-    for line in FILE.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith("[") and line.endswith("]"):
             reason = line[1:-1]
         elif line and not line.startswith("#"):
             if not reason:
-                raise ValueError(f"{FILE.name}: no reason above {line!r}")
+                raise ValueError(f"{file.name}: no reason above {line!r}")
             exclusions.append(Exclusion(line, reason))
     return exclusions

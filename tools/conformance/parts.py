@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """A separate run. With ``every_host``, hosts that ask for TCP get QUIC."""
+    """A separate run. With ``every_host``, hosts that ask for TCP get QUIC. With ``hole_punching``, hosts on
+    ours punch holes."""
 
     name: str
     title: str
     every_host: bool
     # Row of the table: where its tests are.
     rows: dict[str, tuple[str, ...]]
+    hole_punching: bool = False
 
 
 QUIC = Part(
@@ -55,7 +57,32 @@ WIDE = Part(
     },
 )
 
-PARTS = (QUIC, WIDE)
+# Again, with what enable_hole_punching changes in py-libp2p: no test of the other parts runs that.
+PUNCHING = Part(
+    "punching",
+    "py-libp2p's DCUtR, AutoNAT, identify and relay, with hole punching in every host",
+    every_host=True,
+    rows={
+        "hole punching (DCUtR)": (
+            "tests/core/relay/test_dcutr_protocol.py",
+            "tests/core/relay/test_dcutr_integration.py",
+        ),
+        "AutoNAT": ("tests/core/host/test_autonat.py",),
+        "identify": ("tests/core/identity/identify",),
+        "identify/push": ("tests/core/identity/identify_push",),
+        "observed addresses": ("tests/core/host/test_observed_addr_manager.py",),
+        "relay": (
+            "tests/core/relay/test_circuit_v2_discovery.py",
+            "tests/core/relay/test_circuit_v2_protocol.py",
+            "tests/core/relay/test_circuit_v2_transport.py",
+            "tests/core/relay/test_nat.py",
+            "tests/core/relay/test_performance_tracker.py",
+        ),
+    },
+    hole_punching=True,
+)
+
+PARTS = (QUIC, WIDE, PUNCHING)
 
 
 def row_of(part: Part, test: str) -> str:

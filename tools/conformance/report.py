@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tools.conformance.exclusions import read_exclusions
+from tools.conformance.exclusions import DIFFERENCES, read_exclusions
 from tools.conformance.parts import Part, row_of
 from tools.conformance.runs import Result
 from tools.conformance.trials import Trial
@@ -25,6 +25,11 @@ HEADINGS = (
     "excluded",
     "skipped",
 )
+
+
+def headings(part: Part) -> tuple[str, ...]:
+    """The columns of the part's table."""
+    return (*HEADINGS[:3], "punching", *HEADINGS[3:]) if part.hole_punching else HEADINGS
 
 
 @dataclass
@@ -63,7 +68,25 @@ class Comparison:
         """The tests that make the run red. A QUIC test is red even if the stock transport fails it, too."""
         if not self.part.every_host:
             return self.failures()
-        return [result for result in self.failures() if not self.is_upstreams_too(result.test)]
+        return [
+            result
+            for result in self.failures()
+            if not (self.is_upstreams_too(result.test) or self.difference(result.test))
+        ]
+
+    def difference(self, test: str) -> str:
+        """Why a test that was run must fail with hole punching; empty if it must not."""
+        if not self.part.hole_punching or test not in self.ours:
+            return ""
+        return next((each.reason for each in read_exclusions(DIFFERENCES) if each.matches(test)), "")
+
+    def stale_differences(self) -> list[str]:
+        """The patterns that match no failed test."""
+        if not self.part.hole_punching:
+            return []
+        failed = [result.test for result in self.failures()]
+        known = read_exclusions(DIFFERENCES)
+        return [each.pattern for each in known if not any(map(each.matches, failed))]
 
     def stale_exclusions(self) -> list[str]:
         used = {result.why for result in self.ours.values() if result.outcome == "excluded"}
@@ -81,15 +104,18 @@ class Comparison:
         there = (
             Counter(self.stock[test].outcome for test in tests if test in self.stock) if self.stock else None
         )
-        shown = [len(ours), sum(r.over_quic for r in ours), here["passed"], here["failed"]]
+        shown = [len(ours), sum(r.over_quic for r in ours)]
+        if self.part.hole_punching:
+            shown.append(sum(r.punching for r in ours))
+        shown += [here["passed"], here["failed"]]
         stock = [str(there["passed"]), str(there["failed"])] if there else ["-", "-"]
         return (name, *map(str, shown), *stock, str(here["excluded"]), str(here["skipped"]))
 
 
 def text(comparison: Comparison) -> str:
     """For the terminal."""
-    rows = [HEADINGS, *comparison.rows()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    rows = [headings(comparison.part), *comparison.rows()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
         for row in rows
@@ -108,12 +134,22 @@ def remarks(comparison: Comparison) -> dict[str, dict[str, str]]:
     red = {result.test for result in comparison.regressions()}
     remarks_by_heading: dict[str, dict[str, str]] = {
         "FAILED on ours": {},
+        "failed with hole punching, as it must": {},
         "failed on ours and equally on the stock transport": {},
         "failed on ours in the parallel run, and never alone": {},
+        "is named in differences.txt and DID NOT FAIL": dict.fromkeys(
+            comparison.stale_differences(), "remove the line if the defect is mended"
+        ),
     }
-    ours, both, in_parallel = remarks_by_heading.values()
+    ours, known, both, in_parallel, _ = remarks_by_heading.values()
     for result in comparison.failures():
-        (ours if result.test in red else both)[result.test] = _where(comparison, result)
+        where = _where(comparison, result)
+        if result.test in red:
+            ours[result.test] = where
+        elif reason := comparison.difference(result.test):
+            known[result.test] = f"{reason}; {where}"
+        else:
+            both[result.test] = where
     for test, trial in comparison.ours_alone.items():
         if trial.is_clean:
             in_parallel[test] = f"passes {trial} alone"

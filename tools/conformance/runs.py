@@ -32,6 +32,8 @@ class Result:
     why: str = ""
     over_quic: bool = False
     runs: int = 1
+    # A host of it punched holes.
+    punching: bool = False
 
 
 Progress = Callable[[dict[str, Result]], None]
@@ -77,6 +79,8 @@ def _pytest(
         command += [f"--transport={transport}", f"--outcomes={outcomes}"]
         if part.every_host:
             command.append("--every-host")
+        if part.hole_punching:
+            command.append("--hole-punching")
         # Both have packages named tests and examples, and the suite's must be imported.
         places = os.pathsep.join([str(suite), str(Path(__file__).parents[2])])
         # A test of this project may start this run in a process of xdist, and some of the suite's tests
@@ -119,6 +123,7 @@ def _read(outcomes: Path) -> dict[str, Result]:
         fields = json.loads(line)
         result = results.setdefault(fields["test"], Result(fields["test"], "passed"))
         result.over_quic = result.over_quic or fields["over_quic"]
+        result.punching = result.punching or fields["punching"]
         # A test is reported for its setup, its call and its end: any failure of those counts.
         if fields["outcome"] == "failed" and result.outcome != "failed":
             result.outcome, result.why = "failed", fields["why"]
