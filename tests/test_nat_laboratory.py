@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from testkit.census import PATIENCE, eventually
 from testkit.program import running
-from tools.nat.__main__ import run
-from tools.nat.network import Home, LaboratoryError, missing, town
+from tools.nat.__main__ import main, run, tried
+from tools.nat.cells import EXAMPLE, PEERS, cells, named, with_references
+from tools.nat.network import RELAY, Home, LaboratoryError, missing, town
 from tools.nat.picture import status, svg
 from tools.nat.report import PAGES, Report, Result, Run
-from tools.nat.trial import Cell, Outcome, delayed
+from tools.nat.trial import PROGRAMS, Cell, Outcome, captured, delayed, has_captures, released
 
 _needs_laboratory = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 OURS = Cell("ours", "ours", "go", ("drop", "drop"))
 GO = Cell("go", "go", "go", ("drop", "drop"))
+SYMMETRIC = Cell("ours", "ours", "go", ("symmetric", "symmetric"))
 DIRECT, RELAYED = Outcome(0.1, True), Outcome(None, True)
 
 
@@ -97,6 +102,31 @@ async def test_packets_are_lost_by_seed() -> None:
             for number in range(40):
                 home.sendto(bytes([number]), relay.getsockname())
             assert [await trio.to_thread.run_sync(relay.recv, 100) for _ in arriving] == arriving
+
+
+@_needs_laboratory
+@pytest.mark.skipif(not has_captures(), reason="tcpdump is missing")
+async def test_packets_at_a_router_are_written_to_a_file(tmp_path: Path) -> None:
+    with town(("drop", "drop")) as where, opened(where.homes[0]) as home:
+
+        def is_written() -> bool:
+            # Again each time: the capture begins later than its program.
+            home.sendto(b"captured", (RELAY, 4001))
+            written = tmp_path / "router0.pcap"
+            return written.exists() and b"captured" in written.read_bytes()
+
+        async with captured(where, tmp_path):
+            assert await eventually(is_written)
+
+
+async def test_a_program_gets_the_options_that_come_later() -> None:
+    command = [*PROGRAMS["ours"], "relay", "--wait", "--listen", "/ip6/::1/udp/0/quic-v1"]
+    async with running(command) as program:
+        await program.say('["--listen", "/ip4/127.0.0.1/udp/0/quic-v1"]')
+        await program.line(lambda line: line.get("event") == "ready", PATIENCE, "ready")
+        await program.end_input()
+        left = await program.line(lambda line: line.get("event") == "left", PATIENCE, "census")
+        assert left["what"] == {}
 
 
 _LABORATORY = """
@@ -187,13 +217,13 @@ def test_a_network_that_is_refused_later_does_not_end_the_run(
     monkeypatch.setattr("tools.nat.report.DATA", tmp_path / "nat.json")
     outcomes: Iterator[Outcome | LaboratoryError] = iter([DIRECT, LaboratoryError("no device"), DIRECT])
 
-    def attempted(*_: object, **__: object) -> Outcome:
+    async def attempt(*_: object, **__: object) -> Outcome:
         outcome = next(outcomes)
         if isinstance(outcome, LaboratoryError):
             raise outcome
         return outcome
 
-    monkeypatch.setattr("tools.nat.__main__.attempted", attempted)
+    monkeypatch.setattr("tools.nat.__main__.attempt", attempt)
     made = Report()
     run([OURS], 3, made)
     assert [each.error for each in made.results[0].outcomes] == ["", "no device", ""]
@@ -202,15 +232,169 @@ def test_a_network_that_is_refused_later_does_not_end_the_run(
         run([OURS], 3, made)
 
 
-def test_only_failed_tries_keep_their_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "failed",
+    [RELAYED, Outcome(0.1, False), Outcome(0.1, True, left="the dialer left tasks"), Outcome(error="no end")],
+    ids=["relayed", "unusable", "leaking", "void"],
+)
+def test_only_failed_tries_keep_their_captures(
+    failed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tools.nat.report.CAPTURES", tmp_path / "kept")
     (tmp_path / "of_the_try").mkdir()
     (tmp_path / "of_the_try" / "router0.pcap").touch()
     result = Result(OURS)
     assert result.add(DIRECT, tmp_path / "of_the_try") is None
-    kept = result.add(RELAYED, tmp_path / "of_the_try")
+    kept = result.add(failed, tmp_path / "of_the_try")
     assert kept is not None
     assert (kept / "router0.pcap").exists()
+    # It cannot be punched.
+    assert Result(SYMMETRIC).add(RELAYED, tmp_path / "of_the_try") is None
+
+
+async def test_tries_that_only_wait_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    have_three_begun = trio.Event()
+
+    async def attempt(*_: object, seed: int, alone: trio.Lock | None) -> Outcome:
+        assert alone is None
+        begun.append(seed)
+        if len(begun) == 3:
+            have_three_begun.set()
+        with trio.fail_after(PATIENCE):
+            await have_three_begun.wait()
+        return RELAYED
+
+    monkeypatch.setattr("tools.nat.__main__.attempt", attempt)
+    result = await tried(SYMMETRIC, 6, 3, is_first=False)
+    assert sorted(begun) == [1, 2, 3, 4, 5, 6]
+    assert result.outcomes == [RELAYED] * 6
+
+
+async def test_tries_that_are_timed_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    async def attempt(*_: object, seed: int, alone: trio.Lock | None) -> Outcome:
+        assert alone is not None
+        async with alone:
+            begun.append(seed)
+            await trio.testing.wait_all_tasks_blocked()
+            assert begun[-1] == seed
+        return DIRECT
+
+    monkeypatch.setattr("tools.nat.__main__.attempt", attempt)
+    result = await tried(OURS, 4, 2, is_first=False)
+    assert begun == [1, 2, 3, 4]
+    assert result.outcomes == [DIRECT] * 4
+
+
+async def test_a_try_begins_while_another_is_silent() -> None:
+    alone = trio.Lock()
+    order: list[str] = []
+
+    async def other() -> None:
+        async with alone:
+            order.append("other")
+
+    async with trio.open_nursery() as nursery, alone:
+        nursery.start_soon(other)
+        await trio.testing.wait_all_tasks_blocked()
+        order.append("silent")
+        async with released(alone):
+            await trio.testing.wait_all_tasks_blocked()
+        order.append("end")
+    assert order == ["silent", "other", "end"]
+
+
+def test_times_are_compared_where_timing_can_decide() -> None:
+    accept = Cell("ours", "ours", "go", ("accept", "accept"))
+    assert not accept.is_timed
+    assert replace(accept, delay=30).is_timed
+    assert OURS.is_timed
+    assert not SYMMETRIC.is_timed
+    assert not replace(OURS, dialer="stock").is_timed
+
+
+def test_a_cell_is_run_with_its_reference() -> None:
+    ours = replace(OURS, relay="rust")
+    go = replace(GO, relay="rust")
+    assert with_references([ours]) == [go, ours]
+    assert with_references([ours, replace(ours, dialer="go"), go]) == [ours, replace(ours, dialer="go"), go]
+    # Nothing is compared.
+    alone = [SYMMETRIC, replace(OURS, listener="stock"), replace(OURS, listener="rust", dialer="rust")]
+    assert with_references(alone) == alone
+
+
+def test_cells_are_named_by_their_parts() -> None:
+    first, *others = named(EXAMPLE)
+    assert first == Cell("ours", "go", "rust", ("symmetric", "forwarded"))
+    assert [str(each) for each in others[:3]] == [
+        "ours and ours through go, behind drop and drop, 30 ms and 2 % loss",
+        "ours and ours through ours, behind drop and drop, 30 ms and 2 % loss",
+        "go and go through go, behind drop and drop, 30 ms and 2 % loss",
+    ]
+    assert len(others) == 8
+    # As they are in a run of everything, and each once.
+    every = cells(PEERS, PEERS, has_stock=True)
+    assert set(named("hairpin ours>ours, hairpin ours>ours via go, drop stock>ours via ours")) < set(every)
+    assert len(named("hairpin ours>ours, hairpin ours>ours via go")) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("drop", "'drop' is not like ROUTERS"),
+        ("drop@x ours>go", "'drop@x' is not like ROUTERS"),
+        ("open ours>go", "'open' is no kind of router: there are none, drop"),
+        ("drop ours", "'' is no peer: there are ours, stock"),
+        ("drop ours>go via stock", "'stock' is no relay: there are ours, go, rust"),
+    ],
+)
+def test_a_cell_that_is_not_known_is_refused(text: str, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        named(text)
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], list[str]]:
+    """The cells that a run with these arguments has."""
+
+    def cells_of(arguments: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["nat", *shlex.split(arguments), "--list"])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        return capsys.readouterr().out.splitlines()
+
+    return cells_of
+
+
+def test_a_run_has_the_stock_transport_unless_it_is_left_out(listed: Callable[[str], list[str]]) -> None:
+    stock = [
+        "stock and ours through ours, behind drop and drop",
+        "ours and stock through ours, behind drop and drop",
+    ]
+    assert [each for each in listed("") if "stock" in each] == stock
+    assert not [each for each in listed("--no-stock") if "stock" in each]
+    assert not [each for each in listed("--peers go") if "stock" in each]
+
+
+def test_a_run_has_delays_between_routers_that_accept_input(listed: Callable[[str], list[str]]) -> None:
+    found = listed("--routers accept --peers ours --relays ours")
+    assert found == [
+        "go and go through ours, behind accept and accept, 30 ms and 0 % loss",
+        "ours and ours through ours, behind accept and accept, 30 ms and 0 % loss",
+        "go and go through ours, behind accept and accept, 80 ms and 0 % loss",
+        "ours and ours through ours, behind accept and accept, 80 ms and 0 % loss",
+        "go and go through ours, behind accept and accept",
+        "ours and ours through ours, behind accept and accept",
+    ]
+
+
+def test_a_run_of_named_cells_has_their_references(listed: Callable[[str], list[str]]) -> None:
+    go = "go and go through ours, behind drop and drop"
+    rust = "ours and rust through ours, behind drop and drop"
+    assert listed("--cells 'drop ours>rust via ours'") == [go, rust]
+    assert listed("--no-references --cells 'drop ours>rust via ours'") == [rust]
 
 
 def test_the_page_and_the_picture_show_every_cell() -> None:
@@ -225,6 +409,25 @@ def test_the_page_and_the_picture_show_every_cell() -> None:
 def test_the_page_says_how_it_was_made() -> None:
     page = report(Result(OURS, [DIRECT])).page("nat.svg")
     assert "Made by `make nat`: 2026-11-28, Linux, 2 cores, in 60 s, at a load of 1 to 3. Do not edit" in page
+
+
+def test_the_page_says_how_many_jobs_a_run_had() -> None:
+    made = report(Result(OURS, [DIRECT]))
+    assert "With several jobs" not in made.page("nat.svg")
+    made.runs[0].jobs = 5
+    page = made.page("nat.svg")
+    assert "in 60 s, with 5 jobs, at a load of 1 to 3" in page
+    assert "With several jobs" in page
+
+
+def test_go_of_an_earlier_run_stays_while_cells_are_compared_with_it() -> None:
+    made = report(Result(GO, [Outcome(0.2, True)]), Result(OURS, [DIRECT]))
+    made.begin()
+    made.add(Result(GO, [Outcome(0.4, True)]))
+    made.add(Result(replace(OURS, dialer="rust"), [DIRECT]))
+    assert [made.ratio(each) for each in made.results] == [1.0, 0.5, 1.0, 0.25]
+    made.add(Result(OURS, [DIRECT]))
+    assert [(made.ratio(each), each.run) for each in made.results] == [(1.0, 1), (0.25, 1), (0.25, 1)]
 
 
 def test_cells_of_several_runs_are_told_apart() -> None:

@@ -11,34 +11,25 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from tools.interop.__main__ import build_all
 from tools.interop.peer import load
+from tools.nat.cells import EXAMPLE, PEERS, SYNTAX, cells, named, with_references
 from tools.nat.network import ROUTER_KINDS, LaboratoryError, missing
 from tools.nat.picture import svg
 from tools.nat.report import PAGES, WHOLE, Report, Result
-from tools.nat.trial import Cell, Outcome, attempted, has_captures
+from tools.nat.trial import Cell, Outcome, attempt, has_captures
 
-# Pairs of routers, and what is special about the path; what go-libp2p would punch comes first.
-PLACES: tuple[Cell, ...] = (
-    Cell("", "", "", ("drop", "drop")),
-    Cell("", "", "", ("forwarded", "symmetric")),
-    Cell("", "", "", ("symmetric", "forwarded")),
-    Cell("", "", "", ("hairpin", "hairpin"), is_shared=True),
-    Cell("", "", "", ("firewall", "firewall")),
-    Cell("", "", "", ("firewall6", "firewall6")),
-    Cell("", "", "", ("drop", "drop"), delay=30, loss=2),
-    Cell("", "", "", ("drop", "drop"), delay=80, loss=2),
-    Cell("", "", "", ("drop", "drop"), delay=150, loss=2),
-    Cell("", "", "", ("short", "short")),
-    Cell("", "", "", ("accept", "accept")),
-    Cell("", "", "", ("symmetric", "symmetric")),
+# Tries at once that mostly wait. A divisor of `WHOLE`: no round is smaller than the others.
+_JOBS = 5
+
+_ABOUT_CELLS = (
+    f"these cells instead, with commas: {SYNTAX}. A plus is between alternatives of a part; one kind of "
+    f"router is that of both homes; without a relay it is each. Example: {EXAMPLE}"
 )
-PEERS = ("ours", "go", "rust")
 
 
 def main() -> None:
@@ -47,24 +38,44 @@ def main() -> None:
     parser.add_argument("--relays", default="", help="names, with commas; default: all peers")
     parser.add_argument("--routers", default="", help=f"kinds, with commas: {','.join(ROUTER_KINDS)}")
     parser.add_argument("--delays", default="", help="one way, milliseconds, with commas; default: all")
+    parser.add_argument("--cells", default="", help=_ABOUT_CELLS)
     parser.add_argument("--tries", type=int, default=WHOLE, help="for each cell (default: %(default)s)")
-    parser.add_argument("--stock", action="store_true", help="py-libp2p's own transport as a home, too")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=_JOBS,
+        help="tries at once, in cells where no time is compared (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stock",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="py-libp2p's own transport as a home too, behind drop",
+    )
+    parser.add_argument(
+        "--references",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go with go too, for each cell that is compared with it",
+    )
     parser.add_argument("--add", action="store_true", help="keep the other cells of the last run")
     parser.add_argument("--note", default="", help="a sentence of the page about this run")
     parser.add_argument("--pages", action="store_true", help="write the page even of a part")
     parser.add_argument("--judge", action="store_true", help="run nothing: evaluate the last run again")
+    parser.add_argument("--list", action="store_true", help="run nothing: print the cells that are chosen")
     told = parser.parse_args()
-    last = Report.read() if told.judge or told.add else Report()
     if told.judge:
-        sys.exit(shown(last, told.pages))
+        sys.exit(shown(Report.read(), told.pages))
+    chosen = chosen_cells(told, parser)
+    if told.list:
+        print("\n".join(map(str, chosen)))
+        sys.exit(0)
     if (why := missing()) is not None:
         print(f"make nat cannot run here: {why}")
         sys.exit(3)
-    peers = names(told.peers, PEERS, parser)
-    relays = names(told.relays, peers, parser)
-    kinds = set(names(told.routers, tuple(ROUTER_KINDS), parser))
-    delays = {int(each) for each in told.delays.split(",") if each}
-    foreign = sorted({*peers, *relays} & {"go", "rust"})
+    last = Report.read() if told.add else Report()
+    used = {name for each in chosen for name in (each.listener, each.dialer, each.relay)}
+    foreign = sorted(used & {"go", "rust"})
     if foreign:
         built, failures = trio.run(build_all, load(foreign), float("inf"))
         if any(name in failures for name in foreign):
@@ -72,14 +83,34 @@ def main() -> None:
         last.peers = sorted({*last.peers, *(each.label for each in built)})
     if not has_captures():
         print("no captures of failed tries: tcpdump is missing: apt-get install tcpdump")
-    has_pages = told.pages or not (told.peers or told.relays or told.routers or told.delays)
-    chosen = [
-        each
-        for each in cells(peers, relays, told.stock)
-        if kinds.issuperset(each.routers) and (not delays or each.delay in delays)
-    ]
-    run(chosen, told.tries, last, told.note)
-    sys.exit(shown(last, has_pages))
+    is_part = told.peers or told.relays or told.routers or told.delays or told.cells or not told.stock
+    run(chosen, told.tries, last, told.note, told.jobs)
+    sys.exit(shown(last, told.pages or not is_part))
+
+
+def chosen_cells(told: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Cell]:
+    if told.jobs < 1 or told.tries < 1:
+        parser.error("--jobs and --tries are at least 1")
+    if told.cells:
+        if told.peers or told.relays or told.routers or told.delays:
+            parser.error("--cells takes the place of --peers, --relays, --routers and --delays")
+        try:
+            chosen = named(told.cells)
+        except ValueError as error:
+            parser.error(str(error))
+    else:
+        peers = names(told.peers, PEERS, parser)
+        relays = names(told.relays, peers, parser)
+        kinds = set(names(told.routers, tuple(ROUTER_KINDS), parser))
+        delays = {int(each) for each in told.delays.split(",") if each}
+        chosen = [
+            each
+            for each in cells(peers, relays, told.stock)
+            if kinds.issuperset(each.routers) and (not delays or each.delay in delays)
+        ]
+    if not chosen:
+        parser.error("there is no such cell")
+    return with_references(chosen) if told.references else chosen
 
 
 def shown(report: Report, has_pages: bool) -> int:
@@ -102,49 +133,54 @@ def names(told: str, known: tuple[str, ...], parser: argparse.ArgumentParser) ->
     return chosen or known
 
 
-def cells(peers: tuple[str, ...], relays: tuple[str, ...], has_stock: bool) -> list[Cell]:
-    """Every pair with ours through every relay, go with go too, as the reference, and rust with rust
-    through its own."""
-    found = []
-    for place in PLACES:
-        for listener in peers:
-            for dialer in peers:
-                pair = (listener, dialer)
-                if "ours" in pair or pair == ("go", "go"):
-                    among = relays
-                else:
-                    among = (listener,) if listener == dialer else ()
-                found += [replace(place, listener=listener, dialer=dialer, relay=each) for each in among]
-        if has_stock and place.routers == ("drop", "drop") and not place.path:
-            pairs = (("stock", "ours"), ("ours", "stock"))
-            found += [replace(place, listener=each, dialer=other, relay="ours") for each, other in pairs]
-    return found
-
-
-def run(chosen: list[Cell], tries: int, report: Report, note: str = "") -> None:
-    began, this = time.monotonic(), report.begin(note)
+def run(chosen: list[Cell], tries: int, report: Report, note: str = "", jobs: int = 1) -> None:
+    began, this = time.monotonic(), report.begin(note, jobs)
     for number, cell in enumerate(chosen, 1):
-        result = Result(cell)
-        for attempt in range(1, tries + 1):
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    outcome = attempted(cell, Path(folder), seed=attempt)
-                except LaboratoryError as error:
-                    if number == attempt == 1:
-                        print(f"make nat cannot run here: {error}")
-                        sys.exit(3)
-                    # It has run here: one network that the system refuses does not end a run of hours.
-                    outcome = Outcome(error=str(error))
-                kept = result.add(outcome, Path(folder))
-            if sys.stdout.isatty() or kept:
-                captures = f"; captures in {kept}" if kept else ""
-                print(f"{'':10}{attempt:3} {cell}: {outcome.told}{captures}", flush=True)
+        try:
+            result = trio.run(tried, cell, tries, jobs, number == 1)
+        except LaboratoryError as error:
+            print(f"make nat cannot run here: {error}")
+            sys.exit(3)
         report.add(result)
         print(f"[{number:3}/{len(chosen)}] {report.sign(result)} {cell}: {result.told}", flush=True)
         this.seconds = time.monotonic() - began
         this.note_load()
         # After each cell: an interrupted run has told something too.
         report.write()
+
+
+async def tried(cell: Cell, tries: int, jobs: int, is_first: bool) -> Result:
+    """Up to ``jobs`` tries at once: those of a cell that is timed take turns, but for their silence.
+
+    Raises LaboratoryError if the first try of the run has no network.
+    """
+    result, attempts = Result(cell), iter(range(1, tries + 1))
+    alone = trio.Lock() if cell.is_timed else None
+    refusals: list[LaboratoryError] = []
+
+    async def work() -> None:
+        for number in attempts:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    outcome = await attempt(cell, Path(folder), seed=number, alone=alone)
+                except LaboratoryError as error:
+                    if is_first and number == 1:
+                        refusals.append(error)
+                        nursery.cancel_scope.cancel()
+                        return
+                    # It has run here: one network that the system refuses does not end a run of hours.
+                    outcome = Outcome(error=str(error))
+                kept = result.add(outcome, Path(folder))
+            if sys.stdout.isatty() or kept:
+                captures = f"; captures in {kept}" if kept else ""
+                print(f"{'':10}{len(result.outcomes):3} {cell}: {outcome.told}{captures}", flush=True)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(jobs, tries)):
+            nursery.start_soon(work)
+    if refusals:
+        raise refusals[0]
+    return result
 
 
 if __name__ == "__main__":

@@ -54,19 +54,16 @@ class Result:
     run: int = 0
 
     def add(self, outcome: Outcome, captures: Path) -> Path | None:
-        """Note a try. If it failed, its packets at the routers are kept in the folder that this returns."""
+        """Note a try. If it failed or left something, its packets at the routers are kept in the folder that
+        this returns."""
         self.outcomes.append(outcome)
-        is_failed = outcome.error or not outcome.is_usable or (self.is_punchable and outcome.seconds is None)
+        is_late = self.cell.is_timed and outcome.seconds is None
+        is_failed = bool(outcome.error or outcome.left) or not outcome.is_usable or is_late
         if not is_failed or not any(captures.iterdir()):
             return None
         kept = CAPTURES / re.sub("[^a-z0-9]+", "-", str(self.cell)) / str(len(self.outcomes))
         shutil.copytree(captures, kept, dirs_exist_ok=True)
         return kept
-
-    @property
-    def is_punchable(self) -> bool:
-        kinds = self.cell.routers
-        return kinds != ("symmetric", "symmetric") and "stock" not in (self.cell.listener, self.cell.dialer)
 
     @property
     def is_by_timing(self) -> bool:
@@ -108,13 +105,15 @@ class Run:
     # The lowest and the highest load average of a minute that was seen; empty: none was noted.
     load: list[float] = field(default_factory=list)
     note: str = ""
+    # Tries at once, where no time is compared. 0: not noted.
+    jobs: int = 0
 
     @classmethod
-    def begin(cls, note: str = "") -> Run:
+    def begin(cls, note: str = "", jobs: int = 0) -> Run:
         """A run that begins now, on this machine."""
         day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
         machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-        run = cls(day, machine, note=note)
+        run = cls(day, machine, note=note, jobs=jobs)
         run.note_load()
         return run
 
@@ -126,7 +125,8 @@ class Run:
     def told(self) -> str:
         load = f", at a load of {self.load[0]:.0f} to {self.load[1]:.0f}" if self.load else ""
         seconds = f", in {self.seconds:.0f} s" if self.seconds else ""
-        return f"{self.day}, {self.machine}{seconds}{load}"
+        jobs = f", with {self.jobs} {'job' if self.jobs == 1 else 'jobs'}" if self.jobs else ""
+        return f"{self.day}, {self.machine}{seconds}{jobs}{load}"
 
 
 @dataclass
@@ -153,15 +153,22 @@ class Report:
             results.append(Result(Cell(**cell), outcomes, each["run"]))
         return cls(results, [Run(**each) for each in data["runs"]], peers=data["peers"])
 
-    def begin(self, note: str = "") -> Run:
+    def begin(self, note: str = "", jobs: int = 0) -> Run:
         """Add a run, to which the cells belong that `add` notes from now on."""
-        self.runs.append(Run.begin(note))
+        self.runs.append(Run.begin(note, jobs))
         return self.runs[-1]
 
     def add(self, result: Result) -> None:
-        """Note a cell, in the place of its earlier tries if there are some."""
+        """Note a cell, in the place of its earlier tries if there are some.
+
+        Earlier tries of go-libp2p with itself stay while cells of their run are compared with them.
+        """
         result.run = len(self.runs) - 1
-        self.results = [each for each in self.results if each.cell != result.cell] + [result]
+        known = [each for each in self.results if (each.cell, each.run) != (result.cell, result.run)]
+        newest = {each.cell: each for each in [*known, result]}
+        needed = {(each.cell.reference, each.run) for each in newest.values()}
+        kept = [each for each in known if newest[each.cell] is each or (each.cell, each.run) in needed]
+        self.results = [*kept, result]
 
     @property
     def shown_runs(self) -> list[int]:
@@ -170,10 +177,11 @@ class Report:
 
     def reference(self, result: Result) -> Result | None:
         """go-libp2p with itself in the same place: through the same relay in the same run, or through go."""
-        go = replace(result.cell, listener="go", dialer="go")
+        go = result.cell.reference
         same = next((each for each in self.results if each.cell == go and each.run == result.run), None)
         through_go = replace(go, relay="go")
-        return same or next((each for each in self.results if each.cell == through_go), None)
+        # The newest is the last.
+        return same or next((each for each in reversed(self.results) if each.cell == through_go), None)
 
     def ratio(self, result: Result) -> float | None:
         """Its median as a multiple of go-libp2p's."""
@@ -186,7 +194,7 @@ class Report:
         tries = len(result.outcomes)
         if result.usable < tries or result.clean < tries:
             return "stock" in (result.cell.listener, result.cell.dialer) and result.clean == tries
-        if not result.is_punchable:
+        if not result.cell.is_punchable:
             return True
         if result.is_by_timing:
             reference = self.reference(result)
@@ -220,7 +228,8 @@ class Report:
 
     def table(self) -> str:
         seconds = sum(self.runs[each].seconds for each in self.shown_runs)
-        lines = ["", f"{len(self.results)} cells" + (f", in {seconds:.0f} s" if seconds else "")]
+        count = len({each.cell for each in self.results})
+        lines = ["", f"{count} cells" + (f", in {seconds:.0f} s" if seconds else "")]
         lines += [f"NOT AS EXPECTED: {each.cell}: {each.told}" for each in self.unexpected()]
         lines += [f"SLOW: {each.cell}: {self.ratio(each):.2f} of go-libp2p's time" for each in self.slow()]
         return "\n".join(lines)
@@ -266,6 +275,18 @@ class Report:
             lines.append(f"{number}. {run.told}: {cells} cells.{f' {run.note}' if run.note else ''}")
         return lines
 
+    def _about_jobs(self) -> list[str]:
+        """What several jobs did, if a run had them."""
+        if all(self.runs[each].jobs < 2 for each in self.shown_runs):
+            return []
+        return [
+            "With several jobs, that many tries of a cell are made at once where no time is compared: behind "
+            "two symmetric routers, behind two that accept input with no delay between them, and with "
+            "py-libp2p's own transport. Behind short, a try may begin while others are silent. Every other "
+            "try has the machine to itself.",
+            "",
+        ]
+
     def page(self, picture: str) -> str:
         """The page, which shows the file ``picture`` of the same folder."""
         has_runs = len(self.shown_runs) > 1
@@ -287,6 +308,7 @@ class Report:
             "three networks, so that the relayed way is twice as long. The loss is of the packets between "
             "two networks, by seed.",
             "",
+            *self._about_jobs(),
             f"Peers: {'; '.join(self.peers)}. A whole run has {WHOLE} tries of each cell; a cell with "
             "fewer is from a partial run.",
             "",
