@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from testkit.names import free_port
+
 _BUILD = Path(__file__).parent.parent / "tools" / "interop" / "build"
 _UNPACKED = _BUILD / "redis-server"
 
@@ -27,9 +29,7 @@ class RedisServerError(Exception):
 def running_redis_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """``host:port`` of an empty server on that address, which keeps its files in ``folder``."""
     executable, environment = program()
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port(socket.SOCK_STREAM))
     # No snapshot file, so that every run starts empty.
     arguments = [
         "--bind",

@@ -281,10 +281,11 @@ async fn main() -> Result<(), Failure> {
         }
         ["relay"] => nat::relay(&options).await,
         ["home"] => nat::home(&options).await,
+        ["hole-punch"] => nat::unified::hole_punch().await,
         ["listen"] => listen(&options, key_pair(key, options.get("seed"))?).await,
         ["dial", address, case, ref more @ ..] => {
             dial(address, case, more, key_pair(key, options.get("seed"))?).await
         }
-        _ => Err("about, listen, relay, home, or dial ADDRESS CASE".into()),
+        _ => Err("about, listen, relay, home, hole-punch, or dial ADDRESS CASE".into()),
     }
 }

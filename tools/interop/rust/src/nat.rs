@@ -1,6 +1,8 @@
 //! What tools/nat asks of rust-libp2p: a relay, and a home behind a router that listens or dials
 //! through it. Every fact is a line of JSON; the program ends with its standard input.
 
+pub mod unified;
+
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -52,17 +54,41 @@ async fn end_of_input() {
     let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
 }
 
+fn relay_swarm() -> Result<Swarm<RelayBehaviour>, Failure> {
+    Ok(
+        SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+            .with_tokio()
+            .with_quic()
+            .with_behaviour(|key| RelayBehaviour {
+                identify: identify(key),
+                ping: ping::Behaviour::new(ping::Config::new()),
+                relay: relay::Behaviour::new(key.public().to_peer_id(), relay::Config::default()),
+            })?
+            .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER))
+            .build(),
+    )
+}
+
+fn home_swarm() -> Result<Swarm<HomeBehaviour>, Failure> {
+    let pings = ping::Config::new().with_interval(Duration::from_secs(1));
+    Ok(
+        SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+            .with_tokio()
+            .with_quic()
+            .with_relay_client(noise::Config::new, yamux::Config::default)?
+            .with_behaviour(|key, relay| HomeBehaviour {
+                identify: identify(key),
+                ping: ping::Behaviour::new(pings),
+                relay,
+                dcutr: dcutr::Behaviour::new(key.public().to_peer_id()),
+            })?
+            .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER))
+            .build(),
+    )
+}
+
 pub async fn relay(options: &HashMap<String, String>) -> Result<(), Failure> {
-    let mut swarm = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
-        .with_tokio()
-        .with_quic()
-        .with_behaviour(|key| RelayBehaviour {
-            identify: identify(key),
-            ping: ping::Behaviour::new(ping::Config::new()),
-            relay: relay::Behaviour::new(key.public().to_peer_id(), relay::Config::default()),
-        })?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER))
-        .build();
+    let mut swarm = relay_swarm()?;
     let address: Multiaddr = option(options, "listen")?.parse()?;
     swarm.add_external_address(address.clone());
     swarm.listen_on(address)?;
@@ -100,19 +126,37 @@ async fn until(
     }
 }
 
+/// Run the swarm until the relay and this home know each other's addresses. No relayed connection may
+/// be made before.
+async fn identified(swarm: &mut Swarm<HomeBehaviour>) {
+    let (mut has_told, mut has_learned) = (false, false);
+    until(swarm, |event| {
+        if let SwarmEvent::Behaviour(HomeBehaviourEvent::Identify(event)) = event {
+            has_told |= matches!(event, identify::Event::Sent { .. });
+            has_learned |= matches!(event, identify::Event::Received { .. });
+        }
+        has_told && has_learned
+    })
+    .await;
+}
+
+/// Reserve a slot at the relay.
+async fn reserved(swarm: &mut Swarm<HomeBehaviour>, through: Multiaddr) -> Result<(), Failure> {
+    swarm.listen_on(through.with(Protocol::P2pCircuit))?;
+    until(swarm, |event| {
+        matches!(
+            event,
+            SwarmEvent::Behaviour(HomeBehaviourEvent::Relay(
+                relay::client::Event::ReservationReqAccepted { .. }
+            ))
+        )
+    })
+    .await;
+    Ok(())
+}
+
 pub async fn home(options: &HashMap<String, String>) -> Result<(), Failure> {
-    let mut swarm = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
-        .with_tokio()
-        .with_quic()
-        .with_relay_client(noise::Config::new, yamux::Config::default)?
-        .with_behaviour(|key, relay| HomeBehaviour {
-            identify: identify(key),
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(1))),
-            relay,
-            dcutr: dcutr::Behaviour::new(key.public().to_peer_id()),
-        })?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER))
-        .build();
+    let mut swarm = home_swarm()?;
     swarm.listen_on(option(options, "listen")?.parse()?)?;
     until(&mut swarm, |event| {
         matches!(event, SwarmEvent::NewListenAddr { .. })
@@ -123,31 +167,11 @@ pub async fn home(options: &HashMap<String, String>) -> Result<(), Failure> {
         return Err("no peer id at the end of --relay".into());
     };
     swarm.dial(through.clone())?;
-    // Both know each other's addresses before the first relayed connection is made.
-    let (mut has_told, mut has_learned) = (false, false);
-    until(&mut swarm, |event| {
-        if let SwarmEvent::Behaviour(HomeBehaviourEvent::Identify(event)) = event {
-            has_told |= matches!(event, identify::Event::Sent { .. });
-            has_learned |= matches!(event, identify::Event::Received { .. });
-        }
-        has_told && has_learned
-    })
-    .await;
+    identified(&mut swarm).await;
     let peer = swarm.local_peer_id().to_string();
     let dialed: Option<PeerId> = options.get("dial").map(|it| it.parse()).transpose()?;
     match dialed {
-        None => {
-            swarm.listen_on(through.with(Protocol::P2pCircuit))?;
-            until(&mut swarm, |event| {
-                matches!(
-                    event,
-                    SwarmEvent::Behaviour(HomeBehaviourEvent::Relay(
-                        relay::client::Event::ReservationReqAccepted { .. }
-                    ))
-                )
-            })
-            .await;
-        }
+        None => reserved(&mut swarm, through).await?,
         Some(target) => {
             swarm.dial(
                 through
