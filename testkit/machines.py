@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio._core._thread_cache as thread_cache
 from libp2p.utils.address_validation import has_public_ipv6
 
 _CLONE_NEWNET = 0x40000000
@@ -42,7 +43,8 @@ class Machine:
             _check(_libc.setns(self._fd, _CLONE_NEWNET))
             # py-libp2p looks at the addresses of the machine once in a process.
             has_public_ipv6.cache_clear()
-            yield
+            with _own_workers():
+                yield
         finally:
             has_public_ipv6.cache_clear()
             _check(_libc.setns(outside, _CLONE_NEWNET))
@@ -102,6 +104,21 @@ def machines(count: int) -> Iterator[list[Machine]]:
     finally:
         for machine in made:
             machine.close()
+
+
+@contextmanager
+def _own_workers() -> Iterator[None]:
+    """Give trio other worker threads inside the block than outside of it.
+
+    A thread stays in the namespace that it began in. trio keeps an idle one for 10 s, and a later test would
+    get it. `trio.lowlevel.open_process` uses one.
+    """
+    shared = thread_cache.THREAD_CACHE
+    thread_cache.THREAD_CACHE = thread_cache.ThreadCache()
+    try:
+        yield
+    finally:
+        thread_cache.THREAD_CACHE = shared
 
 
 def _current() -> int:

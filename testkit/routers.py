@@ -19,6 +19,28 @@ table ip nat {
 """
 
 
+# A dropped packet leaves no entry in the connection tracking, so that it keeps no port from being mapped.
+_DROP_UNASKED = """
+table inet unasked {
+  chain input {
+    type filter hook input priority 0; policy accept;
+    iifname "wan" ct state established,related accept
+    iifname "wan" drop
+  }
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    iifname "wan" ct state established,related accept
+    iifname "wan" drop
+  }
+}
+"""
+
+
+def drop_unasked(router: Machine) -> None:
+    """From now on drop what comes in through the interface "wan" and answers nothing that went out."""
+    router.run("nft -f -", _DROP_UNASKED)
+
+
 def masquerade(router: Machine, ports: str = "") -> None:
     """Translate new mappings of UDP to the address of the interface "wan", in place of earlier rules.
 

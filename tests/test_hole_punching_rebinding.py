@@ -146,7 +146,8 @@ async def test_a_nat_that_maps_another_port_in_each_attempt_leaves_a_usable_rela
 ) -> None:
     caplog.set_level(logging.INFO, "libp2p_quic.hole_punching")
     meeting = await meet(3, monkeypatch)
-    # Peers are asked again at most every 5 s, so the third list may be that of the second attempt.
+    # Peers are asked again at most every 4 s. Attempts begin 5 s apart, but the second may ask late on a busy
+    # machine, and the third list is then that of the second attempt.
     assert meeting.offered[:2] == [[_FIRST], [_LATER[0]]]
     assert len(meeting.offered) == 3
     assert "direct" not in meeting.told
