@@ -15,7 +15,7 @@ from tools.wheels import archive, bom, running, symbols
 from tools.wheels.platforms import Platform
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-_MACOS = "11.0"
+MACOS = "11.0"
 _LONGEST = 3600.0
 """Seconds that maturin may take for one wheel; two processors need some 6 minutes."""
 
@@ -70,7 +70,7 @@ def environment(folder: Path, sources: Path, at: int) -> dict[str, str]:
         "CARGO_TERM_PROGRESS_WHEN": "never",
         "CFLAGS": c,
         "CXXFLAGS": c,
-        "MACOSX_DEPLOYMENT_TARGET": _MACOS,
+        "MACOSX_DEPLOYMENT_TARGET": MACOS,
         "SOURCE_DATE_EPOCH": str(at),
         # Not in the wheel: the interpreter of the build is not the wheel's.
         "PYO3_PYTHON": sys.executable,

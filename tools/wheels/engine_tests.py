@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from tools.wheels import page, running
-from tools.wheels.building import ROOT, search_path
+from tools.wheels.building import MACOS, ROOT, search_path
 from tools.wheels.platforms import MINGW
 
 _QEMU = {"aarch64": "qemu-aarch64", "i686": "qemu-i386", "x86_64": "qemu-x86_64"}
@@ -113,7 +113,9 @@ def environment(target: str, machine: str = platform.machine()) -> dict[str, str
         variables["WINEDLLOVERRIDES"] = "mscoree,mshtml="
         # Wine's drive Z is the root of this machine.
         variables["WINEPATH"] = "Z:" + str(_WINE_FILES).replace("/", "\\")
-    elif not is_macos(target) and (qemu := emulator(target, machine)) is not None:
+    elif is_macos(target):
+        variables["MACOSX_DEPLOYMENT_TARGET"] = MACOS
+    elif (qemu := emulator(target, machine)) is not None:
         variables[runner] = qemu
     return variables
 
@@ -280,7 +282,8 @@ def told(target: str, status: int | None, lines: list[str], seconds: float) -> s
     if is_macos(target):
         return f"compiled {minutes}" if status == 0 else "FAILED to compile"
     if status and not any(map(_RESULT.search, lines)):
-        return "FAILED to compile"
+        has_started = any("could not execute process" in line for line in lines)
+        return "FAILED: the tests could not be started" if has_started else "FAILED to compile"
     passed, failed, ignored, left_out = counted(lines)
     counts = f"{passed} passed, {failed} failed, {ignored} ignored, {left_out} left out {minutes}"
     if status is None:

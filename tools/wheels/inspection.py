@@ -23,7 +23,9 @@ LARGEST = 6_000_000
 # libgcc_s.
 _LOADED = {
     "linux": re.compile(r"lib(c|m|pthread|dl|rt|gcc_s)\.so\.\d+|ld-linux[-\w]*\.so\.\d"),
-    "macos": re.compile(r"/usr/lib/lib(System|iconv|resolv|objc)[.\w]*\.dylib|/System/Library/Frameworks/.*"),
+    "macos": re.compile(
+        r"/usr/lib/lib(System|charset|iconv|resolv|objc)[.\w]*\.dylib|/System/Library/Frameworks/.*"
+    ),
     "musl": re.compile(r"libc\.so|libc\.musl-\w+\.so\.1"),
     "windows": re.compile(
         r"(python3|python3\d+t|kernel32|ntdll|ws2_32|bcrypt|bcryptprimitives|advapi32|userenv|iphlpapi"
@@ -125,6 +127,9 @@ def signature(wheel: Path, platform: Platform) -> None:
     files = archive.read(wheel)
     binary, module = _parsed(files, platform), files[archive.module_name(files)]
     assert isinstance(binary, lief.MachO.Binary)
+    oldest = _oldest_macos(binary)
+    if oldest is None or oldest > [int(part) for part in platform.platform_tag.split("_")[1:3]]:
+        raise Unfit(f"{wheel.name}: the module is for macOS {oldest} and later, which its tag does not say")
     if found := linkedit.misaligned(module):
         raise Unfit(f"{wheel.name}: macOS 27 will not load the module: {', '.join(found)} is not aligned")
     signed = binary.code_signature
@@ -134,6 +139,15 @@ def signature(wheel: Path, platform: Platform) -> None:
         return
     if not has_its_hashes(module, signed.data_offset):
         raise Unfit(f"{wheel.name}: the signature is not that of the module")
+
+
+def _oldest_macos(binary: lief.MachO.Binary) -> list[int] | None:
+    """The major and minor version of the oldest macOS that loads the module, if it says one."""
+    if (built := binary.build_version) is not None:
+        return list(built.minos)[:2]
+    if (least := binary.version_min) is not None:
+        return list(least.version)[:2]
+    return None
 
 
 def has_its_hashes(module: bytes, offset: int) -> bool:
