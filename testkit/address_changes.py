@@ -17,5 +17,6 @@ def address_changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], ob
     monkeypatch.setattr(
         "libp2p_quic._hole_punching._announce._subscribed", lambda: trio.socket.from_stdlib_socket(watched)
     )
-    with changes:
+    # The host's watch closes the first, unless the test fails before.
+    with watched, changes:
         yield lambda: changes.send(b"a change")

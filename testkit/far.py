@@ -158,8 +158,10 @@ class FarHost:
         assert self.process.returncode == 0, self.complaints()
 
     def complaints(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")[-4000:]
+        # The descriptor is the process's too: only pread leaves its position alone.
+        descriptor = self._errors.fileno()
+        text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        return text.decode(errors="replace")[-4000:]
 
 
 def _is_quiet(held: dict[str, int], counted: Census, connections: int) -> bool:

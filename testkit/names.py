@@ -11,12 +11,13 @@ from typing import Any
 import trio
 
 
-def free_port() -> int:
-    """A UDP port that no socket gets by asking for port 0, so that a test can listen on it again later."""
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """A port, by default of UDP, that no socket gets by asking for port 0: a test can listen on it again
+    later."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = secrets.choice(range(10_000, low))
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        with socket.socket(socket.AF_INET6, kind) as probe, suppress(OSError):
             probe.bind(("::", port))
             return port
 

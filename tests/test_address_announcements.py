@@ -196,7 +196,7 @@ async def test_peers_that_do_not_answer_delay_no_other(monkeypatch: pytest.Monke
             _hold_streams(each)
         _advertise(host, "11.0.2.2|4001")
         push_addresses(host)
-        assert await eventually(lambda: has_address(quick, host.get_id(), "/ip4/11.0.2.2/"), 5)
+        assert await eventually(lambda: has_address(quick, host.get_id(), "/ip4/11.0.2.2/"))
 
 
 async def test_the_time_of_a_peer_begins_when_it_is_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ async def test_a_peer_that_does_not_answer_does_not_delay_the_watch(monkeypatch:
             release()
             _advertise(host, "11.0.3.2|4001")
             change()
-            assert await eventually(lambda: has_address(peer, host.get_id(), "/ip4/11.0.3.2/"), 5)
+            assert await eventually(lambda: has_address(peer, host.get_id(), "/ip4/11.0.3.2/"))
 
 
 # In a try, and in the pause after it.

@@ -275,7 +275,7 @@ def test_end_of_the_loop_closes_endpoints_and_refuses_to_wait(loop: str) -> None
     # The I/O thread brings that about, though nobody drains the ready queue any more.
     for connection in (near, far):
         while connection.closed_nowait() is None:
-            assert select.select([ends.driver.ready_queue.fileno()], [], [], 5)[0], "never closed"
+            assert select.select([ends.driver.ready_queue.fileno()], [], [], PATIENCE)[0], "never closed"
             ends.driver.ready_queue.drain()
     assert ends.driver._endpoints == set()
 

@@ -180,11 +180,14 @@ async def test_gate_decides_about_inbound_peers() -> None:
 
     async def gate(peer: PeerId, address: str) -> bool:
         asked.append((peer, address))
+        number = len(asked)
         await release.wait()
-        return len(asked) == 2
+        return number == 2
 
     async with ends(far=EndpointConfig(gate_peer=gate)) as both:
         refused = await soon(both.near.connect(both.address))
+        while not asked:
+            await passes(1)
         # A slow answer delays no other peer.
         admitted = await soon(both.near.connect(both.address))
         while len(asked) < 2:
@@ -194,6 +197,8 @@ async def test_gate_decides_about_inbound_peers() -> None:
             assert each.peer_id == both.far.peer_id
         accepted = await soon(both.listener.accept())
         assert accepted.peer_id == both.near.peer_id
+        assert (await soon(refused.closed())).error_code == 0x1007
+        assert not admitted.is_closed
         both.listener.close()
         assert asked[0][0] == both.near.peer_id
         assert Address.parse(asked[0][1]).host == "127.0.0.1"

@@ -57,28 +57,24 @@ async def test_a_gate_that_ignores_its_cancellation_is_not_waited_for() -> None:
         end_all()
 
 
-@on_both
-async def test_a_dial_that_is_canceled_as_its_lookup_ends_is_canceled() -> None:
-    loop: Any = asyncio.get_running_loop()
-    async with ends() as both:
-        port = int(both.listener.address.split("/")[4])
+def test_a_dial_that_is_canceled_as_its_lookup_ends_is_canceled() -> None:
+    """On asyncio's loop only, as uvloop's takes no attribute. The wait is the same code."""
 
-        async def look_up(*_: object, **__: object) -> list[object]:
-            dial.cancel()
-            return [(2, 2, 17, "", ("127.0.0.1", port))]
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        async with ends() as both:
+            port = int(both.listener.address.split("/")[4])
 
-        stock = loop.getaddrinfo
-        try:
+            async def look_up(*_: object, **__: object) -> list[object]:
+                dial.cancel()
+                return [(2, 2, 17, "", ("127.0.0.1", port))]
+
             loop.getaddrinfo = look_up
-        except AttributeError:
-            # uvloop's loop takes no attribute. The wait is the same code.
-            return
-        try:
             dial = asyncio.ensure_future(both.near.connect(f"/dns4/some.test/udp/{port}/quic-v1"))
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(asyncio.shield(dial), 20)
-        finally:
-            loop.getaddrinfo = stock
+
+    asyncio.run(main(), debug=True)
 
 
 @on_both

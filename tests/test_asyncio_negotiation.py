@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libp2p_quic.asyncio import (
@@ -21,9 +21,12 @@ from testkit.asyncio_ends import ends
 from testkit.census import PATIENCE
 from testkit.loops import on_both, passes, soon
 
+# No example has a time limit, and none is kept for the next run.
+EXAMPLES = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 NAMES = st.text(min_size=1, max_size=40).filter(lambda n: "\n" not in n and n not in ("na", "ls", HEADER))
 
 
+@EXAMPLES
 @given(st.lists(NAMES, min_size=1, unique=True), st.lists(NAMES, unique=True), st.binary(), st.data())
 def test_two_sides_agree_on_the_first_common_one(
     proposed: list[str], supported: list[str], payload: bytes, data: st.DataObject
@@ -80,6 +83,7 @@ def test_malformed_messages_are_refused(received: bytes, why: str) -> None:
         Selector(("/a",)).receive(received)
 
 
+@EXAMPLES
 @given(st.binary(max_size=3000))
 def test_no_bytes_of_a_peer_do_more_than_refuse(received: bytes) -> None:
     for side in (Selector(("/a",)), Proposer(("/a",))):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from testkit.census import PATIENCE
 from testkit.program import Program, ProgramError
 from tools.bench import cell, front, goals, page
 from tools.bench.__main__ import run_all
@@ -108,7 +109,7 @@ async def test_the_load_is_killed_when_the_bench_is_interrupted() -> None:
 async def test_the_load_ends_by_itself_with_the_process_that_started_it() -> None:
     async with cell.loading() as program:
         await program.end_input()
-        await program.ended(10)
+        await program.ended(PATIENCE)
         assert program.process.returncode == 0
 
 

@@ -279,6 +279,7 @@ async def test_a_cancellation_in_the_moment_of_success_leaves_no_connection_with
         with trio.CancelScope() as outer:
             addresses = [listener.get_addrs()[0], Multiaddr(NAME)]
             dialed = await dialer._dialer.dial_any(addresses, progress=Canceling("both"))
+        assert outer.cancel_called
         if dialed is not None:
             await dialed.close()
         assert await eventually(lambda: dialer.statistics().connections_open == 0)

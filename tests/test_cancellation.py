@@ -232,4 +232,4 @@ async def test_opening_canceled_at_the_limit_takes_no_stream() -> None:
                     held.append(await both.stream())
         assert opened >= 6, "those that nothing canceled"
         assert both.accepted.statistics().streams_open <= 8
-        assert await eventually(lambda: both.dialed.statistics().streams_open == 8, 5)
+        assert await eventually(lambda: both.dialed.statistics().streams_open == 8)

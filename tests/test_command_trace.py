@@ -109,7 +109,9 @@ def test_picture_of_a_file_whose_name_is_not_utf_8(file: Path, tmp_path: Path) -
 
 def test_file_that_was_cut_off_is_read_to_its_end(file: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.sqlog"
-    cut.write_bytes(file.read_bytes()[:20_000])
+    whole = file.read_bytes()
+    # Within a record.
+    cut.write_bytes(whole[: whole.index(b"\n", 20_000) - 1])
     done = ended("trace", "--json", cut)
     assert done.returncode == 0
     (told,) = events(done.stdout.decode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -88,7 +89,7 @@ async def scraping(folder: Path, port: int) -> AsyncIterator[Server]:
     """A Prometheus that scrapes this port of the machine."""
     configuration = folder / "prometheus.yml"
     configuration.write_text(CONFIGURATION.format(port=port))
-    own = free_port()
+    own = free_port(socket.SOCK_STREAM)
     command = [
         str(PROMETHEUS),
         f"--config.file={configuration}",

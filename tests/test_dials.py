@@ -87,13 +87,13 @@ def named(port: int, *hosts: str) -> Multiaddr:
     return Multiaddr(f"/dns/node.test/udp/{port}/quic-v1")
 
 
-async def quickest(dial: Callable[[], Awaitable[Any]], attempts: int = 3, enough: float = 0.0) -> float:
-    """Seconds of the fastest attempt, because other work on this machine only adds time.
+async def quickest(dial: Callable[[], Awaitable[Any]], enough: float) -> float:
+    """Seconds of the fastest of `TRIES` attempts, because other work on this machine only adds time.
 
     The first that takes at most ``enough`` seconds is the last.
     """
     took: list[float] = []
-    while len(took) < attempts and min(took, default=float("inf")) > enough:
+    while len(took) < TRIES and min(took, default=float("inf")) > enough:
         began = trio.current_time()
         await dial()
         took.append(trio.current_time() - began)
@@ -105,7 +105,8 @@ async def test_unreachable_addresses_before_the_good_one_take_250_ms_each(
     port: int, dead: list[socket.socket], before: int, least: float, most: float
 ) -> None:
     async with good_peer(port):
-        dialer = near_transport()
+        # The timeout ends no attempt that lost while the test waits for its end.
+        dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=60)
         address = named(port, *DEAD[:before], GOOD)
         made: list[QUICConnection] = []
 
@@ -115,12 +116,12 @@ async def test_unreachable_addresses_before_the_good_one_take_250_ms_each(
             assert dialed.get_remote_address() == (GOOD, port)
             assert str(dialed.get_transport_addresses()[0]) == f"/ip4/{GOOD}/udp/{port}/quic-v1"
 
-        took = await quickest(dial, TRIES, most)
+        took = await quickest(dial, most)
         assert least <= took <= most
         assert all(has_heard(each) for each in dead[:before])
         # The attempts that lost have ended, the connections have not.
         engine = dialer._open_endpoint().engine
-        assert await eventually(lambda: engine.census()["connections"] == len(made), 10)
+        assert await eventually(lambda: engine.census()["connections"] == len(made))
         await dialer.close()
 
 
@@ -169,17 +170,17 @@ async def test_after_a_refusal_the_next_address_is_dialed_at_once(port: int) -> 
     ):
         transport_behind(listener).deny_addresses(["127.0.0.0/8"])
         dialer = near_transport()
-        took = await quickest(lambda: dialer.dial(named(port, "127.0.0.2", GOOD)))
-        assert took < 0.2
-        assert listener.get_stats()["connections_rejected"] >= 3
+        took = await quickest(lambda: dialer.dial(named(port, "127.0.0.2", GOOD)), 0.2)
+        assert took <= 0.2
+        assert listener.get_stats()["connections_rejected"] >= 1
         await dialer.close()
 
 
 async def test_after_an_unreachable_address_the_next_is_dialed_at_once(port: int) -> None:
     async with good_peer(port):
         dialer = near_transport()
-        took = await quickest(lambda: dialer.dial(named(port, "ff02::1", "255.255.255.255", GOOD)))
-        assert took < 0.2
+        took = await quickest(lambda: dialer.dial(named(port, "ff02::1", "255.255.255.255", GOOD)), 0.2)
+        assert took <= 0.2
         with pytest.raises(UnreachableError, match=r"255\.255\.255\.255.*broadcast") as caught:
             await dialer.dial(named(port, "ff02::1", "255.255.255.255"))
         assert "multicast" in str(caught.value)
@@ -190,8 +191,8 @@ async def test_a_closed_port_brings_the_next_address_at_once(port: int) -> None:
     async with good_peer(port):
         dialer = near_transport()
         # Nothing listens there, and the system says so (ICMP port unreachable).
-        took = await quickest(lambda: dialer.dial(named(port, *DEAD, GOOD)))
-        assert took < 0.2
+        took = await quickest(lambda: dialer.dial(named(port, *DEAD, GOOD)), 0.2)
+        assert took <= 0.2
         await dialer.close()
 
 
@@ -246,12 +247,13 @@ async def test_another_peer_at_one_address_does_not_stop_the_others(port: int) -
 
 @pytest.mark.usefixtures("dead")
 async def test_a_canceled_race_leaves_nothing(port: int) -> None:
-    dialer = near_transport()
+    # The timeout ends no attempt while the test waits for its end.
+    dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=60)
     with trio.move_on_after(0.7) as scope:
         await dialer.dial(named(port, *DEAD))
     assert scope.cancelled_caught
     engine = dialer._open_endpoint().engine
-    assert await eventually(lambda: engine.census()["connections"] == 0, 10)
+    assert await eventually(lambda: engine.census()["connections"] == 0)
     driver = dialer._open_endpoint().driver
     assert set(driver._waiting) == {driver._log.arrived}  # type: ignore[attr-defined]
     await dialer.close()
@@ -287,12 +289,12 @@ async def test_of_two_that_connect_at_once_one_wins_and_the_other_is_closed(port
     assert (lost.by, lost.code) == ("local", 0)
     # The peer sees one connection closed and one that stays open.
     both = [await accepted.receive() for _ in range(2)]
-    assert await eventually(lambda: sum(each.is_closed for each in both) == 1, 10)
+    assert await eventually(lambda: sum(each.is_closed for each in both) == 1)
     (closed,) = (each for each in both if each.is_closed)
     with pytest.raises(QUICConnectionClosedError) as caught:
         await closed.accept_stream()
     assert caught.value.error_code == 0
-    assert await eventually(lambda: endpoint.engine.census()["connections"] == 1, 10)
+    assert await eventually(lambda: endpoint.engine.census()["connections"] == 1)
     await dialer.close()
     await far.close()
 

@@ -243,11 +243,13 @@ def test_the_node_with_metrics_is_scraped(tmp_path: Path) -> None:
     programs_of("howto/watch-a-host.md", tmp_path)
     command = [sys.executable, "node.py"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as node:
-        assert node.stdout is not None
-        assert re.fullmatch(ADDRESS, node.stdout.readline().strip())
-        with urllib.request.urlopen(node.stdout.readline().strip(), timeout=60) as answer:
-            assert b"\nlibp2p_quic_connections_open 0.0\n" in answer.read()
-        node.kill()
+        try:
+            assert node.stdout is not None
+            assert re.fullmatch(ADDRESS, node.stdout.readline().strip())
+            with urllib.request.urlopen(node.stdout.readline().strip(), timeout=60) as answer:
+                assert b"\nlibp2p_quic_connections_open 0.0\n" in answer.read()
+        finally:
+            node.kill()
 
 
 def test_the_node_in_the_browsers_reach_answers(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from libp2p_quic._driver._trio import TrioDriver
 from libp2p_quic._engine import Config, Connection, Endpoint, Listener, ReadyQueue, Stream
 from libp2p_quic._engine_errors import EndpointClosedError
 from testkit.cancel import cancel_soon
+from testkit.census import PATIENCE
 from testkit.engine import identity
 
 
@@ -416,7 +417,7 @@ def test_end_of_the_run_closes_endpoints_and_refuses_to_wait() -> None:
     # The I/O thread closes them and signals the ready queue, which no task drains now.
     for connection in (near, far):
         while connection.closed_nowait() is None:
-            assert select.select([loop.driver.ready_queue.fileno()], [], [], 5)[0], "never closed"
+            assert select.select([loop.driver.ready_queue.fileno()], [], [], PATIENCE)[0], "never closed"
             loop.driver.ready_queue.drain()
     assert loop.driver._endpoints == set()
     assert loop.driver._waiting == {}

@@ -29,6 +29,7 @@ from libp2p_quic._engine_errors import (
     IdentityError,
 )
 from libp2p_quic._host_key import identity_of
+from testkit.census import PATIENCE
 from testkit.engine import Pair, identity, pair
 
 
@@ -151,7 +152,7 @@ def test_closed_endpoint() -> None:
         endpoint.connect("127.0.0.1", 1, None)
     endpoint.flush()
     while endpoint.closed_nowait() is None:
-        assert select.select([ready_queue.fileno()], [], [], 5)[0], "never closed"
+        assert select.select([ready_queue.fileno()], [], [], PATIENCE)[0], "never closed"
         ready_queue.drain()
     with pytest.raises(EndpointClosedError):
         listener.accept_nowait()
@@ -280,6 +281,9 @@ def test_wrong_peer(two: Pair) -> None:
         two.take(near.connected_nowait, near.connected)
     assert (refused.value.kind, refused.value.by) == ("peer_id_mismatch", "local")
     assert two.listener.accept_nowait() is None
+    # The listener accepts the second dial, and would have accepted the first one before it.
+    two.connected()
+    assert two.listener.statistics()["connections_accepted"] == 1
 
 
 def test_first_datagrams_of_a_new_socket_are_sent() -> None:
@@ -356,7 +360,7 @@ def test_ready_queue_is_empty_until_an_event(two: Pair) -> None:
     assert two.ready_queue.drain() == []
     assert not select.select([two.ready_queue.fileno()], [], [], 0)[0]
     two.write(theirs, b"x")
-    assert select.select([two.ready_queue.fileno()], [], [], 5)[0]
+    assert select.select([two.ready_queue.fileno()], [], [], PATIENCE)[0]
     assert ours.readable in two.ready_queue.drain()
     assert not select.select([two.ready_queue.fileno()], [], [], 0)[0]
     assert ours.read_nowait(1) == b"x"
@@ -371,7 +375,7 @@ def test_methods_work_from_any_thread(two: Pair) -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert two.read(theirs, 100) == b"from a thread"
 
 

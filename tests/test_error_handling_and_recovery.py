@@ -225,9 +225,16 @@ async def test_canceled_dial_leaves_at_once(silent: Multiaddr) -> None:
 
 
 async def test_listener_that_answers_garbage() -> None:
-    async with transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer, trio.open_nursery() as nursery:
-        garbage = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # The socket is closed last, when no task uses it.
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as garbage:
         await garbage.bind(("127.0.0.1", 0))
+        async with transport(CONNECTION_HANDSHAKE_TIMEOUT=0.5) as dialer:
+            await meet_garbage(dialer, garbage)
+
+
+async def meet_garbage(dialer: QUICTransport, garbage: trio.socket.SocketType) -> None:
+    """Dial ``garbage``, which answers with what is no answer."""
+    async with trio.open_nursery() as nursery:
         answered = 0
 
         async def answer() -> None:
@@ -246,8 +253,6 @@ async def test_listener_that_answers_garbage() -> None:
         assert isinstance(refused.value, OpenConnectionError)
         assert answered
         nursery.cancel_scope.cancel()
-    # Closed only now, when no task uses it.
-    garbage.close()
 
 
 async def test_listener_that_speaks_another_protocol(h3_listener: int) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.rsa import create_new_key_pair as create_rsa_pair
@@ -28,6 +28,8 @@ from libp2p_quic._protobuf import field, fields
 from libp2p_quic.asyncio import HostKeyError, Identity, InvalidPeerIdError, PeerId
 
 FORMATS = [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL]
+# No example has a time limit, and none is kept for the next run.
+EXAMPLES = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "secp256k1", "ecdsa"])
@@ -139,6 +141,7 @@ def test_the_specifications_examples() -> None:
     assert str(PeerId.parse(PeerId.parse(QM).cid())) == QM
 
 
+@EXAMPLES
 @given(st.binary(min_size=1, max_size=42), st.booleans())
 def test_every_form_is_read(digest: bytes, is_hash: bool) -> None:
     multihash = b"\x12\x20" + (digest * 32)[:32] if is_hash else bytes([0, len(digest)]) + digest
@@ -201,6 +204,7 @@ def test_message_that_is_no_key_is_refused() -> None:
             key_of_protobuf(message)
 
 
+@EXAMPLES
 @given(st.lists(st.tuples(st.integers(1, 1000), st.binary(max_size=300))))
 def test_fields_are_read_as_they_were_written(written: list[tuple[int, bytes]]) -> None:
     assert list(fields(b"".join(field(*each) for each in written))) == written

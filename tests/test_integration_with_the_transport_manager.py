@@ -28,9 +28,12 @@ PEER = ID.from_pubkey(create_new_key_pair().public_key)
 
 @pytest.fixture
 def installed() -> Iterator[None]:
-    libp2p_quic.install()
-    yield
-    libp2p_quic.uninstall()
+    try:
+        # Its warning is an error here, raised when the names are replaced already.
+        libp2p_quic.install()
+        yield
+    finally:
+        libp2p_quic.uninstall()
 
 
 @asynccontextmanager

@@ -499,8 +499,8 @@ async def test_a_canceled_connect_leaves_the_dial_to_the_next_task() -> None:
 
 
 async def test_install_repairs_the_dials_of_its_hosts_until_it_is_undone() -> None:
-    libp2p_quic.install()
     try:
+        libp2p_quic.install()
         async with near_host(IP4) as host:
             assert "dial_peer" in vars(swarm(host))
         libp2p_quic.install(all_addresses=False, hole_punching=True)

@@ -41,14 +41,19 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QLOGDIR", raising=False)
 
 
-def of(folder: Path, role: str) -> Path:
-    """The only file of that side, with its end: an endpoint that closes waits only 250 ms for the disk."""
-    (path,) = folder.glob(f"*_{role}.sqlog")
+def whole(path: Path) -> Path:
+    """The file, with its end: an endpoint that closes waits only 250 ms for the disk."""
     never = threading.Event()
     deadline = time.monotonic() + PATIENCE
     while not any(last in path.read_bytes() for last in ENDS) and time.monotonic() < deadline:
         never.wait(0.01)
     return path
+
+
+def of(folder: Path, role: str) -> Path:
+    """The only file of that side, with its end."""
+    (path,) = folder.glob(f"*_{role}.sqlog")
+    return whole(path)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -171,7 +176,7 @@ async def test_lost_packets_are_named(tmp_path: Path) -> None:
         await transfer(link, payload(4, 2 * MIB))
         counted = dialed.statistics().packets_lost
         await dialer.close()
-    (path,) = (each for each in files_in(tmp_path) if len(records(each)) > 100)
+    (path,) = (each for each in map(whole, files_in(tmp_path)) if len(records(each)) > 100)
     events = checked(path)
     lost = named(events, "quic:packet_lost")
     sent = {it["header"]["packet_number"] for it in named(events, "quic:packet_sent")}
@@ -211,7 +216,7 @@ async def test_each_attempt_of_a_dial_that_fails_has_a_file_that_says_how_it_end
         await dialer.close()
     ended = []
     for path in files_in(tmp_path):
-        events = checked(path)
+        events = checked(whole(path))
         assert named(events, "quic:packet_sent")
         assert not named(events, "quic:packet_received")
         (closed,) = named(events, "quic:connection_closed")

@@ -117,17 +117,19 @@ async def test_localhost_is_dialed_by_the_system_resolver() -> None:
 
 async def test_each_address_of_a_name_is_tried() -> None:
     trio.socket.set_custom_hostname_resolver(Names(node_test=["127.0.0.9", "127.0.0.3", "127.0.0.1"]))
-    async with near_host("/ip4/127.0.0.1/udp/0/quic-v1") as host:
-        port = host.get_addrs()[0].value_for_protocol("udp")
-        # The second address answers, too, but belongs to another peer.
-        async with near_host(f"/ip4/127.0.0.3/udp/{port}/quic-v1"):
-            dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=1, initial_rtt=0.01)
-            named = f"/dns/node.test/udp/{port}/quic-v1"
-            dialed = await dialer.dial(Multiaddr(f"{named}/p2p/{host.get_id()}"))
-            assert dialed.get_remote_address()[0] == "127.0.0.1"
-            with pytest.raises(PeerIdMismatchError, match="Peer ID mismatch"):
-                await dialer.dial(Multiaddr(f"{named}/p2p/{PEER}"))
-            await dialer.close()
+    port = free_port()
+    # The second address answers, too, but belongs to another peer.
+    async with (
+        near_host(f"/ip4/127.0.0.1/udp/{port}/quic-v1") as host,
+        near_host(f"/ip4/127.0.0.3/udp/{port}/quic-v1"),
+    ):
+        dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=1, initial_rtt=0.01)
+        named = f"/dns/node.test/udp/{port}/quic-v1"
+        dialed = await dialer.dial(Multiaddr(f"{named}/p2p/{host.get_id()}"))
+        assert dialed.get_remote_address()[0] == "127.0.0.1"
+        with pytest.raises(PeerIdMismatchError, match="Peer ID mismatch"):
+            await dialer.dial(Multiaddr(f"{named}/p2p/{PEER}"))
+        await dialer.close()
 
 
 async def test_an_unknown_name_is_a_failed_dial() -> None:
@@ -147,8 +149,8 @@ async def test_a_name_does_not_bypass_the_deny_list() -> None:
     """The swarm admits a name if one of its addresses may be dialed, and does not know /dns."""
     trio.socket.set_custom_hostname_resolver(Names(node_test=["127.0.0.1", "127.0.0.2"]))
     config = ConnectionConfig(deny_list=["127.0.0.1"])
-    async with near_host("/ip4/127.0.0.1/udp/0/quic-v1") as denied:
-        port = denied.get_addrs()[0].value_for_protocol("udp")
+    port = free_port()
+    async with near_host(f"/ip4/127.0.0.1/udp/{port}/quic-v1") as denied:
         key_pair = create_new_key_pair()
         host = new_host(
             key_pair=key_pair, transports=[QUICTransport(key_pair.private_key)], connection_config=config
