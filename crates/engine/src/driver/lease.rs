@@ -119,6 +119,7 @@ mod tests {
     const SMALL: Received = Received {
         messages: 1,
         bytes: 50,
+        bytes_sent: 50,
     };
 
     /// Whether a socket is lent after many receives `gap` apart, with `passes` of the loop for each.
@@ -151,14 +152,19 @@ mod tests {
     #[test]
     fn bulk_is_not() {
         let bulk = Received {
-            messages: 1,
             bytes: 60_000,
+            ..SMALL
         };
         assert!(!is_lent_after(LEASE / 2, 1, bulk));
         let batch = Received {
             messages: 2,
-            bytes: 100,
+            ..SMALL
         };
         assert!(!is_lent_after(LEASE / 2, 1, batch));
+        let acknowledgment = Received {
+            bytes_sent: 60_000,
+            ..SMALL
+        };
+        assert!(!is_lent_after(LEASE / 2, 1, acknowledgment));
     }
 }

@@ -43,18 +43,20 @@ pub(super) fn take_undelivered(core: &mut Core, open: &mut OpenSockets, key: Soc
     }
 }
 
-/// How much one turn received.
+/// How much one turn received, and what the endpoint sent since the turn before.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Received {
     pub(super) messages: usize,
     pub(super) bytes: usize,
+    pub(super) bytes_sent: usize,
 }
 
 impl Received {
     /// Not more than an event loop should receive itself: one message, and no full datagram. With more,
-    /// as with many requests in flight, both threads have work at the same time.
+    /// as with many requests in flight, both threads have work at the same time. So they have if it answers
+    /// bulk: the acknowledgments of what this endpoint sends are single small messages, too.
     pub(super) fn is_small(self) -> bool {
-        self.messages <= 1 && self.bytes <= 512
+        self.messages <= 1 && self.bytes <= 512 && self.bytes_sent <= 2048
     }
 }
 
@@ -89,7 +91,10 @@ impl<const BATCH: usize> Receiver<BATCH> {
         open: &mut OpenSockets,
         key: SocketKey,
     ) -> Received {
-        let mut received = Received::default();
+        let mut received = Received {
+            bytes_sent: open.take_sent(),
+            ..Received::default()
+        };
         self.receive_for(
             RECEIVE_TURN,
             open,
