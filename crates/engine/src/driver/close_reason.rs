@@ -20,9 +20,8 @@ const CONNECTION_REFUSED: u64 = 0x2;
 const AT_A_LIMIT: &str = "it takes no connection from here now: it has too many, in all or from \
      this address, or its operator denies the address";
 
-/// `was_connected`: our side had completed the handshake. `is_confirmed`: both sides had (RFC 9001 section
-/// 4.1.2), so that the peer no longer
-/// refuses it.
+/// `was_connected`: our side had completed the handshake. `is_confirmed`: both sides had (RFC 9001
+/// section 4.1.2), so that the peer no longer refuses it.
 pub(super) fn from_quinn(
     reason: Quinn,
     was_connected: bool,

@@ -424,9 +424,12 @@ impl ConnectionDriver {
                         self.handshake_timeout(now)
                     }
                     reason => {
-                        // The dialer completes the handshake before the listener has verified it.
+                        // The dialer completes the handshake before the listener has verified its
+                        // certificate. A session of WebTransport confirms it, too.
                         let is_confirmed = was_connected
-                            && (self.listener.is_some() || FinalFlight::is_confirmed(&self.conn));
+                            && (self.listener.is_some()
+                                || self.webtransport.is_some()
+                                || FinalFlight::is_confirmed(&self.conn));
                         let verdict = self.verdict.as_ref();
                         let error =
                             close_reason::from_quinn(reason, was_connected, is_confirmed, verdict);

@@ -77,7 +77,7 @@ pub(crate) trait CoreTask: Send {
     fn take_back(&mut self) {}
 
     /// Receive from the lent socket in the event loop's thread. Returns whether the lease may go on:
-    /// false if more arrives than the loop should receive.
+    /// false if more arrives than the loop should receive, or the endpoint sends bulk.
     fn receive_here(&mut self) -> bool {
         false
     }

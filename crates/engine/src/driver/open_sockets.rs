@@ -15,7 +15,7 @@ use crate::driver::{
 #[derive(Default)]
 pub(super) struct OpenSockets {
     sockets: FxHashMap<SocketKey, Socket>,
-    /// Bytes that were sent since `take_sent`.
+    /// Bytes given to sockets since `take_sent`.
     sent: usize,
 }
 
@@ -32,7 +32,7 @@ impl OpenSockets {
         self.sockets.iter().map(|(key, socket)| (*key, socket))
     }
 
-    /// Bytes that were sent since the last call.
+    /// Bytes given to sockets since the last call, also those that one refused.
     pub(super) fn take_sent(&mut self) -> usize {
         mem::take(&mut self.sent)
     }

@@ -53,8 +53,8 @@ pub(super) struct Received {
 
 impl Received {
     /// Not more than an event loop should receive itself: one message, and no full datagram. With more,
-    /// as with many requests in flight, both threads have work at the same time. So they have if it answers
-    /// bulk: the acknowledgments of what this endpoint sends are single small messages, too.
+    /// as with many requests in flight, both threads have work at the same time. They also have while this
+    /// endpoint sends bulk, whose acknowledgments are single small messages.
     pub(super) fn is_small(self) -> bool {
         self.messages <= 1 && self.bytes <= 512 && self.bytes_sent <= 2048
     }
