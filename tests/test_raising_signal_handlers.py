@@ -148,6 +148,35 @@ async def test_a_handler_that_raises_while_the_queue_is_drained_costs_no_wakeup(
         await assert_serves_and_sleeps(ends)
 
 
+async def test_a_handler_that_raises_as_a_task_is_woken_costs_no_wakeup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = Ends()
+    got: list[bytes] = []
+    real, calls = trio.lowlevel.reschedule, 0
+
+    def reschedule(task: trio.lowlevel.Task) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        real(task)
+
+    async def read() -> None:
+        got.append(await ends.read(ends.ours))
+
+    with handler_that_raises(HandlerError("stop")), trio.fail_after(PATIENCE):
+        await ends.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            monkeypatch.setattr(trio.lowlevel, "reschedule", reschedule)
+            ends.answer(b"x")
+        assert got == [b"x"]
+        assert calls >= 2
+        await assert_serves_and_sleeps(ends)
+
+
 async def test_a_handler_that_raises_before_the_run_sleeps_loses_no_write(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -38,6 +38,8 @@ _SEVERAL = 2
 # How long it waits, from the beginning of the first of these passes. Seconds. A flush that sends costs about
 # as much as a pass with two tasks.
 _HOLD = 0.0002
+# The sleep data of a task that waits for a token; that of a task that waits in turn is its turn.
+_WAITING = object()
 
 
 class TrioDriver(trio.abc.Instrument):
@@ -83,6 +85,7 @@ class TrioDriver(trio.abc.Instrument):
             self._forget(task, token)
             return Abort.SUCCEEDED
 
+        task.custom_sleep_data = _WAITING
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def wait_any(self, tokens: Sequence[int], until: float) -> None:
@@ -97,6 +100,7 @@ class TrioDriver(trio.abc.Instrument):
             return Abort.SUCCEEDED
 
         with trio.move_on_at(until):
+            task.custom_sleep_data = _WAITING
             await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _leave(self, task: Task) -> None:
@@ -153,6 +157,7 @@ class TrioDriver(trio.abc.Instrument):
                 del self._turns[token]
             return Abort.SUCCEEDED
 
+        task.custom_sleep_data = turn
         await trio.lowlevel.wait_task_rescheduled(abort)
         return turn.outcome()
 
@@ -164,10 +169,11 @@ class TrioDriver(trio.abc.Instrument):
         turns = self._turns[token]
         while turns:
             task, turn = next(iter(turns.items()))
-            if not turn.take():
+            if not turn.has_outcome() and not turn.take():
                 return
+            if task.custom_sleep_data is turn:
+                trio.lowlevel.reschedule(task)
             del turns[task]
-            trio.lowlevel.reschedule(task)
         del self._turns[token]
 
     def count_call(self, size: int = 0) -> bool:
@@ -196,7 +202,8 @@ class TrioDriver(trio.abc.Instrument):
         self._endpoints.discard(endpoint)
 
     # trio calls the next two methods in every pass. They must not raise: trio removes an
-    # instrument that does. A signal handler of the program may still raise in them.
+    # instrument that does. A signal handler of the program may still raise in them, and `_restore` then adds
+    # it again.
 
     def before_io_wait(self, timeout: float) -> None:
         is_whole = is_held = False
@@ -258,10 +265,14 @@ class TrioDriver(trio.abc.Instrument):
         # A token without a waiting task is dropped: a later caller calls the method before it
         # waits, and gets the result.
         for token in tokens:
-            for task in self._waiting.pop(token, ()):
+            # Removed last: a signal handler of the program may raise between any two steps. A task that was
+            # rescheduled has no sleep data any longer.
+            for task in tuple(self._waiting.get(token, ())):
+                if task.custom_sleep_data is _WAITING:
+                    trio.lowlevel.reschedule(task)
                 if self._choosing:
                     self._leave(task)
-                trio.lowlevel.reschedule(task)
+            self._waiting.pop(token, None)
             if token in self._turns:
                 self._serve(token)
 

@@ -29,11 +29,11 @@ class Turn(Generic[T]):
             self._result = self._method()
         except EngineError as error:
             self._error = error
-        return self._has_outcome()
+        return self.has_outcome()
 
     def pass_to(self, following: Turn[T]) -> bool:
         """Give the outcome to the turn of another task. Returns whether there was one."""
-        if not self._has_outcome():
+        if not self.has_outcome():
             return False
         following._result, following._error = self._result, self._error
         self.drop()
@@ -50,5 +50,6 @@ class Turn(Generic[T]):
         assert self._result is not None
         return self._result
 
-    def _has_outcome(self) -> bool:
+    def has_outcome(self) -> bool:
+        """Whether `take` took one."""
         return self._result is not None or self._error is not None
