@@ -34,7 +34,7 @@ async def outcome_of(call: Callable[[], object]) -> Outcome:
     return Outcome(value)
 
 
-async def call_foreign(what: str, call: Callable[[], Awaitable[None]]) -> bool:
+async def call_foreign(what: str, call: Callable[[], Awaitable[object]]) -> bool:
     """Await ``call()``. Returns whether it succeeded.
 
     If it raises, the Exception is logged with its traceback; ``what`` names the callback.

@@ -17,7 +17,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic._connection import QUICConnection
-from libp2p_quic._hole_punching._repair import Repair, result_of, stand_in_swarm
+from libp2p_quic._hole_punching._repair import Repair, result_in_run, stand_in_swarm
 from libp2p_quic._hole_punching._upgrade import LIMIT, Upgrades
 
 _PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
@@ -57,7 +57,7 @@ def repair_responder(upgrades: Upgrades) -> Repair | None:
 
 @cache
 def _is_mended() -> bool:
-    return result_of(_given_by_stock) is not None
+    return result_in_run(_given_by_stock) is not None
 
 
 async def _given_by_stock() -> object:

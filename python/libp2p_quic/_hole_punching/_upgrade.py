@@ -211,7 +211,7 @@ class Upgrades(Notifee):
 
     # Tasks
 
-    def spawn(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    def spawn(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
         """Run ``work`` in a task of its own until the swarm ends or `undo` is called."""
 
         async def run() -> None:
@@ -284,9 +284,11 @@ class Upgrades(Notifee):
         """Dial the public addresses that the peer has told, which may need no punching: each once."""
         dialed = self._beginning[peer_id]
         new = [each for each in self._told(peer_id) if each not in dialed]
-        dialed.update(new)
         if new:
-            await self._dial(peer_id, [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in new])
+            count = await self._dial(
+                peer_id, [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in new]
+            )
+            dialed.update(new[:count])
         return direct.is_set()
 
     def _told(self, peer_id: ID) -> list[Multiaddr]:
@@ -424,8 +426,7 @@ class Upgrades(Notifee):
         peer_id = connection.peer_id
         counts = self._counts.setdefault(connection, Counter())
         counts["asked"] += 1
-        attempt = counts["asked"]
-        is_served = is_relayed_stream(stream) and attempt <= _MOST_ASKED
+        is_served = is_relayed_stream(stream) and counts["asked"] <= _MOST_ASKED
         if not is_served or self.direct(peer_id) is not None:
             await reset(stream)
             return
@@ -442,6 +443,9 @@ class Upgrades(Notifee):
             except (BaseLibp2pError, ExchangeError) as error:
                 logger.debug("no exchange of addresses with %s: %s", peer_id, error)
                 return
+            # Without those that ended before SYNC, which peers repeat.
+            counts["synchronized"] += 1
+            attempt = counts["synchronized"]
             self._spawn_renewal(direct)
             logger.debug("dialing %s at %s", peer_id, _Joined(addresses))
             with trio.move_on_after(LIMIT):
@@ -464,20 +468,24 @@ class Upgrades(Notifee):
 
     async def _dial(
         self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
-    ) -> None:
+    ) -> int:
+        """Returns how many of the addresses were dialed, from the first one on: the limits admit so many."""
         wanted = len(addresses)
         with self._dials.admitted(peer_id, wanted) as count, trio.move_on_after(LIMIT):
             if count < wanted:
                 what = "dialing %d of %d addresses of %s: too many dials to addresses that peers named"
                 logger.debug(what, count, wanted, peer_id)
-            if not count:
-                return
-            try:
-                connection = await self.transport._dial_any(addresses[:count], 0.0, punched_rtt)
-            except DialError as error:
-                logger.debug("%s", error)
-                return
-            await self._add(connection)
+            if count:
+                await self._dial_and_add(addresses[:count], punched_rtt)
+        return count
+
+    async def _dial_and_add(self, addresses: Sequence[Multiaddr], punched_rtt: float | None) -> None:
+        try:
+            connection = await self.transport._dial_any(addresses, 0.0, punched_rtt)
+        except DialError as error:
+            logger.debug("%s", error)
+            return
+        await self._add(connection)
 
     async def _add(self, connection: QUICConnection) -> None:
         """Pass a dialed connection to the swarm, also when the time of the dial is over."""
