@@ -469,7 +469,7 @@ class Upgrades(Notifee):
     async def _dial(
         self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
     ) -> int:
-        """Returns how many of the addresses were dialed, from the first one on: the limits admit so many."""
+        """Returns how many of the addresses, from the first one on, the limits admitted to be dialed."""
         wanted = len(addresses)
         with self._dials.admitted(peer_id, wanted) as count, trio.move_on_after(LIMIT):
             if count < wanted:
