@@ -40,6 +40,17 @@ class Census:
         return found
 
 
+def collected(is_gone: Callable[[], bool]) -> bool:
+    """Collect garbage until ``is_gone``, at most PATIENCE. Returns whether it is: objects of earlier tests
+    may wait for the collector, and what they hold for another thread. `eventually` is for a trio run."""
+    deadline, never = time.monotonic() + PATIENCE, threading.Event()
+    while gc.collect() >= 0 and not is_gone():
+        if time.monotonic() >= deadline:
+            return False
+        never.wait(0.01)
+    return True
+
+
 def census() -> Census:
     # A cycle that holds a descriptor is garbage, not a leak.
     gc.collect()

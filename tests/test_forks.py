@@ -7,13 +7,10 @@ that used the handles could hang, or take its parent's wakeups.
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from libp2p_quic import process_statistics
 from libp2p_quic._driver._epoll import watch
 from libp2p_quic._engine import Config, Endpoint, ReadyQueue
 from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
-from testkit.census import PATIENCE
+from testkit.census import collected
 from testkit.engine import identity, pair
 from testkit.fork import in_a_child
 from testkit.linked import linked
@@ -239,10 +236,7 @@ def test_the_interpreter_of_a_child_ends_cleanly() -> None:
 def test_the_counters_of_a_child_are_its_own() -> None:
     """Also when a transport of the parent is asked in the child."""
     # Endpoints of earlier tests may be ending.
-    deadline, never = time.monotonic() + PATIENCE, threading.Event()
-    while gc.collect() >= 0 and process_statistics().endpoints:
-        assert time.monotonic() < deadline
-        never.wait(0.01)
+    assert collected(lambda: not process_statistics().endpoints)
     with pair() as two:
         ends = two.connected()
         assert process_statistics().connections_open == len(ends)

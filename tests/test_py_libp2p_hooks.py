@@ -8,10 +8,7 @@ punching has are in `test_py_libp2p_hooks_hole_punching.py`.
 
 from __future__ import annotations
 
-import gc
 import inspect
-import threading
-import time
 from collections.abc import Callable
 from traceback import walk_tb
 from types import SimpleNamespace
@@ -72,7 +69,7 @@ from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
 from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._tls import _knows_its_connection, _patch
 from libp2p_quic._hole_punching._yamux import _updates_for_a_byte
-from testkit.census import PATIENCE, eventually
+from testkit.census import PATIENCE, collected, eventually
 from testkit.near import IP4, connected_hosts, inbound, near_host, new_stream, swarm, transport_of
 from testkit.near import connection as connection_to
 
@@ -88,9 +85,7 @@ def parameters(call: Callable[..., Any]) -> list[str]:
 @pytest.fixture(autouse=True)
 def no_host_of_an_earlier_test() -> None:
     """Repairs of py-libp2p's classes end with the last host that wanted them."""
-    deadline, never = time.monotonic() + PATIENCE, threading.Event()
-    while gc.collect() >= 0 and _patch.is_applied and time.monotonic() < deadline:
-        never.wait(0.01)
+    collected(lambda: not _patch.is_applied)
 
 
 # What py-libp2p calls

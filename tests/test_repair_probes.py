@@ -6,9 +6,7 @@ No release of py-libp2p is right yet. The functions here that are stand in for a
 
 from __future__ import annotations
 
-import gc
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -36,7 +34,7 @@ import libp2p_quic
 from libp2p_quic import _peer_dial, enable_hole_punching
 from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux
 from libp2p_quic._hole_punching._repair import result_in_run
-from testkit.census import PATIENCE
+from testkit.census import collected
 from testkit.near import IP4, near_host, swarm
 
 LOGGER = "libp2p_quic.hole_punching"
@@ -63,9 +61,7 @@ def forget() -> None:
 @pytest.fixture(autouse=True)
 def a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing was probed or logged, and no host of an earlier test has py-libp2p's classes repaired."""
-    deadline, never = time.monotonic() + PATIENCE, threading.Event()
-    while gc.collect() >= 0 and _tls._patch.is_applied and time.monotonic() < deadline:
-        never.wait(0.01)
+    collected(lambda: not _tls._patch.is_applied)
     monkeypatch.setattr("libp2p_quic._hole_punching._repair._told", set())
     forget()
     yield
