@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.wheels.platforms import PLATFORMS
+
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 IMAGES = sorted((ROOT / "tools" / "interop" / "unified").glob("Dockerfile.*"))
@@ -43,6 +45,16 @@ def test_a_workflow_runs_on_machines_that_there_are(path: Path) -> None:
 def test_the_actions_of_a_workflow_are_pinned(path: Path) -> None:
     for action in re.findall(r"uses: (.+)$", path.read_text(), re.MULTILINE):
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action), action
+
+
+def test_every_wheel_is_built_each_week_and_a_release_has_all_but_that_of_windows() -> None:
+    wheels = [each.name for each in PLATFORMS]
+    for name, expected in (
+        ("platforms", wheels),
+        ("release", [each for each in wheels if each != "windows-x86_64"]),
+    ):
+        text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text()
+        assert re.findall(r"^          - ([\w-]+)$", text, re.MULTILINE) == expected, name
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda each: each.suffix[1:])

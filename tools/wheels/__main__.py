@@ -44,9 +44,8 @@ def say(text: str) -> None:
     print(f"{time.monotonic() - _BEGAN:6.0f} s  {text}", flush=True)
 
 
-def made(platform: Platform, compare: bool, with_zig: bool = True) -> Row:
-    """Build, check and try the wheel of one platform. Without zig, mingw links that of Windows."""
-    with_zig = with_zig or platform.system != "windows"
+def made(platform: Platform, compare: bool) -> Row:
+    """Build, check and try the wheel of one platform."""
     row = Row(platform.name, tag=platform.tag, on=datetime.date.today().isoformat())
     log = _WORK / "logs" / f"{platform.name}.log"
     say(f"{platform.name}: building; what the tools print is in {log.relative_to(ROOT)}")
@@ -58,14 +57,14 @@ def made(platform: Platform, compare: bool, with_zig: bool = True) -> Row:
     for old in _OUT.glob(f"*-{platform.tag}.*"):
         old.unlink()
     try:
-        wheel, debug_file = built(platform, _WORK / "first", log, tell, with_zig)
+        wheel, debug_file = built(platform, _WORK / "first", log, tell)
         row.size = inspection.size(wheel)
         checked(wheel, platform)
         if compare:
             log = log.with_suffix(".again.log")
             say(f"{platform.name}: building again, in another folder; log: {log.relative_to(ROOT)}")
             elsewhere = _WORK / "second" / "elsewhere"
-            again, debug_again = built(platform, elsewhere, log, tell, with_zig)
+            again, debug_again = built(platform, elsewhere, log, tell)
             are_symbols_equal = debug_file.read_bytes() == debug_again.read_bytes()
             row.reproducible = "different"
             inspection.equal(wheel, again)
@@ -107,11 +106,13 @@ def checked(wheel: Path, platform: Platform) -> None:
     inspection.tags(wheel, platform)
     inspection.contents(wheel)
     libraries = inspection.libraries(wheel, platform)
+    exported = inspection.entry(wheel, platform)
     inspection.no_symbols(wheel, platform)
     inspection.signature(wheel, platform)
     packages = inspection.sbom(wheel)
     glibc = inspection.newest_glibc(wheel, platform)
-    says = f"{platform.name}: {wheel.name}: {wheel.stat().st_size:,} bytes; loads {', '.join(libraries)}"
+    says = f"{platform.name}: {wheel.name}: {wheel.stat().st_size:,} bytes; loads {', '.join(libraries)}; "
+    says += f"exports {exported} functions"
     say(f"{says}; {f'needs glibc {glibc}; ' if glibc else ''}{packages} packages in its bill of materials")
     # For musl, auditwheel takes the policy of the libc of the machine that it runs on, which has glibc here,
     # and allows another name of libc than zig's. `inspection.libraries` allows musl alone.
@@ -158,21 +159,20 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"platforms, separated by commas (default: all): {names}")
     parser.add_argument("--once", action="store_true", help="do not build again to compare")
     parser.add_argument("--no-page", action="store_true", help="leave docs/platforms.md as it is")
-    parser.add_argument("--without-zig", action="store_true", help="link the wheel of Windows with mingw")
     options = parser.parse_args()
-    if problem := missing(with_zig=not options.without_zig):
-        sys.exit(f"NOT RUN: {problem}")
     try:
         platforms = chosen(options.only)
     except ValueError as error:
         parser.error(str(error))
+    if problem := missing(platforms):
+        sys.exit(f"NOT RUN: {problem}")
     running.interrupt_when_ended()
     rows: list[Row] = []
     is_interrupted = False
     try:
         for index, each in enumerate(platforms, 1):
             say(f"{each.name}: wheel {index} of {len(platforms)}")
-            rows.append(made(each, compare=not options.once, with_zig=not options.without_zig))
+            rows.append(made(each, compare=not options.once))
             if not options.no_page:
                 page.keep(rows)
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
-"""Builds one wheel from a copy of the sources, with maturin, and zig as the compiler and linker. The
-folder of the build leaves no trace: paths are remapped, and times are the last commit's.
+"""Builds one wheel from a copy of the sources, with maturin, and zig as the compiler and linker, for
+Windows mingw. The folder of the build leaves no trace: paths are remapped, and times are the last commit's.
 """
 
 from __future__ import annotations
@@ -78,11 +78,9 @@ def environment(folder: Path, sources: Path, at: int) -> dict[str, str]:
     }
 
 
-def built(
-    platform: Platform, folder: Path, log: Path, tell: Callable[[str], None], with_zig: bool = True
-) -> tuple[Path, Path]:
+def built(platform: Platform, folder: Path, log: Path, tell: Callable[[str], None]) -> tuple[Path, Path]:
     """Build the wheel of a platform in `folder`, and its debug file. What the tools print goes into `log`;
-    its last line is told every minute. Without zig, the target's own linker is used: mingw's for Windows.
+    its last line is told every minute.
 
     subprocess.SubprocessError if the build fails or does not end.
     """
@@ -92,7 +90,7 @@ def built(
     out.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = ["maturin", "build", "--release", "--locked", "--strip", "false"]
-    command += ["--zig"] if with_zig else []
+    command += ["--zig"] if platform.has_zig else []
     command += ["--target", platform.target, "--out", str(raw)]
     if platform.compatibility is not None:
         command += ["--compatibility", platform.compatibility, "--auditwheel", "check"]

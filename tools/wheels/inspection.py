@@ -1,4 +1,4 @@
-"""Checks a wheel without running it: its tags, its size, the libraries that its module loads, symbols,
+"""Checks a wheel without running it: its tags, its size, what its module loads and exports, symbols,
 signature and bill of materials. Each check returns what it found, or raises `Unfit` with what is wrong.
 """
 
@@ -14,6 +14,9 @@ import lief
 
 from tools.wheels import archive, bom, linkedit
 from tools.wheels.platforms import Platform
+
+# It prints lines about empty tables, without the name of the file; what matters here raises `Unfit`.
+lief.logging.disable()
 
 LARGEST = 6_000_000
 """Bytes that a wheel may have."""
@@ -33,6 +36,8 @@ _LOADED = {
         re.IGNORECASE,
     ),
 }
+_ENTRY = "PyInit__engine"
+"""The function that Python calls when it imports the module."""
 _FORMAT = {"linux": lief.ELF.Binary, "macos": lief.MachO.Binary, "windows": lief.PE.Binary}
 
 
@@ -101,6 +106,19 @@ def libraries(wheel: Path, platform: Platform) -> list[str]:
     return found
 
 
+def entry(wheel: Path, platform: Platform) -> int:
+    """How many functions the module exports. The one that Python calls must be among them: a linker of
+    another system may drop it.
+    """
+    binary = _parsed(archive.read(wheel), platform)
+    # Mach-O puts a line before the names of C.
+    entry = f"_{_ENTRY}" if platform.system == "macos" else _ENTRY
+    exported = {str(each.name) for each in binary.exported_functions}
+    if entry not in exported:
+        raise Unfit(f"{wheel.name} does not export {entry}, which Python calls to import the module")
+    return len(exported)
+
+
 def no_symbols(wheel: Path, platform: Platform) -> None:
     """The module has no debug information, no local symbol, and no path of the machine that built it."""
     files = archive.read(wheel)
@@ -108,7 +126,10 @@ def no_symbols(wheel: Path, platform: Platform) -> None:
     names = [str(each.name) for each in binary.sections]
     if left := [name for name in names if name.startswith((".debug", "__debug"))]:
         raise Unfit(f"{wheel.name} has the debug sections {left}")
-    if isinstance(binary, lief.ELF.Binary) and list(binary.symtab_symbols):
+    has_local = (isinstance(binary, lief.ELF.Binary) and list(binary.symtab_symbols)) or (
+        isinstance(binary, lief.PE.Binary) and binary.header.numberof_symbols
+    )
+    if has_local:
         raise Unfit(f"{wheel.name} has a table of local symbols")
     module = files[archive.module_name(files)]
     for path in {str(Path.home()), str(Path.cwd())} - {"/", "/root"}:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import platform
 import sys
+import sysconfig
 import time
 
 from libp2p_quic import Identity
@@ -50,6 +51,8 @@ async def main(size: int) -> None:
         took = time.monotonic() - began
         serving.cancel()
     is_locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    if is_locked and sysconfig.get_config_var("Py_GIL_DISABLED"):
+        sys.exit("the import of libp2p_quic switched the GIL on")
     lock = "" if is_locked else ", without the GIL"
     print(
         f"handshake, echo and {size >> 20} MiB in {took:.1f} s on {platform.machine()}, "

@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass
 
 MINGW = "x86_64-w64-mingw32-gcc"
-"""The other linker for Windows."""
+"""Links the wheel of Windows: maturin 1.16 has zig export `PyInit_libp2p_quic._engine`, which no module has,
+as its function is named without the package."""
 _FREE_THREADED = "3.14t"
 _MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
 
@@ -34,6 +35,11 @@ class Platform:
         return {"linux": "linux", "apple": "macos", "pc": "windows"}[
             self.target.split("-")[1].replace("unknown", "linux")
         ]
+
+    @property
+    def has_zig(self) -> bool:
+        """Whether zig compiles and links; otherwise the target's own compiler, mingw's."""
+        return self.system != "windows"
 
     @property
     def processor(self) -> str:
@@ -90,15 +96,13 @@ def runs_wherever(each: Platform, found: str) -> bool:
     return is_old_enough and needs[3] == promised[3]
 
 
-def missing(with_zig: bool = True) -> str | None:
-    """What this machine lacks to build wheels, and where to get it; `None` if nothing. Without zig, mingw
-    links for Windows.
-    """
+def missing(platforms: list[Platform]) -> str | None:
+    """What this machine lacks to build those wheels, and where to get it; `None` if nothing."""
     if sys.platform != "linux":
         return f"wheels are cross-built on Linux, and this is {sys.platform}"
     if shutil.which("rustup") is None:
         return "rustup is missing, which installs Rust's libraries for other platforms: https://rustup.rs"
-    if not with_zig and shutil.which(MINGW) is None:
+    if not all(each.has_zig for each in platforms) and shutil.which(MINGW) is None:
         return f"{MINGW} is missing: apt-get install gcc-mingw-w64-x86-64"
     return None
 
