@@ -128,6 +128,9 @@ class _Soak:
     def clock(self) -> float:
         return trio.current_time() - self._began
 
+    async def fill(self) -> None:
+        await self._scenarios.fail_often()
+
     async def load(self, seconds: float) -> None:
         """Run every scenario once, then random ones until the time is over, several at once."""
         until = self.clock + seconds
@@ -197,6 +200,7 @@ async def soak(plan: Plan, watch: Watch) -> Record:
         with leaking(plan.leak, home) as leak:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(tell)
+                await run.fill()
                 # A comparison needs at least two measurements.
                 while run.clock < plan.seconds or len(run.record.counted) < 2:
                     await run.load(min(_LONGEST_ROUND, plan.seconds / _ROUNDS))

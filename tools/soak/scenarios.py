@@ -44,6 +44,8 @@ FICKLE = TProtocol(FICKLE_NAME)
 _PEERS = 24
 _PATIENCE = 15.0
 _GARBAGE = 400
+_KEPT_FAILURES = 256
+"""Addresses whose last failure a transport keeps."""
 
 
 async def fickle(stream: INetStream) -> None:
@@ -63,7 +65,7 @@ class Scenarios:
         self._address = home.get_addrs()[0]
         # Always the same keys, because py-libp2p keeps an entry of every peer.
         self._seeds = [bytes([number]) * 32 for number in range(1, _PEERS + 1)]
-        # Always the same port, because a transport keeps the last failure of each of 256 addresses.
+        # Always the same port, so that no other program gets it.
         self._silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._silent.bind(("127.0.0.1", 0))
         home.set_stream_handler(ECHO, echo)
@@ -90,6 +92,19 @@ class Scenarios:
     async def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
         await scenario()
         self.done[scenario.__name__] += 1
+
+    async def fail_often(self) -> None:
+        """Fill what `home` keeps of failed dials: otherwise the failures of peers that are gone, each at
+        another port, add some 3 000 objects within the first ten minutes, and then no more."""
+        port = self._silent.getsockname()[1]
+
+        async def fail(number: int) -> None:
+            with suppress(DialError):
+                await transport_of(self._home).dial(Multiaddr(f"/ip4/127.0.1.{number}/udp/{port}/quic-v1"))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(_KEPT_FAILURES):
+                nursery.start_soon(fail, number)
 
     # Peers
 
