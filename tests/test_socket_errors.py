@@ -11,12 +11,15 @@ from itertools import count
 
 import pytest
 import trio
-from multiaddr import Multiaddr
+from libp2p.abc import IHost
+from libp2p.network.stream.net_stream import NetStream
 
+from testkit.census import PATIENCE
 from testkit.far import FarError, FarHost, far_host
 from testkit.faults import environment
 from testkit.mixture import PARK, hosts
-from testkit.payload import MIB, payload, sha256
+from testkit.near import IP4, addresses, near_host, new_stream
+from testkit.payload import MIB, drain, payload, sha256
 
 SIZE = 200_000
 
@@ -98,18 +101,18 @@ async def test_the_interface_is_gone_for_a_while() -> None:
         assert await both.left() == [{}, {}]
 
 
-def port_of(far: FarHost) -> int:
+def port_of(host: IHost) -> int:
     """Its dials leave from the listening socket."""
-    return int(Multiaddr(far.addresses[0]).value_for_protocol("udp"))
+    return int(host.get_addrs()[0].value_for_protocol("udp"))
 
 
-async def streams(receiver: FarHost, sender: FarHost) -> tuple[int, int]:
+async def streams(receiver: IHost, sender: FarHost) -> tuple[NetStream, int]:
     """One stream: the receiver's end and the sender's."""
-    ours = await receiver.do("open", peer=sender.peer, protocol=PARK)
+    ours = await new_stream(receiver, sender.peer_id, PARK)
     return ours, await sender.do("arrived")
 
 
-async def send(sender: FarHost, receiver: FarHost, ends: tuple[int, int], size: int) -> dict[str, float]:
+async def send(sender: FarHost, receiver: IHost, ends: tuple[NetStream, int], size: int) -> dict[str, float]:
     """Send ``size`` bytes and wait for them. Returns the number of datagrams per send call meanwhile, and
     the share of calls with an ECN mark."""
     ours, theirs = ends
@@ -121,8 +124,9 @@ async def send(sender: FarHost, receiver: FarHost, ends: tuple[int, int], size: 
     before = await sender.do("sent", port=port_of(receiver))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
-        got = await receiver.do("drain", 60, stream=ours)
-    assert got["sha256"] == sha256(payload(size, size))
+        with trio.fail_after(60):
+            got = await drain(ours)
+    assert got.sha256 == sha256(payload(size, size))
     after = await sender.do("sent", port=port_of(receiver))
     datagrams, calls, marked = (after[what] - before[what] for what in ("datagrams", "calls", "marked"))
     return {"batch": datagrams / calls, "marked": marked / calls}
@@ -133,9 +137,13 @@ async def send(sender: FarHost, receiver: FarHost, ends: tuple[int, int], size: 
 @pytest.mark.parametrize("what", OF_ONE_PEER)
 async def test_an_error_of_one_peer_affects_only_that_peer(what: str) -> None:
     """The other peer's batches keep their size and marks; the first peer's bytes arrive in the end."""
-    async with far_host(environment=environment("")) as sender, far_host() as one, far_host() as other:
-        for far in (one, other):
-            await far.do("connect", address=sender.addresses[0])
+    async with (
+        far_host(environment=environment("")) as sender,
+        near_host(IP4) as one,
+        near_host(IP4) as other,
+    ):
+        for receiver in (one, other):
+            await receiver.connect(sender.info)
         before = await send(sender, other, await streams(other, sender), 4 * MIB)
         assert before["batch"] > 2
         assert before["marked"] > 0.9
@@ -166,14 +174,15 @@ OF_A_DIAL = {
 @pytest.mark.slow
 @pytest.mark.parametrize("error", OF_A_DIAL)
 async def test_a_dial_whose_sends_are_refused_ends_soon_with_the_reason(error: str) -> None:
-    async with far_host(environment=environment("")) as dialer, far_host() as other:
+    async with far_host(environment=environment("")) as dialer, near_host(IP4) as other:
         await dialer.do("inject", faults=f"send {error} 100% to={port_of(other)}")
         # Less than one timeout of 10 s for all of the swarm's attempts, with its pauses between them.
         with pytest.raises(FarError, match=re.escape(OF_A_DIAL[error])):
-            await dialer.do("connect", 9, address=other.addresses[0])
+            await dialer.do("connect", 9, address=addresses(other)[0])
         await dialer.do("inject", faults="")
         # The socket is unchanged. The peer dials, because the swarm avoids a failed address for a while.
-        await other.do("connect", address=dialer.addresses[0])
+        with trio.fail_after(PATIENCE):
+            await other.connect(dialer.info)
 
 
 @pytest.mark.slow
@@ -181,9 +190,9 @@ async def test_a_dial_that_times_out_has_the_last_error_of_the_system() -> None:
     """An error that is not about the address does not end the dial earlier."""
     async with (
         far_host(environment=environment(""), config={"connection_timeout": 0.5}) as dialer,
-        far_host() as other,
+        near_host(IP4) as other,
     ):
         await dialer.do("inject", faults=f"send ENOBUFS 100% to={port_of(other)}")
         message = r"within 0\.5 s \(0 datagrams sent, 0 received\); the system said last: .* \(ENOBUFS\)"
         with pytest.raises(FarError, match=message):
-            await dialer.do("connect", address=other.addresses[0])
+            await dialer.do("connect", address=addresses(other)[0])

@@ -5,11 +5,13 @@ disables a feature, none the socket. One warning names what is lost.
 from __future__ import annotations
 
 import pytest
+import trio
 
 from testkit.far import far_host
 from testkit.faults import environment
-from testkit.near import IP4, IP6
-from testkit.payload import payload, sha256
+from testkit.host import ECHO, echo
+from testkit.near import IP4, IP6, addresses, near_host, new_stream
+from testkit.payload import echoed_back, payload, sha256
 
 SIZE = 200_000
 
@@ -68,17 +70,23 @@ async def test_a_refused_option_disables_a_feature_and_not_the_socket(
     listen: str, faults: str, is_limited: bool
 ) -> None:
     refusing = environment(faults)
-    async with far_host(listen, environment=refusing) as one, far_host(listen) as other:
+    async with far_host(listen, environment=refusing) as far, near_host(listen) as near:
+        near.set_stream_handler(ECHO, echo)
         # Both roles: dialer and listener.
-        await one.do("connect", address=other.addresses[0])
-        await other.do("connect", address=one.addresses[0])
-        for near, far, seed in ((one, other, 1), (other, one, 2)):
-            stream = await near.do("open", peer=far.peer, protocol="/test/echo")
-            back = await near.do("echo_back", 60, stream=stream, seed=seed, size=SIZE)
-            assert back == sha256(payload(seed, SIZE))
-        assert await one.do("faults") > 0
-        warnings = one.complaints().count("the system refuses socket options")
-        assert warnings == (1 if is_limited else 0), one.complaints()
+        await far.do("connect", address=addresses(near)[0])
+        await near.connect(far.info)
+        theirs = await far.do("open", peer=str(near.get_id()), protocol=ECHO)
+        back = await far.do("echo_back", 60, stream=theirs, seed=1, size=SIZE)
+        assert back == sha256(payload(1, SIZE))
+        await far.do("close", stream=theirs)
+        with trio.fail_after(60):
+            ours = await new_stream(near, far.peer_id, ECHO)
+            back = await echoed_back(ours, payload(2, SIZE))
+        assert back == sha256(payload(2, SIZE))
+        await ours.close()
+        assert await far.do("faults") > 0
+        warnings = far.complaints().count("the system refuses socket options")
+        assert warnings == (1 if is_limited else 0), far.complaints()
 
 
 @pytest.mark.slow
