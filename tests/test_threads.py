@@ -7,9 +7,11 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from typing import Any
 
 import pytest
 
+from libp2p_quic._hole_punching._repair import ClassPatch
 from libp2p_quic.asyncio import Stream
 from testkit.asyncio_ends import ends, raw_streams
 from testkit.census import PATIENCE, census, left_since
@@ -55,6 +57,41 @@ def test_loops_that_begin_and_end_in_many_threads_do_not_meet() -> None:
         thread.join(LOOPS * PATIENCE)
     assert results == [True] * (THREADS * LOOPS)
     assert left_since(before) == {}
+
+
+class Host:
+    """Ends as a host does: with its last reference."""
+
+
+class Changed:
+    """Has an attribute that hosts of several threads replace."""
+
+    value = "its own"
+
+
+def test_hosts_of_many_threads_change_a_class_and_leave_it_as_it_was() -> None:
+    """Threads change places so often that two of them are within one change."""
+    patch = ClassPatch(Changed, "value", "ours")
+    seen: set[str] = set()
+
+    def begin_and_end_hosts() -> None:
+        for _ in range(20_000):
+            host: Any = Host()
+            undo = patch.apply(host)
+            seen.add(Changed.value)
+            undo()
+
+    threads = [threading.Thread(target=begin_and_end_hosts) for _ in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    finally:
+        sys.setswitchinterval(interval)
+    assert (seen, Changed.value, patch.is_applied) == ({"ours"}, "its own", False)
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this CPython always has a GIL")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Thread
+from threading import RLock, Thread
 from typing import Any
 from weakref import finalize
 
@@ -68,6 +68,9 @@ class ClassPatch:
         self._value = value
         self._previous: object = None
         self._users = 0
+        # Hosts of several threads may begin and end at the same time. Reentrant, as the end of a host that is
+        # garbage may be noticed while the lock is held.
+        self._lock = RLock()
 
     @property
     def is_applied(self) -> bool:
@@ -76,23 +79,25 @@ class ClassPatch:
 
     def apply(self, host: IHost) -> Callable[[], None]:
         """Returns a function that undoes it for ``host``. So does the end of the host object. Idempotent."""
-        if not self._users:
-            # None: the class has no such attribute.
-            self._previous = vars(self._cls).get(self._name)
-            setattr(self._cls, self._name, self._value)
-        self._users += 1
+        with self._lock:
+            if not self._users:
+                # None: the class has no such attribute.
+                self._previous = vars(self._cls).get(self._name)
+                setattr(self._cls, self._name, self._value)
+            self._users += 1
         undo = finalize(host, self._release)
         undo.atexit = False
         return undo
 
     def _release(self) -> None:
-        self._users -= 1
-        if self._users:
-            return
-        if self._previous is None:
-            delattr(self._cls, self._name)
-        else:
-            setattr(self._cls, self._name, self._previous)
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            if self._previous is None:
+                delattr(self._cls, self._name)
+            else:
+                setattr(self._cls, self._name, self._previous)
 
 
 def result_of(work: Callable[[], Coroutine[Any, Any, object]]) -> object:
