@@ -43,6 +43,7 @@ from libp2p.identity.identify import identify
 from libp2p.identity.identify_push import identify_push
 from libp2p.metrics.swarm import SwarmEvent
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection import swarm_connection
 from libp2p.network.exceptions import SwarmDialAllFailedError
 from libp2p.network.stream.exceptions import StreamEOF, StreamReset
 from libp2p.network.stream.net_stream import StreamState
@@ -62,7 +63,7 @@ from libp2p.transport.webtransport.config import WebTransportConfig
 from libp2p.utils.address_validation import get_available_interfaces, has_public_ipv6, is_public_ipv6_address
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport
+from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport, _host_stream
 from libp2p_quic._addr import PeerAddresses
 from libp2p_quic._hole_punching._autonat import _believes_an_old_connection
 from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
@@ -531,6 +532,18 @@ async def test_the_stock_dial_still_takes_250_ms() -> None:
         began = trio.current_time()
         await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
         assert trio.current_time() - began >= 0.25
+
+
+async def test_a_read_still_takes_a_lock_that_waits() -> None:
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        (connection,) = swarm(near).get_connections(far.get_id())
+        stream = await connection.new_stream()
+        # A stream is made by the name that `install` replaces, and has one lock.
+        assert type(stream) is vars(swarm_connection)["NetStream"]
+        assert type(vars(stream)["_state_lock"]) is trio.Lock
+        await stream.reset()
+    assert not _host_stream._is_mended()
 
 
 async def test_a_host_is_an_ihost() -> None:

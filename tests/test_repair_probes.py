@@ -31,7 +31,7 @@ from libp2p.utils import varint
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from libp2p_quic import _peer_dial, enable_hole_punching
+from libp2p_quic import _host_stream, _peer_dial, enable_hole_punching
 from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux
 from libp2p_quic._hole_punching._repair import result_in_run
 from testkit.census import collected
@@ -54,7 +54,7 @@ PROBES: dict[ModuleType, str] = {
 
 
 def forget() -> None:
-    for each in (*PROBES, _peer_dial):
+    for each in (*PROBES, _peer_dial, _host_stream):
         each._is_mended.cache_clear()
 
 
@@ -225,7 +225,9 @@ async def test_the_dial_is_repaired_unless_it_is_right_in_both(
         libp2p_quic.uninstall()
 
 
-async def test_the_dial_of_today_is_repaired_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_dials_and_streams_of_today_are_repaired_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "libp2p_quic.transport")
     try:
         libp2p_quic.install()
@@ -234,9 +236,11 @@ async def test_the_dial_of_today_is_repaired_and_logged_once(caplog: pytest.LogC
                 assert "dial_peer" in vars(swarm(host))
     finally:
         libp2p_quic.uninstall()
-    (told,) = [text for text in caplog.messages if "py-libp2p: " in text]
-    assert told.startswith("repaired in py-libp2p: a peer is dialed at all its QUIC addresses")
-    assert ", since py-libp2p 0.8.1 dials the first one only" in told
+    streams, dials = [text for text in caplog.messages if "py-libp2p: " in text]
+    assert streams.startswith("repaired in py-libp2p: a read or write of a stream takes the free lock")
+    assert ", since py-libp2p 0.8.1 waits for one pass of the scheduler" in streams
+    assert dials.startswith("repaired in py-libp2p: a peer is dialed at all its QUIC addresses")
+    assert ", since py-libp2p 0.8.1 dials the first one only" in dials
 
 
 async def test_a_process_probes_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 Names are replaced in the modules where py-libp2p looks them up; existing objects are not changed. A
 module that imported the names before keeps the stock classes; a warning names it. Swarms that start
 later dial a peer at all its addresses, unless the program declines, and their hosts punch holes, if wanted.
+The streams of all hosts are `HostStream`s.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from libp2p.abc import IHost
 from libp2p.network.swarm import Swarm
 
 from libp2p_quic._hole_punching import enable_hole_punching
+from libp2p_quic._host_stream import repair_streams, restore_streams
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._peer_dial import repair_dials
 from libp2p_quic._transport import QUICTransport
@@ -53,6 +55,10 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
     answers what peers ask for) calls `enable_hole_punching` for each host. Both apply to every swarm with
     a transport of this package that starts later.
 
+    A read or write of a host's stream over this transport no longer waits for a pass of trio's scheduler to
+    look at the stream's state, as py-libp2p 0.8.1 does: a round trip on a host takes some three quarters of
+    the time.
+
     Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``,
     which binds the stock class permanently. A StockTransportWarning names the modules that have
     already done so. Existing hosts keep their transport.
@@ -61,6 +67,7 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
         setattr(module, name, ours)
     wanted = ((all_addresses, _dial_all_addresses), (hole_punching, _punch_holes))
     QUICTransport._swarm_hooks = tuple(hook for is_wanted, hook in wanted if is_wanted)
+    repair_streams()
     if held := sorted(_held()):
         warnings.warn(
             f"py-libp2p's own QUIC transport stays in use as {', '.join(held)}, imported before "
@@ -95,3 +102,4 @@ def uninstall() -> None:
     for (module, name, _), stock in zip(_PLACES, _STOCK, strict=True):
         setattr(module, name, stock)
     QUICTransport._swarm_hooks = ()
+    restore_streams()

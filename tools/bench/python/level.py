@@ -24,7 +24,7 @@ from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
 from libp2p.transport.quic.exceptions import QUICError
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICTransport, QUICTransportConfig
+from libp2p_quic import QUICTransport, QUICTransportConfig, install
 
 LISTEN = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
 WEB = ("off", "only", "beside")
@@ -158,6 +158,9 @@ async def running(
     key_pair = create_new_key_pair()
     transport = make_transport(is_stock, has_defaults, key_pair)
     if is_hosted:
+        if not is_stock:
+            # As the README has users do.
+            install()
         host = new_host(key_pair=key_pair, transports=[transport])
         async with host.run(listen_addrs=[LISTEN] if is_listener else []):
             yield _HostNode(host)

@@ -1,0 +1,118 @@
+"""After `install()` the reads and writes of a host's stream take the free lock of its state at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from libp2p.network.connection import swarm_connection
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.peer.peerinfo import PeerInfo
+
+import libp2p_quic
+from libp2p_quic import _host_stream
+from libp2p_quic._hole_punching._repair import result_of
+from libp2p_quic._host_stream import HostStream, StateLock
+from testkit.host import ECHO, echo
+from testkit.near import IP4, near_host, new_stream
+from testkit.payload import drain
+
+# Fewer than the calls after which the transport itself lets other tasks run.
+WRITES = 10
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes of the scheduler."""
+
+    count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    try:
+        libp2p_quic.install()
+        yield
+    finally:
+        libp2p_quic.uninstall()
+
+
+async def passes_of_writes() -> int:
+    """How many passes the writes of a new stream take, of which each has room. Their bytes must come back."""
+    async with near_host(IP4) as near, near_host(IP4) as far:
+        far.set_stream_handler(ECHO, echo)
+        await near.connect(PeerInfo(far.get_id(), list(far.get_addrs())))
+        stream = await new_stream(near, far.get_id(), ECHO)
+        passes = Passes()
+        trio.lowlevel.add_instrument(passes)
+        for number in range(WRITES):
+            await stream.write(bytes([number]))
+        trio.lowlevel.remove_instrument(passes)
+        await stream.close_write()
+        assert (await drain(stream)).size == WRITES
+        await stream.close()
+        return passes.count
+
+
+async def test_writes_of_a_host_take_a_pass_each_unless_it_is_repaired() -> None:
+    assert await passes_of_writes() >= WRITES
+    with installed():
+        assert await passes_of_writes() < WRITES / 2
+
+
+async def test_a_free_lock_is_taken_at_once_and_excludes_in_order() -> None:
+    lock = StateLock()
+    order: list[str] = []
+
+    async def hold(name: str) -> str:
+        async with lock:
+            order.append(name)
+        return name
+
+    assert result_of(lambda: hold("free")) == "free"
+    scope = trio.CancelScope()
+
+    async def canceled() -> None:
+        with scope:
+            await hold("canceled")
+
+    async with trio.open_nursery() as nursery, lock:
+        for task in (canceled, partial(hold, "first"), partial(hold, "second")):
+            nursery.start_soon(task)
+            await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert order == ["free"]
+    assert order == ["free", "first", "second"]
+
+
+async def test_streams_of_other_transports_keep_their_lock() -> None:
+    other: Any = SimpleNamespace(muxed_conn=None)
+    assert isinstance(HostStream(other, None, None)._state_lock, trio.Lock)
+
+
+async def test_a_py_libp2p_that_does_not_wait_keeps_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(stream: NetStream, n: int | None = None) -> bytes:
+        return await stream.muxed_stream.read(n)
+
+    monkeypatch.setattr(NetStream, "read", read)
+    _host_stream._is_mended.cache_clear()
+    try:
+        with installed():
+            assert vars(swarm_connection)["NetStream"] is NetStream
+    finally:
+        _host_stream._is_mended.cache_clear()
+
+
+def test_install_is_undone() -> None:
+    with installed():
+        assert vars(swarm_connection)["NetStream"] is HostStream
+    assert vars(swarm_connection)["NetStream"] is NetStream
