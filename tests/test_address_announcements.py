@@ -29,6 +29,8 @@ from testkit.near import IP4, gone, near_host, quic, swarm
 
 WILDCARD = "/ip4/0.0.0.0/udp/4001/quic-v1"
 _PUSH = "libp2p_quic._hole_punching._push"
+# Tries of which at least one meets little other work on a busy machine.
+ROUNDS = 5
 
 
 @contextmanager
@@ -72,14 +74,20 @@ async def test_a_peer_learns_of_addresses_that_come_and_go() -> None:
 async def test_addresses_that_come_together_are_told_once() -> None:
     with laptop_and_peer() as (laptop, peer):
         async with connected(laptop, peer, "punching") as (moving, other):
-            before = await other.do("pushes")
-            batch = "\n".join(f"addr add 10.82.{number}.1/24 dev eth0" for number in range(1, 21))
-            laptop.run("ip -batch -", batch)
-            for number in (1, 20):
-                address = f"/ip4/10.82.{number}.1/udp/4001"
-                assert await other.do("known", peer=moving.peer, address=address, is_known=True)
-            # Not one for each; `ip` itself may be interrupted for longer than the announcement waits.
-            assert 1 <= await other.do("pushes") - before <= 3
+            told: list[int] = []
+            # `ip` itself may be interrupted for longer than the announcement waits: one batch of five has to
+            # be told in this way.
+            while len(told) < ROUNDS and min(told, default=20) > 3:
+                net = 82 + len(told)
+                before = await other.do("pushes")
+                batch = "\n".join(f"addr add 10.{net}.{number}.1/24 dev eth0" for number in range(1, 21))
+                laptop.run("ip -batch -", batch)
+                for number in (1, 20):
+                    address = f"/ip4/10.{net}.{number}.1/udp/4001"
+                    assert await other.do("known", peer=moving.peer, address=address, is_known=True)
+                told.append(await other.do("pushes") - before)
+            # Not one for each.
+            assert 1 <= min(told) <= 3, told
 
 
 async def test_the_watch_begins_with_a_listener_and_ends_with_the_undo() -> None:
@@ -205,12 +213,19 @@ async def test_the_time_of_a_peer_begins_when_it_is_its_turn(monkeypatch: pytest
     monkeypatch.setattr(f"{_PUSH}._PAUSES", ())
     async with told_hosts(4) as (host, (quick, *silent)):
         held = [_hold_streams(each)[0] for each in silent]
-        _advertise(host, "11.0.2.2|4001")
-        push_addresses(host)
-        assert await eventually(lambda: _running("AddressPushes") == 0)
-        # In any order.
-        assert has_address(quick, host.get_id(), "/ip4/11.0.2.2/")
-        assert [len(each) for each in held] == [1, 1, 1]
+        rounds: list[tuple[bool, list[int]]] = []
+        # Other work on this machine may take the second of a peer: one of five rounds has to reach all, in
+        # any order. If the time began earlier, no round would.
+        while len(rounds) < ROUNDS and (True, [1, 1, 1]) not in rounds:
+            address = f"11.0.{len(rounds)}.2"
+            for each in held:
+                each.clear()
+            _advertise(host, f"{address}|4001")
+            push_addresses(host)
+            assert await eventually(lambda: _running("AddressPushes") == 0)
+            is_told = has_address(quick, host.get_id(), f"/ip4/{address}/")
+            rounds.append((is_told, [len(each) for each in held]))
+        assert (True, [1, 1, 1]) in rounds, rounds
 
 
 async def test_a_peer_that_refuses_is_left_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:

