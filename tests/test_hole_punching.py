@@ -38,8 +38,8 @@ from multiaddr import Multiaddr
 
 from libp2p_quic import QUICConnection, enable_hole_punching
 from libp2p_quic._hole_punching._exchange import ExchangeError, begin_exchange, join_exchange
-from libp2p_quic._hole_punching._repair import is_circuit, is_relayed
 from libp2p_quic._hole_punching._tls import _knows_its_connection
+from libp2p_quic._repair import is_circuit, is_relayed
 from testkit.census import PATIENCE, eventually
 from testkit.circuit import circuit, upgrades_of
 from testkit.near import IP4, IP6, connected_hosts, near_host, new_stream, quic, swarm, transport_of

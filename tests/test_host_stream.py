@@ -17,8 +17,8 @@ from libp2p.peer.peerinfo import PeerInfo
 
 import libp2p_quic
 from libp2p_quic import _host_stream
-from libp2p_quic._hole_punching._repair import result_of
 from libp2p_quic._host_stream import HostStream, StateLock
+from libp2p_quic._repair import result_of
 from testkit.host import ECHO, echo
 from testkit.near import IP4, near_host, new_stream
 from testkit.payload import drain

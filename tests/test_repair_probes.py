@@ -33,7 +33,7 @@ from multiaddr import Multiaddr
 import libp2p_quic
 from libp2p_quic import _host_stream, _peer_dial, enable_hole_punching
 from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux
-from libp2p_quic._hole_punching._repair import result_in_run
+from libp2p_quic._repair import result_in_run
 from testkit.census import collected
 from testkit.near import IP4, near_host, swarm
 
@@ -62,7 +62,7 @@ def forget() -> None:
 def a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing was probed or logged, and no host of an earlier test has py-libp2p's classes repaired."""
     collected(lambda: not _tls._patch.is_applied)
-    monkeypatch.setattr("libp2p_quic._hole_punching._repair._told", set())
+    monkeypatch.setattr("libp2p_quic._repair._told", set())
     forget()
     yield
     forget()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from libp2p_quic._hole_punching._repair import ClassPatch
+from libp2p_quic._repair import ClassPatch
 from libp2p_quic.asyncio import Stream
 from testkit.asyncio_ends import ends, raw_streams
 from testkit.census import PATIENCE, census, left_since

@@ -17,7 +17,7 @@ from libp2p.abc import IMuxedStream
 from libp2p.network.connection import swarm_connection
 from libp2p.network.stream.net_stream import NetStream
 
-from libp2p_quic._hole_punching._repair import Repair, result_of
+from libp2p_quic._repair import Repair, result_of
 from libp2p_quic._stream import QUICStream
 
 logger = logging.getLogger("libp2p_quic.transport")

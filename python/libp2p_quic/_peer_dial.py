@@ -28,7 +28,7 @@ from multiaddr import Multiaddr
 from libp2p_quic._addr import PeerAddresses, QUICAddress
 from libp2p_quic._causes import explain
 from libp2p_quic._happy_eyeballs import ATTEMPT_DELAY
-from libp2p_quic._hole_punching._repair import Repair, result_in_run, stand_in_swarm
+from libp2p_quic._repair import Repair, result_in_run, stand_in_swarm
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.transport")

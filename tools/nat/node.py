@@ -33,7 +33,7 @@ from libp2p.transport.quic.transport import QUICTransport as StockTransport
 from multiaddr import Multiaddr
 
 import libp2p_quic
-from libp2p_quic._hole_punching._repair import is_relayed
+from libp2p_quic._repair import is_relayed
 from testkit.census import PATIENCE, Census, census, eventually
 from tools.nat.watch import Watch, tell
 

@@ -11,7 +11,7 @@ from libp2p.abc import INetConn, INetwork
 from libp2p.peer.id import ID
 
 from libp2p_quic._hole_punching._notifee import Notifee
-from libp2p_quic._hole_punching._repair import is_relayed
+from libp2p_quic._repair import is_relayed
 
 
 def tell(event: str, **facts: object) -> None:

@@ -22,7 +22,7 @@ from libp2p_quic._callback import outcome_of
 from libp2p_quic._engine_errors import EndpointClosedError
 from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._push import AddressPushes
-from libp2p_quic._hole_punching._repair import Repair
+from libp2p_quic._repair import Repair
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.hole_punching")

@@ -26,7 +26,7 @@ from multiaddr import Multiaddr
 from libp2p_quic._addr import QUICAddress
 from libp2p_quic._engine_errors import ConnectionLostError, EndpointClosedError
 from libp2p_quic._hole_punching._candidates import MOST
-from libp2p_quic._hole_punching._repair import ClassPatch, Repair, result_of
+from libp2p_quic._repair import ClassPatch, Repair, result_of
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.hole_punching")

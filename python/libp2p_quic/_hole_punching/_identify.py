@@ -26,7 +26,7 @@ from multiaddr import Multiaddr
 from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._connection import QUICConnection
-from libp2p_quic._hole_punching._repair import Repair, addresses_of, is_circuit, result_of, set_handler
+from libp2p_quic._repair import Repair, addresses_of, is_circuit, result_of, set_handler
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
 

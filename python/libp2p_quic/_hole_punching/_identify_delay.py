@@ -11,8 +11,8 @@ from typing import Any
 import trio
 from libp2p.peer.id import ID
 
-from libp2p_quic._hole_punching._repair import Repair
 from libp2p_quic._hole_punching._upgrade import Upgrades
+from libp2p_quic._repair import Repair
 
 # An upgrade that takes longer waits for round trips, not for the interpreter. Seconds.
 _LONGEST = 0.5

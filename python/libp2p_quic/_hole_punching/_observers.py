@@ -27,7 +27,7 @@ from libp2p_quic._connection import QUICConnection
 from libp2p_quic._hole_punching._announce import push_addresses
 from libp2p_quic._hole_punching._exchange import ExchangeError, Messages, proposal, read_acceptance, reset
 from libp2p_quic._hole_punching._notifee import Notifee
-from libp2p_quic._hole_punching._repair import Repair
+from libp2p_quic._repair import Repair
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
 

@@ -17,8 +17,8 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic._connection import QUICConnection
-from libp2p_quic._hole_punching._repair import Repair, result_in_run, stand_in_swarm
 from libp2p_quic._hole_punching._upgrade import LIMIT, Upgrades
+from libp2p_quic._repair import Repair, result_in_run, stand_in_swarm
 
 _PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
 

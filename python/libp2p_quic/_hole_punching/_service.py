@@ -19,8 +19,8 @@ from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.dcutr import DCUtRProtocol
 from multiaddr import Multiaddr
 
-from libp2p_quic._hole_punching._repair import ClassPatch, Repair, result_of
 from libp2p_quic._hole_punching._upgrade import Upgrades
+from libp2p_quic._repair import ClassPatch, Repair, result_of
 
 _RUN, _INITIATE, _HANDLE = "run", "initiate_hole_punch", "_handle_dcutr_stream"
 # The task of the service that begins upgrades.

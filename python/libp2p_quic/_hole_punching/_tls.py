@@ -14,7 +14,7 @@ from typing import Any
 from libp2p.abc import IHost
 from libp2p.security.tls.io import TLSReadWriter
 
-from libp2p_quic._hole_punching._repair import ClassPatch, Repair
+from libp2p_quic._repair import ClassPatch, Repair
 
 
 def repair_tls(host: IHost) -> Repair | None:

@@ -45,7 +45,7 @@ from libp2p_quic._hole_punching._exchange import (
     reset,
 )
 from libp2p_quic._hole_punching._notifee import Notifee
-from libp2p_quic._hole_punching._repair import Repair, is_relayed, is_relayed_stream, set_handler
+from libp2p_quic._repair import Repair, is_relayed, is_relayed_stream, set_handler
 from libp2p_quic._transport import QUICTransport
 from libp2p_quic.exceptions import DialError
 

@@ -15,7 +15,7 @@ from typing import Any
 from libp2p.abc import IHost
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, YamuxStream
 
-from libp2p_quic._hole_punching._repair import ClassPatch, Repair, result_of
+from libp2p_quic._repair import ClassPatch, Repair, result_of
 
 _METHOD = "_auto_tune_and_send_window_update"
 _stock: Any = getattr(YamuxStream, _METHOD, None)
