@@ -455,7 +455,7 @@ async def test_undoing_leaves_nothing_in_the_host() -> None:
         network = swarm(host)
         before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
         enabled = enable_hole_punching(host)
-        assert len(enabled.repairs) == 10
+        assert len(enabled.repairs) == 12
         enabled.undo()
         enabled.undo()
         assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before

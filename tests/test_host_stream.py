@@ -17,7 +17,9 @@ from libp2p.peer.peerinfo import PeerInfo
 
 import libp2p_quic
 from libp2p_quic import _host_stream
-from libp2p_quic._host_stream import HostStream, StateLock
+from libp2p_quic._driver import current_driver
+from libp2p_quic._host_stream import HostStream
+from libp2p_quic._prompt_lock import PromptLock, TurnLock
 from libp2p_quic._repair import result_of
 from testkit.host import ECHO, echo
 from testkit.near import IP4, near_host, new_stream
@@ -69,7 +71,7 @@ async def test_writes_of_a_host_take_a_pass_each_unless_it_is_repaired() -> None
 
 
 async def test_a_free_lock_is_taken_at_once_and_excludes_in_order() -> None:
-    lock = StateLock()
+    lock = PromptLock()
     order: list[str] = []
 
     async def hold(name: str) -> str:
@@ -92,6 +94,18 @@ async def test_a_free_lock_is_taken_at_once_and_excludes_in_order() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert order == ["free"]
     assert order == ["free", "first", "second"]
+
+
+async def test_a_lock_with_turns_lets_other_tasks_run() -> None:
+    current_driver()
+    lock = TurnLock()
+    passes = Passes()
+    trio.lowlevel.add_instrument(passes)
+    for _ in range(160):
+        async with lock:
+            pass
+    trio.lowlevel.remove_instrument(passes)
+    assert 5 <= passes.count <= 20
 
 
 async def test_streams_of_other_transports_keep_their_lock() -> None:

@@ -55,6 +55,7 @@ from libp2p.rcmgr.manager import new_resource_manager
 from libp2p.relay.circuit_v2 import dcutr
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.transport.quic import listener as stock_listener
 from libp2p.transport.quic import transport as stock_transport
 from libp2p.transport.quic.config import QUICTransportConfig
@@ -70,6 +71,7 @@ from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
 from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._tls import _knows_its_connection, _patch
 from libp2p_quic._hole_punching._yamux import _updates_for_a_byte
+from libp2p_quic._hole_punching._yamux_locks import _is_taken_at_once
 from testkit.census import PATIENCE, collected, eventually
 from testkit.near import IP4, connected_hosts, inbound, near_host, new_stream, swarm, transport_of
 from testkit.near import connection as connection_to
@@ -521,6 +523,14 @@ def test_autonat_still_believes_an_old_connection() -> None:
 
 def test_yamux_still_announces_each_byte_that_is_read() -> None:
     assert _updates_for_a_byte()
+
+
+def test_yamux_still_waits_for_free_locks() -> None:
+    assert not _is_taken_at_once()
+    stand_in: Any = SimpleNamespace(is_initiator=True)
+    connection, stream = Yamux(stand_in, ID(b"")), YamuxStream(1, stand_in, True)
+    locks = (connection.streams_lock, connection._write_lock, stream.window_lock)
+    assert {type(each) for each in locks} == {trio.Lock}
 
 
 def test_tls_still_forgets_the_connection_below_it() -> None:

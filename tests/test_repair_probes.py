@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -21,7 +21,9 @@ from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import StreamHandlerFn
 from libp2p.host.autonat.autonat import AutoNATService
 from libp2p.identity.identify import identify
+from libp2p.network.connection import swarm_connection
 from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.dcutr import DCUtRProtocol
@@ -32,14 +34,14 @@ from multiaddr import Multiaddr
 
 import libp2p_quic
 from libp2p_quic import _host_stream, _peer_dial, enable_hole_punching
-from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux
+from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux, _yamux_locks
 from libp2p_quic._repair import result_in_run
 from testkit.census import collected
 from testkit.near import IP4, near_host, swarm
 
 LOGGER = "libp2p_quic.hole_punching"
-# What `enable_hole_punching` changes: six repairs, and four additions.
-CHANGES = 10
+# What `enable_hole_punching` changes: eight repairs, and four additions.
+CHANGES = 12
 ADDITIONS = 4
 
 # Each with the function that it asks once in a process.
@@ -50,11 +52,13 @@ PROBES: dict[ModuleType, str] = {
     _service: "_offered_by_stock",
     _tls: "_knows_its_connection",
     _yamux: "_updates_for_a_byte",
+    _yamux_locks: "_is_taken_at_once",
+    _host_stream: "_reads_at_once",
 }
 
 
 def forget() -> None:
-    for each in (*PROBES, _peer_dial, _host_stream):
+    for each in (*PROBES, _peer_dial):
         each._is_mended.cache_clear()
 
 
@@ -75,6 +79,15 @@ async def once_half_is_used(stream: Any, **_: int) -> None:
     used = stream.target_recv_window - stream.recv_window
     if used >= stream._grow_threshold():
         await stream.send_window_update(used, skip_lock=True)
+
+
+def make_with_a_lock_that_does_not_wait(stream: Any, *arguments: Any) -> None:
+    _yamux_locks._make_stream(stream, *arguments)
+    stream.window_lock = AsyncExitStack()
+
+
+async def read_at_once(stream: NetStream, n: int | None = None) -> bytes:
+    return await stream.muxed_stream.read(n)
 
 
 def answer_with_its_own_address(host: IHost, _: bool = True) -> StreamHandlerFn:
@@ -149,6 +162,20 @@ MENDED = {
         "_stock",
         once_half_is_used,
         lambda _: vars(YamuxStream)[_yamux._METHOD],
+    ),
+    "yamux's locks": Mended(
+        "a frame of yamux takes its free locks at once",
+        YamuxStream,
+        "__init__",
+        make_with_a_lock_that_does_not_wait,
+        lambda _: vars(YamuxStream)["__init__"],
+    ),
+    "streams": Mended(
+        "a read or write of a stream takes the free lock",
+        NetStream,
+        "read",
+        read_at_once,
+        lambda _: vars(swarm_connection)["NetStream"],
     ),
     "identify": Mended(
         "identify reports observed UDP addresses",

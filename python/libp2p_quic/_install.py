@@ -8,6 +8,7 @@ The streams of all hosts are `HostStream`s.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,11 +23,14 @@ from libp2p.abc import IHost
 from libp2p.network.swarm import Swarm
 
 from libp2p_quic._hole_punching import enable_hole_punching
-from libp2p_quic._host_stream import repair_streams, restore_streams
+from libp2p_quic._host_stream import repair_streams
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._peer_dial import repair_dials
+from libp2p_quic._repair import Repair
 from libp2p_quic._transport import QUICTransport
 from libp2p_quic._webtransport import WebTransportTransport
+
+logger = logging.getLogger("libp2p_quic.transport")
 
 _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
     # new_host and new_swarm look the class up here.
@@ -39,6 +43,8 @@ _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
     (libp2p.transport.webtransport.transport, "WebTransportTransport", WebTransportTransport),
 )
 _STOCK = tuple(getattr(module, name) for module, name, _ in _PLACES)
+# What `install` repaired in the streams of all hosts, until `uninstall`.
+_repairs: list[Repair] = []
 
 
 class StockTransportWarning(UserWarning):
@@ -67,7 +73,9 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
         setattr(module, name, ours)
     wanted = ((all_addresses, _dial_all_addresses), (hole_punching, _punch_holes))
     QUICTransport._swarm_hooks = tuple(hook for is_wanted, hook in wanted if is_wanted)
-    repair_streams()
+    if not _repairs and (repair := repair_streams(QUICTransport)) is not None:
+        repair.tell(logger)
+        _repairs.append(repair)
     if held := sorted(_held()):
         warnings.warn(
             f"py-libp2p's own QUIC transport stays in use as {', '.join(held)}, imported before "
@@ -102,4 +110,5 @@ def uninstall() -> None:
     for (module, name, _), stock in zip(_PLACES, _STOCK, strict=True):
         setattr(module, name, stock)
     QUICTransport._swarm_hooks = ()
-    restore_streams()
+    while _repairs:
+        _repairs.pop().undo()

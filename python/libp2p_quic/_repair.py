@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import RLock, Thread
+from types import ModuleType
 from typing import Any
 from weakref import finalize
 
@@ -60,9 +61,9 @@ class Repair:
 
 
 class ClassPatch:
-    """An attribute of a class of py-libp2p that is replaced while at least one host wants it."""
+    """An attribute of a class or a module of py-libp2p that is replaced while at least one host wants it."""
 
-    def __init__(self, cls: type, name: str, value: object) -> None:
+    def __init__(self, cls: type | ModuleType, name: str, value: object) -> None:
         self._cls = cls
         self._name = name
         self._value = value
@@ -77,8 +78,8 @@ class ClassPatch:
         """Whether any host wants it."""
         return self._users > 0
 
-    def apply(self, host: IHost) -> Callable[[], None]:
-        """Returns a function that undoes it for ``host``. So does the end of the host object. Idempotent."""
+    def apply(self, host: object) -> Callable[[], None]:
+        """Returns a function that undoes it for ``host``. So does the end of that object. Idempotent."""
         with self._lock:
             if not self._users:
                 # None: the class has no such attribute.

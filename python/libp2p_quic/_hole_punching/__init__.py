@@ -21,6 +21,8 @@ from libp2p_quic._hole_punching._service import repair_service
 from libp2p_quic._hole_punching._tls import repair_tls
 from libp2p_quic._hole_punching._upgrade import Upgrades
 from libp2p_quic._hole_punching._yamux import repair_yamux
+from libp2p_quic._hole_punching._yamux_locks import repair_yamux_locks
+from libp2p_quic._host_stream import repair_streams
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -44,7 +46,9 @@ class HolePunching:
         self._undo: list[Callable[[], None]] = []
         for repair in (
             repair_tls(host),
+            repair_streams(host),
             repair_yamux(host),
+            repair_yamux_locks(host),
             repair_identify(host),
             delay_identify(upgrades),
             repair_autonat(host, transport),
