@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ import libp2p_quic
 from libp2p_quic import _host_stream
 from libp2p_quic._driver import current_driver
 from libp2p_quic._host_stream import HostStream
-from libp2p_quic._prompt_lock import PromptLock, TurnLock
+from libp2p_quic._prompt_lock import PromptLock, PromptSemaphore, TurnLock
 from libp2p_quic._repair import result_of
 from testkit.host import ECHO, echo
 from testkit.near import IP4, near_host, new_stream
@@ -70,12 +70,24 @@ async def test_writes_of_a_host_take_a_pass_each_unless_it_is_repaired() -> None
         assert await passes_of_writes() < WRITES / 2
 
 
-async def test_a_free_lock_is_taken_at_once_and_excludes_in_order() -> None:
-    lock = PromptLock()
+@asynccontextmanager
+async def held(semaphore: PromptSemaphore) -> AsyncIterator[None]:
+    await semaphore.acquire()
+    try:
+        yield
+    finally:
+        semaphore.release()
+
+
+LOCK, SEMAPHORE = PromptLock(), PromptSemaphore()
+
+
+@pytest.mark.parametrize("excluded", [lambda: LOCK, lambda: held(SEMAPHORE)], ids=["lock", "semaphore"])
+async def test_a_free_lock_is_taken_at_once_and_excludes_in_order(excluded: Callable[[], Any]) -> None:
     order: list[str] = []
 
     async def hold(name: str) -> str:
-        async with lock:
+        async with excluded():
             order.append(name)
         return name
 
@@ -86,7 +98,7 @@ async def test_a_free_lock_is_taken_at_once_and_excludes_in_order() -> None:
         with scope:
             await hold("canceled")
 
-    async with trio.open_nursery() as nursery, lock:
+    async with trio.open_nursery() as nursery, excluded():
         for task in (canceled, partial(hold, "first"), partial(hold, "second")):
             nursery.start_soon(task)
             await trio.testing.wait_all_tasks_blocked()

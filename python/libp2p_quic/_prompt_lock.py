@@ -30,6 +30,24 @@ class PromptLock:
         self._lock.release()
 
 
+class PromptSemaphore:
+    """`trio.Semaphore` with one token, which is taken without a checkpoint while it is there."""
+
+    __slots__ = ("_semaphore",)
+
+    def __init__(self) -> None:
+        self._semaphore = trio.Semaphore(1)
+
+    async def acquire(self) -> None:
+        try:
+            self._semaphore.acquire_nowait()
+        except trio.WouldBlock:
+            await self._semaphore.acquire()
+
+    def release(self) -> None:
+        self._semaphore.release()
+
+
 class TurnLock(PromptLock):
     """Lets other tasks run before it is taken, as often as the driver's own calls do: each 16th time."""
 
