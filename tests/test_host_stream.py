@@ -108,6 +108,17 @@ async def test_a_free_lock_is_taken_at_once_and_excludes_in_order(excluded: Call
     assert order == ["free", "first", "second"]
 
 
+@pytest.mark.parametrize("excluded", [lambda: LOCK, lambda: held(SEMAPHORE)], ids=["lock", "semaphore"])
+async def test_a_canceled_task_does_not_take_a_free_lock(excluded: Callable[[], Any]) -> None:
+    """As of trio: what py-libp2p does under the lock would be lost at the next checkpoint."""
+    taken: list[bool] = []
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with excluded():
+            taken.append(True)
+    assert (taken, scope.cancelled_caught) == ([], True)
+
+
 async def test_a_lock_with_turns_lets_other_tasks_run() -> None:
     current_driver()
     lock = TurnLock()

@@ -15,18 +15,21 @@ from libp2p.network.connection import swarm_connection
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
-from libp2p_quic._prompt_lock import PromptLock
+from libp2p_quic._prompt_lock import TurnLock
 from libp2p_quic._repair import ClassPatch, Repair, result_of
 from libp2p_quic._stream import QUICStream
 
 
 class HostStream(NetStream):
-    """py-libp2p's stream, with a `PromptLock` if what it reads and writes has checkpoints of its own."""
+    """py-libp2p's stream, with a `TurnLock` if what it reads and writes has checkpoints of its own.
+
+    Calls that only look at the state have no other checkpoint than that of the lock.
+    """
 
     def __init__(self, muxed_stream: IMuxedStream, *others: Any, **named: Any) -> None:
         super().__init__(muxed_stream, *others, **named)
         if isinstance(muxed_stream, (QUICStream, YamuxStream)):
-            self._state_lock: Any = PromptLock()
+            self._state_lock: Any = TurnLock()
 
 
 # Swarms look the class up in this module.

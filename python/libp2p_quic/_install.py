@@ -3,7 +3,7 @@
 Names are replaced in the modules where py-libp2p looks them up; existing objects are not changed. A
 module that imported the names before keeps the stock classes; a warning names it. Swarms that start
 later dial a peer at all its addresses, unless the program declines, and their hosts punch holes, if wanted.
-The streams of all hosts are `HostStream`s.
+The later streams of all hosts are `HostStream`s.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
     answers what peers ask for) calls `enable_hole_punching` for each host. Both apply to every swarm with
     a transport of this package that starts later.
 
-    A read or write of a host's stream over this transport no longer waits for a pass of trio's scheduler to
-    look at the stream's state, as py-libp2p 0.8.1 does: a round trip on a host takes some three quarters of
-    the time.
+    Reads and writes of all hosts' later streams, over this transport and over yamux, no longer wait for a
+    pass of trio's scheduler to look at the stream's state, as in py-libp2p 0.8.1: a round trip of a host
+    takes some three quarters of the time.
 
     Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``,
     which binds the stock class permanently. A StockTransportWarning names the modules that have
@@ -106,7 +106,8 @@ def _held() -> Iterator[str]:
 
 def uninstall() -> None:
     """Undo `install` for hosts that start later. Those that run keep their transport, and what `install`
-    changed in them. Idempotent."""
+    changed in them, but their later streams are py-libp2p's own unless a host punches holes.
+    Idempotent."""
     for (module, name, _), stock in zip(_PLACES, _STOCK, strict=True):
         setattr(module, name, stock)
     QUICTransport._swarm_hooks = ()

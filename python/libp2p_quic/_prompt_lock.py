@@ -12,8 +12,10 @@ from libp2p_quic._driver import running_driver
 
 
 class PromptLock:
-    """Excludes tasks as `trio.Lock` does, and in its order; to take it while it is free is no checkpoint.
-    What is done with it must have checkpoints of its own."""
+    """Excludes tasks as `trio.Lock` does, and in its order; a canceled task does not take it.
+
+    To take it while it is free lets no other task run: what is done with it must have checkpoints of its own.
+    """
 
     __slots__ = ("_lock",)
 
@@ -21,6 +23,9 @@ class PromptLock:
         self._lock = trio.Lock()
 
     async def __aenter__(self) -> None:
+        # Before py-libp2p takes received bytes, counts credit, or encrypts with the next nonce: if a later
+        # checkpoint of the same call canceled it, these would be lost.
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:
@@ -31,7 +36,8 @@ class PromptLock:
 
 
 class PromptSemaphore:
-    """`trio.Semaphore` with one token, which is taken without a checkpoint while it is there."""
+    """`trio.Semaphore` with one token. To take it while it is there lets no other task run; a canceled task
+    does not take it."""
 
     __slots__ = ("_semaphore",)
 
@@ -39,6 +45,7 @@ class PromptSemaphore:
         self._semaphore = trio.Semaphore(1)
 
     async def acquire(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self._semaphore.acquire_nowait()
         except trio.WouldBlock:

@@ -81,11 +81,11 @@ class ClassPatch:
     def apply(self, host: object) -> Callable[[], None]:
         """Returns a function that undoes it for ``host``. So does the end of that object. Idempotent."""
         with self._lock:
-            if not self._users:
+            self._users += 1
+            if self._users == 1:
                 # None: the class has no such attribute.
                 self._previous = vars(self._cls).get(self._name)
                 setattr(self._cls, self._name, self._value)
-            self._users += 1
         undo = finalize(host, self._release)
         undo.atexit = False
         return undo

@@ -1,7 +1,7 @@
 """Takes the free locks of py-libp2p's yamux without a pass of trio's scheduler.
 
-py-libp2p 0.8.1 takes three for each frame that it writes, and two for each that it receives. Over a relayed
-connection these passes took as much time as the exchange of addresses itself.
+py-libp2p 0.8.1 takes three for each frame of data that it writes, and one or two for each frame that it
+receives. Over a relayed connection these passes took as much time as the exchange of addresses itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def repair_yamux_locks(host: IHost) -> Repair | None:
 def _connection(connection: Any, *arguments: Any, **named: Any) -> None:
     _make_connection(connection, *arguments, **named)
     _replace(connection, "_write_lock", PromptLock)
-    # Each read of a stream takes it, and may have no other checkpoint.
+    # A read of n bytes takes it, and may have no other checkpoint. A read of all bytes does not take it, but
+    # leaves none, so that the next one waits.
     _replace(connection, "streams_lock", TurnLock)
 
 
