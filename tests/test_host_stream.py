@@ -21,12 +21,19 @@ from libp2p_quic._driver import current_driver
 from libp2p_quic._host_stream import HostStream
 from libp2p_quic._prompt_lock import PromptLock, PromptSemaphore, TurnLock
 from libp2p_quic._repair import result_of
+from testkit.census import collected
 from testkit.host import ECHO, echo
 from testkit.near import IP4, near_host, new_stream
 from testkit.payload import drain
 
 # Fewer than the calls after which the transport itself lets other tasks run.
 WRITES = 10
+
+
+@pytest.fixture(autouse=True)
+def no_host_of_an_earlier_test() -> None:
+    """Hole punching repairs streams until its last host is collected."""
+    assert collected(lambda: not _host_stream._patch.is_applied)
 
 
 class Passes(trio.abc.Instrument):

@@ -66,10 +66,9 @@ class Observers(Notifee):
         if self._manager() is None:
             return None
         self._spawn = spawn
+        self._swarm.register_notifee(self)
         if getattr(self._swarm, "listeners", None):
             self._start()
-        else:
-            self._swarm.register_notifee(self)
 
         def undo() -> None:
             self._spawn = None
@@ -86,8 +85,7 @@ class Observers(Notifee):
         self._start()
 
     def _start(self) -> None:
-        # Once: several listeners may be added. The swarm starts a task for each notifee and event.
-        self._swarm.remove_notifee(self)
+        # Once: several listeners may be added.
         spawn, self._spawn = self._spawn, None
         if spawn is not None:
             spawn("asking for observed addresses", self._renew_regularly)
