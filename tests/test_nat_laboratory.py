@@ -20,7 +20,7 @@ import trio.testing
 
 from testkit.census import PATIENCE, eventually
 from testkit.program import running
-from tools.nat.__main__ import main, run, tried
+from tools.nat.__main__ import compared, main, run, tried
 from tools.nat.cells import EXAMPLE, PEERS, cells, named, with_references
 from tools.nat.network import RELAY, Home, LaboratoryError, missing, town
 from tools.nat.picture import status, svg
@@ -266,26 +266,33 @@ async def test_tries_that_only_wait_run_at_once(monkeypatch: pytest.MonkeyPatch)
         return RELAYED
 
     monkeypatch.setattr("tools.nat.__main__.attempt", attempt)
-    result = await tried(SYMMETRIC, 6, 3, is_first=False)
+    (result,) = await tried([SYMMETRIC], 6, 3, is_first=False)
     assert sorted(begun) == [1, 2, 3, 4, 5, 6]
     assert result.outcomes == [RELAYED] * 6
 
 
 async def test_tries_that_are_timed_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[int] = []
+    """So do the cells whose times are compared: the machine's speed changes within minutes."""
+    begun: list[tuple[int, Cell]] = []
 
-    async def attempt(*_: object, seed: int, alone: trio.Lock | None) -> Outcome:
+    async def attempt(cell: Cell, *_: object, seed: int, alone: trio.Lock | None) -> Outcome:
         assert alone is not None
         async with alone:
-            begun.append(seed)
+            begun.append((seed, cell))
             await trio.testing.wait_all_tasks_blocked()
-            assert begun[-1] == seed
+            assert begun[-1] == (seed, cell)
         return DIRECT
 
     monkeypatch.setattr("tools.nat.__main__.attempt", attempt)
-    result = await tried(OURS, 4, 2, is_first=False)
-    assert begun == [1, 2, 3, 4]
-    assert result.outcomes == [DIRECT] * 4
+    results = await tried([OURS, GO], 4, 2, is_first=False)
+    assert begun == [(seed, cell) for seed in (1, 2, 3, 4) for cell in (OURS, GO)]
+    assert [each.outcomes for each in results] == [[DIRECT] * 4] * 2
+
+
+def test_cells_of_the_same_networks_and_relay_are_compared() -> None:
+    other_relay = replace(GO, relay="rust")
+    chosen = [OURS, SYMMETRIC, other_relay, GO, replace(SYMMETRIC, dialer="go")]
+    assert compared(chosen) == [[OURS, GO], [SYMMETRIC], [other_relay], [chosen[-1]]]
 
 
 async def test_a_try_begins_while_another_is_silent() -> None:

@@ -39,7 +39,12 @@ def main() -> None:
     parser.add_argument("--routers", default="", help=f"kinds, with commas: {','.join(ROUTER_KINDS)}")
     parser.add_argument("--delays", default="", help="one way, milliseconds, with commas; default: all")
     parser.add_argument("--cells", default="", help=_ABOUT_CELLS)
-    parser.add_argument("--tries", type=int, default=WHOLE, help="for each cell (default: %(default)s)")
+    parser.add_argument(
+        "--tries",
+        type=int,
+        default=WHOLE,
+        help="for each cell (default: %(default)s); cells that are compared take turns",
+    )
     parser.add_argument(
         "--jobs",
         type=int,
@@ -135,31 +140,48 @@ def names(told: str, known: tuple[str, ...], parser: argparse.ArgumentParser) ->
 
 def run(chosen: list[Cell], tries: int, report: Report, note: str = "", jobs: int = 1) -> None:
     began, this = time.monotonic(), report.begin(note, jobs)
-    for number, cell in enumerate(chosen, 1):
+    done = 0
+    for group in compared(chosen):
         try:
-            result = trio.run(tried, cell, tries, jobs, number == 1)
+            results = trio.run(tried, group, tries, jobs, not done)
         except LaboratoryError as error:
             print(f"make nat cannot run here: {error}")
             sys.exit(3)
-        report.add(result)
-        print(f"[{number:3}/{len(chosen)}] {report.sign(result)} {cell}: {result.told}", flush=True)
+        for result in results:
+            done += 1
+            report.add(result)
+            told = f"{report.sign(result)} {result.cell}: {result.told}"
+            print(f"[{done:3}/{len(chosen)}] {told}", flush=True)
         this.seconds = time.monotonic() - began
         this.note_load()
-        # After each cell: an interrupted run has told something too.
+        # After each group: an interrupted run has told something too.
         report.write()
 
 
-async def tried(cell: Cell, tries: int, jobs: int, is_first: bool) -> Result:
-    """Up to ``jobs`` tries at once: those of a cell that is timed take turns, but for their silence.
+def compared(chosen: list[Cell]) -> list[list[Cell]]:
+    """The cells in groups whose times are compared with each other: those in the same networks through the
+    same relay. A cell that is not timed is alone."""
+    groups: dict[object, list[Cell]] = {}
+    for cell in chosen:
+        networks = (cell.routers, cell.is_shared, cell.delay, cell.loss, cell.relay)
+        groups.setdefault(networks if cell.is_timed else cell, []).append(cell)
+    return list(groups.values())
+
+
+async def tried(group: list[Cell], tries: int, jobs: int, is_first: bool) -> list[Result]:
+    """Try each cell of the group once, then each again: the machine's speed changes within minutes. Up to
+    ``jobs`` tries at once; those of cells that are timed take turns, but for their silence.
 
     Raises LaboratoryError if the first try of the run has no network.
     """
-    result, attempts = Result(cell), iter(range(1, tries + 1))
-    alone = trio.Lock() if cell.is_timed else None
+    results = [Result(cell) for cell in group]
+    attempts = iter([(number, result) for number in range(1, tries + 1) for result in results])
+    alone = trio.Lock() if group[0].is_timed else None
     refusals: list[LaboratoryError] = []
 
     async def work() -> None:
-        for number in attempts:
+        for number, result in attempts:
+            cell = result.cell
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     outcome = await attempt(cell, Path(folder), seed=number, alone=alone)
@@ -171,16 +193,18 @@ async def tried(cell: Cell, tries: int, jobs: int, is_first: bool) -> Result:
                     # It has run here: one network that the system refuses does not end a run of hours.
                     outcome = Outcome(error=str(error))
                 kept = result.add(outcome, Path(folder))
+            if result is results[-1] and number % 5 == 0 and len(group) > 1:
+                print(f"{'':10}{number} of {tries} tries of each of {len(group)} cells", flush=True)
             if sys.stdout.isatty() or kept:
                 captures = f"; captures in {kept}" if kept else ""
                 print(f"{'':10}{len(result.outcomes):3} {cell}: {outcome.told}{captures}", flush=True)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(min(jobs, tries)):
+        for _ in range(min(jobs, tries * len(group))):
             nursery.start_soon(work)
     if refusals:
         raise refusals[0]
-    return result
+    return results
 
 
 if __name__ == "__main__":
