@@ -29,11 +29,6 @@ test: build ## every test of both languages
 	$(CARGO_TESTS)
 	$(PYTEST)
 
-# What `make test` compiles and runs first.
-.PHONY: test-programs
-test-programs: setup
-	$(CARGO_TESTS) --no-run
-
 TIMES ?= 20
 .PHONY: test-repeat
 test-repeat: build ## one test many times: K=part-of-its-name for Python, RUST=name for Rust, TIMES=20
