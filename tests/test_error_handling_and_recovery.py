@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -261,8 +262,10 @@ async def test_listener_that_speaks_another_protocol(h3_listener: int) -> None:
         with within(20), pytest.raises(QUICDialError) as refused:
             await dialer.dial(Multiaddr(f"/ip4/127.0.0.1/udp/{h3_listener}/quic-v1/p2p/{PEER}"))
         assert isinstance(refused.value, QUICHandshakeError)
-        # RFC 9000 section 20.1: CRYPTO_ERROR plus the TLS alert no_application_protocol.
-        assert refused.value.error_code == 0x100 + 120
+        # RFC 9000 section 20.1: CRYPTO_ERROR plus the TLS alert, which is no_application_protocol. aioquic
+        # 1.3, the newest for CPython 3.10, sends handshake_failure.
+        alert = 120 if sys.version_info >= (3, 11) else 40
+        assert refused.value.error_code == 0x100 + alert
 
 
 @pytest.fixture
