@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 from libp2p import new_host
@@ -18,6 +18,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
+import libp2p_quic
 from libp2p_quic import QUICConnection, QUICStream, QUICTransport, QUICTransportConfig
 from testkit.census import PATIENCE, eventually
 
@@ -84,6 +85,17 @@ async def connected_hosts() -> AsyncIterator[tuple[IHost, IHost]]:
 
 def swarm(host: IHost) -> Swarm:
     return cast(Swarm, host.get_network())
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """`libp2p_quic.install()`, undone at the end."""
+    try:
+        # Its warning is an error in tests, raised when the names are replaced already.
+        libp2p_quic.install()
+        yield
+    finally:
+        libp2p_quic.uninstall()
 
 
 async def new_stream(host: IHost, peer: ID, protocol: str) -> NetStream:

@@ -25,10 +25,10 @@ from libp2p.transport.quic.config import QUICTransportConfig as StockConfig
 from libp2p.transport.quic.config import create_stream_config_for_use_case
 from libp2p.transport.quic.exceptions import QUICInvalidConfigError
 
-import libp2p_quic
 from libp2p_quic import QUICTransport, QUICTransportConfig, UnusedSettingWarning, _config, _engine
 from libp2p_quic._config_table import ORDERED, ROWS, Reader, Row
 from libp2p_quic.exceptions import InvalidConfigError
+from testkit.near import installed
 from tools import configuration_page
 
 ROW = {row.name: row for row in ROWS}
@@ -360,14 +360,10 @@ def test_fields_that_do_something_do_not_warn() -> None:
 # Fields that others read
 
 
-@pytest.fixture
-def installed() -> Iterator[None]:
-    try:
-        # Its warning is an error here, raised when the names are replaced already.
-        libp2p_quic.install()
+@pytest.fixture(name="installed")
+def with_install() -> Iterator[None]:
+    with installed():
         yield
-    finally:
-        libp2p_quic.uninstall()
 
 
 def made_host(**options: Any) -> Swarm:

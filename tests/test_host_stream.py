@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +13,14 @@ from libp2p.network.connection import swarm_connection
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.peerinfo import PeerInfo
 
-import libp2p_quic
 from libp2p_quic import _host_stream
 from libp2p_quic._driver import current_driver
 from libp2p_quic._host_stream import HostStream
-from libp2p_quic._prompt_lock import PromptLock, PromptSemaphore, TurnLock
+from libp2p_quic._prompt_lock import PromptLock, TurnLock
 from libp2p_quic._repair import result_of
 from testkit.census import collected
 from testkit.host import ECHO, echo
-from testkit.near import IP4, near_host, new_stream
+from testkit.near import IP4, installed, near_host, new_stream
 from testkit.payload import drain
 
 # Fewer than the calls after which the transport itself lets other tasks run.
@@ -43,15 +40,6 @@ class Passes(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self.count += 1
-
-
-@contextmanager
-def installed() -> Iterator[None]:
-    try:
-        libp2p_quic.install()
-        yield
-    finally:
-        libp2p_quic.uninstall()
 
 
 async def passes_of_writes() -> int:
@@ -77,24 +65,15 @@ async def test_writes_of_a_host_take_a_pass_each_unless_it_is_repaired() -> None
         assert await passes_of_writes() < WRITES / 2
 
 
-@asynccontextmanager
-async def held(semaphore: PromptSemaphore) -> AsyncIterator[None]:
-    await semaphore.acquire()
-    try:
-        yield
-    finally:
-        semaphore.release()
+LOCKS = {"lock": PromptLock(trio.Lock()), "semaphore": PromptLock(trio.Semaphore(1))}
 
 
-LOCK, SEMAPHORE = PromptLock(), PromptSemaphore()
-
-
-@pytest.mark.parametrize("excluded", [lambda: LOCK, lambda: held(SEMAPHORE)], ids=["lock", "semaphore"])
-async def test_a_free_lock_is_taken_at_once_and_excludes_in_order(excluded: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("kind", LOCKS)
+async def test_a_free_lock_is_taken_at_once_and_excludes_in_order(kind: str) -> None:
     order: list[str] = []
 
     async def hold(name: str) -> str:
-        async with excluded():
+        async with LOCKS[kind]:
             order.append(name)
         return name
 
@@ -105,7 +84,7 @@ async def test_a_free_lock_is_taken_at_once_and_excludes_in_order(excluded: Call
         with scope:
             await hold("canceled")
 
-    async with trio.open_nursery() as nursery, excluded():
+    async with trio.open_nursery() as nursery, LOCKS[kind]:
         for task in (canceled, partial(hold, "first"), partial(hold, "second")):
             nursery.start_soon(task)
             await trio.testing.wait_all_tasks_blocked()
@@ -115,20 +94,20 @@ async def test_a_free_lock_is_taken_at_once_and_excludes_in_order(excluded: Call
     assert order == ["free", "first", "second"]
 
 
-@pytest.mark.parametrize("excluded", [lambda: LOCK, lambda: held(SEMAPHORE)], ids=["lock", "semaphore"])
-async def test_a_canceled_task_does_not_take_a_free_lock(excluded: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("kind", LOCKS)
+async def test_a_canceled_task_does_not_take_a_free_lock(kind: str) -> None:
     """As of trio: what py-libp2p does under the lock would be lost at the next checkpoint."""
     taken: list[bool] = []
     with trio.CancelScope() as scope:
         scope.cancel()
-        async with excluded():
+        async with LOCKS[kind]:
             taken.append(True)
     assert (taken, scope.cancelled_caught) == ([], True)
 
 
 async def test_a_lock_with_turns_lets_other_tasks_run() -> None:
     current_driver()
-    lock = TurnLock()
+    lock = TurnLock(trio.Lock())
     passes = Passes()
     trio.lowlevel.add_instrument(passes)
     for _ in range(160):

@@ -18,22 +18,17 @@ from libp2p.transport.manager import TransportManager
 from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
-import libp2p_quic
 from libp2p_quic import QUICConnection, QUICListener, QUICTransport
 from testkit.far import far_host
-from testkit.near import IP4, IP6, addresses, answers, near_host, near_transport, swarm
+from testkit.near import IP4, IP6, addresses, answers, installed, near_host, near_transport, swarm
 
 PEER = ID.from_pubkey(create_new_key_pair().public_key)
 
 
-@pytest.fixture
-def installed() -> Iterator[None]:
-    try:
-        # Its warning is an error here, raised when the names are replaced already.
-        libp2p_quic.install()
+@pytest.fixture(name="installed")
+def with_install() -> Iterator[None]:
+    with installed():
         yield
-    finally:
-        libp2p_quic.uninstall()
 
 
 @asynccontextmanager

@@ -32,12 +32,11 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from libp2p.utils import varint
 from multiaddr import Multiaddr
 
-import libp2p_quic
 from libp2p_quic import _host_stream, _peer_dial, enable_hole_punching
 from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux, _yamux_locks
 from libp2p_quic._repair import result_in_run
 from testkit.census import collected
-from testkit.near import IP4, near_host, swarm
+from testkit.near import IP4, installed, near_host, swarm
 
 LOGGER = "libp2p_quic.hole_punching"
 # What `enable_hole_punching` changes: eight repairs, and four additions.
@@ -244,25 +243,19 @@ async def test_the_dial_is_repaired_unless_it_is_right_in_both(
     dial: Callable[..., object], is_mended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Swarm, "dial_peer", dial)
-    try:
-        libp2p_quic.install()
+    with installed():
         async with near_host(IP4) as host:
             assert ("dial_peer" in vars(swarm(host))) is not is_mended
-    finally:
-        libp2p_quic.uninstall()
 
 
 async def test_dials_and_streams_of_today_are_repaired_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "libp2p_quic.transport")
-    try:
-        libp2p_quic.install()
+    with installed():
         for _ in range(2):
             async with near_host(IP4) as host:
                 assert "dial_peer" in vars(swarm(host))
-    finally:
-        libp2p_quic.uninstall()
     streams, dials = [text for text in caplog.messages if "py-libp2p: " in text]
     assert streams.startswith("repaired in py-libp2p: a read or write of a stream takes the free lock")
     assert ", since py-libp2p 0.8.1 waits for one pass of the scheduler" in streams

@@ -29,7 +29,7 @@ class HostStream(NetStream):
     def __init__(self, muxed_stream: IMuxedStream, *others: Any, **named: Any) -> None:
         super().__init__(muxed_stream, *others, **named)
         if isinstance(muxed_stream, (QUICStream, YamuxStream)):
-            self._state_lock: Any = TurnLock()
+            self._state_lock: Any = TurnLock(self._state_lock)
 
 
 # Swarms look the class up in this module.

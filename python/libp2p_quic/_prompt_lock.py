@@ -12,17 +12,18 @@ from libp2p_quic._driver import running_driver
 
 
 class PromptLock:
-    """Excludes tasks as `trio.Lock` does, and in its order; a canceled task does not take it.
+    """Excludes tasks as one of trio's locks or a semaphore with one token does, and in its order; a canceled
+    task does not take it.
 
     To take it while it is free lets no other task run: what is done with it must have checkpoints of its own.
     """
 
     __slots__ = ("_lock",)
 
-    def __init__(self) -> None:
-        self._lock = trio.Lock()
+    def __init__(self, lock: trio.Lock | trio.Semaphore) -> None:
+        self._lock = lock
 
-    async def __aenter__(self) -> None:
+    async def acquire(self) -> None:
         # Before py-libp2p takes received bytes, counts credit, or encrypts with the next nonce: if a later
         # checkpoint of the same call canceled it, these would be lost.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -31,28 +32,14 @@ class PromptLock:
         except trio.WouldBlock:
             await self._lock.acquire()
 
-    async def __aexit__(self, *_: object) -> None:
+    def release(self) -> None:
         self._lock.release()
 
+    async def __aenter__(self) -> None:
+        await self.acquire()
 
-class PromptSemaphore:
-    """`trio.Semaphore` with one token. To take it while it is there lets no other task run; a canceled task
-    does not take it."""
-
-    __slots__ = ("_semaphore",)
-
-    def __init__(self) -> None:
-        self._semaphore = trio.Semaphore(1)
-
-    async def acquire(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            self._semaphore.acquire_nowait()
-        except trio.WouldBlock:
-            await self._semaphore.acquire()
-
-    def release(self) -> None:
-        self._semaphore.release()
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
 
 
 class TurnLock(PromptLock):
@@ -60,8 +47,8 @@ class TurnLock(PromptLock):
 
     __slots__ = ()
 
-    async def __aenter__(self) -> None:
+    async def acquire(self) -> None:
         driver = running_driver()
         if driver is None or driver.count_call():
             await trio.lowlevel.checkpoint()
-        await super().__aenter__()
+        await super().acquire()

@@ -14,7 +14,7 @@ import trio
 from libp2p.abc import IHost
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
-from libp2p_quic._prompt_lock import PromptLock, PromptSemaphore, TurnLock
+from libp2p_quic._prompt_lock import PromptLock, TurnLock
 from libp2p_quic._repair import ClassPatch, Repair, result_of
 
 _make_connection: Any = Yamux.__init__
@@ -53,13 +53,14 @@ def _stream(stream: Any, *arguments: Any, **named: Any) -> None:
     _make_stream(stream, *arguments, **named)
     _replace(stream, "window_lock", PromptLock)
     # Of the two sides of this lock, yamux uses the writer's only.
-    _replace(stream.rw_lock, "_writer_lock", PromptSemaphore)
+    _replace(stream.rw_lock, "_writer_lock", PromptLock)
 
 
-def _replace(owner: Any, name: str, kind: type[PromptLock | PromptSemaphore]) -> None:
+def _replace(owner: Any, name: str, kind: type[PromptLock]) -> None:
+    lock = getattr(owner, name, None)
     # Anything else is a newer py-libp2p's, and stays.
-    if isinstance(getattr(owner, name, None), (trio.Lock, trio.Semaphore)):
-        setattr(owner, name, kind())
+    if isinstance(lock, (trio.Lock, trio.Semaphore)):
+        setattr(owner, name, kind(lock))
 
 
 _connections = ClassPatch(Yamux, "__init__", _connection)
