@@ -161,10 +161,9 @@ def run(chosen: list[Cell], tries: int, report: Report, note: str = "", jobs: in
 def compared(chosen: list[Cell]) -> list[list[Cell]]:
     """The cells in groups whose times are compared with each other: those in the same networks through the
     same relay. A cell that is not timed is alone."""
-    groups: dict[object, list[Cell]] = {}
+    groups: dict[Cell, list[Cell]] = {}
     for cell in chosen:
-        networks = (cell.routers, cell.is_shared, cell.delay, cell.loss, cell.relay)
-        groups.setdefault(networks if cell.is_timed else cell, []).append(cell)
+        groups.setdefault(cell.reference if cell.is_timed else cell, []).append(cell)
     return list(groups.values())
 
 
