@@ -13,6 +13,7 @@ mod host_keys;
 mod message;
 pub mod payload;
 mod static_key;
+mod x25519;
 
 pub use error::{BoxError, NoiseError};
 pub use handshake::{Initiator, Peer, Responder};

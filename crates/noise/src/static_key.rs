@@ -5,7 +5,10 @@ use std::fmt;
 
 use snow::{Builder, Keypair};
 
-use crate::error::{BoxError, NoiseError};
+use crate::{
+    error::{BoxError, NoiseError},
+    x25519::Primitives,
+};
 
 /// libp2p noise spec, "Cryptographic Primitives".
 const PROTOCOL: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
@@ -46,7 +49,8 @@ impl StaticKey {
 }
 
 fn builder() -> Result<Builder<'static>, NoiseError> {
-    Ok(Builder::new(PROTOCOL.parse().map_err(local)?))
+    let protocol = PROTOCOL.parse().map_err(local)?;
+    Ok(Builder::with_resolver(protocol, Box::new(Primitives)))
 }
 
 /// What the host key of the owner of this static key signs.
