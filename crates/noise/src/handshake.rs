@@ -35,6 +35,8 @@ struct Exchange {
     static_key: Arc<StaticKey>,
     inbox: Inbox,
     outbox: Option<Vec<u8>>,
+    /// The number of the peer's last message.
+    last_read: u8,
 }
 
 /// The client, which sends the first message and learns the peer's identity before it tells its own.
@@ -279,13 +281,21 @@ impl Exchange {
             static_key,
             inbox: Inbox::default(),
             outbox: None,
+            last_read: 0,
         })
     }
 
     fn send(&mut self, payload: &[u8]) -> Result<(), NoiseError> {
         let mut message = vec![0; LONGEST_MESSAGE];
         let length = self.noise.write_message(payload, &mut message);
-        message.truncate(length.map_err(local)?);
+        message.truncate(length.map_err(|error| match error {
+            // The peer's key, which came before, has no secret with ours.
+            snow::Error::Dh => NoiseError::Refused {
+                message: self.last_read,
+                source: error,
+            },
+            _ => local(error),
+        })?);
         self.outbox = Some(framed(&message));
         Ok(())
     }
@@ -306,6 +316,7 @@ impl Exchange {
 
     /// The payload of the peer's message with this number.
     fn read(&mut self, message: &[u8], number: u8) -> Result<Vec<u8>, NoiseError> {
+        self.last_read = number;
         let mut payload = vec![0; LONGEST_MESSAGE];
         let length = self.noise.read_message(message, &mut payload);
         payload.truncate(length.map_err(|source| NoiseError::Refused {

@@ -277,6 +277,28 @@ fn what_is_no_noise_is_refused() {
     );
 }
 
+/// An ephemeral key of small order, with which every secret is zero (RFC 7748 section 6.1).
+#[test]
+fn a_key_without_a_secret_is_the_peers_fault() {
+    let keys = Keys::new();
+    let first = [&[0, 32][..], &[0; 32]].concat();
+    let error = responder(&keys, &[]).receive(&first).unwrap_err();
+    assert!(
+        matches!(error, NoiseError::Refused { message: 1, .. }),
+        "{error}"
+    );
+    let mut client = initiator(&keys, None, &[]);
+    let mut server = responder(&keys, &[]);
+    server.receive(&client.poll_transmit().unwrap()).unwrap();
+    let mut second = server.poll_transmit().unwrap();
+    second[2..34].fill(0);
+    let error = client.receive(&second).unwrap_err();
+    assert!(
+        matches!(error, NoiseError::Refused { message: 2, .. }),
+        "{error}"
+    );
+}
+
 #[test]
 fn more_hashes_than_a_peer_reads_are_an_error() {
     let confirmed = vec![hash(1); 17];
