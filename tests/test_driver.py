@@ -19,7 +19,7 @@ import trio
 import trio.testing
 from trio.lowlevel import Task
 
-from libp2p_quic._driver import current_driver, gather_writes
+from libp2p_quic._driver import current_driver, gather_writes, send_gathered
 from libp2p_quic._driver._epoll import watch
 from libp2p_quic._driver._trio import TrioDriver
 from libp2p_quic._engine import Config, Connection, Endpoint, Listener, ReadyQueue, Stream
@@ -337,6 +337,22 @@ async def test_gathered_writes_of_several_passes_are_flushed_once() -> None:
         loop.driver.touch(cast(Endpoint, counted))
         await trio.lowlevel.checkpoint()
     assert counted.flushes == 1 + len(streams)
+
+
+async def test_what_is_gathered_leaves_in_the_pass_that_sends_it() -> None:
+    loop = Loop()
+    ((ours, _),) = await loop.streams()
+    counted = Counted(loop.near)
+    # Nothing is gathered: the next one gathers all the same.
+    send_gathered()
+    gather_writes(60)
+    assert ours.write_nowait(b"x") == 1
+    loop.driver.touch(cast(Endpoint, counted))
+    await trio.lowlevel.checkpoint()
+    assert counted.flushes == 0
+    send_gathered()
+    await trio.lowlevel.checkpoint()
+    assert counted.flushes == 1
 
 
 async def test_gathering_ends_after_its_limit_though_tasks_are_ready() -> None:

@@ -454,11 +454,13 @@ async def test_undoing_leaves_nothing_in_the_host() -> None:
     async with near_host(IP4) as host:
         network = swarm(host)
         before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
+        handler = network.common_stream_handler
         enabled = enable_hole_punching(host)
-        assert len(enabled.repairs) == 12
+        assert len(enabled.repairs) == 13
         enabled.undo()
         enabled.undo()
         assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before
+        assert network.common_stream_handler == handler
 
 
 async def test_relayed_connections_under_tls_are_told_apart_while_a_host_wants_it() -> None:

@@ -39,9 +39,9 @@ from testkit.census import collected
 from testkit.near import IP4, installed, near_host, swarm
 
 LOGGER = "libp2p_quic.hole_punching"
-# What `enable_hole_punching` changes: eight repairs, and four additions.
-CHANGES = 12
-ADDITIONS = 4
+# What `enable_hole_punching` changes: eight repairs, and five additions.
+CHANGES = 13
+ADDITIONS = 5
 
 # Each with the function that it asks once in a process.
 PROBES: dict[ModuleType, str] = {

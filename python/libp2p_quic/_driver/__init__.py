@@ -104,12 +104,22 @@ def gather_writes(limit: float) -> None:
     """Let what the tasks of this trio run write leave together, once none of them is ready to run.
 
     For an exchange whose messages are written in many scheduler passes: a packet for each pass would wake
-    the peer as often. Lasts at most ``limit`` seconds, and is no promise: the engine may be sending. Raises
-    RuntimeError outside a trio run.
+    the peer as often. Lasts at most ``limit`` seconds, or until `send_gathered`, and is no promise: the
+    engine may be sending. Raises RuntimeError outside a trio run.
     """
     from libp2p_quic._driver import _trio
 
     _trio.current().gather(limit)
+
+
+def send_gathered() -> None:
+    """Let what is gathered leave in this scheduler pass: all that the peer waits for is written.
+
+    Raises RuntimeError outside a trio run.
+    """
+    from libp2p_quic._driver import _trio
+
+    _trio.current().send_gathered()
 
 
 def running_driver() -> Driver | None:
@@ -119,4 +129,4 @@ def running_driver() -> Driver | None:
     return _trio.running()
 
 
-__all__ = ["Driver", "current_driver", "gather_writes", "running_driver"]
+__all__ = ["Driver", "current_driver", "gather_writes", "running_driver", "send_gathered"]

@@ -191,6 +191,11 @@ class TrioDriver(trio.abc.Instrument):
         if self._gathering_until is None:
             self._gathering_until = self.current_time() + limit
 
+    def send_gathered(self) -> None:
+        if self._gathering_until is not None:
+            # In the past: this pass flushes.
+            self._gathering_until = 0.0
+
     def adopt(self, endpoint: Endpoint) -> None:
         self._endpoints.add(endpoint)
         self.follow_log_level()

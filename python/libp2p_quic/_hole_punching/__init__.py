@@ -11,6 +11,7 @@ from typing import cast
 
 from libp2p.abc import IHost
 
+from libp2p_quic._hole_punching._acceptance import accept_at_once
 from libp2p_quic._hole_punching._announce import AddressAnnouncer
 from libp2p_quic._hole_punching._autonat import repair_autonat
 from libp2p_quic._hole_punching._identify import repair_identify
@@ -55,6 +56,7 @@ class HolePunching:
             repair_responder(upgrades),
             upgrades.begin(),
             repair_service(upgrades),
+            accept_at_once(host),
             observers.begin(upgrades.spawn),
             AddressAnnouncer(host, transport, renew).begin(),
         ):

@@ -21,6 +21,7 @@ from libp2p.utils import decode_varint_with_size, encode_delim, encode_varint_pr
 from multiaddr import Multiaddr
 
 from libp2p_quic._addr import UNREADABLE
+from libp2p_quic._driver import send_gathered
 
 # For a whole exchange, over relays however slow: go-libp2p's limit of a stream is 60 s. Seconds.
 _LIMIT = 15.0
@@ -75,11 +76,13 @@ async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[
             began = trio.current_time()
             messages = Messages(stream)
             await stream.write(_PROPOSAL + encode_varint_prefixed(_connect(own).SerializeToString()))
+            send_gathered()
             await read_acceptance(messages, PROTOCOL_ID)
             offered = await _read(messages, HolePunch.CONNECT)
             round_trip = trio.current_time() - began
             await write_delimited_msg(stream, HolePunch(type=HolePunch.SYNC))
             await stream.close()
+            send_gathered()
     except trio.TooSlowError as error:
         await reset(stream)
         raise NoAnswerError(f"no answer within {_LIMIT:g} s") from error
@@ -94,20 +97,23 @@ async def join_exchange(
     own: Sequence[Multiaddr],
     on_connect: Callable[[list[Multiaddr]], None] = lambda _: None,
     on_sync: Callable[[float], None] = lambda _: None,
+    acceptance: bytes = b"",
 ) -> None:
     """Read CONNECT, send CONNECT, read SYNC, and close the stream.
 
     ``on_connect`` is called with the peer's addresses, while SYNC is on its way. ``on_sync`` is called with
     the round-trip time in seconds directly when SYNC has come: the peer's punches are timed by it. A reset
     after CONNECT stands for SYNC: rust-libp2p resets its stream half a round trip after SYNC, and the reset
-    may reach a busy reader before it has read SYNC. Raises as `begin_exchange`.
+    may reach a busy reader before it has read SYNC. ``acceptance`` (default: none) is sent with CONNECT.
+    Raises as `begin_exchange`.
     """
     try:
         with trio.fail_after(_LIMIT):
             messages = Messages(stream)
             offered = await _read(messages, HolePunch.CONNECT)
             began = trio.current_time()
-            await write_delimited_msg(stream, _connect(own))
+            await stream.write(acceptance + encode_varint_prefixed(_connect(own).SerializeToString()))
+            send_gathered()
             on_connect(offered)
             with suppress(StreamReset):
                 await _read(messages, HolePunch.SYNC)

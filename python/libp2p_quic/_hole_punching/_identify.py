@@ -26,6 +26,8 @@ from multiaddr import Multiaddr
 from libp2p_quic._addr import to_multiaddr
 from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._connection import QUICConnection
+from libp2p_quic._driver import send_gathered
+from libp2p_quic._hole_punching._acceptance import Accepting
 from libp2p_quic._repair import Repair, addresses_of, is_circuit, result_of, set_handler
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -40,13 +42,13 @@ def repair_identify(host: IHost) -> Repair | None:
 
     answers = _Answers(host)
 
-    async def handle(stream: INetStream) -> None:
+    async def serve(stream: INetStream, acceptance: bytes) -> None:
         # It calls py-libp2p, whose exceptions in a handler would end the swarm.
-        await call_foreign("identify", partial(_answer, host, answers, stream))
+        await call_foreign("identify", partial(_answer, host, answers, stream, acceptance))
 
     return Repair(
         "identify reports observed UDP addresses, each of the connection that was asked on",
-        set_handler(host, identify.ID, handle),
+        set_handler(host, identify.ID, Accepting(identify.ID, serve)),
         why="py-libp2p 0.8.1 calls them TCP, and tells a relayed peer its circuit address on each connection",
     )
 
@@ -98,7 +100,7 @@ class _Answers:
         return addresses, list(host.get_mux().get_protocols()), host.get_peerstore().get_local_record()
 
 
-async def _answer(host: IHost, answers: _Answers, stream: INetStream) -> None:
+async def _answer(host: IHost, answers: _Answers, stream: INetStream, acceptance: bytes) -> None:
     built = await outcome_of(lambda: answers.answer(observed_address(stream)))
     if built.error is not None:
         logger.debug("identify reports no observed address: %r", built.error)
@@ -108,8 +110,9 @@ async def _answer(host: IHost, answers: _Answers, stream: INetStream) -> None:
         answer = cast(Identify, built.value)
     message = answer.SerializeToString()
     try:
-        await stream.write(varint.encode_uvarint(len(message)) + message)
+        await stream.write(acceptance + varint.encode_uvarint(len(message)) + message)
         await stream.close()
+        send_gathered()
     except (StreamError, MuxedStreamError):
         await stream.reset()
 

@@ -34,6 +34,7 @@ from libp2p_quic._connection import QUICConnection
 from libp2p_quic._driver import gather_writes
 from libp2p_quic._engine import Inbound
 from libp2p_quic._engine_errors import EndpointClosedError
+from libp2p_quic._hole_punching._acceptance import Accepting
 from libp2p_quic._hole_punching._candidates import own_addresses, public_addresses, usable_addresses
 from libp2p_quic._hole_punching._dial_limit import DialLimit
 from libp2p_quic._hole_punching._exchange import (
@@ -106,6 +107,8 @@ class Upgrades(Notifee):
         self._renew_addresses = renew_addresses
         self._scopes: set[trio.CancelScope] = set()
         self._is_on = False
+        # The handler of DCUtR.
+        self.serve_stream = Accepting(PROTOCOL_ID, self._serve_stream, reads_first=True)
         self._undo_handler: Callable[[], None] = lambda: None
         # Set when a direct connection to the peer is in the swarm.
         self._expected: dict[ID, set[trio.Event]] = {}
@@ -415,12 +418,11 @@ class Upgrades(Notifee):
 
     # The side that dials
 
-    async def serve_stream(self, stream: INetStream) -> None:
-        """The handler of DCUtR."""
+    async def _serve_stream(self, stream: INetStream, acceptance: bytes) -> None:
         # As in a task: an exception of a handler would end the swarm.
-        await call_foreign("DCUtR", partial(self._handle, stream))
+        await call_foreign("DCUtR", partial(self._handle, stream, acceptance))
 
-    async def _handle(self, stream: INetStream) -> None:
+    async def _handle(self, stream: INetStream, acceptance: bytes) -> None:
         """Serve a peer that begins. Only the owner of a living relayed connection may ask."""
         connection = stream.muxed_conn
         peer_id = connection.peer_id
@@ -439,6 +441,7 @@ class Upgrades(Notifee):
                     own,
                     on_connect=lambda offered: addresses.extend(_usable(peer_id, offered, own)),
                     on_sync=lambda round_trip: self._begin_dial(peer_id, addresses, round_trip),
+                    acceptance=acceptance,
                 )
             except (BaseLibp2pError, ExchangeError) as error:
                 logger.debug("no exchange of addresses with %s: %s", peer_id, error)
