@@ -1,5 +1,5 @@
-//! X25519 for snow, by aws-lc, which the rest of the engine has TLS from: snow's own takes several times as long, and
-//! anyone may have a server do three such operations and a key for each session that is never proven.
+//! X25519 for snow, by aws-lc, which the rest of the engine has TLS from: snow's own, without precomputed tables, is
+//! slower, and anyone may have a server agree on two secrets and derive two keys for a session that is never proven.
 //!
 //! The hash, the cipher and the random numbers are snow's own.
 

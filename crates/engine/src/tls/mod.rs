@@ -19,6 +19,7 @@ mod draft29;
 mod hash_verifier;
 pub(crate) mod issue;
 mod observed_session;
+mod opened_packets;
 mod padding;
 mod parameters;
 mod protocol_choice;

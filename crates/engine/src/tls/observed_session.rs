@@ -1,5 +1,5 @@
-//! Wraps quinn-proto's TLS sessions so that a completed handshake tells its parameters, and so that packets are opened
-//! by the keys of `padding`.
+//! Wraps quinn-proto's TLS sessions so that a completed handshake tells its parameters, and so that opened
+//! packets are without the padding that `padding` takes out.
 //!
 //! rustls knows them, but quinn-proto keeps rustls's connection to itself, and its `HandshakeData` has
 //! the application protocol only. A session of our own over `rustls::quic::Connection` could ask, at the
@@ -17,7 +17,10 @@ use quinn_proto::{
     transport_parameters::TransportParameters,
 };
 
-use super::{padding::Unpadding, parameters::TlsParameters, server_hello::ServerHelloReader};
+use super::{
+    opened_packets::changed_by, padding::unpad, parameters::TlsParameters,
+    server_hello::ServerHelloReader,
+};
 
 /// A dialer's configuration, whose sessions have [`TlsParameters`] as their `handshake_data`.
 pub(super) struct ObservedClient(pub(super) Arc<dyn ClientConfig>);
@@ -121,12 +124,14 @@ impl Session for ObservedSession {
         }
         keys.map(|Keys { header, packet }| Keys {
             header,
-            packet: unpadding(packet),
+            packet: changed_by(unpad, packet),
         })
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
-        self.inner.next_1rtt_keys().map(unpadding)
+        self.inner
+            .next_1rtt_keys()
+            .map(|keys| changed_by(unpad, keys))
     }
 
     fn is_valid_retry(&self, orig_dst_cid: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {
@@ -140,12 +145,5 @@ impl Session for ObservedSession {
         context: &[u8],
     ) -> Result<(), ExportKeyingMaterialError> {
         self.inner.export_keying_material(output, label, context)
-    }
-}
-
-fn unpadding(keys: KeyPair<Box<dyn PacketKey>>) -> KeyPair<Box<dyn PacketKey>> {
-    KeyPair {
-        local: keys.local,
-        remote: Box::new(Unpadding(keys.remote)),
     }
 }

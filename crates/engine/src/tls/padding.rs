@@ -6,46 +6,13 @@
 //! it begins is known only to a reader of all frames.
 
 use bytes::{Buf, BytesMut};
-use quinn_proto::crypto::{CryptoError, PacketKey};
 
 const PADDING: u8 = 0x00;
 const PING: u8 = 0x01;
 const IMMEDIATE_ACK: u8 = 0x1f;
 
-/// A key whose opened packets are without needless padding.
-pub(super) struct Unpadding(pub(super) Box<dyn PacketKey>);
-
-impl PacketKey for Unpadding {
-    fn encrypt(&self, packet: u64, buf: &mut [u8], header_len: usize) {
-        self.0.encrypt(packet, buf, header_len);
-    }
-
-    fn decrypt(
-        &self,
-        packet: u64,
-        header: &[u8],
-        payload: &mut BytesMut,
-    ) -> Result<(), CryptoError> {
-        self.0.decrypt(packet, header, payload)?;
-        unpad(payload);
-        Ok(())
-    }
-
-    fn tag_len(&self) -> usize {
-        self.0.tag_len()
-    }
-
-    fn confidentiality_limit(&self) -> u64 {
-        self.0.confidentiality_limit()
-    }
-
-    fn integrity_limit(&self) -> u64 {
-        self.0.integrity_limit()
-    }
-}
-
-/// A payload that had frames keeps one: without any a packet is an error (RFC 9000 section 12.4).
-fn unpad(payload: &mut BytesMut) {
+/// Take the PADDING out. A payload that had frames keeps one: without any a packet is an error (RFC 9000 section 12.4).
+pub(super) fn unpad(payload: &mut BytesMut) {
     let Some(&(PADDING | PING)) = payload.first() else {
         return;
     };

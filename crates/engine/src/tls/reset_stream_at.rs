@@ -5,52 +5,19 @@
 //! header of a stream, which a reset may overtake without it. Then it cannot be known whose stream that was, and
 //! `driver/webtransport.rs` takes it for the application's. A qlog file has the frames that replace it.
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use quinn_proto::{
     VarInt,
     coding::{Codec, UnexpectedEnd},
-    crypto::{CryptoError, PacketKey},
 };
 
 const PADDING: u8 = 0x00;
 const RESET_STREAM: u8 = 0x04;
 const RESET_STREAM_AT: u8 = 0x24;
 
-/// A key whose opened packets have no RESET_STREAM_AT.
-pub(super) struct Rewriting(pub(super) Box<dyn PacketKey>);
-
-impl PacketKey for Rewriting {
-    fn encrypt(&self, packet: u64, buf: &mut [u8], header_len: usize) {
-        self.0.encrypt(packet, buf, header_len);
-    }
-
-    fn decrypt(
-        &self,
-        packet: u64,
-        header: &[u8],
-        payload: &mut BytesMut,
-    ) -> Result<(), CryptoError> {
-        self.0.decrypt(packet, header, payload)?;
-        rewrite(payload);
-        Ok(())
-    }
-
-    fn tag_len(&self) -> usize {
-        self.0.tag_len()
-    }
-
-    fn confidentiality_limit(&self) -> u64 {
-        self.0.confidentiality_limit()
-    }
-
-    fn integrity_limit(&self) -> u64 {
-        self.0.integrity_limit()
-    }
-}
-
 /// Replace the frames of a payload. From the first frame on that cannot be read nothing is replaced: quinn-proto then
 /// closes the connection because of it.
-fn rewrite(payload: &mut [u8]) {
+pub(super) fn rewrite(payload: &mut [u8]) {
     let mut at = 0;
     while let Some(frame) = payload.get_mut(at..).filter(|rest| !rest.is_empty()) {
         let Ok(length) = frame_length(frame) else {

@@ -17,7 +17,7 @@ use quinn_proto::{
 };
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Suite, Version};
 
-use super::reset_stream_at::Rewriting;
+use super::{opened_packets::changed_by, reset_stream_at::rewrite};
 
 /// The transport parameter `reset_stream_at`, which is empty, with its length: by the identifier of
 /// draft-ietf-quic-reliable-stream-reset-09, and by that of the drafts before it.
@@ -204,8 +204,5 @@ fn all_keys(keys: rustls::quic::Keys) -> Keys {
 }
 
 fn rewriting(keys: KeyPair<Box<dyn PacketKey>>) -> KeyPair<Box<dyn PacketKey>> {
-    KeyPair {
-        local: keys.local,
-        remote: Box::new(Rewriting(keys.remote)),
-    }
+    changed_by(|payload| rewrite(payload), keys)
 }
