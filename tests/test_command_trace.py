@@ -26,7 +26,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qlog")
     with running("listen", "--json", LOOPBACK) as listener:
         address = listener.event("listening")["address"]
-        arguments = ("perf", "--direction", "both", "--seconds", 1, "--json", address)
+        # A second of a fast machine does not fit in the file.
+        arguments = ("perf", "--direction", "both", "--seconds", 0.1, "--json", address)
         done = ended(*arguments, env={"QLOGDIR": str(folder)})
         assert done.returncode == 0, done.stderr
     (path,) = folder.glob("*_client.sqlog")
