@@ -198,8 +198,9 @@ async def test_addresses_that_a_peer_tells_during_its_upgrade_are_dialed(
     async with circuit("asked") as (asking, asked, dial):
         # Those of loopback are not dialed.
         told: list[Multiaddr] = cast(Any, asking).get_transport_addrs()
+        literals = [(each.value_for_protocol("ip4"), int(each.value_for_protocol("udp"))) for each in told]
         upgrade = "libp2p_quic._hole_punching._upgrade"
-        monkeypatch.setattr(f"{upgrade}.public_addresses", lambda known: told if known else [])
+        monkeypatch.setattr(f"{upgrade}.public_addresses", lambda known: literals if known else [])
         if is_asked_first:
             monkeypatch.setattr(f"{upgrade}._PATIENCE", ())
             monkeypatch.setattr("libp2p_quic._hole_punching._identify_delay._LONGEST", PATIENCE)
@@ -283,7 +284,7 @@ async def test_an_attempt_that_takes_long_has_both_sides_ask_for_their_addresses
     """Those that they offered may be outdated."""
     monkeypatch.setattr("libp2p_quic._hole_punching._upgrade._SLOW", 0)
     # Nothing is sent to the address that is offered.
-    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade._usable", lambda *_: [])
+    monkeypatch.setattr("libp2p_quic._hole_punching._upgrade.usable", lambda *_: [])
     renewing: list[IHost] = []
     async with circuit("asking", "asked") as (asking, asked, dial):
         for each in (asking, asked):

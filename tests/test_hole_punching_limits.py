@@ -20,6 +20,7 @@ from multiaddr import Multiaddr
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from libp2p_quic import enable_hole_punching
+from libp2p_quic._addr import QUICAddress
 from libp2p_quic._hole_punching._dial_limit import DialLimit
 from libp2p_quic._hole_punching._upgrade import Upgrades
 from testkit.census import PATIENCE, eventually
@@ -97,7 +98,7 @@ async def test_a_third_dial_to_a_peer_is_not_made() -> None:
     peer = new_peer()
     with ExitStack() as silent:
         addresses = [silent.enter_context(mute())[1] for _ in range(8)]
-        named = [each.encapsulate(Multiaddr(f"/p2p/{peer}")) for each in addresses]
+        named = [QUICAddress.parse(each.encapsulate(Multiaddr(f"/p2p/{peer}"))) for each in addresses]
         async with upgrading() as (_, upgrades), trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(upgrades._dial, peer, named)
@@ -113,7 +114,7 @@ async def test_a_dial_goes_to_the_addresses_that_the_limit_admits(monkeypatch: p
     monkeypatch.setattr("libp2p_quic._hole_punching._upgrade.LIMIT", 1.0)
     peer = new_peer()
     with mute() as (first, address), mute() as (second, other):
-        named = [each.encapsulate(Multiaddr(f"/p2p/{peer}")) for each in (address, other)]
+        named = [QUICAddress.parse(each.encapsulate(Multiaddr(f"/p2p/{peer}"))) for each in (address, other)]
         async with upgrading() as (_, upgrades):
             await upgrades._dial(peer, named)
         first.setblocking(False)
@@ -126,7 +127,7 @@ async def test_a_dial_goes_to_the_addresses_that_the_limit_admits(monkeypatch: p
 async def test_a_connection_that_the_swarm_refuses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upgrading() as (near, upgrades), near_host(IP4) as far:
         monkeypatch.setattr(swarm(near).connection_config, "max_connections", 0)
-        await upgrades._dial(far.get_id(), list(far.get_addrs()))
+        await upgrades._dial(far.get_id(), list(map(QUICAddress.parse, far.get_addrs())))
         assert not swarm(near).get_connections(far.get_id())
         assert await eventually(lambda: not connections_of(transport_of(near)))
 
@@ -141,7 +142,7 @@ async def test_a_connection_that_the_swarm_does_not_take_in_time_is_closed(
         monkeypatch.setattr(swarm(near), "add_conn", wait)
         monkeypatch.setattr(swarm(near).connection_config, "outbound_upgrade_timeout", 0.01)
         with trio.fail_after(PATIENCE):
-            await upgrades._dial(far.get_id(), list(far.get_addrs()))
+            await upgrades._dial(far.get_id(), list(map(QUICAddress.parse, far.get_addrs())))
         assert await eventually(lambda: not connections_of(transport_of(near)))
 
 
@@ -157,7 +158,8 @@ async def test_the_swarms_gate_is_asked_before_a_punch(
 
     async with upgrading() as (host, upgrades), trio.open_nursery() as nursery:
         monkeypatch.setattr(swarm(host).connection_gate, "is_allowed", deny)
-        nursery.start_soon(upgrades.serve, new_peer(), quic("11.0.3.2|4001"))
+        peer = new_peer()
+        nursery.start_soon(upgrades.serve, peer, [QUICAddress.of_peer("11.0.3.2", 4001, peer)])
         assert await eventually(lambda: "did not punch to" in caplog.text)
         nursery.cancel_scope.cancel()
     assert asked == quic("11.0.3.2|4001")
@@ -169,7 +171,8 @@ async def test_the_limits_for_networks_are_asked_before_a_punch(caplog: pytest.L
     manager.cidr_limiter = CIDRLimiter([("11.0.3.2/32", 0)])
     async with upgrading() as (host, upgrades), trio.open_nursery() as nursery:
         swarm(host).set_resource_manager(manager)
-        nursery.start_soon(upgrades.serve, new_peer(), quic("11.0.3.2|4001"))
+        peer = new_peer()
+        nursery.start_soon(upgrades.serve, peer, [QUICAddress.of_peer("11.0.3.2", 4001, peer)])
         assert await eventually(lambda: "did not punch to" in caplog.text)
         nursery.cancel_scope.cancel()
     assert "the swarm's resource manager denied it" in caplog.text

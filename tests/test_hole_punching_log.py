@@ -20,7 +20,7 @@ async def test_both_sides_say_that_a_peer_stays_relayed(
     """Each attempt ends after its time, as nothing is sent to the addresses that are offered."""
     caplog.set_level(logging.DEBUG, "libp2p_quic.hole_punching")
     monkeypatch.setattr(f"{_UPGRADE}.LIMIT", 0.2)
-    monkeypatch.setattr(f"{_UPGRADE}._usable", lambda *_: [])
+    monkeypatch.setattr(f"{_UPGRADE}.usable", lambda *_: [])
     async with circuit("asking", "asked") as (asking, asked, dial):
         begins = f"no direct connection to {asking.get_id()} after 3 attempts: it stays relayed"
         joins = f"no direct connection to {asked.get_id()} after attempt "

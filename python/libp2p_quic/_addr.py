@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 
 import multiaddr.exceptions
@@ -56,6 +57,12 @@ class QUICAddress:
     certificate_hashes: tuple[bytes, ...] = ()
     # The parsed multiaddr, if `at` would only write it again. Parsing one costs some 25 µs.
     literal: Multiaddr | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of_peer(cls, host: str, port: int, peer_id: ID) -> QUICAddress:
+        """The address of a peer at an IP literal without a zone."""
+        literal = to_multiaddr(host, port).encapsulate(Multiaddr(f"/p2p/{peer_id}"))
+        return cls(host, port, QUIC_V1, peer_id, literal=literal)
 
     @classmethod
     def parse(cls, maddr: Multiaddr) -> QUICAddress:
@@ -153,6 +160,8 @@ def check_type(maddr: object, method: str) -> None:
         raise TypeError(f"{method} takes a Multiaddr, got a {type(maddr).__name__}: Multiaddr({text!r})")
 
 
+# To make one takes some 30 us, and a dial asks for that of the same address several times.
+@lru_cache(maxsize=256)
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
     """The multiaddr of a socket address; ``host`` is an IP literal.
 

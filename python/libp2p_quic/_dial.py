@@ -62,7 +62,7 @@ class Dialer:
         hosts = interleaved(await resolved(address))
         if not hosts:
             raise DialError(f"no address for {maddr}")
-        endpoint = self._endpoint_for(str(maddr))
+        endpoint = self._endpoint_for(lambda: str(maddr))
         failures = (DialError, ConnectionLostError)
         begin = partial(self._begin, endpoint, address)
         finish = partial(self._finish, endpoint, address, began, self._pause_of_swarm)
@@ -91,14 +91,15 @@ class Dialer:
 
     async def dial_any(
         self,
-        maddrs: Sequence[Multiaddr],
+        maddrs: Sequence[Multiaddr | QUICAddress],
         delay: float = ATTEMPT_DELAY,
         punched_rtt: float | None = None,
         free: Callable[[ID], float] = lambda _: 0.0,
         held: str = "",
         progress: DialProgress | None = None,
     ) -> QUICConnection:
-        """Dial several addresses of one peer, and return the first connection that succeeds.
+        """Dial several addresses of one peer, and return the first connection that succeeds. A
+        `QUICAddress` among them is an IP literal, and need not be parsed.
 
         They are raced as the addresses of a name in `dial` (RFC 8305): IPv6 first, ``delay`` seconds
         apart (default: 0.25), the next at once when one fails. The addresses of a name join the race when
@@ -126,7 +127,7 @@ class Dialer:
                 addresses.append(address)
             except DialError as error:
                 causes.append(error)
-        endpoint = self._endpoint_for(", ".join(map(str, maddrs)))
+        endpoint = self._endpoint_for(lambda: joined(maddrs))
 
         async def begin(way: _Way) -> Connection:
             began[way] = driver.current_time()
@@ -206,10 +207,10 @@ class Dialer:
     def _pause_of_swarm(self, peer: ID) -> float:
         return free_time(self._gates.swarm, peer)
 
-    def _parse(self, maddr: Multiaddr) -> QUICAddress:
+    def _parse(self, maddr: Multiaddr | QUICAddress) -> QUICAddress:
         """Parse an address that can be dialed. Raises DialError."""
         try:
-            address = QUICAddress.parse(maddr)
+            address = maddr if isinstance(maddr, QUICAddress) else QUICAddress.parse(maddr)
         except QUICInvalidMultiaddrError as error:
             raise DialError(f"Invalid QUIC multiaddr: {error}") from error
         if address.port == 0:
@@ -220,14 +221,14 @@ class Dialer:
             raise DialError(f"/{address.protocol} is turned off by the configuration: {maddr}")
         return address
 
-    def _endpoint_for(self, what: str) -> LoopEndpoint:
-        """The endpoint that dials ``what``. Raises DialError."""
+    def _endpoint_for(self, what: Callable[[], str]) -> LoopEndpoint:
+        """The endpoint that dials; ``what`` says which addresses. Raises DialError."""
         try:
             return self._open_endpoint()
         except EndpointClosedError as error:
-            raise DialError(f"cannot dial {what}: {CLOSED}") from error
+            raise DialError(f"cannot dial {what()}: {CLOSED}") from error
         except (OSError, ValueError) as error:
-            raise DialError(f"failed to dial {what}: {error}") from error
+            raise DialError(f"failed to dial {what()}: {error}") from error
 
     async def _begin(
         self,
@@ -332,6 +333,11 @@ class Dialer:
             self._refusal_delays.record_stream(peer)
         elif free > 0:
             self._refusal_delays.record_silence(peer)
+
+
+def joined(maddrs: Sequence[Multiaddr | QUICAddress]) -> str:
+    """The texts of addresses that `Dialer.dial_any` takes."""
+    return ", ".join(str(each.at(each.host) if isinstance(each, QUICAddress) else each) for each in maddrs)
 
 
 def _finality(peers: Sequence[ID | None]) -> Callable[[Exception], bool]:

@@ -30,7 +30,7 @@ from libp2p_quic._config import (
     limits,
 )
 from libp2p_quic._connection import ConnectionHandler, QUICConnection
-from libp2p_quic._dial import CLOSED, Dialer
+from libp2p_quic._dial import CLOSED, Dialer, joined
 from libp2p_quic._dial_counts import DialCounts
 from libp2p_quic._dial_progress import DialProgress
 from libp2p_quic._driver import current_driver
@@ -277,13 +277,13 @@ class QUICTransport(ITransport):
 
     async def _dial_any(
         self,
-        maddrs: Sequence[Multiaddr],
+        maddrs: Sequence[Multiaddr | QUICAddress],
         delay: float = ATTEMPT_DELAY,
         punched_rtt: float | None = None,
     ) -> QUICConnection:
         """See `Dialer.dial_any`."""
         if self._closed:
-            raise DialError(f"cannot dial {', '.join(map(str, maddrs))}: {CLOSED}")
+            raise DialError(f"cannot dial {joined(maddrs)}: {CLOSED}")
         with self._dials.counted():
             return await self._dialer.dial_any(maddrs, delay, punched_rtt)
 

@@ -16,7 +16,7 @@ from libp2p.abc import IHost
 from libp2p.transport.quic.exceptions import QUICInvalidMultiaddrError
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import QUIC_V1, QUICAddress, to_multiaddr
+from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._callback import outcome_of
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -70,10 +70,10 @@ def usable_addresses(offered: Iterable[Multiaddr], own: Iterable[Multiaddr]) -> 
     )
 
 
-def public_addresses(known: Iterable[Multiaddr]) -> list[Multiaddr]:
-    """The public QUIC addresses among ``known``, which can be dialed without punching first: at most `MOST`,
-    and at most two ports of one IP address."""
-    return [to_multiaddr(*each) for each in _limited(each for each in _literals(known) if _is_public(each))]
+def public_addresses(known: Iterable[Multiaddr]) -> list[_Address]:
+    """The IP literals and ports of the public QUIC addresses among ``known``, which can be dialed without
+    punching first: at most `MOST`, and at most two ports of one IP address."""
+    return _limited(each for each in _literals(known) if _is_public(each))
 
 
 def _limited(addresses: Iterable[_Address]) -> list[_Address]:
@@ -115,7 +115,12 @@ def _observed(host: IHost) -> tuple[list[_Address], list[_Address]]:
 
 @lru_cache(maxsize=256)
 def _reported_literal(reported: str) -> _Address | None:
-    return _literal(Multiaddr(f"{reported}/{QUIC_V1}").to_bytes())
+    """The IP literal and the port of ``reported``, which is like /ip4/192.0.2.1/udp/4001."""
+    try:
+        _, _, host, _, port = reported.split("/")
+        return _routed(host, int(port))
+    except ValueError:
+        return None
 
 
 def _has_private_peer(connection: Any) -> bool:
@@ -140,10 +145,15 @@ def _literal(raw: bytes) -> _Address | None:
     # Browsers dial it; the QUIC address of the same port is among the others.
     if address.is_webtransport:
         return None
-    ip = _ip(address.host)
+    return _routed(address.host, address.port)
+
+
+def _routed(host: str, port: int) -> _Address | None:
+    """The address, unless it is one of this machine or of a link."""
+    ip = _ip(host)
     if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
         return None
-    return str(ip), address.port
+    return str(ip), port
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify import identify
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.network.stream.exceptions import StreamError
@@ -96,8 +97,26 @@ class _Answers:
     def _inputs(self) -> object:
         """What py-libp2p builds an answer of, less the host's key."""
         host: Any = self._host
-        addresses = [each.to_bytes() for each in host.get_addrs() or host.get_transport_addrs()]
-        return addresses, list(host.get_mux().get_protocols()), host.get_peerstore().get_local_record()
+        addresses: list[Multiaddr] = host.get_transport_addrs()
+        if _makes_addresses_itself(host):
+            # Of the others, and takes several times as long for it.
+            observed = host._observed_addr_manager
+            addresses = [*addresses, *(() if observed is None else observed.addrs())]
+        else:
+            addresses = host.get_addrs() or addresses
+        return (
+            [each.to_bytes() for each in addresses],
+            list(host.get_mux().get_protocols()),
+            host.get_peerstore().get_local_record(),
+        )
+
+
+def _makes_addresses_itself(host: Any) -> bool:
+    """Whether what the host advertises depends on its listeners and on what peers observe only."""
+    is_stock = getattr(host.get_addrs, "__func__", None) is BasicHost.get_addrs
+    return (
+        is_stock and getattr(host, "_addrs_factory", host) is None and hasattr(host, "_observed_addr_manager")
+    )
 
 
 async def _answer(host: IHost, answers: _Answers, stream: INetStream, acceptance: bytes) -> None:

@@ -17,7 +17,8 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from libp2p_quic._connection import QUICConnection
-from libp2p_quic._hole_punching._upgrade import LIMIT, Upgrades
+from libp2p_quic._hole_punching._candidates import own_addresses
+from libp2p_quic._hole_punching._upgrade import LIMIT, Upgrades, usable
 from libp2p_quic._repair import Repair, result_in_run, stand_in_swarm
 
 _PROBED = Multiaddr("/ip4/192.0.2.1/udp/4001/quic-v1")
@@ -37,7 +38,8 @@ def repair_responder(upgrades: Upgrades) -> Repair | None:
         if not upgrades.transport.can_dial(addr):
             connection: INetConn = await stock(addr, peer_id, source)
             return connection
-        direct = await upgrades.serve(peer_id, [addr])
+        own = await own_addresses(upgrades.host)
+        direct = await upgrades.serve(peer_id, usable(peer_id, [addr], own))
         if direct is None:
             raise SwarmException(f"{peer_id} did not come in from {addr} within {LIMIT:g} s")
         return direct

@@ -28,9 +28,10 @@ from libp2p.peer.peerstore import PeerStoreError
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID
 from multiaddr import Multiaddr
 
-from libp2p_quic._addr import to_multiaddr
+from libp2p_quic._addr import QUICAddress, to_multiaddr
 from libp2p_quic._callback import call_foreign
 from libp2p_quic._connection import QUICConnection
+from libp2p_quic._dial import joined
 from libp2p_quic._driver import gather_writes
 from libp2p_quic._engine import Inbound
 from libp2p_quic._engine_errors import EndpointClosedError
@@ -84,11 +85,11 @@ _GATHERING = 0.005
 class _Joined:
     """Addresses for a log line. Their text costs time, which few programs read."""
 
-    def __init__(self, addresses: Sequence[Multiaddr]) -> None:
+    def __init__(self, addresses: Sequence[QUICAddress]) -> None:
         self._addresses = addresses
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self._addresses)) or "no address"
+        return joined(self._addresses) or "no address"
 
 
 class Upgrades(Notifee):
@@ -113,7 +114,7 @@ class Upgrades(Notifee):
         # Set when a direct connection to the peer is in the swarm.
         self._expected: dict[ID, set[trio.Event]] = {}
         # The peers that are upgraded or wait for it, with the addresses that were dialed without a punch.
-        self._beginning: dict[ID, set[Multiaddr]] = {}
+        self._beginning: dict[ID, set[tuple[str, int]]] = {}
         self._slots = trio.CapacityLimiter(_MOST_PEERS)
         self._dials = DialLimit()
         # What happened on each relayed connection.
@@ -288,13 +289,11 @@ class Upgrades(Notifee):
         dialed = self._beginning[peer_id]
         new = [each for each in self._told(peer_id) if each not in dialed]
         if new:
-            count = await self._dial(
-                peer_id, [each.encapsulate(Multiaddr(f"/p2p/{peer_id}")) for each in new]
-            )
+            count = await self._dial(peer_id, [QUICAddress.of_peer(*each, peer_id) for each in new])
             dialed.update(new[:count])
         return direct.is_set()
 
-    def _told(self, peer_id: ID) -> list[Multiaddr]:
+    def _told(self, peer_id: ID) -> list[tuple[str, int]]:
         try:
             return public_addresses(self.host.get_peerstore().addrs(peer_id))
         except PeerStoreError:
@@ -333,7 +332,7 @@ class Upgrades(Notifee):
                 return
 
     async def _dial_later(
-        self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float, direct: trio.Event
+        self, peer_id: ID, addresses: Sequence[QUICAddress], round_trip: float, direct: trio.Event
     ) -> None:
         """Dial too, if the peer did not come in at once.
 
@@ -357,7 +356,7 @@ class Upgrades(Notifee):
 
         self.spawn("asking for observed addresses", renew)
 
-    async def _exchange(self, peer_id: ID, direct: trio.Event) -> tuple[list[Multiaddr], float] | None:
+    async def _exchange(self, peer_id: ID, direct: trio.Event) -> tuple[list[QUICAddress], float] | None:
         """CONNECT both ways, and SYNC. The peer's usable addresses and the round-trip time."""
         error: Exception | None = None
         for pause in (0.0, *_PATIENCE):
@@ -385,11 +384,11 @@ class Upgrades(Notifee):
             except (BaseLibp2pError, ExchangeError) as failure:
                 error = failure
                 continue
-            return _usable(peer_id, offered, own), round_trip
+            return usable(peer_id, offered, own), round_trip
         logger.debug("no exchange of addresses with %s: %s", peer_id, error)
         return None
 
-    async def serve(self, peer_id: ID, addresses: Sequence[Multiaddr]) -> INetConn | None:
+    async def serve(self, peer_id: ID, addresses: Sequence[QUICAddress]) -> INetConn | None:
         """Punch to the addresses until the peer's connection is in the swarm, for at most `LIMIT`."""
         try:
             inbound = self.transport._open_endpoint().engine.next_inbound(peer_id.to_bytes())
@@ -397,8 +396,8 @@ class Upgrades(Notifee):
             return None
         try:
             with self.expecting(peer_id) as direct, trio.move_on_after(LIMIT):
-                for host, port in usable_addresses(addresses, await own_addresses(self.host)):
-                    await self._punch_to(inbound, peer_id, host, port)
+                for each in addresses:
+                    await self._punch_to(inbound, peer_id, each.host, each.port)
                 await direct.wait()
         finally:
             inbound.close()
@@ -433,13 +432,13 @@ class Upgrades(Notifee):
             await reset(stream)
             return
         own = await own_addresses(self.host)
-        addresses: list[Multiaddr] = []
+        addresses: list[QUICAddress] = []
         with self.expecting(peer_id) as direct:
             try:
                 await join_exchange(
                     stream,
                     own,
-                    on_connect=lambda offered: addresses.extend(_usable(peer_id, offered, own)),
+                    on_connect=lambda offered: addresses.extend(usable(peer_id, offered, own)),
                     on_sync=lambda round_trip: self._begin_dial(peer_id, addresses, round_trip),
                     acceptance=acceptance,
                 )
@@ -459,7 +458,7 @@ class Upgrades(Notifee):
             what = "no direct connection to %s after attempt %d that it began: it stays relayed"
             logger.log(level, what, peer_id, attempt)
 
-    def _begin_dial(self, peer_id: ID, addresses: Sequence[Multiaddr], round_trip: float) -> None:
+    def _begin_dial(self, peer_id: ID, addresses: Sequence[QUICAddress], round_trip: float) -> None:
         """Dial in a task of its own.
 
         The dial goes on if the peer's connection is proven first: the peer may have given up that one
@@ -470,7 +469,7 @@ class Upgrades(Notifee):
             self.spawn(f"the dial of {peer_id}", partial(self._dial, peer_id, addresses, round_trip / 3))
 
     async def _dial(
-        self, peer_id: ID, addresses: Sequence[Multiaddr], punched_rtt: float | None = None
+        self, peer_id: ID, addresses: Sequence[QUICAddress], punched_rtt: float | None = None
     ) -> int:
         """Returns how many of the addresses, from the first one on, the limits admitted to be dialed."""
         wanted = len(addresses)
@@ -482,7 +481,7 @@ class Upgrades(Notifee):
                 await self._dial_and_add(addresses[:count], punched_rtt)
         return count
 
-    async def _dial_and_add(self, addresses: Sequence[Multiaddr], punched_rtt: float | None) -> None:
+    async def _dial_and_add(self, addresses: Sequence[QUICAddress], punched_rtt: float | None) -> None:
         try:
             connection = await self.transport._dial_any(addresses, 0.0, punched_rtt)
         except DialError as error:
@@ -509,9 +508,6 @@ def _is_inbound(conn: INetConn) -> bool:
     return isinstance(conn, SwarmConn) and conn.direction.name == "INBOUND"
 
 
-def _usable(peer_id: ID, offered: Sequence[Multiaddr], own: Sequence[Multiaddr]) -> list[Multiaddr]:
+def usable(peer_id: ID, offered: Sequence[Multiaddr], own: Sequence[Multiaddr]) -> list[QUICAddress]:
     """The addresses of the peer that may be dialed and punched to, with its peer id."""
-    return [
-        Multiaddr(f"/ip{6 if ':' in host else 4}/{host}/udp/{port}/quic-v1/p2p/{peer_id}")
-        for host, port in usable_addresses(offered, own)
-    ]
+    return [QUICAddress.of_peer(*each, peer_id) for each in usable_addresses(offered, own)]
