@@ -23,7 +23,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.network.stream import exceptions as net
 
 from libp2p_quic import QUICConnection, QUICListener, StreamEOF, StreamLost
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import Notifee
 from libp2p_quic.asyncio import Connection, Endpoint, EndpointConfig, Identity
 from testkit.census import PATIENCE, eventually
 from testkit.linked import listening

@@ -14,7 +14,7 @@ from libp2p.abc import IHost, INetConn, INetwork
 from libp2p.peer.peerinfo import PeerInfo
 
 from libp2p_quic import DialError
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import Notifee
 from testkit.census import PATIENCE, eventually
 from testkit.near import IP4, connections_of, inbound, near_host, swarm, transport_of
 

@@ -64,14 +64,14 @@ from libp2p.transport.webtransport.config import WebTransportConfig
 from libp2p.utils.address_validation import get_available_interfaces, has_public_ipv6, is_public_ipv6_address
 from multiaddr import Multiaddr
 
-from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport, _host_stream
+from libp2p_quic import QUICConnection, QUICListener, QUICStream, QUICTransport, _host_events, _host_stream
 from libp2p_quic._addr import PeerAddresses
 from libp2p_quic._hole_punching._autonat import _believes_an_old_connection
 from libp2p_quic._hole_punching._identify import _PROBED, _reported_by_stock
-from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._tls import _knows_its_connection, _patch
 from libp2p_quic._hole_punching._yamux import _updates_for_a_byte
 from libp2p_quic._hole_punching._yamux_locks import _is_taken_at_once
+from libp2p_quic._host_events import Notifee, _is_told_in_same_task
 from testkit.census import PATIENCE, collected, eventually
 from testkit.near import IP4, connected_hosts, inbound, near_host, new_stream, swarm, transport_of
 from testkit.near import connection as connection_to
@@ -88,7 +88,7 @@ def parameters(call: Callable[..., Any]) -> list[str]:
 @pytest.fixture(autouse=True)
 def no_host_of_an_earlier_test() -> None:
     """Repairs of py-libp2p's classes end with the last host that wanted them."""
-    collected(lambda: not _patch.is_applied)
+    collected(lambda: not (_patch.is_applied or _host_events._patch.is_applied))
 
 
 # What py-libp2p calls
@@ -554,6 +554,11 @@ async def test_a_read_still_takes_a_lock_that_waits() -> None:
         assert type(vars(stream)["_state_lock"]) is trio.Lock
         await stream.reset()
     assert not _host_stream._is_mended()
+
+
+async def test_an_event_still_begins_a_task_for_each_notifee() -> None:
+    assert await _is_told_in_same_task() is False
+    assert vars(Swarm)["_notify"] is _host_events._stock
 
 
 async def test_a_host_is_an_ihost() -> None:

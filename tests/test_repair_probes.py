@@ -32,15 +32,15 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from libp2p.utils import varint
 from multiaddr import Multiaddr
 
-from libp2p_quic import _host_stream, _peer_dial, enable_hole_punching
+from libp2p_quic import _host_events, _host_stream, _peer_dial, enable_hole_punching
 from libp2p_quic._hole_punching import _autonat, _identify, _responder, _service, _tls, _yamux, _yamux_locks
 from libp2p_quic._repair import result_in_run
 from testkit.census import collected
 from testkit.near import IP4, installed, near_host, swarm
 
 LOGGER = "libp2p_quic.hole_punching"
-# What `enable_hole_punching` changes: eight repairs, and five additions.
-CHANGES = 13
+# What `enable_hole_punching` changes: nine repairs, and five additions.
+CHANGES = 14
 ADDITIONS = 5
 
 # Each with the function that it asks once in a process.
@@ -52,6 +52,7 @@ PROBES: dict[ModuleType, str] = {
     _tls: "_knows_its_connection",
     _yamux: "_updates_for_a_byte",
     _yamux_locks: "_is_taken_at_once",
+    _host_events: "_is_told_in_same_task",
     _host_stream: "_reads_at_once",
 }
 
@@ -64,7 +65,7 @@ def forget() -> None:
 @pytest.fixture(autouse=True)
 def a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing was probed or logged, and no host of an earlier test has py-libp2p's classes repaired."""
-    collected(lambda: not _tls._patch.is_applied)
+    collected(lambda: not (_tls._patch.is_applied or _host_events._patch.is_applied))
     monkeypatch.setattr("libp2p_quic._repair._told", set())
     forget()
     yield
@@ -87,6 +88,11 @@ def make_with_a_lock_that_does_not_wait(stream: Any, *arguments: Any) -> None:
 
 async def read_at_once(stream: NetStream, n: int | None = None) -> bytes:
     return await stream.muxed_stream.read(n)
+
+
+async def tell_in_turn(network: Any, method: str, *what: object) -> None:
+    for each in network.notifees:
+        await getattr(each, method)(network, *what)
 
 
 def answer_with_its_own_address(host: IHost, _: bool = True) -> StreamHandlerFn:
@@ -176,6 +182,13 @@ MENDED = {
         read_at_once,
         lambda _: vars(swarm_connection)["NetStream"],
     ),
+    "events": Mended(
+        "an event of a swarm begins a task",
+        _host_events,
+        "_stock",
+        tell_in_turn,
+        lambda _: vars(Swarm)["_notify"],
+    ),
     "identify": Mended(
         "identify reports observed UDP addresses",
         identify,
@@ -256,8 +269,9 @@ async def test_dials_and_streams_of_today_are_repaired_and_logged_once(
         for _ in range(2):
             async with near_host(IP4) as host:
                 assert "dial_peer" in vars(swarm(host))
-    streams, dials = [text for text in caplog.messages if "py-libp2p: " in text]
+    streams, events, dials = [text for text in caplog.messages if "py-libp2p: " in text]
     assert streams.startswith("repaired in py-libp2p: a read or write of a stream takes the free lock")
+    assert events.startswith("repaired in py-libp2p: an event of a swarm begins a task")
     assert ", since py-libp2p 0.8.1 waits for one pass of the scheduler" in streams
     assert dials.startswith("repaired in py-libp2p: a peer is dialed at all its QUIC addresses")
     assert ", since py-libp2p 0.8.1 dials the first one only" in dials

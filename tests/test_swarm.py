@@ -27,7 +27,7 @@ from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from multiaddr import Multiaddr
 
 from libp2p_quic import QUICTransport, causes, explain
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import Notifee
 from libp2p_quic.exceptions import InvalidConfigError
 from testkit.census import census, eventually
 from testkit.far import FarError, far_host

@@ -3,7 +3,7 @@
 Names are replaced in the modules where py-libp2p looks them up; existing objects are not changed. A
 module that imported the names before keeps the stock classes; a warning names it. Swarms that start
 later dial a peer at all its addresses, unless the program declines, and their hosts punch holes, if wanted.
-The later streams of all hosts are `HostStream`s.
+The later streams of all hosts are `HostStream`s, and their swarms' events are those of `_host_events`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from libp2p.abc import IHost
 from libp2p.network.swarm import Swarm
 
 from libp2p_quic._hole_punching import enable_hole_punching
+from libp2p_quic._host_events import repair_events
 from libp2p_quic._host_stream import repair_streams
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._peer_dial import repair_dials
@@ -43,7 +44,7 @@ _PLACES: tuple[tuple[ModuleType, str, type], ...] = (
     (libp2p.transport.webtransport.transport, "WebTransportTransport", WebTransportTransport),
 )
 _STOCK = tuple(getattr(module, name) for module, name, _ in _PLACES)
-# What `install` repaired in the streams of all hosts, until `uninstall`.
+# What `install` repaired in the streams and swarms of all hosts, until `uninstall`.
 _repairs: list[Repair] = []
 
 
@@ -63,7 +64,8 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
 
     Reads and writes of all hosts' later streams, over this transport and over yamux, no longer wait for a
     pass of trio's scheduler to look at the stream's state, as in py-libp2p 0.8.1: a round trip of a host
-    costs nine tenths of the processor time.
+    costs nine tenths of the processor time. Events of all swarms begin tasks only for notifees that may
+    wait for each other.
 
     Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``,
     which binds the stock class permanently. A StockTransportWarning names the modules that have
@@ -71,11 +73,12 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
     """
     for module, name, ours in _PLACES:
         setattr(module, name, ours)
-    wanted = ((all_addresses, _dial_all_addresses), (hole_punching, _punch_holes))
-    QUICTransport._swarm_hooks = tuple(hook for is_wanted, hook in wanted if is_wanted)
-    if not _repairs and (repair := repair_streams(QUICTransport)) is not None:
-        repair.tell(logger)
-        _repairs.append(repair)
+    chosen = ((all_addresses, _dial_all_addresses), (hole_punching, _punch_holes))
+    QUICTransport._swarm_hooks = tuple(hook for is_wanted, hook in chosen if is_wanted)
+    if not _repairs:
+        _repairs.extend(filter(None, (repair_streams(QUICTransport), repair_events(QUICTransport))))
+        for repair in _repairs:
+            repair.tell(logger)
     if held := sorted(_held()):
         warnings.warn(
             f"py-libp2p's own QUIC transport stays in use as {', '.join(held)}, imported before "
@@ -106,7 +109,7 @@ def _held() -> Iterator[str]:
 
 def uninstall() -> None:
     """Undo `install` for hosts that start later. Those that run keep their transport, and what `install`
-    changed in them, but their later streams are py-libp2p's own unless a host punches holes.
+    changed in them, but their later streams and events are py-libp2p's own unless a host punches holes.
     Idempotent."""
     for (module, name, _), stock in zip(_PLACES, _STOCK, strict=True):
         setattr(module, name, stock)

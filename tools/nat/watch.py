@@ -10,7 +10,7 @@ import trio
 from libp2p.abc import INetConn, INetwork
 from libp2p.peer.id import ID
 
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import PromptNotifee
 from libp2p_quic._repair import is_relayed
 
 
@@ -19,7 +19,7 @@ def tell(event: str, **facts: object) -> None:
     sys.stdout.flush()
 
 
-class Watch(Notifee):
+class Watch(PromptNotifee):
     """Tells of the first direct connection to a peer that is not the relay, with the time since the relayed
     one was in the swarm."""
 

@@ -20,8 +20,8 @@ from multiaddr import Multiaddr
 
 from libp2p_quic._callback import outcome_of
 from libp2p_quic._engine_errors import EndpointClosedError
-from libp2p_quic._hole_punching._notifee import Notifee
 from libp2p_quic._hole_punching._push import AddressPushes
+from libp2p_quic._host_events import PromptNotifee
 from libp2p_quic._repair import Repair
 from libp2p_quic._transport import QUICTransport
 
@@ -34,7 +34,7 @@ _LONGEST = 65_536
 _SETTLING = 0.25
 
 
-class AddressAnnouncer(Notifee):
+class AddressAnnouncer(PromptNotifee):
     """Watches the machine's addresses for one host, from the first listener until the swarm ends, or
     `undo` of its `Repair`."""
 

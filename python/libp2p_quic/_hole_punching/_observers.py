@@ -26,7 +26,7 @@ from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._connection import QUICConnection
 from libp2p_quic._hole_punching._announce import push_addresses
 from libp2p_quic._hole_punching._exchange import ExchangeError, Messages, proposal, read_acceptance, reset
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import PromptNotifee
 from libp2p_quic._repair import Repair
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -49,7 +49,7 @@ _LARGEST = 8192
 _Spawn = Callable[[str, Callable[[], Awaitable[None]]], None]
 
 
-class Observers(Notifee):
+class Observers(PromptNotifee):
     """The peers that are connected over QUIC to one host, and report its address."""
 
     def __init__(self, host: IHost) -> None:

@@ -46,7 +46,7 @@ from libp2p_quic._hole_punching._exchange import (
     open_exchange,
     reset,
 )
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import PromptNotifee
 from libp2p_quic._repair import Repair, is_relayed, is_relayed_stream, set_handler
 from libp2p_quic._transport import QUICTransport
 from libp2p_quic.exceptions import DialError
@@ -92,7 +92,7 @@ class _Joined:
         return joined(self._addresses) or "no address"
 
 
-class Upgrades(Notifee):
+class Upgrades(PromptNotifee):
     """The upgrades of one host. Its tasks end with the swarm, or with `undo` of its `Repair`."""
 
     def __init__(

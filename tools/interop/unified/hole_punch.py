@@ -26,7 +26,7 @@ from libp2p.relay.circuit_v2.transport import CircuitV2Transport
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from libp2p_quic._hole_punching._notifee import Notifee
+from libp2p_quic._host_events import Notifee
 from libp2p_quic._repair import is_relayed
 from tools.interop.unified.harness import Harness, HarnessError, run
 from tools.interop.unified.node import published_address, running_node
