@@ -457,7 +457,7 @@ async def test_undoing_leaves_nothing_in_the_host() -> None:
         before = (dict(host.get_mux().handlers), list(network.notifees), set(vars(network)))
         handler = network.common_stream_handler
         enabled = enable_hole_punching(host)
-        assert len(enabled.repairs) == 14
+        assert len(enabled.repairs) == 15
         enabled.undo()
         enabled.undo()
         assert (dict(host.get_mux().handlers), list(network.notifees), set(vars(network))) == before

@@ -15,12 +15,12 @@ from libp2p.peer.peerinfo import PeerInfo
 
 from libp2p_quic import _host_stream
 from libp2p_quic._driver import current_driver
-from libp2p_quic._host_stream import HostStream
-from libp2p_quic._prompt_lock import PromptLock, TurnLock
+from libp2p_quic._host_stream import HostStream, repair_limit
+from libp2p_quic._prompt_lock import PromptLock, PromptSemaphore, TurnLock
 from libp2p_quic._repair import result_of
 from testkit.census import collected
 from testkit.host import ECHO, echo
-from testkit.near import IP4, installed, near_host, new_stream
+from testkit.near import IP4, installed, near_host, new_stream, swarm
 from testkit.payload import drain
 
 # Fewer than the calls after which the transport itself lets other tasks run.
@@ -40,6 +40,11 @@ class Passes(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self.count += 1
+
+
+def limit_of(limited: Any) -> int:
+    """How many streams the swarm's resource manager allows."""
+    return int(limited._resource_manager.limits.max_streams)
 
 
 async def passes_of_writes() -> int:
@@ -65,7 +70,11 @@ async def test_writes_of_a_host_take_a_pass_each_unless_it_is_repaired() -> None
         assert await passes_of_writes() < WRITES / 2
 
 
-LOCKS = {"lock": PromptLock(trio.Lock()), "semaphore": PromptLock(trio.Semaphore(1))}
+LOCKS = {
+    "lock": PromptLock(trio.Lock()),
+    "semaphore": PromptLock(trio.Semaphore(1)),
+    "limiter": PromptLock(trio.CapacityLimiter(1)),
+}
 
 
 @pytest.mark.parametrize("kind", LOCKS)
@@ -103,6 +112,32 @@ async def test_a_canceled_task_does_not_take_a_free_lock(kind: str) -> None:
         async with LOCKS[kind]:
             taken.append(True)
     assert (taken, scope.cancelled_caught) == ([], True)
+
+
+async def test_a_semaphore_tells_how_many_tokens_are_left() -> None:
+    semaphore = PromptSemaphore(trio.Semaphore(2))
+    async with semaphore:
+        assert semaphore.value == 1
+    assert semaphore.value == 2
+
+
+async def test_new_streams_take_a_place_of_the_swarms_limit_at_once_while_it_is_repaired() -> None:
+    async with near_host(IP4) as host:
+        limited: Any = swarm(host)
+        limit = limited._stream_semaphore
+        repair = repair_limit(limited)
+        assert repair is not None
+        assert repair_limit(limited) is None
+        assert result_of(limited._stream_semaphore.acquire) is None
+        assert limit.value == limit_of(limited) - 1
+        limited._stream_semaphore.release()
+        repair.undo()
+        assert limited._stream_semaphore is limit
+        assert limit.value == limit_of(limited)
+
+
+async def test_a_swarm_without_a_limit_of_streams_is_left_alone() -> None:
+    assert repair_limit(SimpleNamespace(_stream_semaphore=None)) is None
 
 
 async def test_a_lock_with_turns_lets_other_tasks_run() -> None:

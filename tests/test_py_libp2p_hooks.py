@@ -531,6 +531,7 @@ def test_yamux_still_waits_for_free_locks() -> None:
     connection, stream = Yamux(stand_in, ID(b"")), YamuxStream(1, stand_in, True)
     locks = (connection.streams_lock, connection._write_lock, stream.window_lock)
     assert {type(each) for each in locks} == {trio.Lock}
+    assert type(connection.stream_backlog_semaphore) is trio.Semaphore
 
 
 def test_tls_still_forgets_the_connection_below_it() -> None:
@@ -559,6 +560,11 @@ async def test_a_read_still_takes_a_lock_that_waits() -> None:
 async def test_an_event_still_begins_a_task_for_each_notifee() -> None:
     assert await _is_told_in_same_task() is False
     assert vars(Swarm)["_notify"] is _host_events._stock
+
+
+async def test_a_stream_still_takes_its_place_of_the_limit_in_a_pass() -> None:
+    async with near_host() as host:
+        assert type(vars(swarm(host))["_stream_semaphore"]) is trio.Semaphore
 
 
 async def test_a_host_is_an_ihost() -> None:

@@ -39,8 +39,8 @@ from testkit.census import collected
 from testkit.near import IP4, installed, near_host, swarm
 
 LOGGER = "libp2p_quic.hole_punching"
-# What `enable_hole_punching` changes: nine repairs, and five additions.
-CHANGES = 14
+# What `enable_hole_punching` changes: ten repairs, and five additions.
+CHANGES = 15
 ADDITIONS = 5
 
 # Each with the function that it asks once in a process.
@@ -269,10 +269,12 @@ async def test_dials_and_streams_of_today_are_repaired_and_logged_once(
         for _ in range(2):
             async with near_host(IP4) as host:
                 assert "dial_peer" in vars(swarm(host))
-    streams, events, dials = [text for text in caplog.messages if "py-libp2p: " in text]
+    streams, events, places, dials = [text for text in caplog.messages if "py-libp2p: " in text]
     assert streams.startswith("repaired in py-libp2p: a read or write of a stream takes the free lock")
     assert events.startswith("repaired in py-libp2p: an event of a swarm begins a task")
-    assert ", since py-libp2p 0.8.1 waits for one pass of the scheduler" in streams
+    assert places.startswith("repaired in py-libp2p: a new stream takes a free place")
+    for each in (streams, places):
+        assert ", since py-libp2p 0.8.1 waits for one pass of the scheduler" in each
     assert dials.startswith("repaired in py-libp2p: a peer is dialed at all its QUIC addresses")
     assert ", since py-libp2p 0.8.1 dials the first one only" in dials
 

@@ -1,5 +1,5 @@
-"""The streams of a host over this transport and over yamux: the lock of their state costs no pass of trio's
-scheduler. What py-libp2p does under the lock stays its own.
+"""The streams of a host over this transport and over yamux: the lock of their state, and the swarm's limit of
+streams, cost no pass of trio's scheduler. What py-libp2p does under them stays its own.
 
 py-libp2p 0.8.1 takes the lock in each read and write of a stream, to look at the stream's state.
 """
@@ -10,12 +10,13 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import trio
 from libp2p.abc import IMuxedStream
 from libp2p.network.connection import swarm_connection
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
-from libp2p_quic._prompt_lock import TurnLock
+from libp2p_quic._prompt_lock import PromptLock, TurnLock
 from libp2p_quic._repair import ClassPatch, Repair, result_of
 from libp2p_quic._stream import QUICStream
 
@@ -47,6 +48,24 @@ def repair_streams(owner: object) -> Repair | None:
         "a read or write of a stream takes the free lock of its state at once",
         _patch.apply(owner),
         why="py-libp2p 0.8.1 waits for one pass of the scheduler in each of them",
+    )
+
+
+def repair_limit(swarm: Any) -> Repair | None:
+    """Have new streams of ``swarm`` take a free place of its limit at once, unless it has none or they do."""
+    semaphore = getattr(swarm, "_stream_semaphore", None)
+    if not isinstance(semaphore, trio.Semaphore):
+        return None
+    swarm._stream_semaphore = prompt = PromptLock(semaphore)
+
+    def undo() -> None:
+        if swarm._stream_semaphore is prompt:
+            swarm._stream_semaphore = semaphore
+
+    return Repair(
+        "a new stream takes a free place of the swarm's limit at once",
+        undo,
+        why="py-libp2p 0.8.1 waits for one pass of the scheduler for it",
     )
 
 

@@ -24,7 +24,7 @@ from libp2p.network.swarm import Swarm
 
 from libp2p_quic._hole_punching import enable_hole_punching
 from libp2p_quic._host_events import repair_events
-from libp2p_quic._host_stream import repair_streams
+from libp2p_quic._host_stream import repair_limit, repair_streams
 from libp2p_quic._listener import QUICListener
 from libp2p_quic._peer_dial import repair_dials
 from libp2p_quic._repair import Repair
@@ -64,8 +64,9 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
 
     Reads and writes of all hosts' later streams, over this transport and over yamux, no longer wait for a
     pass of trio's scheduler to look at the stream's state, as in py-libp2p 0.8.1: a round trip of a host
-    costs nine tenths of the processor time. Events of all swarms begin tasks only for notifees that may
-    wait for each other.
+    costs nine tenths of the processor time. Nor do later streams of swarms with a transport of this package
+    wait for one to count against the limit of streams. Events of all swarms begin tasks only for notifees
+    that may wait for each other.
 
     Call it before any module runs ``from libp2p.transport.quic.transport import QUICTransport``,
     which binds the stock class permanently. A StockTransportWarning names the modules that have
@@ -74,7 +75,8 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
     for module, name, ours in _PLACES:
         setattr(module, name, ours)
     chosen = ((all_addresses, _dial_all_addresses), (hole_punching, _punch_holes))
-    QUICTransport._swarm_hooks = tuple(hook for is_wanted, hook in chosen if is_wanted)
+    hooks = (hook for is_wanted, hook in chosen if is_wanted)
+    QUICTransport._swarm_hooks = (_take_places_at_once, *hooks)
     if not _repairs:
         _repairs.extend(filter(None, (repair_streams(QUICTransport), repair_events(QUICTransport))))
         for repair in _repairs:
@@ -86,6 +88,12 @@ def install(*, all_addresses: bool = True, hole_punching: bool = False) -> None:
             StockTransportWarning,
             stacklevel=2,
         )
+
+
+def _take_places_at_once(_: QUICTransport, swarm: Swarm) -> None:
+    repair = repair_limit(swarm)
+    if repair is not None:
+        repair.tell(logger)
 
 
 def _dial_all_addresses(transport: QUICTransport, swarm: Swarm) -> None:

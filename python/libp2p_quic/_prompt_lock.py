@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import trio
 
-from libp2p_quic._driver import running_driver
+from libp2p_quic._driver import Driver, running_driver
 
 
 class PromptLock:
@@ -20,7 +20,7 @@ class PromptLock:
 
     __slots__ = ("_lock",)
 
-    def __init__(self, lock: trio.Lock | trio.Semaphore) -> None:
+    def __init__(self, lock: trio.Lock | trio.Semaphore | trio.CapacityLimiter) -> None:
         self._lock = lock
 
     async def acquire(self) -> None:
@@ -42,13 +42,32 @@ class PromptLock:
         self.release()
 
 
-class TurnLock(PromptLock):
-    """Lets other tasks run before it is taken, as often as the driver's own calls do: each 16th time."""
+class PromptSemaphore(PromptLock):
+    """Has as many tokens as the semaphore that it wraps."""
 
     __slots__ = ()
 
+    @property
+    def value(self) -> int:
+        """The tokens that are left."""
+        assert isinstance(self._lock, trio.Semaphore)
+        return self._lock.value
+
+
+class TurnLock(PromptLock):
+    """Lets other tasks run before it is taken, as often as the driver's own calls do: each 16th time."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, lock: trio.Lock | trio.Semaphore) -> None:
+        super().__init__(lock)
+        # Of the run that the lock is used in, once that has one.
+        self._driver: Driver | None = None
+
     async def acquire(self) -> None:
-        driver = running_driver()
+        driver = self._driver
+        if driver is None:
+            driver = self._driver = running_driver()
         if driver is None or driver.count_call():
             await trio.lowlevel.checkpoint()
         await super().acquire()

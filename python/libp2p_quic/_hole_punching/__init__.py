@@ -24,7 +24,7 @@ from libp2p_quic._hole_punching._upgrade import Upgrades
 from libp2p_quic._hole_punching._yamux import repair_yamux
 from libp2p_quic._hole_punching._yamux_locks import repair_yamux_locks
 from libp2p_quic._host_events import repair_events
-from libp2p_quic._host_stream import repair_streams
+from libp2p_quic._host_stream import repair_limit, repair_streams
 from libp2p_quic._transport import QUICTransport
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -49,6 +49,7 @@ class HolePunching:
         for repair in (
             repair_tls(host),
             repair_streams(host),
+            repair_limit(host.get_network()),
             repair_events(host),
             repair_yamux(host),
             repair_yamux_locks(host),

@@ -47,6 +47,7 @@ from libp2p_quic._hole_punching._exchange import (
     reset,
 )
 from libp2p_quic._host_events import PromptNotifee
+from libp2p_quic._prompt_lock import PromptLock
 from libp2p_quic._repair import Repair, is_relayed, is_relayed_stream, set_handler
 from libp2p_quic._transport import QUICTransport
 from libp2p_quic.exceptions import DialError
@@ -115,7 +116,7 @@ class Upgrades(PromptNotifee):
         self._expected: dict[ID, set[trio.Event]] = {}
         # The peers that are upgraded or wait for it, with the addresses that were dialed without a punch.
         self._beginning: dict[ID, set[tuple[str, int]]] = {}
-        self._slots = trio.CapacityLimiter(_MOST_PEERS)
+        self._slots = PromptLock(trio.CapacityLimiter(_MOST_PEERS))
         self._dials = DialLimit()
         # What happened on each relayed connection.
         self._counts: WeakKeyDictionary[IMuxedConn, Counter[str]] = WeakKeyDictionary()

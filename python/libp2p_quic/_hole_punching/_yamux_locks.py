@@ -14,7 +14,7 @@ import trio
 from libp2p.abc import IHost
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
-from libp2p_quic._prompt_lock import PromptLock, TurnLock
+from libp2p_quic._prompt_lock import PromptLock, PromptSemaphore, TurnLock
 from libp2p_quic._repair import ClassPatch, Repair, result_of
 
 _make_connection: Any = Yamux.__init__
@@ -47,6 +47,7 @@ def _connection(connection: Any, *arguments: Any, **named: Any) -> None:
     # A read of n bytes takes it, and may have no other checkpoint. A read of all bytes does not take it, but
     # leaves none, so that the next one waits.
     _replace(connection, "streams_lock", TurnLock)
+    _replace(connection, "stream_backlog_semaphore", PromptSemaphore)
 
 
 def _stream(stream: Any, *arguments: Any, **named: Any) -> None:
