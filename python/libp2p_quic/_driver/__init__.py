@@ -114,7 +114,8 @@ def gather_writes(limit: float) -> None:
 
 
 def send_gathered() -> None:
-    """Let what is gathered leave in this scheduler pass: all that the peer waits for is written.
+    """Let what is gathered leave in this scheduler pass, with what is still written in it: that is all that
+    the peer waits for.
 
     Raises RuntimeError outside a trio run.
     """

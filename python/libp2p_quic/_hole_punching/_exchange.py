@@ -74,14 +74,14 @@ async def begin_exchange(stream: INetStream, own: Sequence[Multiaddr]) -> tuple[
         with trio.fail_after(_LIMIT):
             began = trio.current_time()
             messages = Messages(stream)
-            await stream.write(_PROPOSAL + encode_varint_prefixed(_connect(own).SerializeToString()))
             send_gathered()
+            await stream.write(_PROPOSAL + encode_varint_prefixed(_connect(own).SerializeToString()))
             await read_acceptance(messages, PROTOCOL_ID)
             offered = await _read(messages, HolePunch.CONNECT)
             round_trip = trio.current_time() - began
+            send_gathered()
             await write_delimited_msg(stream, HolePunch(type=HolePunch.SYNC))
             await stream.close()
-            send_gathered()
     except trio.TooSlowError as error:
         await reset(stream)
         raise NoAnswerError(f"no answer within {_LIMIT:g} s") from error
@@ -111,8 +111,8 @@ async def join_exchange(
             messages = Messages(stream)
             offered = await _read(messages, HolePunch.CONNECT)
             began = trio.current_time()
-            await stream.write(acceptance + encode_varint_prefixed(_connect(own).SerializeToString()))
             send_gathered()
+            await stream.write(acceptance + encode_varint_prefixed(_connect(own).SerializeToString()))
             on_connect(offered)
             with suppress(StreamReset):
                 await _read(messages, HolePunch.SYNC)

@@ -130,8 +130,8 @@ async def _answer(host: IHost, answers: _Answers, stream: INetStream, acceptance
     message = answer.SerializeToString()
     try:
         await stream.write(acceptance + varint.encode_uvarint(len(message)) + message)
-        await stream.close()
         send_gathered()
+        await stream.close()
     except (StreamError, MuxedStreamError):
         await stream.reset()
 
