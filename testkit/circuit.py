@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 import trio
-from libp2p.abc import IHost
+from libp2p.abc import IHost, INetStream
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.relay.circuit_v2.config import RelayConfig
 from libp2p.relay.circuit_v2.protocol import PROTOCOL_ID, CircuitV2Protocol
 from libp2p.relay.circuit_v2.transport import CircuitV2Transport
+from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, HEADER_SIZE, YAMUX_HEADER_FORMAT
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
@@ -53,3 +56,29 @@ def upgrades_of(host: IHost) -> Upgrades:
     """The upgrades of a host that punches holes."""
     (found,) = (each for each in swarm(host).notifees if isinstance(each, Upgrades))
     return found
+
+
+def relayed(host: IHost, peer: IHost) -> Any:
+    """The one connection of ``host`` to ``peer``."""
+    (only,) = swarm(host).get_connections(peer.get_id())
+    return only
+
+
+async def opened(host: IHost, peer: IHost, first: bytes) -> INetStream:
+    """A new stream whose first bytes arrive with it, as go-libp2p's do."""
+    connection = relayed(host, peer)
+    muxed = connection.muxed_conn
+    stock, held = muxed._write_frame, dict[int, bytes]()
+
+    async def write_frame(frame: bytes) -> None:
+        _, _, flags, stream_id, _ = struct.unpack(YAMUX_HEADER_FORMAT, frame[:HEADER_SIZE])
+        if flags & FLAG_SYN:
+            held[stream_id] = frame
+        else:
+            await stock(held.pop(stream_id, b"") + frame)
+
+    # For all its streams, and never undone: the host may be opening another one.
+    muxed._write_frame = write_frame
+    stream: INetStream = await connection.new_stream()
+    await stream.write(first)
+    return stream

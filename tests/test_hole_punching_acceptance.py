@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
-from typing import Any
 
 import pytest
 import trio
@@ -16,20 +15,13 @@ from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
-from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, HEADER_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT
+from libp2p.stream_muxer.yamux.yamux import HEADER_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT
 from libp2p.utils import encode_varint_prefixed
 
 from libp2p_quic import enable_hole_punching
 from libp2p_quic._hole_punching._exchange import proposal
 from testkit.census import PATIENCE
-from testkit.circuit import circuit
-from testkit.near import swarm
-
-
-def relayed(host: IHost, peer: IHost) -> Any:
-    """The one connection of ``host`` to ``peer``."""
-    (only,) = swarm(host).get_connections(peer.get_id())
-    return only
+from testkit.circuit import circuit, opened, relayed
 
 
 def messages_of(host: IHost, peer: IHost) -> list[bytes]:
@@ -44,26 +36,6 @@ def messages_of(host: IHost, peer: IHost) -> list[bytes]:
 
     muxed._write_frame = write_frame
     return written
-
-
-async def opened(host: IHost, peer: IHost, first: bytes) -> INetStream:
-    """A new stream whose first bytes arrive with it, as go-libp2p's do."""
-    connection = relayed(host, peer)
-    muxed = connection.muxed_conn
-    stock, held = muxed._write_frame, dict[int, bytes]()
-
-    async def write_frame(frame: bytes) -> None:
-        _, _, flags, stream_id, _ = struct.unpack(YAMUX_HEADER_FORMAT, frame[:HEADER_SIZE])
-        if flags & FLAG_SYN:
-            held[stream_id] = frame
-        else:
-            await stock(held.pop(stream_id, b"") + frame)
-
-    # For all its streams, and never undone: the host may be opening another one.
-    muxed._write_frame = write_frame
-    stream: INetStream = await connection.new_stream()
-    await stream.write(first)
-    return stream
 
 
 async def rest_of(stream: INetStream) -> bytes:

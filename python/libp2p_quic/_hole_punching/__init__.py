@@ -17,6 +17,7 @@ from libp2p_quic._hole_punching._autonat import repair_autonat
 from libp2p_quic._hole_punching._identify import repair_identify
 from libp2p_quic._hole_punching._identify_delay import delay_identify
 from libp2p_quic._hole_punching._observers import Observers
+from libp2p_quic._hole_punching._precedence import Precedence
 from libp2p_quic._hole_punching._responder import repair_responder
 from libp2p_quic._hole_punching._service import repair_service
 from libp2p_quic._hole_punching._tls import repair_tls
@@ -41,7 +42,8 @@ class HolePunching:
 
     def __init__(self, host: IHost, transport: QUICTransport) -> None:
         observers = Observers(host)
-        upgrades = Upgrades(host, transport, observers.renew_if_due)
+        precedence = Precedence()
+        upgrades = Upgrades(host, transport, precedence, observers.renew_if_due)
         renew = partial(upgrades.spawn, "asking for observed addresses", observers.renew)
         self.repairs = []
         self._host = host
@@ -59,7 +61,7 @@ class HolePunching:
             repair_responder(upgrades),
             upgrades.begin(),
             repair_service(upgrades),
-            accept_at_once(host),
+            accept_at_once(host, precedence),
             observers.begin(upgrades.spawn),
             AddressAnnouncer(host, transport, renew).begin(),
         ):

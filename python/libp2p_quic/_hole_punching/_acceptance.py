@@ -13,10 +13,12 @@ from typing import Any
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
+from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from libp2p_quic._driver import send_gathered
 from libp2p_quic._hole_punching._exchange import proposal, reset
+from libp2p_quic._hole_punching._precedence import Precedence
 from libp2p_quic._repair import Repair, is_relayed_stream
 
 
@@ -55,8 +57,8 @@ class Accepting:
             await stream.read(len(acceptance))
             if self._reads_first and not has_message:
                 # A peer that does not send its message with the proposal waits for the acceptance.
-                await stream.write(acceptance)
                 send_gathered()
+                await stream.write(acceptance)
                 acceptance = b""
         except BaseLibp2pError:
             # The peer has reset the stream, or the connection ended. An exception would end the swarm.
@@ -66,8 +68,11 @@ class Accepting:
         await self.serve(stream, acceptance)
 
 
-def accept_at_once(host: IHost) -> Repair | None:
-    """Have the `Accepting` handlers of ``host`` accept what is proposed to them over relayed connections."""
+def accept_at_once(host: IHost, precedence: Precedence) -> Repair | None:
+    """Have the `Accepting` handlers of ``host`` accept what is proposed to them over relayed connections.
+
+    ``precedence`` is taken for an exchange of addresses, and given by the other streams.
+    """
     swarm: Any = host.get_network()
     stock: Any = getattr(swarm, "common_stream_handler", None)
     if stock is None:
@@ -76,11 +81,16 @@ def accept_at_once(host: IHost) -> Repair | None:
     async def handle(stream: INetStream) -> None:
         arrived = _arrived(stream)
         handlers: Any = host.get_mux().handlers
-        for handler in handlers.values() if arrived else ():
-            if isinstance(handler, Accepting) and handler.is_proposed(arrived):
-                await handler.accept(stream, len(arrived))
-                return
-        await stock(stream)
+        proposed = (each for each in handlers.values() if isinstance(each, Accepting))
+        handler = next((each for each in proposed if each.is_proposed(arrived)), None)
+        if handler is not None and handler.protocol == DCUTR:
+            precedence.take(stream.muxed_conn)
+        else:
+            await precedence.give(stream.muxed_conn)
+        if handler is None:
+            await stock(stream)
+        else:
+            await handler.accept(stream, len(arrived))
 
     swarm.set_stream_handler(handle)
 

@@ -46,6 +46,7 @@ from libp2p_quic._hole_punching._exchange import (
     open_exchange,
     reset,
 )
+from libp2p_quic._hole_punching._precedence import Precedence
 from libp2p_quic._host_events import PromptNotifee
 from libp2p_quic._prompt_lock import PromptLock
 from libp2p_quic._repair import Repair, is_relayed, is_relayed_stream, set_handler
@@ -100,9 +101,11 @@ class Upgrades(PromptNotifee):
         self,
         host: IHost,
         transport: QUICTransport,
+        precedence: Precedence,
         renew_addresses: Callable[[], Awaitable[None]],
     ) -> None:
-        """``renew_addresses`` asks peers again how they observe the host."""
+        """``precedence`` is taken when this side begins, and ends with each upgrade.
+        ``renew_addresses`` asks peers again how they observe the host."""
         self.host = host
         self.swarm: Any = host.get_network()
         self.transport = transport
@@ -120,6 +123,7 @@ class Upgrades(PromptNotifee):
         self._dials = DialLimit()
         # What happened on each relayed connection.
         self._counts: WeakKeyDictionary[IMuxedConn, Counter[str]] = WeakKeyDictionary()
+        self._precedence = precedence
 
     def begin(self) -> Repair:
         """Serve DCUtR, and upgrade relayed connections that come in from now on."""
@@ -151,6 +155,7 @@ class Upgrades(PromptNotifee):
             return
         self._counts.setdefault(conn.muxed_conn, Counter())
         if _is_inbound(conn):
+            self._precedence.take(conn.muxed_conn)
             self._spawn_upgrade(conn.muxed_conn.peer_id)
 
     async def disconnected(self, network: INetwork, conn: INetConn) -> None:
@@ -179,6 +184,8 @@ class Upgrades(PromptNotifee):
         for event in self._expected.get(peer_id, ()):
             event.set()
         relayed = self._relayed(peer_id)
+        for each in relayed:
+            self._precedence.end(each.muxed_conn)
         if relayed:
             work = partial(self._end_relayed, direct, relayed)
             self.spawn(f"the relayed connection to {peer_id}", work)
