@@ -87,7 +87,8 @@ def enable_hole_punching(host: IHost) -> HolePunching:
     package and must listen. A relay of py-libp2p needs the call too, as it reports the addresses that it
     observes. For a host that holds a reservation, each peer that comes in through the relay is upgraded
     within some round trips (libp2p's DCUtR specification); a connection that cannot be upgraded stays
-    relayed, and the log says so. The relayed connection is closed a minute after the upgrade. When the
+    relayed, and the log says so. When an upgrade begins, other streams that the peer opens on the relayed
+    connection wait for at most 10 ms. That connection is closed a minute after the upgrade. When the
     machine's addresses change, connected peers are told the host's new ones within a second. Peers are
     asked every five minutes at which address they observe the host, and when an upgrade fails: NATs may
     change it.
