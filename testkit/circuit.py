@@ -12,15 +12,20 @@ import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.relay.circuit_v2.config import RelayConfig
+from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from libp2p.relay.circuit_v2.protocol import PROTOCOL_ID, CircuitV2Protocol
 from libp2p.relay.circuit_v2.transport import CircuitV2Transport
 from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, HEADER_SIZE, YAMUX_HEADER_FORMAT
 from libp2p.tools.anyio_service import background_trio_service
+from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from libp2p_quic import enable_hole_punching
 from libp2p_quic._hole_punching._upgrade import Upgrades
 from testkit.near import IP4, near_host, swarm
+
+# The first message of an exchange, with no addresses.
+CONNECT = encode_varint_prefixed(HolePunch(type=HolePunch.CONNECT).SerializeToString())
 
 
 @asynccontextmanager

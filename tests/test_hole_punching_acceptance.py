@@ -14,14 +14,12 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
-from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from libp2p.stream_muxer.yamux.yamux import HEADER_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT
-from libp2p.utils import encode_varint_prefixed
 
 from libp2p_quic import enable_hole_punching
 from libp2p_quic._hole_punching._exchange import proposal
 from testkit.census import PATIENCE
-from testkit.circuit import circuit, opened, relayed
+from testkit.circuit import CONNECT, circuit, opened, relayed
 
 
 def messages_of(host: IHost, peer: IHost) -> list[bytes]:
@@ -45,9 +43,6 @@ async def rest_of(stream: INetStream) -> bytes:
         while part := await stream.read(65_536):
             found += part
     return found
-
-
-CONNECT = encode_varint_prefixed(HolePunch(type=HolePunch.CONNECT).SerializeToString())
 
 
 @pytest.mark.parametrize("is_undone", [False, True])

@@ -9,18 +9,14 @@ import pytest
 import trio
 from libp2p.abc import INetStream
 from libp2p.relay.circuit_v2.dcutr import PROTOCOL_ID as DCUTR
-from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
-from libp2p.utils import encode_varint_prefixed
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from libp2p_quic._addr import QUICAddress
 from libp2p_quic._hole_punching._exchange import proposal
 from libp2p_quic._hole_punching._precedence import Precedence
 from testkit.census import PATIENCE, eventually
-from testkit.circuit import circuit, opened, relayed, upgrades_of
+from testkit.circuit import CONNECT, circuit, opened, relayed, upgrades_of
 from testkit.host import ECHO
-
-CONNECT = encode_varint_prefixed(HolePunch(type=HolePunch.CONNECT).SerializeToString())
 
 
 async def waits(precedence: Precedence, connection: Any) -> bool:

@@ -160,7 +160,7 @@ def check_type(maddr: object, method: str) -> None:
         raise TypeError(f"{method} takes a Multiaddr, got a {type(maddr).__name__}: Multiaddr({text!r})")
 
 
-# To make one takes some 30 us, and a dial asks for that of the same address several times.
+# To make one takes some 15 µs, and a dial asks for that of the same address several times.
 @lru_cache(maxsize=256)
 def to_multiaddr(host: str, port: int, protocol: str = QUIC_V1) -> Multiaddr:
     """The multiaddr of a socket address; ``host`` is an IP literal.

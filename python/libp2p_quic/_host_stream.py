@@ -16,7 +16,7 @@ from libp2p.network.connection import swarm_connection
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
-from libp2p_quic._prompt_lock import PromptLock, TurnLock
+from libp2p_quic._prompt_lock import PromptSemaphore, TurnLock
 from libp2p_quic._repair import ClassPatch, Repair, result_of
 from libp2p_quic._stream import QUICStream
 
@@ -56,7 +56,7 @@ def repair_limit(swarm: Any) -> Repair | None:
     semaphore = getattr(swarm, "_stream_semaphore", None)
     if not isinstance(semaphore, trio.Semaphore):
         return None
-    swarm._stream_semaphore = prompt = PromptLock(semaphore)
+    swarm._stream_semaphore = prompt = PromptSemaphore(semaphore)
 
     def undo() -> None:
         if swarm._stream_semaphore is prompt:

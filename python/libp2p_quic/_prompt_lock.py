@@ -12,8 +12,8 @@ from libp2p_quic._driver import Driver, running_driver
 
 
 class PromptLock:
-    """Excludes tasks as one of trio's locks or a semaphore with one token does, and in its order; a canceled
-    task does not take it.
+    """Admits tasks as the lock, semaphore or limiter that it wraps does, and in its order; a canceled task
+    does not take it.
 
     To take it while it is free lets no other task run: what is done with it must have checkpoints of its own.
     """

@@ -212,7 +212,7 @@ def is_circuit(address: Multiaddr) -> bool:
     return _is_circuit(address.to_bytes())
 
 
-# An upgrade asks a dozen times about two addresses, and to parse one takes some 20 us.
+# An upgrade asks a dozen times about two addresses, and to parse one takes some 5 µs.
 @lru_cache(maxsize=256)
 def _is_circuit(raw: bytes) -> bool:
     return any(protocol.code == P_P2P_CIRCUIT for protocol in Multiaddr(raw).protocols())

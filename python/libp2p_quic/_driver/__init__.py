@@ -8,7 +8,6 @@ or addresses. What the adapter's own tasks do meanwhile (nurseries, time limits,
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -126,9 +125,9 @@ def send_gathered() -> None:
 
 def running_driver() -> Driver | None:
     """The driver of the running event loop if it has one. Makes none, and raises nothing."""
-    # Without an import: it is asked for in each read and write of a host's streams.
-    _trio = sys.modules.get(f"{__name__}._trio")
-    return None if _trio is None else _trio.running()
+    from libp2p_quic._driver import _trio
+
+    return _trio.running()
 
 
 __all__ = ["Driver", "current_driver", "gather_writes", "running_driver", "send_gathered"]

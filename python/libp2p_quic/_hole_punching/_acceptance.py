@@ -80,9 +80,8 @@ def accept_at_once(host: IHost, precedence: Precedence) -> Repair | None:
 
     async def handle(stream: INetStream) -> None:
         arrived = _arrived(stream)
-        handlers: Any = host.get_mux().handlers
-        proposed = (each for each in handlers.values() if isinstance(each, Accepting))
-        handler = next((each for each in proposed if each.is_proposed(arrived)), None)
+        # Most streams are direct ones: nothing is looked for.
+        handler = _proposed(host, arrived) if arrived else None
         if handler is not None and handler.protocol == DCUTR:
             precedence.take(stream.muxed_conn)
         else:
@@ -104,6 +103,13 @@ def accept_at_once(host: IHost, precedence: Precedence) -> Repair | None:
         why="py-libp2p 0.8.1 accepts it in two, after four reads, and the upgrade waits for each",
         is_addition=True,
     )
+
+
+def _proposed(host: IHost, arrived: bytearray) -> Accepting | None:
+    """The handler whose protocol a stream begins with the proposal of."""
+    handlers: Any = host.get_mux().handlers
+    accepting = (each for each in handlers.values() if isinstance(each, Accepting))
+    return next((each for each in accepting if each.is_proposed(arrived)), None)
 
 
 def _arrived(stream: INetStream) -> bytearray:

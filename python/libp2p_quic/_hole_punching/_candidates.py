@@ -43,8 +43,8 @@ async def own_addresses(host: IHost) -> list[Multiaddr]:
     """
     dialed, others = _observed(host)
     known: list[Multiaddr] = list(getattr(host, "get_transport_addrs", list)())
-    # Without a program's `addrs_factory` they would be the same again, and take 0.5 ms.
-    if getattr(host, "_addrs_factory", True) is not None:
+    # Otherwise they would be the same again, and take 0.5 ms.
+    if may_have_factory(host):
         advertised = await outcome_of(host.get_addrs)
         if advertised.error is None:
             known += cast("list[Multiaddr]", advertised.value)
@@ -52,6 +52,12 @@ async def own_addresses(host: IHost) -> list[Multiaddr]:
             logger.debug("the addresses that the host advertises are unknown: %r", advertised.error)
     public = [each for each in _literals(known) if _is_public(each)]
     return [to_multiaddr(*each) for each in list(dict.fromkeys([*dialed, *public, *others]))[:MOST]]
+
+
+def may_have_factory(host: IHost) -> bool:
+    """Whether a program's `addrs_factory` may make what ``host`` advertises. Otherwise py-libp2p makes it of
+    the listeners and of what peers observe."""
+    return getattr(host, "_addrs_factory", True) is not None
 
 
 def usable_addresses(offered: Iterable[Multiaddr], own: Iterable[Multiaddr]) -> list[_Address]:

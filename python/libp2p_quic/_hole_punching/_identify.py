@@ -29,6 +29,7 @@ from libp2p_quic._callback import call_foreign, outcome_of
 from libp2p_quic._connection import QUICConnection
 from libp2p_quic._driver import send_gathered
 from libp2p_quic._hole_punching._acceptance import Accepting
+from libp2p_quic._hole_punching._candidates import may_have_factory
 from libp2p_quic._repair import Repair, addresses_of, is_circuit, result_of, set_handler
 
 logger = logging.getLogger("libp2p_quic.hole_punching")
@@ -98,25 +99,17 @@ class _Answers:
         """What py-libp2p builds an answer of, less the host's key."""
         host: Any = self._host
         addresses: list[Multiaddr] = host.get_transport_addrs()
-        if _makes_addresses_itself(host):
-            # Of the others, and takes several times as long for it.
-            observed = host._observed_addr_manager
-            addresses = [*addresses, *(() if observed is None else observed.addrs())]
-        else:
+        is_stock = getattr(host.get_addrs, "__func__", None) is BasicHost.get_addrs
+        if not is_stock or may_have_factory(host):
             addresses = host.get_addrs() or addresses
+        elif host._observed_addr_manager is not None:
+            # What `get_addrs` makes its own of, which takes several times as long.
+            addresses = [*addresses, *host._observed_addr_manager.addrs()]
         return (
             [each.to_bytes() for each in addresses],
             list(host.get_mux().get_protocols()),
             host.get_peerstore().get_local_record(),
         )
-
-
-def _makes_addresses_itself(host: Any) -> bool:
-    """Whether what the host advertises depends on its listeners and on what peers observe only."""
-    is_stock = getattr(host.get_addrs, "__func__", None) is BasicHost.get_addrs
-    return (
-        is_stock and getattr(host, "_addrs_factory", host) is None and hasattr(host, "_observed_addr_manager")
-    )
 
 
 async def _answer(host: IHost, answers: _Answers, stream: INetStream, acceptance: bytes) -> None:
